@@ -1,0 +1,48 @@
+"""Image classifiers whose answers come with a proof: no perturbation below the certified radius changes the label.
+
+Importing `zoo` loads neither torch nor onnxruntime nor NumPy; each name below loads what it needs when it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.errors import ZooError
+    from zoo.hub import load
+    from zoo.records import Certificate, Evaluation, LayerBound, Prediction
+    from zoo.registry import list_models
+    from zoo.runtime import Model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Certificate": "zoo.records",
+    "Evaluation": "zoo.records",
+    "LayerBound": "zoo.records",
+    "Model": "zoo.runtime",
+    "Prediction": "zoo.records",
+    "ZooError": "zoo.errors",
+    "list_models": "zoo.registry",
+    "load": "zoo.hub",
+}
+
+__all__ = [
+    "Certificate",
+    "Evaluation",
+    "LayerBound",
+    "Model",
+    "Prediction",
+    "ZooError",
+    "list_models",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

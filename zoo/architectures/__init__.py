@@ -1,0 +1,32 @@
+"""Architectures: frozen sizes whose `network()` is an `nn.Sequential` of plain layers, the last named `head`.
+
+Importing this package loads no torch; `network()` does.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from zoo.architectures.convnet import ConvNet
+from zoo.architectures.liresnet import LiResNet
+from zoo.errors import CertificateError
+
+Architecture = ConvNet | LiResNet
+
+FAMILIES: dict[str, type[Architecture]] = {"ConvNet": ConvNet, "LiResNet": LiResNet}
+
+
+def describe(architecture: Architecture) -> dict[str, Any]:
+    """The JSON form of an architecture: its family and its sizes."""
+    return {"family": type(architecture).__name__, **asdict(architecture)}
+
+
+def from_description(description: dict[str, Any]) -> Architecture:
+    """The architecture that `describe` wrote down. Raises CertificateError for anything else."""
+    sizes = dict(description)
+    family = sizes.pop("family", None)
+    if family not in FAMILIES:
+        raise CertificateError(f"unknown architecture family {family!r}, expected one of {', '.join(FAMILIES)}")
+    try:
+        return FAMILIES[family](**sizes)
+    except (TypeError, ValueError) as error:
+        raise CertificateError(f"not a {family}: {error}") from error

@@ -1,0 +1,48 @@
+"""The errors of the zoo. Each message is one line: what was wrong, what was expected, what to do.
+
+    ZooError
+    +-- UncertifiableLayerError   no rule proves a bound for this layer, or for this option of it
+    +-- CertificateError          a certificate is missing, malformed, or does not hold for its weights
+    +-- IntegrityError            a file is missing, or its bytes are not those that its folder lists
+    +-- UnknownModelError         no registered model has this name
+    +-- UnpublishedModelError     the model is registered, but nobody has published weights for it
+    +-- InputError                an image, array, epsilon or dataset cannot be used as it was given
+    +-- MissingPackageError       an optional package is needed; the message names the extra
+
+Catch `ZooError` to catch them all; the command line turns each into one line and exit code 2.
+"""
+
+
+class ZooError(Exception):
+    """A mistake that a user can mend, in one line."""
+
+
+class UncertifiableLayerError(ZooError):
+    """No rule proves a Lipschitz bound for this layer, or for one of its options."""
+
+
+class CertificateError(ZooError):
+    """A certificate is missing, malformed, or does not hold for the weights beside it."""
+
+
+class IntegrityError(ZooError):
+    """A file of a published folder is missing, or its bytes are not the listed ones."""
+
+
+class UnknownModelError(ZooError):
+    """No registered model has this name."""
+
+
+class UnpublishedModelError(ZooError):
+    """The model is registered, but no weights have been published for it."""
+
+
+class InputError(ZooError):
+    """An image, an array, an epsilon or a dataset cannot be used as it was given."""
+
+
+class MissingPackageError(ZooError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str):
+        super().__init__(f"this needs {package}: run pip install 'certified-zoo[{extra}]'")

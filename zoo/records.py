@@ -1,0 +1,185 @@
+"""What the zoo writes down: certificates, evaluations, predictions. Frozen, standard library only, exact as JSON.
+
+A float is written with `repr`, so that reading it back gives the same 64 bits; infinity is not JSON and never
+occurs in a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from zoo.errors import CertificateError
+
+FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader refuses what it does not know
+
+Record = TypeVar("Record")
+
+
+class Outputs(NamedTuple):
+    """What a certified model answers for a batch of N images and C classes.
+
+    The same five arrays leave PyTorch (tensors) and ONNX Runtime (NumPy), in this order and under these names.
+    """
+
+    logits: Any  # [N, C]
+    label: Any  # [N], the predicted class
+    radius: Any  # [N], the certified radius of the label; 0 where nothing is certified
+    class_radii: Any  # [N, C], certified distance to each other class; infinity at the label
+    topk_radius: Any  # [N, K], distance below which the label stays among the 1, 2, ..., K best
+
+
+@dataclass(frozen=True)
+class LayerBound:
+    """A proved Lipschitz bound of one layer of the body, with the numbers that prove it."""
+
+    name: str  # the layer's name in the network
+    kind: str  # its class
+    input_shape: tuple[int, ...]  # without the batch
+    output_shape: tuple[int, ...]
+    lipschitz_bound: float  # never below the true constant
+    lipschitz_estimate: float  # power iteration, at most the true constant: says how tight, proves nothing
+    method: str  # "isometry", "projection", "scale", "gram-cholesky" or "torus-symbol"
+    proof: dict[str, float]  # e.g. tau, residual and rounding terms; see zoo/bounds
+    fan_in: int  # products in a sum that gives one output; 0 where the layer is exact in floating point
+    absolute_norm: float  # at least the operator norm of the entrywise absolute value
+    offset_norm: float  # at least the l2 norm of the layer's offset, over its whole output
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Everything needed to check, from the weights alone, what `radius` means."""
+
+    name: str
+    claim: str
+    norm: str
+    unit: str
+    domain: str
+    arithmetic: str
+    composition: str
+    architecture: dict[str, Any]
+    weights_sha256: str
+    layers: tuple[LayerBound, ...]  # the body: every layer but the head
+    body_lipschitz: float  # at least the Lipschitz constant of the body
+    feature_norm: float  # at least the l2 norm of the computed features that enter the head, on the domain
+    feature_error: float  # at least the l2 distance of computed from exact features, on the domain
+    tables_sha256: str  # of margin_lipschitz K and slack T, float64 little endian, K first
+    versions: dict[str, str]
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """config.json: what a published folder is."""
+
+    name: str
+    architecture: dict[str, Any]
+    dataset: str
+    norm: str
+    input_shape: tuple[int, int, int]  # channels, height, width
+    labels: tuple[str, ...]
+    recipe: dict[str, Any]
+    license: str
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Measured on the shipped ONNX graph over a test split; every rate is a fraction of `images`."""
+
+    dataset: str
+    split: str
+    revision: str  # sha256 of the data file, or the hub's commit
+    images: int
+    clean_accuracy: float
+    vra: dict[str, float]  # verified-robust accuracy (correct and radius > epsilon) by epsilon as text
+    acr: float  # average certified radius, wrong answers counted as 0
+    curve: tuple[tuple[float, float], ...]  # (epsilon, vra)
+    seconds: float
+    machine: str
+    graph_sha256: str
+    pgd_accuracy: dict[str, float] = field(default_factory=dict)  # empirical upper bound, by epsilon as text
+    pgd_images: int = 0
+    command: str = ""
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's answer. `radius` is proved only where `proved` is true (the float64 graph)."""
+
+    index: int  # the predicted class, whether or not it is certified
+    name: str
+    radius: float  # l2, pixels of [0, 1], whole image, at the model's own resolution
+    class_radii: tuple[float, ...]
+    topk_radius: tuple[float, ...]
+    proved: bool
+    epsilon: float | None = None
+
+    @property
+    def certified(self) -> bool:
+        """Whether no perturbation of size epsilon or less changes the label; false without a proof."""
+        return self.proved and self.epsilon is not None and self.radius > self.epsilon
+
+    @property
+    def label(self) -> str | None:
+        """The class name; None (abstention) where an epsilon was asked for and is not certified."""
+        return self.name if self.epsilon is None or self.certified else None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; infinity, which JSON lacks, becomes null."""
+        row = {key: _finite(value) for key, value in dataclasses.asdict(self).items()}
+        return {**row, "label": self.label, "certified": self.certified}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def dumps(record: Any) -> str:
+    """The record as indented JSON with a final newline; the same record gives the same bytes."""
+    return json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def loads(kind: type[Record], text: str | bytes, source: str = "record") -> Record:
+    """The record that `dumps` wrote. Raises CertificateError for anything else, naming `source`."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise CertificateError(f"{source} is not JSON: {error}") from error
+    if isinstance(value, dict) and value.get("format") != FORMAT:
+        raise CertificateError(f"{source} has format {value.get('format')!r}, this zoo reads format {FORMAT}")
+    return _parse(kind, value, source)
+
+
+def _parse(kind: Any, value: Any, where: str) -> Any:
+    """`value` checked against the annotation `kind`, with lists made tuples and objects made records."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        hints = typing.get_type_hints(kind)
+        if set(value) != set(hints):
+            wrong = ", ".join(sorted(set(value) ^ set(hints)))
+            raise CertificateError(f"{where}: missing or unknown field {wrong}")
+        return kind(**{key: _parse(hint, value[key], f"{where}: {key}") for key, hint in hints.items()})
+    if origin is tuple and isinstance(value, list):
+        inner = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+        if len(inner) == len(value):
+            return tuple(_parse(item_kind, item, where) for item_kind, item in zip(inner, value, strict=True))
+    if origin is dict and isinstance(value, dict):
+        return {key: _parse(arguments[1], item, f"{where}: {key}") for key, item in value.items()}
+    if origin is types.UnionType:
+        return next(_parse(option, value, where) for option in arguments if option is type(value))
+    if kind is Any:
+        return value
+    if kind is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    if kind in (int, str) and type(value) is kind:
+        return value
+    raise CertificateError(f"{where}: {str(value)[:60]!r} is not a {getattr(kind, '__name__', kind)}")

@@ -1,0 +1,85 @@
+"""Every model of the zoo by name: `architecture-dataset`, with or without published weights.
+
+Loads no torch. `published.json` pins the sha256 of each published folder's SHA256SUMS, and so of every byte in it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import json
+from dataclasses import dataclass, replace
+from importlib.resources import files
+
+from zoo.architectures import Architecture, ConvNet, LiResNet
+from zoo.datasets import DATASETS
+from zoo.errors import UnknownModelError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered model. `digest` is None where no weights are published."""
+
+    name: str
+    architecture: Architecture
+    dataset: str
+    norm: str = "l2"
+    digest: str | None = None
+
+
+LIRESNETS = {
+    # The paper's: its tables name them by depth and width.
+    **{f"liresnet-l{depth}w256": LiResNet(depth, 256) for depth in (6, 12, 18, 24, 30, 36)},
+    **{f"liresnet-l12w{width}": LiResNet(12, width) for width in (64, 128, 512, 588)},
+    "liresnet-l6w128": LiResNet(6, 128),
+    # Ours, small enough to train on two CPU cores.
+    "liresnet-l6w64": LiResNet(6, 64, features=256),
+    "liresnet-l4w32": LiResNet(4, 32, features=256),
+}
+CONVNETS = {
+    **{plan: ConvNet(plan) for plan in ("2c2f", "4c3f", "6c2f", "8c2f")},
+    **{f"{plan}-relu": ConvNet(plan, "relu") for plan in ("2c2f", "4c3f", "6c2f", "8c2f")},
+}
+# Where each family is trained; ConvNet plans were made for one size of image.
+PLACES = {
+    "2c2f": ("mnist",),
+    "4c3f": ("mnist", "cifar10", "cifar10-jpeg75", "cifar100"),
+    "6c2f": ("cifar10", "cifar10-jpeg75", "cifar100"),
+    "8c2f": ("tiny-imagenet",),
+}
+
+
+def _entries() -> dict[str, Entry]:
+    digests = json.loads(files("zoo").joinpath("published.json").read_text())
+    entries = {}
+    for prefix, architecture in {**LIRESNETS, **CONVNETS}.items():
+        places = PLACES[architecture.plan] if isinstance(architecture, ConvNet) else tuple(DATASETS)
+        for place in places:
+            data = DATASETS[place]
+            sizes: dict[str, int] = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
+            if isinstance(architecture, LiResNet) and data.size == 224:
+                sizes["features"] = 2048
+            name = f"{prefix}-{place}"
+            entries[name] = Entry(name, replace(architecture, **sizes), place, digest=digests.get(name))
+    return dict(sorted(entries.items()))
+
+
+ENTRIES: dict[str, Entry] = _entries()
+
+
+def find(name: str) -> Entry:
+    """The registered model of this name. Raises UnknownModelError with the nearest names."""
+    if name in ENTRIES:
+        return ENTRIES[name]
+    near = difflib.get_close_matches(name, ENTRIES, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "`zoo list` shows all names"
+    raise UnknownModelError(f"no model is called {name!r}: {hint}")
+
+
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+    """The names that match a shell pattern, in order; with `pretrained`, those with published weights only."""
+    return [
+        name
+        for name, entry in ENTRIES.items()
+        if fnmatch.fnmatchcase(name, pattern) and (entry.digest or not pretrained)
+    ]
