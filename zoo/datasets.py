@@ -5,7 +5,19 @@ Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.errors import InputError, MissingPackageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow
 
 
 @dataclass(frozen=True)
@@ -35,3 +47,134 @@ DATASETS: dict[str, DatasetInfo] = {
         DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", NATURAL),
     )
 }
+
+
+class Split(NamedTuple):
+    """The images of one split, decoded, in the order of its files."""
+
+    images: np.ndarray  # uint8 [N, H, W, C]
+    labels: np.ndarray  # int64 [N]
+    label_names: tuple[str, ...]
+    revision: str  # sha256 of the parquet files, in the order of their names
+
+
+def load_split(name: str, split: str, limit: int | None = None) -> Split:
+    """Every image of a split (the first `limit` of them), each of the size and class that the data set promises.
+
+    Files are looked for in $ZOO_DATA/NAME, else in ../shared/data/NAME beside the checkout, else on the hub.
+    Raises InputError where the data are missing or are not what `DATASETS` says, MissingPackageError without pyarrow.
+    """
+    if name not in DATASETS:
+        raise InputError(f"no data set is called {name!r}, expected one of {', '.join(DATASETS)}")
+    info = DATASETS[name]
+    paths = _parquet_files(info, split)
+    table = _read_table(paths)
+    image_column = _column(table, ("image", "img"), paths[0])
+    label_column = _column(table, ("label", "fine_label"), paths[0])
+    label_names = _label_names(table, label_column, info)
+    if limit is not None:
+        table = table.slice(0, limit)
+    if table.num_rows == 0:
+        raise InputError(f"{paths[0]} has no images: fetch it again")
+    labels = table[label_column].to_numpy().astype("int64")
+    outside = (labels < 0) | (labels >= info.classes)
+    if outside.any():
+        row = int(outside.argmax())
+        raise InputError(
+            f"{paths[0]}: image {row} has label {labels[row]}, {info.name} has the classes 0 to {info.classes - 1}"
+        )
+    images = _decode(table[image_column], info, paths[0])
+    return Split(images, labels, label_names, _sha256(paths))
+
+
+def _parquet_files(info: DatasetInfo, split: str) -> list[Path]:
+    """The files of a split in the order of their names, fetched from the hub only where no folder has them."""
+    local = Path(__file__).parents[2] / "shared" / "data"
+    root = Path(os.environ["ZOO_DATA"]) if "ZOO_DATA" in os.environ else local
+    paths = sorted((root / info.name).rglob(f"{split}-*.parquet"))
+    if paths:
+        return paths
+    where = f"no {split}-*.parquet in {root / info.name}"
+    if "ZOO_DATA" in os.environ or info.hub is None:
+        raise InputError(f"{where}: set ZOO_DATA to the folder that holds {info.name}/")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingPackageError("huggingface_hub", "train") from error
+    try:
+        folder = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
+    except Exception as error:  # the client raises its own, httpx's and the system's errors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{where}, and the hub did not give {info.hub} ({reason}): set ZOO_DATA") from error
+    paths = sorted(Path(folder).rglob(f"{split}-*.parquet"))
+    if not paths:
+        raise InputError(f"{info.hub} on the hub has no split {split!r}")
+    return paths
+
+
+def _read_table(paths: list[Path]) -> pyarrow.Table:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingPackageError("pyarrow", "train") from error
+    tables = []
+    for path in paths:
+        try:
+            tables.append(pyarrow.parquet.read_table(path))
+        except (pyarrow.ArrowException, OSError) as error:
+            raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
+    return pyarrow.concat_tables(tables)
+
+
+def _column(table: pyarrow.Table, names: tuple[str, ...], path: Path) -> str:
+    for name in names:
+        if name in table.column_names:
+            return name
+    raise InputError(f"{path} has the columns {', '.join(table.column_names)}, expected {' or '.join(names)}")
+
+
+def _label_names(table: pyarrow.Table, column: str, info: DatasetInfo) -> tuple[str, ...]:
+    """The class names that the schema's metadata give, else the class numbers."""
+    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
+    if names is None:
+        return tuple(str(number) for number in range(info.classes))
+    if len(names) != info.classes:
+        raise InputError(f"the files of {info.name} name {len(names)} classes, expected {info.classes}")
+    return tuple(names)
+
+
+def _decode(column: Any, info: DatasetInfo, path: Path) -> np.ndarray:
+    """The decoded images [N, H, W, C]; an image of another size is refused, never resized."""
+    try:
+        import numpy as np
+        from PIL import Image
+    except ImportError as error:
+        raise MissingPackageError("pillow", "train") from error
+    images = np.empty((len(column), info.size, info.size, info.channels), dtype=np.uint8)
+    mode = "RGB" if info.channels == 3 else "L"
+    for row, value in enumerate(column):
+        encoded = (value.as_py() or {}).get("bytes")
+        if encoded is None:
+            raise InputError(f"{path}: image {row} has no bytes")
+        try:
+            with Image.open(io.BytesIO(encoded)) as image:
+                if image.size != (info.size, info.size):
+                    raise InputError(
+                        f"{path}: image {row} is {image.width} x {image.height}, "
+                        f"{info.name} has {info.size} x {info.size}: resize the data set first"
+                    )
+                images[row] = np.asarray(image.convert(mode)).reshape(info.size, info.size, info.channels)
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise InputError(f"{path}: image {row} cannot be decoded: fetch the file again") from error
+    return images
+
+
+def _sha256(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

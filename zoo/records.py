@@ -44,11 +44,12 @@ class LayerBound:
     output_shape: tuple[int, ...]
     lipschitz_bound: float  # never below the true constant
     lipschitz_estimate: float  # power iteration, at most the true constant: says how tight, proves nothing
-    method: str  # "isometry", "projection", "scale", "gram-cholesky" or "torus-symbol"
-    proof: dict[str, float]  # e.g. tau, residual and rounding terms; see zoo/bounds
+    method: str  # "nonexpansive", "scale", "gram-cholesky" or "torus-symbol"
+    proof: dict[str, float]  # tau, residual and rounding terms of the method; see zoo/bounds/spectral.py
     fan_in: int  # products in a sum that gives one output; 0 where the layer is exact in floating point
     absolute_norm: float  # at least the operator norm of the entrywise absolute value
     offset_norm: float  # at least the l2 norm of the layer's offset, over its whole output
+    range_norm: float | None  # at least the l2 norm of any output, where the layer alone bounds it
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {key: _parse(arguments[1], item, f"{where}: {key}") for key, item in value.items()}
     if origin is types.UnionType:
-        return next(_parse(option, value, where) for option in arguments if option is type(value))
+        return None if value is None else _parse(arguments[0], value, where)  # only `X | None` occurs
     if kind is Any:
         return value
     if kind is float and type(value) in (int, float) and math.isfinite(value):

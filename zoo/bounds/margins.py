@@ -1,0 +1,72 @@
+"""From the body's bound to the two tables that a radius needs, one entry per ordered class pair.
+
+    K[j, i] >= Lipschitz constant of f_j - f_i   (margin_lipschitz; 1 on the diagonal)
+    T[j, i] >= rounding error of the computed margin at the input, plus that at any point of the ball
+               (slack; -infinity on the diagonal)
+
+With them `radius = min over i of (f_j - f_i - T_ji) / K_ji`, j the predicted class. The diagonal makes the predicted
+class infinitely far from itself: it is left out by its index, never by the value of its logit, so ties count.
+
+Every operation below is an elementwise IEEE operation on NumPy arrays or floats in a fixed order (no matrix product,
+no reduction of NumPy's), so every machine computes the same bits from the same weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from zoo.bounds.spectral import Matrix
+from zoo.rounding import OUTWARD, U, gamma
+
+
+class Tables(NamedTuple):
+    """K and T, float64 [C, C], both rounded up."""
+
+    margin_lipschitz: Matrix
+    slack: Matrix
+
+    def sha256(self) -> str:
+        """Of the float64 little-endian bytes, K first."""
+        parts = (np.ascontiguousarray(table, dtype="<f8").tobytes() for table in self)
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def margin_tables(
+    weight: Matrix, bias: Matrix, body_lipschitz: float, feature_norm: float, feature_error: float
+) -> Tables:
+    """The tables for a head f = weight x + bias [C, d] on a body of the given Lipschitz and rounding bounds.
+
+    With h_j the rows of the weight, R and E the bounds of the computed features' norm and error:
+
+        K_ji = |h_j - h_i| body_lipschitz
+        e_j  = gamma_{d+2} (|h_j| R + |b_j|)             the rounding of the computed logit j
+        m_ji = |h_j - h_i| E + e_j + e_i                 the error of the computed margin
+             + u (|f_j| + |f_i|)                         and of the subtraction, |f_j| <= |h_j| R + |b_j| + e_j
+        T_ji = 2 m_ji                                    once at the input, once at the other point of the ball
+    """
+    classes, features = weight.shape
+    row_norm = np.sqrt(_sum_of_squares(weight)) * OUTWARD
+    reach = (row_norm * feature_norm + np.abs(bias)) * OUTWARD
+    local = gamma(features + 2) * reach * OUTWARD
+    logit = (reach + local) * OUTWARD
+    margin_lipschitz, slack = np.empty((classes, classes)), np.empty((classes, classes))
+    for j in range(classes):
+        distance = np.sqrt(_sum_of_squares(weight - weight[j])) * OUTWARD
+        margin_lipschitz[j] = distance * body_lipschitz * OUTWARD
+        error = distance * feature_error + local + local[j] + U * (logit + logit[j])
+        slack[j] = 2.0 * error * OUTWARD
+    diagonal = np.arange(classes)
+    margin_lipschitz[diagonal, diagonal] = 1.0
+    slack[diagonal, diagonal] = -np.inf
+    return Tables(margin_lipschitz, slack)
+
+
+def _sum_of_squares(rows: Matrix) -> Matrix:
+    """The sum of squares of each row, added one column after the other."""
+    total = np.zeros(len(rows))
+    for column in np.ascontiguousarray(rows.T):
+        total = total + column * column
+    return total

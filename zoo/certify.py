@@ -1,0 +1,131 @@
+"""From weights to a certificate, and from a certificate back to the weights: `certify` proves, `verify` proves again."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from zoo import __version__
+from zoo.architectures import Architecture, describe, from_description
+from zoo.bounds import Context, geometry, layer_bound, symbol_count, torus_sides
+from zoo.bounds.margins import margin_tables
+from zoo.errors import UncertifiableLayerError
+from zoo.layers import Pixels
+from zoo.model import exact_weights
+from zoo.records import Certificate, LayerBound
+from zoo.rounding import OUTWARD, propagate
+
+CLAIM = (
+    "Let x be the tensor given to input `images`. If the graph outputs label y and radius r > 0 for it, then (R) every "
+    "real tensor x' of its shape with |x' - x|_2 <= r has N(x') uniquely maximal at y, N being the network in exact "
+    "arithmetic with the weights of model.safetensors; and (D) the same graph, run in IEEE-754 binary64 under the "
+    "stated model of arithmetic, answers y for each such representable x'."
+)
+UNIT = "l2 norm over the whole input tensor, a pixel's channel spanning [0, 1], at the model's own resolution"
+DOMAIN = (
+    "Inputs in [0, 1]; one with a value outside, NaN or infinite gets radius 0. Points x' of the ball are clamped to "
+    "[0, 1] by the network's first layer, so they need not lie in the box. Decoding, resizing and cropping an image "
+    "happen before x and are not covered; nor does the certificate say that y is correct."
+)
+ARITHMETIC = (
+    "IEEE-754 binary64, round to nearest, on the float32 weights as stored; sums of products in any order, with or "
+    "without fused multiply-add; no Strassen, Winograd or FFT kernels. Rounding is bounded a priori and subtracted."
+)
+COMPOSITION = "product of layer bounds, times |h_j - h_i| for the rows of the head (K_ji = |w_j - w_i| K_body)"
+
+Advance = Callable[[str, int], None]  # the layer's name, and how many matrices are still to be factored (0: done one)
+
+
+def certify(
+    network: nn.Sequential,
+    name: str,
+    architecture: Architecture,
+    weights_sha256: str,
+    advance: Advance = lambda layer, total: None,
+    taus: dict[str, float] | None = None,
+) -> Certificate:
+    """A certificate for exactly the tensors of `network`.
+
+    taus: where each layer's proof starts, from an earlier certificate; without them they are found.
+    Raises UncertifiableLayerError where the network is not a `Pixels`, then layers that have a rule, then a `Linear`.
+    """
+    if type(network) is not nn.Sequential or len(network) < 2:
+        raise UncertifiableLayerError(f"only a plain nn.Sequential is certified, got {type(network).__name__}")
+    (head_name, head), first = list(network.named_children())[-1], network[0]
+    if type(first) is not Pixels:
+        raise UncertifiableLayerError(f"the first layer must be Pixels, which sets the domain, got {type(first).__name__}")
+    if type(head) is not nn.Linear or head.bias is None:
+        raise UncertifiableLayerError(f"the last layer, {head_name!r}, must be a Linear with a bias")
+    layers: list[LayerBound] = []
+    shape: tuple[int, ...] = architecture.input_shape
+    for layer_name, layer in list(network.named_children())[:-1]:
+        advance(layer_name, matrices_to_factor(layer, shape))
+        context = Context(layer_name, shape, (taus or {}).get(layer_name, 0.0), lambda n=layer_name: advance(n, 0))
+        layers.append(layer_bound(layer_name, layer, context, estimate_norm(layer, shape)))
+        shape = layers[-1].output_shape
+    # The head gets no layer record: its bound is the table K. The rules still check its type, numbers and shape.
+    head_context = Context(head_name, shape)
+    if shape != (head.in_features,):
+        raise head_context.refuse(f"it expects [{head.in_features}], its input has the shape {list(shape)}")
+    weight, bias = head_context.exact(head.weight), head_context.exact(head.bias)
+    body_lipschitz = math.prod(layer.lipschitz_bound * OUTWARD for layer in layers) * OUTWARD
+    norm, error = propagate(layers, math.sqrt(math.prod(architecture.input_shape)))
+    tables = margin_tables(weight, bias, body_lipschitz, norm, error)
+    return Certificate(
+        name=name,
+        claim=CLAIM,
+        norm="l2",
+        unit=UNIT,
+        domain=DOMAIN,
+        arithmetic=ARITHMETIC,
+        composition=COMPOSITION,
+        architecture=describe(architecture),
+        weights_sha256=weights_sha256,
+        layers=tuple(layers),
+        body_lipschitz=body_lipschitz,
+        feature_norm=norm,
+        feature_error=error,
+        tables_sha256=tables.sha256(),
+        versions={
+            "certified-zoo": __version__,
+            "numpy": np.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )
+
+
+def matrices_to_factor(layer: nn.Module, shape: tuple[int, ...]) -> int:
+    """How many Cholesky factorisations the layer's proof takes, for a progress bar."""
+    if isinstance(layer, nn.Conv2d) and len(shape) == 3 and geometry(layer, shape) == "torus":
+        return symbol_count((layer.stride[0], layer.stride[1]), torus_sides(layer, shape))
+    return 1
+
+
+def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 100) -> float:
+    """At most the layer's Lipschitz constant, up to rounding: power iteration on the true zero-padded operator."""
+    if isinstance(layer, Pixels):
+        return float(layer.scale.abs().max())
+    if not isinstance(layer, nn.Linear | nn.Conv2d):
+        return 1.0
+    vector = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    norm = 0.0
+    for _ in range(iterations):
+        vector.requires_grad_(True)
+        image = F.linear(vector, layer.weight) if isinstance(layer, nn.Linear) else layer(vector) - layer(0 * vector)
+        norm = float(image.detach().norm() / vector.detach().norm())
+        (vector,) = torch.autograd.grad(image, vector, image.detach())
+        length = float(vector.norm())
+        if length == 0.0:
+            return norm
+        vector = vector.detach() / length
+    return norm

@@ -1,0 +1,104 @@
+"""The certified model: the one definition of the certified radius, for PyTorch and, exported, for every runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from zoo.architectures import from_description
+from zoo.bounds.margins import Tables, margin_tables
+from zoo.bounds.spectral import Matrix
+from zoo.errors import CertificateError
+from zoo.records import Certificate, Outputs
+
+TOP_K = 5  # as many ranks as `topk_radius` tells, where there are so many classes
+ROUND_DOWN = 1.0 - 2.0**-50  # three roundings raise a radius by less than 1 / ROUND_DOWN
+
+
+class CertifiedModel(nn.Module):
+    """No perturbation of l2 norm <= radius changes the label, for the network in exact and in binary64 arithmetic.
+
+    forward: images [N, C, H, W] float32 in [0, 1] to `Outputs`. The radius is
+
+        radius = max(0, min over i != j of (f_j - f_i - T_ji) / K_ji) (1 - 2^-50),   j the predicted class,
+
+    with the proved tables K and T of `zoo.bounds.margins`. An image with a value outside [0, 1], NaN or infinite,
+    and one whose logits are not finite, keeps its label and gets radius 0.
+
+    The weights are stored as float32 and evaluated in `dtype`. Only float64 is proved; a float32 model answers the
+    same five arrays as *estimates*.
+    """
+
+    margin_lipschitz: Tensor
+    slack: Tensor
+
+    def __init__(self, network: nn.Sequential, tables: Tables, dtype: torch.dtype = torch.float64):
+        super().__init__()
+        self.network = network
+        self.dtype = dtype
+        self.register_buffer("margin_lipschitz", torch.from_numpy(tables.margin_lipschitz).to(dtype), persistent=False)
+        self.register_buffer("slack", torch.from_numpy(tables.slack).to(dtype), persistent=False)
+
+    def forward(self, images: Tensor) -> Outputs:
+        weights = {name: value.to(self.dtype) for name, value in self.network.state_dict(keep_vars=True).items()}
+        logits = functional_call(self.network, weights, (images.to(self.dtype),))
+        label = logits.argmax(dim=1)
+        admissible = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1) & logits.isfinite().all(dim=1)
+        margins = logits.gather(1, label[:, None]) - logits
+        margins = torch.where(admissible[:, None], margins, 0)
+        distances = (margins - self.slack[label]) / self.margin_lipschitz[label]
+        class_radii = distances.clamp(min=0) * ROUND_DOWN
+        ranks = min(TOP_K, logits.shape[1] - 1)
+        topk_radius = class_radii.topk(ranks, dim=1, largest=False, sorted=True).values
+        return Outputs(logits, label, topk_radius[:, 0], class_radii, topk_radius)
+
+
+def exact_weights(tensor: Tensor) -> Matrix:
+    """The stored float32 numbers as a float64 array."""
+    return tensor.detach().cpu().to(torch.float64).numpy()
+
+
+def tables_of(network: nn.Sequential, certificate: Certificate) -> Tables:
+    """K and T from the head's weights and the certificate. Raises CertificateError where their hash differs."""
+    head = network[-1]
+    tables = margin_tables(
+        exact_weights(head.weight),
+        exact_weights(head.bias),
+        certificate.body_lipschitz,
+        certificate.feature_norm,
+        certificate.feature_error,
+    )
+    if tables.sha256() != certificate.tables_sha256:
+        raise CertificateError(f"the tables of {certificate.name} are not those of its certificate")
+    return tables
+
+
+def load_network(weights: bytes, certificate: Certificate) -> nn.Sequential:
+    """The plain network of a certificate with the weights of a safetensors file, in evaluation mode.
+
+    Raises CertificateError where the weights are not the certificate's, or do not fit its architecture.
+    """
+    if hashlib.sha256(weights).hexdigest() != certificate.weights_sha256:
+        raise CertificateError(f"the weights are not those that the certificate of {certificate.name} speaks of")
+    with torch.device("meta"):
+        network = from_description(certificate.architecture).network()
+    try:
+        network.load_state_dict(load_safetensors(weights), strict=True, assign=True)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())[:200]
+        raise CertificateError(f"the weights do not fit the architecture of {certificate.name}: {problem}") from error
+    return network.requires_grad_(False).eval()
+
+
+def load_module(
+    folder: Path, certificate: Certificate, precision: str = "float64", device: str = "cpu"
+) -> CertifiedModel:
+    """The certified model of a published folder, on a device."""
+    network = load_network((folder / "model.safetensors").read_bytes(), certificate)
+    dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
+    return CertifiedModel(network, tables_of(network, certificate), dtype).to(device)
