@@ -17,7 +17,6 @@ from zoo.errors import CertificateError
 from zoo.records import Certificate, Outputs
 
 TOP_K = 5  # as many ranks as `topk_radius` tells, where there are so many classes
-ROUND_DOWN = 1.0 - 2.0**-50  # three roundings raise a radius by less than 1 / ROUND_DOWN
 
 
 class CertifiedModel(nn.Module):
@@ -25,9 +24,9 @@ class CertifiedModel(nn.Module):
 
     forward: images [N, C, H, W] float32 in [0, 1] to `Outputs`. The radius is
 
-        radius = max(0, min over i != j of (f_j - f_i - T_ji) / K_ji) (1 - 2^-50),   j the predicted class,
+        radius = max(0, min over i != j of (f_j - f_i - T_ji) / K_ji),   j the predicted class,
 
-    with the proved tables K and T of `zoo.bounds.margins`. An image with a value outside [0, 1], NaN or infinite,
+    with the proved tables K and T of `zoo.bounds.margins`, which also pay for its own roundings. An image with a value outside [0, 1], NaN or infinite,
     and one whose logits are not finite, keeps its label and gets radius 0.
 
     The weights are stored as float32 and evaluated in `dtype`. Only float64 is proved; a float32 model answers the
@@ -51,8 +50,8 @@ class CertifiedModel(nn.Module):
         admissible = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1) & logits.isfinite().all(dim=1)
         margins = logits.gather(1, label[:, None]) - logits
         margins = torch.where(admissible[:, None], margins, 0)
-        distances = (margins - self.slack[label]) / self.margin_lipschitz[label]
-        class_radii = distances.clamp(min=0) * ROUND_DOWN
+        slack, lipschitz = self.slack.index_select(0, label), self.margin_lipschitz.index_select(0, label)
+        class_radii = ((margins - slack) / lipschitz).clamp(min=0)
         ranks = min(TOP_K, logits.shape[1] - 1)
         topk_radius = class_radii.topk(ranks, dim=1, largest=False, sorted=True).values
         return Outputs(logits, label, topk_radius[:, 0], class_radii, topk_radius)

@@ -21,6 +21,11 @@ import numpy as np
 from zoo.bounds.spectral import Matrix
 from zoo.rounding import OUTWARD, U, gamma
 
+# The radius fl(fl(m - T) / K) exceeds (m - T) / K by a factor below (1 + u)^2. Raising K by more than that rounds every
+# radius down and leaves no operation in the graph that an optimiser could take for a multiplication by 1 (torch.onnx's
+# did remove a factor of 1 - 2^-50).
+ROUND_DOWN = 1.0 + 2.0**-40
+
 
 class Tables(NamedTuple):
     """K and T, float64 [C, C], both rounded up."""
@@ -41,7 +46,7 @@ def margin_tables(
 
     With h_j the rows of the weight, R and E the bounds of the computed features' norm and error:
 
-        K_ji = |h_j - h_i| body_lipschitz
+        K_ji = |h_j - h_i| body_lipschitz ROUND_DOWN
         e_j  = gamma_{d+2} (|h_j| R + |b_j|)             the rounding of the computed logit j
         m_ji = |h_j - h_i| E + e_j + e_i                 the error of the computed margin
              + u (|f_j| + |f_i|)                         and of the subtraction, |f_j| <= |h_j| R + |b_j| + e_j
@@ -55,7 +60,7 @@ def margin_tables(
     margin_lipschitz, slack = np.empty((classes, classes)), np.empty((classes, classes))
     for j in range(classes):
         distance = np.sqrt(_sum_of_squares(weight - weight[j])) * OUTWARD
-        margin_lipschitz[j] = distance * body_lipschitz * OUTWARD
+        margin_lipschitz[j] = distance * body_lipschitz * OUTWARD * ROUND_DOWN
         error = distance * feature_error + local + local[j] + U * (logit + logit[j])
         slack[j] = 2.0 * error * OUTWARD
     diagonal = np.arange(classes)
