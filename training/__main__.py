@@ -1,0 +1,52 @@
+"""python -m training RECIPE --output DIR: train a model of the zoo."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.loop import train
+from training.recipes import RECIPES, find
+from zoo.errors import InputError, ZooError
+
+
+def main(
+    recipe: Annotated[str | None, typer.Argument(help="The model to train, see --list.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A new folder for the run.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs; the schedules stretch.")] = None,
+    limit: Annotated[int | None, typer.Option(min=2, help="Train on the first images only.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps; --resume goes on.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    list_recipes: Annotated[bool, typer.Option("--list", help="Show all recipes and exit.")] = False,
+    describe: Annotated[bool, typer.Option("--describe", help="Show the recipe as JSON and exit.")] = False,
+) -> None:
+    """Train RECIPE into a folder: weights.safetensors, metrics.jsonl, curves.png, recipe.json and checkpoints."""
+    if list_recipes:
+        for name, make in RECIPES.items():
+            print(f"{name:34} {(make.__doc__ or '').splitlines()[0]}")
+        return
+    if recipe is None:
+        raise InputError("name a recipe: --list shows all")
+    chosen = find(recipe)
+    if epochs is not None:
+        chosen = dataclasses.replace(chosen, epochs=epochs)
+    if describe:
+        print(json.dumps(chosen.describe(), indent=1))
+        return
+    if output is None:
+        raise InputError("say where to write: --output DIR")
+    train(chosen, output, seed=seed, limit=limit, steps=steps, resume=resume)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    try:
+        app(prog_name="python -m training")
+    except ZooError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

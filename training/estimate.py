@@ -1,0 +1,198 @@
+"""Lipschitz constants by power iteration: for training only. An estimate may lie below the truth; it proves nothing.
+
+Each layer's norm is estimated in the geometry in which `zoo.bounds` will bound it, so that training sees what the
+certificate will say, up to the iteration's shortfall.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from zoo.bounds.convolution import geometry, output_shape, torus_sides
+from zoo.errors import UncertifiableLayerError
+from zoo.layers import MinMax, Pixels
+
+
+class Operator(NamedTuple):
+    """What makes two layers equal as linear operators, but for their weights."""
+
+    geometry: str  # "matrix", "patches", "dense" or "torus"
+    weight_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]  # of the vectors that the iteration works on, without the batch
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    remainder: tuple[int, int]  # rows and columns of the input that the transposed convolution must add
+
+
+class LipschitzEstimate:
+    """An estimate of the body's Lipschitz constant, differentiable in the weights and improved at every call.
+
+    The body is every child of `network` but the last; its estimate is the product of its layers' estimates. The
+    iterates belong to the training state (`state_dict`), not to the network. Layers of equal shape share one batch.
+
+    Source: the method of Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452, and Hu et al. 2023, arXiv 2301.12549:
+    iterates detached, the gradient flows through the last norm ||W v||. Where we differ: a random start (all ones can
+    be orthogonal to the top singular vector), and the certificate's geometry for convolutions.
+
+    Raises UncertifiableLayerError for a layer that it knows no constant of.
+    """
+
+    def __init__(self, network: nn.Sequential, input_shape: tuple[int, int, int], seed: int, iterations: int):
+        self.network = network
+        self.iterations = iterations
+        self.scale = 1.0  # the product of the constants that no training changes
+        self.groups: dict[Operator, list[str]] = {}
+        shape: tuple[int, ...] = input_shape
+        for name, layer in list(network.named_children())[:-1]:
+            shape = self._add(name, layer, shape)
+        generator = torch.Generator().manual_seed(seed)
+        device = next(network.parameters()).device
+        self.vectors: list[Tensor] = []  # [G, *input_shape] of each group, unit vectors
+        for operator, names in self.groups.items():
+            start = torch.randn(len(names), *operator.input_shape, generator=generator)
+            self.vectors.append((start / _norms(start, keepdim=True)).to(device))
+
+    def _add(self, name: str, layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Take a layer of the body into account; the shape of its output, given that of its input."""
+        kind = parametrize.type_before_parametrizations(layer)
+        if isinstance(layer, Pixels) and kind is Pixels:
+            self.scale *= float(layer.scale.abs().max())
+        elif isinstance(layer, nn.Linear) and kind is nn.Linear:
+            operator = Operator("matrix", tuple(layer.weight.shape), (layer.in_features,), (1, 1), (0, 0), (0, 0))
+            self.groups.setdefault(operator, []).append(name)
+            return (layer.out_features,)
+        elif isinstance(layer, nn.Conv2d) and kind is nn.Conv2d:
+            if layer.groups != 1 or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
+                raise UncertifiableLayerError(f"{name}: no estimate for a grouped, dilated or non-zero-padded Conv2d")
+            maps = (shape[0], shape[1], shape[2])
+            self.groups.setdefault(_convolution(layer, maps), []).append(name)
+            return output_shape(layer, maps)
+        elif kind is nn.Flatten:
+            return (torch.Size(shape).numel(),)
+        elif kind not in (MinMax, nn.ReLU):
+            raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a {kind.__name__}")
+        return shape
+
+    def __call__(self) -> Tensor:
+        """The product of the layers' estimates after a few more iterations: a scalar with a gradient."""
+        return self.scale * torch.stack([sigmas.prod() for _, _, sigmas in self._estimates(self.iterations)]).prod()
+
+    @torch.no_grad()
+    def converge(self, tolerance: float = 1e-5, steps: int = 10, limit: int = 2000) -> Tensor:
+        """The estimate once `steps` more iterations raise no layer by more than `tolerance`, relatively.
+
+        Slow spectra stop at `limit` iterations: still an estimate from below.
+        """
+        for _ in range(limit // steps):
+            before = torch.cat([sigmas for _, _, sigmas in self._estimates(0)])
+            after = torch.cat([sigmas for _, _, sigmas in self._estimates(steps)])
+            if bool((after <= before * (1 + tolerance)).all()):
+                break
+        return self.scale * after.prod()
+
+    @torch.no_grad()
+    def layers(self) -> dict[str, float]:
+        """The present estimate of each layer that has weights."""
+        return {
+            name: float(sigma) for names, _, sigmas in self._estimates(0) for name, sigma in zip(names, sigmas)
+        }
+
+    def _estimates(self, iterations: int) -> Iterator[tuple[list[str], Tensor, Tensor]]:
+        """Of each group its names, its weights [G, ...] and the norms ||W v|| [G] after the iterations."""
+        for group, (operator, names) in enumerate(self.groups.items()):
+            weights = torch.stack([self.network.get_submodule(name).weight for name in names])
+            fixed = weights.detach()
+            vectors = self.vectors[group]
+            for _ in range(iterations):
+                images = _adjoint(operator, fixed, _apply(operator, fixed, vectors))
+                norms = _norms(images, keepdim=True)
+                vectors = torch.where(norms > 0, images / norms, vectors)  # a zero operator keeps its vector
+            self.vectors[group] = vectors
+            yield names, weights, _norms(_apply(operator, weights, vectors)).flatten()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"vectors": self.vectors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.vectors = [new.to(old.device) for new, old in zip(state["vectors"], self.vectors, strict=True)]
+
+
+def margin_lipschitz(body_lipschitz: Tensor, head_weight: Tensor) -> Tensor:
+    """K_ij = K_body ||w_i - w_j||: as sure as `body_lipschitz` is. Shapes: [] and [C, F] to [C, C]."""
+    # Without the matrix product, equal rows give exactly 0, where the gradient is 0 as well.
+    return body_lipschitz * torch.cdist(head_weight, head_weight, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _convolution(layer: nn.Conv2d, shape: tuple[int, int, int]) -> Operator:
+    kernel, stride = layer.kernel_size, layer.stride
+    padding = (int(layer.padding[0]), int(layer.padding[1]))
+    kind = geometry(layer, shape)
+    weight_shape = tuple(layer.weight.shape)
+    if kind == "patches":
+        columns = layer.in_channels * kernel[0] * kernel[1]
+        return Operator(kind, weight_shape, (columns,), stride, (0, 0), (0, 0))
+    if kind == "torus":
+        return Operator(kind, weight_shape, (shape[0], *torus_sides(layer, shape)), stride, (0, 0), (0, 0))
+    remainder = (
+        (shape[1] + 2 * padding[0] - kernel[0]) % stride[0],
+        (shape[2] + 2 * padding[1] - kernel[1]) % stride[1],
+    )
+    return Operator(kind, weight_shape, shape, stride, padding, remainder)
+
+
+def _overhang(operator: Operator) -> tuple[int, int]:
+    """Rows and columns of the torus that its last windows read a second time."""
+    kernel = operator.weight_shape[2:]
+    return max(kernel[0] - operator.stride[0], 0), max(kernel[1] - operator.stride[1], 0)
+
+
+def _apply(operator: Operator, weights: Tensor, vectors: Tensor) -> Tensor:
+    """W v for each of the G layers of a group: weights [G, *weight_shape], vectors [G, *input_shape]."""
+    if operator.geometry in ("matrix", "patches"):
+        return torch.bmm(weights.flatten(2), vectors[:, :, None])[:, :, 0]
+    maps = vectors
+    if operator.geometry == "torus":
+        rows, columns = _overhang(operator)
+        maps = F.pad(maps, (0, columns, 0, rows), mode="circular")
+    maps = F.conv2d(
+        maps.flatten(0, 1)[None], weights.flatten(0, 1), None, operator.stride, operator.padding, groups=len(weights)
+    )
+    return maps[0].unflatten(0, (len(weights), -1))
+
+
+def _adjoint(operator: Operator, weights: Tensor, images: Tensor) -> Tensor:
+    """W^T u for each of the G layers of a group: weights [G, *weight_shape], images as `_apply` gives them."""
+    if operator.geometry in ("matrix", "patches"):
+        return torch.bmm(weights.flatten(2).transpose(1, 2), images[:, :, None])[:, :, 0]
+    maps = F.conv_transpose2d(
+        images.flatten(0, 1)[None],
+        weights.flatten(0, 1),
+        None,
+        operator.stride,
+        operator.padding,
+        operator.remainder,
+        groups=len(weights),
+    )
+    maps = maps[0].unflatten(0, (len(weights), -1))
+    if operator.geometry == "torus":
+        maps = _fold(_fold(maps, 2, operator.input_shape[1]), 3, operator.input_shape[2])
+    return maps
+
+
+def _fold(maps: Tensor, axis: int, side: int) -> Tensor:
+    """What stands beyond `side` added back at the start of the axis; short maps are filled up with zeros."""
+    length = maps.shape[axis]
+    folded = maps.new_zeros([*maps.shape[:axis], side, *maps.shape[axis + 1 :]])
+    folded.narrow(axis, 0, min(length, side)).copy_(maps.narrow(axis, 0, min(length, side)))
+    if length > side:
+        folded.narrow(axis, 0, length - side).add_(maps.narrow(axis, side, length - side))
+    return folded
+
+
+def _norms(vectors: Tensor, keepdim: bool = False) -> Tensor:
+    """The l2 norm of each of the G vectors; its gradient at 0 is 0."""
+    return torch.linalg.vector_norm(vectors, dim=list(range(1, vectors.ndim)), keepdim=keepdim)

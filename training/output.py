@@ -1,0 +1,104 @@
+"""The folder of a run: recipe.json, metrics.jsonl, curves.png, weights.safetensors and checkpoints/."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from torch import Tensor
+
+from zoo.errors import InputError
+
+
+class Output:
+    """Writes each file whole or not at all, so that a run stopped at any moment can be resumed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.metrics = folder / "metrics.jsonl"
+
+    def open(self, description: dict[str, Any], resume: bool) -> None:
+        """Start a folder, or find the same recipe in it. Raises InputError where neither is so."""
+        path = self.folder / "recipe.json"
+        text = json.dumps(description, indent=1) + "\n"
+        if resume:
+            if not path.is_file():
+                raise InputError(f"{self.folder} has no run to resume: leave out --resume")
+            if json.loads(path.read_text()) != json.loads(text):
+                raise InputError(f"{path} describes another run: resume with the options that it was started with")
+            return
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise InputError(f"{self.folder} is in use: choose another --output, or --resume the run in it")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def checkpoint(self, accelerator: Accelerator, step: int) -> None:
+        """Save the whole state of training, then drop the older one."""
+        partial, final = self.checkpoints / "partial", self.checkpoints / f"step-{step:08d}"
+        accelerator.save_state(str(partial))
+        if accelerator.is_main_process:
+            older = sorted(self.checkpoints.glob("step-*"))
+            if final in older:  # a resumed run that had no step left to make
+                shutil.rmtree(partial)
+                return
+            os.replace(partial, final)
+            for folder in older:
+                shutil.rmtree(folder)
+        accelerator.wait_for_everyone()
+
+    def latest_checkpoint(self) -> Path:
+        """The newest checkpoint; metrics written after it are dropped, they will come again."""
+        folders = sorted(self.checkpoints.glob("step-*"))
+        if not folders:
+            raise InputError(f"{self.folder} was stopped before its first checkpoint: delete it and start again")
+        step = int(folders[-1].name.removeprefix("step-"))
+        kept = [row for row in self.rows() if row["step"] <= step]
+        _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        return folders[-1]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The metrics of each epoch so far."""
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()] if self.metrics.is_file() else []
+
+    def write_metrics(self, row: dict[str, Any]) -> None:
+        """Add an epoch to metrics.jsonl and draw curves.png anew."""
+        rows = [*self.rows(), row]
+        _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        _draw(rows, self.folder / "curves.png")
+
+    def write_weights(self, state: dict[str, Tensor]) -> None:
+        """Write the plain network's weights as weights.safetensors."""
+        path = self.folder / "weights.safetensors"
+        save_file(state, path.with_suffix(".partial"))
+        os.replace(path.with_suffix(".partial"), path)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def _draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Loss, accuracies and the Lipschitz estimate by epoch."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.5), layout="constrained")
+    panels = {
+        "loss": ("loss",),
+        "accuracy": ("train_accuracy", "validation_accuracy", "estimated_vra"),
+        "Lipschitz constant of the body": ("lipschitz_estimate",),
+    }
+    for axes, (title, names) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for name in names:
+            measured = [row for row in rows if name in row]
+            epochs, values = [row["epoch"] for row in measured], [row[name] for row in measured]
+            axes.plot(epochs, values, marker=".", label=name.replace("_", " "))
+        axes.set(title=title, xlabel="epoch")
+        axes.legend()
+    figure.savefig(path.with_suffix(".partial"), format="png", dpi=100)
+    os.replace(path.with_suffix(".partial"), path)

@@ -1,0 +1,62 @@
+"""Hu, Zou, Wang, Leino, Fredrikson 2023, "Unlocking Deterministic Robustness Certification on ImageNet".
+
+arXiv 2301.12549; the loss is their EMMA. Where every recipe here differs: crop and flip only, no RandAugment.
+"""
+
+from training.losses import emma
+from training.recipes.recipe import Recipe
+
+
+def liresnet_l6w128_cifar10() -> Recipe:
+    """The paper's small CIFAR-10 model, with the paper's optimiser, batch and epochs.
+
+    Expected: the paper has no row of its own for L6W128; L12W512 reaches 66.9 clean, 38.3 VRA at 108/255 (table 6).
+    Hardware: one GPU. Not run by us. Command: python -m training liresnet-l6w128-cifar10 --output runs/l6w128
+    """
+    return Recipe(
+        name="liresnet-l6w128-cifar10",
+        epsilon=36 / 255,
+        loss=emma,
+        epochs=800,
+        batch_size=256,
+        learning_rate=1e-3,
+        warmup=20 / 800,
+        power_iterations=10,
+        crop_padding=4,
+        flip=True,
+        validate_every=10,
+    )
+
+
+def liresnet_l6w64_cifar10_jpeg75() -> Recipe:
+    """A small LiResNet for two CPU cores: few epochs, smaller batches, higher rate than the paper's."""
+    return Recipe(
+        name="liresnet-l6w64-cifar10-jpeg75",
+        epsilon=36 / 255,
+        loss=emma,
+        epochs=30,
+        batch_size=128,
+        learning_rate=2e-3,
+        epsilon_ratio=1.5,
+        warmup=0.05,
+        crop_padding=4,
+        flip=True,
+        mixed_precision="bf16",
+    )
+
+
+def liresnet_l4w32_cifar10_jpeg75() -> Recipe:
+    """The smallest LiResNet of the zoo, for two CPU cores."""
+    return Recipe(
+        name="liresnet-l4w32-cifar10-jpeg75",
+        epsilon=36 / 255,
+        loss=emma,
+        epochs=60,
+        batch_size=128,
+        learning_rate=2e-3,
+        epsilon_ratio=1.5,
+        warmup=0.05,
+        crop_padding=4,
+        flip=True,
+        mixed_precision="bf16",
+    )

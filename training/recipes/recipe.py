@@ -1,0 +1,35 @@
+"""What a training run is made of."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor
+
+Loss = Callable[..., Tensor]  # (logits, labels, margin_lipschitz, epsilon, **options) -> scalar
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run, from the untrained network to the weights published under the same name."""
+
+    name: str  # the published model's, which names architecture and data set
+    epsilon: float  # the radius that the model is made for; validation reports VRA there
+    loss: Loss
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    loss_options: Mapping[str, float] = field(default_factory=dict)
+    optimizer: str = "lookahead_nadam"  # timm's names
+    epsilon_ratio: float = 2.0  # the training radius at the end, in epsilons
+    warmup: float = 0.025  # the share of the steps in which the learning rate rises
+    clip_norm: float = 3.0
+    power_iterations: int = 5  # a step, warm
+    crop_padding: int = 0
+    flip: bool = False
+    mixed_precision: Literal["no", "bf16"] = "no"  # of the forward pass; the Lipschitz estimate is always float32
+    validate_every: int = 1  # epochs
+
+    def describe(self) -> dict[str, Any]:
+        """The JSON form, the loss by its name."""
+        return {**asdict(self), "loss": self.loss.__name__, "loss_options": dict(self.loss_options)}
