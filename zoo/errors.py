@@ -6,11 +6,14 @@
     +-- IntegrityError            a file is missing, or its bytes are not those that its folder lists
     +-- UnknownModelError         no registered model has this name
     +-- UnpublishedModelError     the model is registered, but nobody has published weights for it
-    +-- InputError                an image, array, epsilon or dataset cannot be used as it was given
+    +-- HubError                  a Hugging Face repository does not exist, or cannot be reached
+    +-- InputError                an image, array, epsilon, dataset or option cannot be used as it was given
     +-- MissingPackageError       an optional package is needed; the message names the extra
 
 Catch `ZooError` to catch them all; the command line turns each into one line and exit code 2.
 """
+
+from importlib.util import find_spec
 
 
 class ZooError(Exception):
@@ -37,8 +40,12 @@ class UnpublishedModelError(ZooError):
     """The model is registered, but no weights have been published for it."""
 
 
+class HubError(ZooError):
+    """A Hugging Face repository does not exist, or cannot be reached."""
+
+
 class InputError(ZooError):
-    """An image, an array, an epsilon or a dataset cannot be used as it was given."""
+    """An image, an array, an epsilon, a dataset or an option cannot be used as it was given."""
 
 
 class MissingPackageError(ZooError):
@@ -46,3 +53,9 @@ class MissingPackageError(ZooError):
 
     def __init__(self, package: str, extra: str):
         super().__init__(f"this needs {package}: run pip install 'certified-zoo[{extra}]'")
+
+
+def require(package: str, extra: str) -> None:
+    """Returns where the package can be imported. Raises MissingPackageError, naming the extra that brings it."""
+    if find_spec(package) is None:
+        raise MissingPackageError(package, extra)

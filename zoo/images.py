@@ -112,16 +112,13 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
 
 
 def _opaque(image: Image.Image, name: str) -> Image.Image:
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode == "1":
-        return image.convert("L")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
             raise InputError(f"{name}: has transparent pixels; put it on a background first")
-        return image.convert("RGB")
-    if image.mode == "P":
+    if image.mode in ("L", "1"):
+        return image.convert("L")
+    if image.mode in ("RGB", "RGBA", "P"):
         return image.convert("RGB")
     raise InputError(f"{name}: colour mode {image.mode}; convert it to RGB or grey with 8 bits per channel")
 
@@ -181,7 +178,7 @@ def _unit_interval(batch: np.ndarray) -> np.ndarray:
     if not np.isfinite([low, high]).all():
         raise InputError("pixels must be finite, got NaN or infinity")
     if low < 0:
-        raise InputError(f"pixels must lie in [0, 1], got values down to {low:g}: the model normalises them itself")
+        raise InputError(f"pixels must lie in [0, 1], got values down to {low:.9g}: the model normalises them itself")
     if high > 1:
-        raise InputError(f"pixels must lie in [0, 1], got values up to {high:g}: divide by 255 or pass uint8")
+        raise InputError(f"pixels must lie in [0, 1], got values up to {high:.9g}: divide by 255 or pass uint8")
     return np.ascontiguousarray(batch, dtype=np.float32)

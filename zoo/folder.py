@@ -1,0 +1,127 @@
+"""A published folder, checked byte for byte before anything in it is used.
+
+`SHA256SUMS` lists the seven other files with their sha256, in the format of coreutils, and the registry pins the
+sha256 of `SHA256SUMS`. What the three records say about each other and about the weights is compared as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.architectures import Architecture, from_description
+from zoo.errors import CertificateError, InputError, IntegrityError
+from zoo.records import Certificate, Evaluation, ModelConfig, loads
+
+SUMS = "SHA256SUMS"
+LISTED = (
+    "README.md",
+    "certificate.json",
+    "config.json",
+    "evaluation.json",
+    "model.float32.onnx",
+    "model.onnx",
+    "model.safetensors",
+)
+FILES = (SUMS, *LISTED)
+GRAPHS = {"float64": "model.onnx", "float32": "model.float32.onnx"}
+SUMS_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
+MAX_SUMS_BYTES = 4096  # seven lines take about 600
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A published folder whose bytes were those of its SHA256SUMS when it was read."""
+
+    path: Path
+    config: ModelConfig
+    certificate: Certificate
+    evaluation: Evaluation
+    digests: dict[str, str]  # sha256 of each listed file
+
+    @property
+    def architecture(self) -> Architecture:
+        return from_description(self.config.architecture)
+
+    def graph(self, precision: str) -> Path:
+        return self.path / GRAPHS[precision]
+
+
+def read_folder(path: Path, digest: str | None = None) -> Folder:
+    """The folder at `path`, checked; with `digest`, that is also the sha256 of its SHA256SUMS.
+
+    Raises InputError where there is no folder, CertificateError where it has no certificate or a record is not
+    readable, IntegrityError naming the file that is missing, differs, or contradicts another.
+    """
+    if not os.path.isdir(path):  # unlike Path.is_dir, false where the path is too long or out of reach
+        raise InputError(f"no folder {path}")
+    if not os.path.exists(path / "certificate.json"):
+        raise CertificateError(f"{path} has no certificate.json: a published model is what `python -m export` writes")
+    sums = _read(path / SUMS, MAX_SUMS_BYTES)
+    if digest is not None and hashlib.sha256(sums).hexdigest() != digest:
+        raise IntegrityError(f"{path / SUMS}: its sha256 is not the one that the registry pins")
+    digests = _parse_sums(sums, path / SUMS)
+    for name, listed in digests.items():
+        if _sha256(path / name) != listed:
+            raise IntegrityError(f"{path / name}: its sha256 is not the one in {SUMS}; fetch the folder again")
+    folder = Folder(
+        path,
+        _record(ModelConfig, path / "config.json"),
+        _record(Certificate, path / "certificate.json"),
+        _record(Evaluation, path / "evaluation.json"),
+        digests,
+    )
+    _agree(folder)
+    return folder
+
+
+def _parse_sums(sums: bytes, path: Path) -> dict[str, str]:
+    lines = [SUMS_LINE.fullmatch(line) for line in sums.decode("utf-8", "replace").splitlines()]
+    names = tuple(line[2] if line else "a malformed line" for line in lines)
+    for name in (*LISTED, *names):
+        if name not in names:
+            raise IntegrityError(f"{path}: does not list {name}")
+        if name not in LISTED or names.count(name) > 1:
+            raise IntegrityError(f"{path}: lists {name[:80]!r}, expected exactly {', '.join(LISTED)}")
+    return {line[2]: line[1] for line in lines if line}
+
+
+def _agree(folder: Folder) -> None:
+    """Returns where the records speak of one model. Raises IntegrityError naming the file and the field."""
+    config, certificate, architecture = folder.config, folder.certificate, folder.architecture
+    claims: list[tuple[str, str, Any, Any]] = [
+        ("certificate.json", "name", certificate.name, config.name),
+        ("certificate.json", "norm", certificate.norm, config.norm),
+        ("certificate.json", "architecture", certificate.architecture, config.architecture),
+        ("certificate.json", "weights_sha256", certificate.weights_sha256, folder.digests["model.safetensors"]),
+        ("config.json", "input_shape", config.input_shape, architecture.input_shape),
+        ("config.json", "labels", len(config.labels), architecture.classes),
+        ("evaluation.json", "graph_sha256", folder.evaluation.graph_sha256, folder.digests["model.onnx"]),
+    ]
+    for name, field, found, expected in claims:
+        if found != expected:
+            raise IntegrityError(f"{folder.path / name}: {field} is {found!r}, expected {expected!r}")
+
+
+def _record(kind: type, path: Path) -> Any:
+    return loads(kind, _read(path), str(path))
+
+
+def _read(path: Path, limit: int = -1) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        raise IntegrityError(f"{path}: {error.strerror}") from error
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise IntegrityError(f"{path}: {error.strerror}") from error

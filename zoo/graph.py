@@ -1,0 +1,72 @@
+"""What an ONNX file reads besides itself, found without the onnx package.
+
+ONNX Runtime reads tensors from wherever the file says. The zoo hashes `model.safetensors` only, so a published graph
+may name that file and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zoo.errors import IntegrityError
+
+# The fields of onnx.proto that lead from a model to its tensors: message -> field number -> message.
+FIELDS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "external"},  # external_data: pairs of key (1) and value (2)
+}
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf wire types
+
+
+def external_files(model: bytes) -> set[str]:
+    """Every file that some tensor of the ONNX model is read from, as it is written there.
+
+    Raises IntegrityError if the bytes are not a protobuf message.
+    """
+    files = set()
+    waiting = [("model", memoryview(model))]
+    while waiting:
+        message, data = waiting.pop()
+        if message == "external":
+            pair = {number: bytes(value).decode("utf-8", "replace") for number, value in _messages(data)}
+            if pair.get(1) == "location":
+                files.add(pair.get(2, ""))
+            continue
+        inner = FIELDS[message]
+        waiting += [(inner[number], value) for number, value in _messages(data) if number in inner]
+    return files
+
+
+def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The length-delimited fields of one protobuf message: number and bytes."""
+    position = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        wire = tag & 7
+        if wire == VARINT:
+            _, position = _varint(data, position)
+            continue
+        length = {FIXED64: 8, FIXED32: 4}.get(wire, -1)
+        if wire == BYTES:
+            length, position = _varint(data, position)
+        if not 0 <= length <= len(data) - position:
+            raise IntegrityError("not an ONNX file: its protobuf is damaged")
+        if wire == BYTES:
+            yield tag >> 3, data[position : position + length]
+        position += length
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    """The number that starts at `position`, and the position after it."""
+    value = 0
+    for index, byte in enumerate(data[position : position + 10]):
+        value |= (byte & 127) << (7 * index)
+        if byte < 128:
+            return value, position + index + 1
+    raise IntegrityError("not an ONNX file: its protobuf is damaged")

@@ -1,0 +1,204 @@
+"""A loaded model: the same class, whatever computes its answers. Loads neither torch nor onnxruntime by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.epsilon import parse_epsilon
+from zoo.errors import InputError, IntegrityError, require
+from zoo.folder import Folder
+from zoo.graph import external_files
+from zoo.images import as_batch
+from zoo.records import Certificate, Evaluation, ModelConfig, Outputs, Prediction
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from torch import nn
+
+CHUNK = 32  # images in one run: the float64 graph of the widest LiResNet needs about 20 MB for each
+NOT_PROVED = "float32, not proved"  # the `arithmetic` of model.float32.onnx
+ESTIMATES = {"radius", "class_radii", "topk_radius"}  # so named in the float64 graph, with _estimate in the other
+
+Run = Callable[[np.ndarray], Outputs]  # float32 [N, C, H, W] in [0, 1] to NumPy arrays
+
+
+@dataclass(frozen=True, repr=False)
+class Model:
+    """A classifier that answers with certified radii: l2, in pixels of [0, 1], at the model's own resolution.
+
+    The radii are proved where `proved` is true; else they are estimates.
+    """
+
+    config: ModelConfig
+    certificate: Certificate
+    evaluation: Evaluation
+    precision: str  # "float64" or "float32"
+    backend: str  # "onnx" or "torch"
+    run: Run = field(compare=False)
+    module: nn.Module | None = field(default=None, compare=False)  # what PyTorch runs; None for ONNX
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.config.labels
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return self.config.input_shape
+
+    @property
+    def norm(self) -> str:
+        return self.config.norm
+
+    @property
+    def proved(self) -> bool:
+        return self.precision == "float64"
+
+    def __repr__(self) -> str:
+        return f"<zoo.Model {self.name}, {self.backend}, {self.precision}, input {self.input_shape}>"
+
+    def outputs(self, images: Any) -> Outputs:
+        """The five arrays of `Outputs` for one image or a batch, see `zoo.images.as_batch` for what is accepted.
+
+        Runs in chunks, so that memory does not grow with the batch but for its input and output.
+        Raises InputError.
+        """
+        return self._run_in_chunks(as_batch(images, self.input_shape)[0])
+
+    def predict(self, images: Any, epsilon: str | float | None = None) -> Prediction | list[Prediction]:
+        """One `Prediction` for a single image, a list of them for a batch or a list.
+
+        With an epsilon, a prediction's label is None (abstention) unless its radius is proved and larger.
+        Raises InputError.
+        """
+        size = None if epsilon is None else parse_epsilon(epsilon)
+        batch, single = as_batch(images, self.input_shape)
+        predictions = list(self._predictions(self._run_in_chunks(batch), size))
+        return predictions[0] if single else predictions
+
+    def _run_in_chunks(self, batch: np.ndarray) -> Outputs:
+        chunks = [self.run(batch[start : start + CHUNK]) for start in range(0, len(batch), CHUNK)]
+        return Outputs(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
+
+    def _predictions(self, outputs: Outputs, epsilon: float | None) -> Iterator[Prediction]:
+        for row, index in enumerate(outputs.label.tolist()):
+            yield Prediction(
+                index=index,
+                name=self.labels[index],
+                radius=float(outputs.radius[row]),
+                class_radii=tuple(outputs.class_radii[row].tolist()),
+                topk_radius=tuple(outputs.topk_radius[row].tolist()),
+                proved=self.proved,
+                epsilon=epsilon,
+            )
+
+
+def onnx_model(folder: Folder, precision: str, providers: Sequence[str] | None = None) -> Model:
+    """The folder's graph in ONNX Runtime. Raises MissingPackageError, InputError, IntegrityError."""
+    require("onnxruntime", "onnx")
+    import onnxruntime
+
+    chosen = list(providers or ["CPUExecutionProvider"])
+    if precision == "float64" and chosen != ["CPUExecutionProvider"]:
+        raise InputError(f"float64 is proved on CPUExecutionProvider only: use precision='float32' on {chosen[0]}")
+    absent = sorted(set(chosen) - set(onnxruntime.get_available_providers()))
+    if absent:
+        raise InputError(f"this onnxruntime has no {absent[0]}, only {', '.join(onnxruntime.get_available_providers())}")
+    path = folder.graph(precision)
+    strangers = sorted(external_files(path.read_bytes()) - {"model.safetensors"})
+    if strangers:
+        raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected model.safetensors only")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised below, once
+    if precision == "float64":
+        # The graph that was certified is the graph that runs: an optimiser may fold and fuse, and so change the
+        # weights and the roundings that the certificate speaks of.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
+    except Exception as error:  # onnxruntime's errors have no common class but this
+        raise IntegrityError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+    if missing := sorted(set(chosen) - set(session.get_providers())):
+        raise InputError(f"{missing[0]} could not start, see `zoo doctor`")
+    _check_metadata(session, folder, precision)
+    names = _check_signature(session, folder, precision)
+
+    def run(images: np.ndarray) -> Outputs:
+        return Outputs(*session.run(names, {"images": images}))
+
+    return _model(folder, precision, "onnx", run)
+
+
+def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
+    """The folder's weights in PyTorch. Raises MissingPackageError, CertificateError."""
+    require("torch", "torch")
+    import torch
+
+    from zoo.model import load_module
+
+    if precision == "float64" and device != "cpu":
+        # Convolutions elsewhere may use Winograd or FFT kernels, which the certificate's arithmetic excludes.
+        raise InputError(f"float64 is proved on the CPU only: use precision='float32' on {device}")
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # PyTorch raises either for a device that is not there
+        raise InputError(f"PyTorch has no device {device!r} here: {str(error).splitlines()[0]}") from error
+    module = load_module(folder.path, folder.certificate, precision, device)
+
+    def run(images: np.ndarray) -> Outputs:
+        with torch.inference_mode():
+            return Outputs(*(value.cpu().numpy() for value in module(torch.tensor(images, device=device))))
+
+    return _model(folder, precision, "torch", run, module)
+
+
+def _model(folder: Folder, precision: str, backend: str, run: Run, module: nn.Module | None = None) -> Model:
+    return Model(folder.config, folder.certificate, folder.evaluation, precision, backend, run, module)
+
+
+def _check_metadata(session: onnxruntime.InferenceSession, folder: Folder, precision: str) -> None:
+    """Returns where the graph says of itself what the records say. Raises IntegrityError naming the field."""
+    config, certificate = folder.config, folder.certificate
+    expected = {
+        "name": config.name,
+        "norm": config.norm,
+        "unit": certificate.unit,
+        "dataset": config.dataset,
+        "labels": list(config.labels),
+        "arithmetic": certificate.arithmetic if precision == "float64" else NOT_PROVED,
+        "weights_sha256": folder.digests["model.safetensors"],
+        "certificate_sha256": folder.digests["certificate.json"],
+    }
+    found: dict[str, Any] = dict(session.get_modelmeta().custom_metadata_map)
+    try:
+        found["labels"] = json.loads(found.get("labels", "null"))
+    except ValueError:
+        pass  # then it is a text, and not the list that is expected
+    for key, value in expected.items():
+        if found.get(key) != value:
+            shown = f"{str(found.get(key))[:60]!r}, expected {str(value)[:60]!r}"
+            raise IntegrityError(f"{folder.graph(precision)}: its metadata give {key} as {shown}")
+
+
+def _check_signature(session: onnxruntime.InferenceSession, folder: Folder, precision: str) -> list[str]:
+    """The names of the outputs in the order of `Outputs`. Raises IntegrityError where the graph is another kind."""
+    suffix = "" if precision == "float64" else "_estimate"
+    names = [name + suffix if name in ESTIMATES else name for name in Outputs._fields]
+    outputs = [value.name for value in session.get_outputs()]
+    if outputs != names:
+        raise IntegrityError(f"{folder.graph(precision)}: answers {', '.join(outputs)}, expected {', '.join(names)}")
+    inputs = [(value.name, value.type, tuple(value.shape[1:])) for value in session.get_inputs()]
+    expected = [("images", "tensor(float)", folder.config.input_shape)]
+    if inputs != expected:
+        raise IntegrityError(f"{folder.graph(precision)}: takes {inputs}, expected {expected}")
+    return names
