@@ -1,12 +1,10 @@
-"""From weights to a certificate, and from a certificate back to the weights: `certify` proves, `verify` proves again."""
+"""From the weights of a network to its certificate."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import platform
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +13,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoo import __version__
-from zoo.architectures import Architecture, describe, from_description
-from zoo.bounds import Context, geometry, layer_bound, symbol_count, torus_sides
+from zoo.architectures import Architecture, describe
+from zoo.bounds import Context, layer_bound
+from zoo.bounds.convolution import geometry, symbol_count, torus_sides
 from zoo.bounds.margins import margin_tables
+from zoo.bounds.spectral import Matrix
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import Pixels
-from zoo.model import exact_weights
 from zoo.records import Certificate, LayerBound
 from zoo.rounding import OUTWARD, propagate
 
@@ -77,9 +76,6 @@ def certify(
     if shape != (head.in_features,):
         raise head_context.refuse(f"it expects [{head.in_features}], its input has the shape {list(shape)}")
     weight, bias = head_context.exact(head.weight), head_context.exact(head.bias)
-    body_lipschitz = math.prod(layer.lipschitz_bound * OUTWARD for layer in layers) * OUTWARD
-    norm, error = propagate(layers, math.sqrt(math.prod(architecture.input_shape)))
-    tables = margin_tables(weight, bias, body_lipschitz, norm, error)
     return Certificate(
         name=name,
         claim=CLAIM,
@@ -91,10 +87,7 @@ def certify(
         architecture=describe(architecture),
         weights_sha256=weights_sha256,
         layers=tuple(layers),
-        body_lipschitz=body_lipschitz,
-        feature_norm=norm,
-        feature_error=error,
-        tables_sha256=tables.sha256(),
+        **compose(layers, weight, bias, architecture),
         versions={
             "certified-zoo": __version__,
             "numpy": np.__version__,
@@ -102,6 +95,18 @@ def certify(
             "python": platform.python_version(),
         },
     )
+
+
+def compose(layers: Sequence[LayerBound], weight: Matrix, bias: Matrix, architecture: Architecture) -> dict[str, Any]:
+    """The fields of a certificate that follow from its layers and the head's weights, the same bits on every machine."""
+    body_lipschitz = math.prod(layer.lipschitz_bound * OUTWARD for layer in layers) * OUTWARD
+    norm, error = propagate(layers, math.sqrt(math.prod(architecture.input_shape)) * OUTWARD)
+    return {
+        "body_lipschitz": body_lipschitz,
+        "feature_norm": norm,
+        "feature_error": error,
+        "tables_sha256": margin_tables(weight, bias, body_lipschitz, norm, error).sha256(),
+    }
 
 
 def matrices_to_factor(layer: nn.Module, shape: tuple[int, ...]) -> int:
@@ -129,3 +134,4 @@ def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 10
             return norm
         vector = vector.detach() / length
     return norm
+

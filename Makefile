@@ -1,0 +1,35 @@
+# `make demo` and `make test` make their environment themselves: Python 3.11+, uv where it is there, pip otherwise.
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null)
+INSTALL = $(if $(UV),uv pip install --quiet --python .venv/bin/python,.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+
+.PHONY: demo test lint clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/.demo  ## certified predictions for a few pictures with the embedded models
+	.venv/bin/python -m zoo.demo
+
+test: .venv/.dev  ## every check that CI runs
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/pyright
+	.venv/bin/pytest -n 2
+
+lint: .venv/.dev  ## format and lint in place, check types
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+	.venv/bin/pyright
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	$(if $(UV),uv venv --quiet --python $(PYTHON) .venv,$(PYTHON) -m venv .venv)
+
+.venv/.demo: pyproject.toml | .venv/bin/python
+	$(INSTALL) -e '.[onnx]'
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(INSTALL) -e '.[dev]'
+	@touch $@ .venv/.demo

@@ -1,0 +1,153 @@
+"""The model card, rendered from a folder's records and nothing else: the same records give the same bytes."""
+
+from __future__ import annotations
+
+from zoo.datasets import DATASETS
+from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig
+
+HEADER = "---\n{front}---\n\n# {name}\n\n"
+
+
+def render(config: ModelConfig, certificate: Certificate, evaluation: Evaluation) -> str:
+    """The card as Markdown with Hugging Face front matter."""
+    sections = (
+        _summary(config, evaluation),
+        _results(config, evaluation),
+        _use(config),
+        _guarantee(certificate),
+        _layers(certificate),
+        _training(config),
+        _limits(config),
+    )
+    return HEADER.format(front=_front_matter(config, evaluation), name=config.name) + "\n\n".join(sections) + "\n"
+
+
+def _front_matter(config: ModelConfig, evaluation: Evaluation) -> str:
+    metrics = [("accuracy", "Clean accuracy", evaluation.clean_accuracy)]
+    metrics += [("accuracy", f"VRA, {config.norm}, epsilon {text}", value) for text, value in evaluation.vra.items()]
+    lines = [
+        f"license: {config.license}",
+        "library_name: certified-zoo",
+        "pipeline_tag: image-classification",
+        "tags: [certified-robustness, lipschitz, onnx]",
+        f"datasets: [{DATASETS[config.dataset].hub or config.dataset}]",
+        "model-index:",
+        f"- name: {config.name}",
+        "  results:",
+        "  - task: {type: image-classification}",
+        f"    dataset: {{name: {DATASETS[config.dataset].title}, type: {config.dataset}, split: {evaluation.split}}}",
+        "    metrics:",
+    ]
+    lines += [f'    - {{type: {kind}, name: "{name}", value: {_percent(value)}}}' for kind, name, value in metrics]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(config: ModelConfig, evaluation: Evaluation) -> str:
+    first = next(iter(evaluation.vra))
+    return (
+        f"A certified image classifier for {DATASETS[config.dataset].title} (`{config.dataset}`). Every answer comes "
+        f"with a certified radius: a proof that no perturbation of smaller {config.norm} norm changes the label. On "
+        f"the test split it is right for {_percent(evaluation.clean_accuracy)} % of the images, and right *and* "
+        f"certified at {first} for {_percent(evaluation.vra[first])} %."
+    )
+
+
+def _results(config: ModelConfig, evaluation: Evaluation) -> str:
+    rows = [
+        "## Measured",
+        "",
+        f"On all {evaluation.images:,} images of the split `{evaluation.split}`, from the outputs of the shipped "
+        "`model.onnx`.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| clean accuracy | {_percent(evaluation.clean_accuracy)} % |",
+    ]
+    for text, value in evaluation.vra.items():
+        attacked = evaluation.pgd_accuracy.get(text)
+        upper = "" if attacked is None else f" (PGD leaves {_percent(attacked)} % of {evaluation.pgd_images:,})"
+        rows.append(f"| VRA at {config.norm} {text} | {_percent(value)} %{upper} |")
+    rows += [
+        f"| average certified radius | {evaluation.acr:.4f} |",
+        "",
+        "VRA, verified-robust accuracy: right and certified radius > epsilon. PGD accuracy is an empirical upper "
+        "bound of what any certificate could reach." * bool(evaluation.pgd_accuracy)
+        or "VRA, verified-robust accuracy: right and certified radius > epsilon.",
+        "",
+        f"Measured in {evaluation.seconds:.0f} s on {evaluation.machine} by `{evaluation.command}`. Data: sha256 "
+        f"`{evaluation.revision[:16]}`.",
+    ]
+    if paper := config.recipe.get("paper"):
+        rows += ["", f"**Published for comparison:** {paper}"]
+    return "\n".join(rows)
+
+
+def _use(config: ModelConfig) -> str:
+    return f"""## Use
+
+```python
+import zoo
+
+model = zoo.load("{config.name}")  # needs onnxruntime, not torch
+prediction = model.predict("picture.png", epsilon="{DATASETS[config.dataset].epsilons[0]}")
+print(prediction.label, prediction.radius)  # the label is None where it is not certified
+```
+
+`zoo verify {config.name}` proves the certificate again from the weights. `model.onnx` computes in float64 and its
+radius is proved; `model.float32.onnx` is faster, and its `radius_estimate` is not proved."""
+
+
+def _guarantee(certificate: Certificate) -> str:
+    return f"""## What is guaranteed
+
+> {certificate.claim}
+
+* Unit: {certificate.unit}.
+* Domain: {certificate.domain}
+* Arithmetic: {certificate.arithmetic}
+* Composition: {certificate.composition}."""
+
+
+def _layers(certificate: Certificate) -> str:
+    rows = [
+        "## Certificate",
+        "",
+        f"Lipschitz bound of the body: {certificate.body_lipschitz:.6g}. Bound / estimate is how much of it may be slack.",
+        "",
+        "| layer | input | method | bound | bound / estimate |",
+        "|---|---|---|---|---|",
+    ]
+    rows += [_layer(layer) for layer in certificate.layers if layer.method != "nonexpansive"]
+    return "\n".join(rows)
+
+
+def _layer(layer: LayerBound) -> str:
+    shape = " x ".join(str(side) for side in layer.input_shape)
+    tightness = layer.lipschitz_bound / layer.lipschitz_estimate if layer.lipschitz_estimate else 1.0
+    return f"| {layer.name} | {shape} | {layer.method} | {layer.lipschitz_bound:.6f} | {tightness:.4f} |"
+
+
+def _training(config: ModelConfig) -> str:
+    settings = "\n".join(f"| {key} | {value} |" for key, value in config.recipe.items() if key != "paper")
+    return f"""## Training
+
+`python -m training {config.name} --output runs/{config.name}`, then
+`python -m export runs/{config.name} --name {config.name}`.
+
+| setting | value |
+|---|---|
+{settings}"""
+
+
+def _limits(config: ModelConfig) -> str:
+    channels, rows, columns = config.input_shape
+    return f"""## Limits
+
+The radius speaks of the {channels} x {rows} x {columns} tensor that enters the graph, not of a larger picture before it
+was resized. It does not say that the label is right. The model knows the classes of its data set and nothing else.
+
+Licence: {config.license}."""
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2f}"
