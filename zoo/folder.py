@@ -7,8 +7,8 @@ sha256 of `SHA256SUMS`. What the three records say about each other and about th
 from __future__ import annotations
 
 import hashlib
-import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,9 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
     Raises InputError where there is no folder, CertificateError where it has no certificate or a record is not
     readable, IntegrityError naming the file that is missing, differs, or contradicts another.
     """
-    if not os.path.isdir(path):  # unlike Path.is_dir, false where the path is too long or out of reach
+    if not is_folder(path):
         raise InputError(f"no folder {path}")
-    if not os.path.exists(path / "certificate.json"):
+    if not exists(path / "certificate.json"):
         raise CertificateError(f"{path} has no certificate.json: a published model is what `python -m export` writes")
     sums = _read(path / SUMS, MAX_SUMS_BYTES)
     if digest is not None and hashlib.sha256(sums).hexdigest() != digest:
@@ -77,6 +77,20 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
     )
     _agree(folder)
     return folder
+
+
+def exists(path: str | Path) -> bool:
+    """Whether there is a file or folder; false where the path is too long, malformed or out of reach."""
+    with suppress(OSError, ValueError):
+        return Path(path).exists()
+    return False
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder; false as in `exists`."""
+    with suppress(OSError, ValueError):
+        return Path(path).is_dir()
+    return False
 
 
 def _parse_sums(sums: bytes, path: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from zoo.errors import HubError, InputError, IntegrityError, UnpublishedModelError, require
-from zoo.folder import FILES, Folder, read_folder
+from zoo.folder import FILES, Folder, exists, read_folder
 from zoo.registry import ENTRIES, find
 
 if TYPE_CHECKING:
@@ -83,8 +83,9 @@ def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None
     if revision is not None:
         raise InputError(f"a revision belongs to {HUB}ORG/NAME, got {source!r}")
     if source.startswith(LOCAL):
-        return read_folder(Path(os.path.expanduser(source.removeprefix(LOCAL))))
-    if source not in ENTRIES and (os.path.exists(source) or "/" in source or "\\" in source):
+        path = os.path.expanduser(source.removeprefix(LOCAL))  # noqa: PTH111  Path's raises for ~nobody
+        return read_folder(Path(path))
+    if source not in ENTRIES and (exists(source) or "/" in source or "\\" in source):
         raise InputError(
             f"{source!r} is no registered name: write {LOCAL}{source} for a folder, {HUB}{source} for the hub"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ class Evaluation:
     graph_sha256: str
     pgd_accuracy: dict[str, float] = field(default_factory=dict)  # empirical upper bound, by epsilon as text
     pgd_images: int = 0
+    pgd: str = ""  # the attack in words
     command: str = ""
     format: int = FORMAT
 
@@ -153,7 +155,7 @@ def loads(kind: type[Record], text: str | bytes, source: str = "record") -> Reco
     """The record that `dumps` wrote. Raises CertificateError for anything else, naming `source`."""
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CertificateError(f"{source} is not JSON: {error}") from error
     if isinstance(value, dict) and value.get("format") != FORMAT:
         raise CertificateError(f"{source} has format {value.get('format')!r}, this zoo reads format {FORMAT}")
@@ -179,7 +181,7 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else _parse(arguments[0], value, where)  # only `X | None` occurs
     if kind is Any:
         return value
-    if kind is float and type(value) in (int, float) and math.isfinite(value):
+    if kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
     if kind in (int, str) and type(value) is kind:
         return value

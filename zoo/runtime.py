@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -74,6 +76,10 @@ class Model:
         """
         return self._run_in_chunks(as_batch(images, self.input_shape)[0])
 
+    @overload
+    def predict(self, images: str | Path | bytes, epsilon: str | float | None = None) -> Prediction: ...
+    @overload
+    def predict(self, images: Any, epsilon: str | float | None = None) -> Prediction | list[Prediction]: ...
     def predict(self, images: Any, epsilon: str | float | None = None) -> Prediction | list[Prediction]:
         """One `Prediction` for a single image, a list of them for a batch or a list.
 
@@ -110,9 +116,9 @@ def onnx_model(folder: Folder, precision: str, providers: Sequence[str] | None =
     chosen = list(providers or ["CPUExecutionProvider"])
     if precision == "float64" and chosen != ["CPUExecutionProvider"]:
         raise InputError(f"float64 is proved on CPUExecutionProvider only: use precision='float32' on {chosen[0]}")
-    absent = sorted(set(chosen) - set(onnxruntime.get_available_providers()))
-    if absent:
-        raise InputError(f"this onnxruntime has no {absent[0]}, only {', '.join(onnxruntime.get_available_providers())}")
+    available = onnxruntime.get_available_providers()
+    if absent := sorted(set(chosen) - set(available)):
+        raise InputError(f"this onnxruntime has no {absent[0]}, only {', '.join(available)}")
     path = folder.graph(precision)
     strangers = sorted(external_files(path.read_bytes()) - {"model.safetensors"})
     if strangers:
@@ -180,10 +186,8 @@ def _check_metadata(session: onnxruntime.InferenceSession, folder: Folder, preci
         "certificate_sha256": folder.digests["certificate.json"],
     }
     found: dict[str, Any] = dict(session.get_modelmeta().custom_metadata_map)
-    try:
+    with suppress(ValueError):  # what is not JSON stays a text, which is not the list expected
         found["labels"] = json.loads(found.get("labels", "null"))
-    except ValueError:
-        pass  # then it is a text, and not the list that is expected
     for key, value in expected.items():
         if found.get(key) != value:
             shown = f"{str(found.get(key))[:60]!r}, expected {str(value)[:60]!r}"

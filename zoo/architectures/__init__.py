@@ -23,7 +23,7 @@ def describe(architecture: Architecture) -> dict[str, Any]:
 def from_description(description: dict[str, Any]) -> Architecture:
     """The architecture that `describe` wrote down. Raises CertificateError for anything else."""
     sizes = dict(description)
-    family = sizes.pop("family", None)
+    family = str(sizes.pop("family", None))
     if family not in FAMILIES:
         raise CertificateError(f"unknown architecture family {family!r}, expected one of {', '.join(FAMILIES)}")
     try:

@@ -1,0 +1,358 @@
+"""The command `zoo`. What needs NumPy, onnxruntime or torch is imported inside the commands that need it.
+
+Exit codes: 0 done; 1 a check failed (`verify` found a difference, `doctor` a problem); 2 a mistake, told in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from zoo import __version__
+from zoo.architectures import describe
+from zoo.datasets import DATASETS
+from zoo.display import bound_text, pairs, progress, table
+from zoo.epsilon import parse_epsilon
+from zoo.errors import (
+    CertificateError,
+    InputError,
+    IntegrityError,
+    UncertifiableLayerError,
+    UnpublishedModelError,
+    ZooError,
+    require,
+)
+from zoo.folder import Folder, is_folder
+from zoo.hub import LOCAL, fetch, load
+from zoo.records import Evaluation, Prediction, dumps
+from zoo.registry import ENTRIES, Entry, find, list_models
+from zoo.tables import (
+    entry_pairs,
+    evaluation_pairs,
+    evaluation_table,
+    folder_pairs,
+    layer_table,
+    list_cells,
+    prediction_table,
+    top_k_table,
+    unit_line,
+)
+
+if TYPE_CHECKING:
+    from zoo.runtime import Model
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help=(
+        "Image classifiers whose answers come with a proof: no perturbation below the certified radius changes "
+        "the label."
+    ),
+    epilog=(  # \b keeps the line breaks
+        "\b\n"
+        "NAME     a name that `zoo list` shows, local-dir:PATH, or hf-hub:ORG/NAME@REVISION\n"
+        "EPSILON  a number or a fraction, such as 36/255: l2, in pixels of [0, 1]\n"
+        "\n\b\n"
+        "Exit codes: 0 done; 1 a check failed; 2 a mistake, told in one line."
+    ),
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name, local-dir:PATH or hf-hub:ORG/NAME.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with exact numbers instead of a table.")]
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    try:
+        code = app(prog_name="zoo", standalone_mode=False)
+    except typer.TyperException as error:  # an option or argument that does not parse
+        context = getattr(error, "ctx", None)
+        code = _fail(f"{error.format_message()} See `{context.command_path if context else 'zoo'} --help`.")
+    except ZooError as error:
+        code = _fail(str(error))
+    except typer.Abort:
+        code = INTERRUPTED
+    sys.exit(code or 0)
+
+
+@app.callback(invoke_without_command=True)
+def zoo(
+    context: typer.Context,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"certified-zoo {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("list")
+def list_command(
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="A shell pattern, as in '*-cifar10'.")] = "*",
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only models with published weights.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """List the models by name, and what the published ones achieve.
+
+    VRA, verified-robust accuracy, is the share of test images that are classified right and certified at epsilon.
+    """
+    entries = [ENTRIES[name] for name in list_models(pattern, pretrained)]
+    if not entries and not as_json:
+        raise InputError(f"no model matches {pattern!r}: `zoo list` shows all names")
+    results = [_published_evaluation(entry) for entry in entries]
+    if as_json:
+        return _print_json([_list_json(*pair) for pair in zip(entries, results, strict=True)])
+    rows = [list_cells(*pair) for pair in zip(entries, results, strict=True)]
+    console = Console()
+    console.print(table(("name", "input", "weights", "clean", "VRA at", "epsilon"), rows, ("clean", "VRA at")))
+    console.print("\nEpsilon: in the norm and pixels of [0, 1], at the model's input size. `zoo info NAME` tells more.")
+    return 0
+
+
+@app.command()
+def info(name: NameArgument) -> int:
+    """Show what a model is, what is proved, what was measured."""
+    console = Console()
+    try:
+        folder = fetch(name)
+    except UnpublishedModelError as error:
+        entry = find(name)
+        console.print(pairs([*entry_pairs(entry), ("weights", str(error))]))
+        return 0
+    console.print(pairs(folder_pairs(folder)))
+    console.print()
+    console.print(layer_table(folder.certificate))
+    console.print()
+    console.print(evaluation_table(folder.evaluation))
+    console.print(pairs(evaluation_pairs(folder.evaluation)))
+    return 0
+
+
+@app.command()
+def predict(
+    name: NameArgument,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP files.")],
+    epsilon: Annotated[
+        str | None, typer.Option(metavar="EPSILON", help="Certify at this size, such as 36/255, or abstain.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(metavar="K", min=1, help="Show the k nearest classes and top-k radii.")
+    ] = None,
+    backend: Annotated[str, typer.Option(metavar="NAME", help="onnx or torch.")] = "onnx",
+    precision: Annotated[
+        str, typer.Option(metavar="TYPE", help="float64 (proved) or float32 (an estimate).")
+    ] = "float64",
+    as_json: JsonOption = False,
+) -> int:
+    """Classify images, each with its certified radius.
+
+    Images are cropped and resized to the model's size first; the radius speaks of the resized image.
+    """
+    if epsilon is not None:
+        parse_epsilon(epsilon)  # a mistake here should not wait for the model
+    model = load(name, backend, precision)
+    predictions = [model.predict(image, epsilon) for image in images]
+    ranks = len(predictions[0].topk_radius)
+    if top_k is not None and top_k > ranks:
+        raise InputError(f"--top-k must be at most {ranks} for {model.name}, got {top_k}")
+    if as_json:
+        return _print_json(_predict_json(model, images, predictions))
+    console = Console()
+    console.print(prediction_table(model, images, predictions, epsilon))
+    if top_k is not None:
+        console.print()
+        console.print(top_k_table(model, images, predictions, top_k))
+    console.print()
+    console.print(unit_line(model))
+    if not model.proved:
+        console.print("float32: these radii are estimates, not proved. --precision float64 proves them.")
+    return 0
+
+
+@app.command()
+def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A name, a source or a folder.")]) -> int:
+    """Prove a certificate again from the weights, and compare.
+
+    Needs torch. Checks the sha256 of every file, what the files say of each other, every layer's bound and what
+    follows from them. Prints each difference, and exits with 1 if there is one.
+    """
+    require("torch", "torch")
+    # Here a folder may be given as it is: the answer says which one it was, and nothing else is loaded by it.
+    source = LOCAL + name if name not in ENTRIES and is_folder(name) else name
+    console = Console()
+    try:
+        folder = fetch(source)
+        differences = _recompute(folder)
+    except (IntegrityError, UncertifiableLayerError) as error:
+        differences = [str(error)]
+    if differences:
+        console.print(pairs(("differs", difference) for difference in differences))
+        return 1
+    certificate = folder.certificate
+    checked = [
+        ("folder", str(folder.path)),
+        ("files", f"{len(folder.digests)} have the sha256 that SHA256SUMS lists"),
+        ("layers", f"{len(certificate.layers)} bounds proved again from model.safetensors"),
+        ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)}"),
+        ("tables", f"sha256 {certificate.tables_sha256[:16]}..., as the certificate says"),
+    ]
+    console.print(pairs([*checked, ("verdict", f"VERIFIED: the certificate of {certificate.name} holds")]))
+    return 0
+
+
+@app.command()
+def certify(
+    name: NameArgument,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A data set's name, or a folder of class folders.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.", metavar="N")] = None,
+    epsilon: Annotated[
+        list[str] | None, typer.Option(metavar="EPSILON", help="A size to certify at; may be repeated.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the result as JSON.", metavar="FILE")] = None,
+) -> int:
+    """Measure accuracy and certified accuracy on a data set.
+
+    Prints clean accuracy, VRA (right and certified) at each epsilon, and the average certified radius.
+
+    DATASET is one that the zoo knows (its test split, found through ZOO_DATA or the hub), or a folder with one
+    subfolder of images for each class, named as the model names it.
+    """
+    for text in epsilon or ():
+        parse_epsilon(text)
+    if output is not None and not is_folder(output.parent):
+        raise InputError(f"no folder {output.parent} to write {output.name} in")
+    if dataset not in DATASETS and not is_folder(dataset):
+        near = difflib.get_close_matches(dataset, DATASETS, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DATASETS)}"
+        raise InputError(f"no data set and no folder is called {dataset!r}: {hint}")
+    model = load(name)
+    if not epsilon and model.config.dataset not in DATASETS:
+        raise InputError(f"no usual epsilons are known for {model.config.dataset}: give --epsilon")
+    from zoo.evaluate import dataset_images, evaluate, folder_images
+
+    known = dataset in DATASETS
+    data = dataset_images(model, dataset, limit) if known else folder_images(model, Path(dataset), limit)
+    with progress() as bar:
+        task = bar.add_task("images", total=data.count)
+        result = evaluate(
+            model,
+            data,
+            epsilon or DATASETS[model.config.dataset].epsilons,
+            lambda count: bar.advance(task, count),
+            command=shlex.join(["zoo", *sys.argv[1:]]),
+        )
+    if output is not None:
+        _write(output, dumps(result))
+    console = Console()
+    console.print(evaluation_table(result))
+    console.print(pairs(evaluation_pairs(result)))
+    console.print()
+    console.print(unit_line(model))
+    return 0
+
+
+@app.command()
+def doctor() -> int:
+    """Check this installation and the models that it ships."""
+    from zoo.doctor import examine
+
+    findings = list(examine())
+    problems = [finding for finding in findings if finding.problem]
+    console = Console()
+    console.print(
+        pairs((finding.subject, f"{finding.found}{'  PROBLEM' * bool(finding.problem)}") for finding in findings)
+    )
+    console.print()
+    console.print(pairs((finding.subject, str(finding.problem)) for finding in problems) if problems else "All well.")
+    return 1 if problems else 0
+
+
+def _fail(message: str) -> int:
+    """Prints the error as one line on stderr; the exit code."""
+    print(f"zoo: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _recompute(folder: Folder) -> list[str]:
+    """What `zoo.verify` finds, with a progress bar for each layer; a certificate that does not hold is a finding."""
+    from zoo.verify import verify as recompute
+
+    with progress() as bar:
+        task = bar.add_task("reading", total=None)
+
+        def advance(layer: str, count: int) -> None:
+            """A new layer with `count` steps, or, with 0, one step done."""
+            if count:
+                bar.reset(task, total=count, description=layer)
+            else:
+                bar.advance(task)
+
+        try:
+            return recompute(folder, advance)
+        except CertificateError as error:
+            return [str(error)]
+
+
+def _print_json(value: Any) -> int:
+    typer.echo(json.dumps(value, indent=1, allow_nan=False))
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
+    """The file is the whole text, or what it was before. Raises InputError."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def _published_evaluation(entry: Entry) -> Evaluation | str:
+    """What was measured of the model, or in a word why nothing can be shown."""
+    if entry.digest is None:
+        return "none"
+    try:
+        return fetch(entry.name).evaluation
+    except ZooError:
+        return "damaged"
+
+
+def _list_json(entry: Entry, result: Evaluation | str) -> dict[str, Any]:
+    measured = isinstance(result, Evaluation)
+    return {
+        "name": entry.name,
+        "architecture": describe(entry.architecture),
+        "dataset": entry.dataset,
+        "norm": entry.norm,
+        "input_shape": entry.architecture.input_shape,
+        "pretrained": entry.digest is not None,
+        "clean_accuracy": result.clean_accuracy if measured else None,
+        "vra": result.vra if measured else None,
+    }
+
+
+def _predict_json(model: Model, images: list[str], predictions: list[Prediction]) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "precision": model.precision,
+        "proved": model.proved,
+        "norm": model.norm,
+        "unit": model.certificate.unit,
+        "input_shape": model.input_shape,
+        "labels": model.labels,
+        "predictions": [
+            {"image": image, **prediction.to_json()} for image, prediction in zip(images, predictions, strict=True)
+        ],
+    }

@@ -1,0 +1,145 @@
+"""Accuracy and verified-robust accuracy of a loaded model over labelled images, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from zoo.datasets import DATASETS, load_split
+from zoo.epsilon import parse_epsilon
+from zoo.errors import InputError
+from zoo.images import as_batch
+from zoo.records import Evaluation
+from zoo.runtime import CHUNK, Model
+
+CURVE_STEP = 0.05  # between the points of the curve, in units of epsilon
+
+Batch = tuple[np.ndarray, np.ndarray]  # images as the model takes them, and their classes, int64 [N]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with their classes, in batches; `revision` is a sha256 of the files they come from."""
+
+    dataset: str
+    split: str
+    revision: str
+    count: int
+    batches: Iterator[Batch]
+
+
+def evaluate(
+    model: Model,
+    data: LabelledImages,
+    epsilons: Sequence[str],
+    advance: Callable[[int], None] = lambda count: None,
+    command: str = "",
+) -> Evaluation:
+    """What the model's own outputs say over the images: an image counts for VRA if right and radius > epsilon.
+
+    advance: called with the number of images that each step has finished. Raises InputError.
+    """
+    sizes = {text: parse_epsilon(text) for text in epsilons}
+    start = time.perf_counter()
+    radii, correct = [np.empty(0)], [np.empty(0, dtype=bool)]
+    for images, classes in data.batches:
+        outputs = model.outputs(images)
+        radii.append(outputs.radius.astype(np.float64))
+        correct.append(outputs.label == classes)
+        advance(len(classes))
+    right = np.concatenate(correct)
+    certified = np.where(right, np.concatenate(radii), 0.0)  # the radius up to which an image counts
+
+    def vra(epsilon: float) -> float:
+        return float((certified > epsilon).mean())
+
+    grid = (round(step * CURVE_STEP, 2) for step in itertools.count())
+    curve = tuple(itertools.takewhile(lambda point: point[1] > 0, ((epsilon, vra(epsilon)) for epsilon in grid)))
+    return Evaluation(
+        dataset=data.dataset,
+        split=data.split,
+        revision=data.revision,
+        images=len(right),
+        clean_accuracy=float(right.mean()),
+        vra={text: vra(size) for text, size in sizes.items()},
+        acr=float(certified.mean()),
+        curve=curve,
+        seconds=round(time.perf_counter() - start, 2),
+        machine=machine(),
+        graph_sha256=model.evaluation.graph_sha256,
+        command=command,
+    )
+
+
+def dataset_images(model: Model, name: str, limit: int | None = None) -> LabelledImages:
+    """The test split of a data set that `zoo.datasets` knows, the first `limit` images of it.
+
+    Raises InputError where its images or classes are not the model's.
+    """
+    info = DATASETS[name]
+    channels, height, width = model.input_shape
+    if (info.channels, info.size, info.size) != (channels, height, width):
+        raise InputError(
+            f"{name} has images of {info.channels} x {info.size} x {info.size}, "
+            f"{model.name} takes {channels} x {height} x {width}"
+        )
+    split = load_split(name, info.test_split, limit)
+    if name != model.config.dataset and split.label_names != model.labels:
+        raise InputError(f"the classes of {name} are not those of {model.name}, which knows {model.config.dataset}")
+    starts = range(0, len(split.labels), CHUNK)
+    batches = ((split.images[start : start + CHUNK], split.labels[start : start + CHUNK]) for start in starts)
+    return LabelledImages(name, info.test_split, split.revision, len(split.labels), batches)
+
+
+def folder_images(model: Model, path: Path, limit: int | None = None) -> LabelledImages:
+    """The images in a folder with one subfolder for each class, named as the model names it.
+
+    Classes take turns, so that the first `limit` images are spread over them. Hidden files are left out.
+    Raises InputError where a subfolder is no class, a file is no image, or there is none.
+    """
+    classes = {name: index for index, name in enumerate(model.labels)}
+    groups: list[list[tuple[Path, int]]] = []
+    for child in sorted(path.iterdir()):
+        if child.name.startswith(".") or not child.is_dir():
+            continue
+        if child.name not in classes:
+            known = ", ".join(model.labels[:10]) + (", ..." if len(model.labels) > 10 else "")
+            raise InputError(f"{child} is not named after a class of {model.name}: {known}")
+        files = sorted(file for file in child.iterdir() if not file.name.startswith("."))
+        groups.append([(file, classes[child.name]) for file in files])
+    turns = [item for turn in itertools.zip_longest(*groups) for item in turn if item is not None][:limit]
+    if not turns:
+        raise InputError(f"{path} has no images: expected one subfolder for each class, with images in it")
+    digest = hashlib.sha256()
+    for file, index in turns:
+        try:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest() + index.to_bytes(4, "little"))
+        except OSError as error:
+            raise InputError(f"{file}: {error.strerror}") from error
+
+    def batches() -> Iterator[Batch]:
+        for start in range(0, len(turns), CHUNK):
+            chunk = turns[start : start + CHUNK]
+            yield as_batch([file for file, _ in chunk], model.input_shape)[0], np.array([index for _, index in chunk])
+
+    return LabelledImages(path.name, "folder", digest.hexdigest(), len(turns), batches())
+
+
+def machine() -> str:
+    """The machine in words: processor and number of cores."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = models[0] if models else platform.processor() or platform.machine()
+    return f"{processor}, {os.cpu_count()} cores"

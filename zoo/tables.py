@@ -1,0 +1,122 @@
+"""The records of the zoo as the command line shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from zoo.architectures import describe
+from zoo.datasets import DATASETS
+from zoo.display import bound_text, percent_text, radius_text, shape_text, table
+from zoo.records import Certificate, Evaluation, Prediction
+from zoo.registry import Entry
+
+if TYPE_CHECKING:
+    from zoo.folder import Folder
+    from zoo.runtime import Model
+
+
+def unit_line(model: Model) -> str:
+    size = shape_text(model.input_shape)
+    return f"Radii: {model.norm}, in pixels of [0, 1], over the whole {size} input; rounded down."
+
+
+def list_cells(entry: Entry, result: Evaluation | str) -> tuple[str, ...]:
+    shape = shape_text(entry.architecture.input_shape)
+    if isinstance(result, str):
+        return (entry.name, shape, result, "", "", "")
+    epsilon, vra = next(iter(result.vra.items()), ("", 0.0))
+    return (entry.name, shape, "yes", percent_text(result.clean_accuracy), percent_text(vra), epsilon)
+
+
+def entry_pairs(entry: Entry) -> list[tuple[str, str]]:
+    sizes = ", ".join(f"{key} {value}" for key, value in describe(entry.architecture).items())
+    return [
+        ("name", entry.name),
+        ("architecture", sizes),
+        ("data set", DATASETS[entry.dataset].title),
+        ("norm", entry.norm),
+    ]
+
+
+def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
+    config, certificate = folder.config, folder.certificate
+    labels = ", ".join(config.labels[:10]) + (", ..." if len(config.labels) > 10 else "")
+    return [
+        ("name", config.name),
+        ("folder", str(folder.path)),
+        ("architecture", ", ".join(f"{key} {value}" for key, value in config.architecture.items())),
+        ("data set", config.dataset),
+        ("input", f"{shape_text(config.input_shape)}, values in [0, 1]"),
+        ("labels", f"{len(config.labels)}: {labels}"),
+        ("licence", config.license),
+        ("weights", f"sha256 {certificate.weights_sha256}"),
+        ("claim", certificate.claim),
+        ("unit", certificate.unit),
+        ("domain", certificate.domain),
+        ("arithmetic", certificate.arithmetic),
+        ("composition", certificate.composition),
+        ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)} (rounded up)"),
+    ]
+
+
+def layer_table(certificate: Certificate) -> Table:
+    rows = [
+        (
+            layer.name,
+            shape_text(layer.output_shape),
+            bound_text(layer.lipschitz_bound),
+            f"{layer.lipschitz_bound / layer.lipschitz_estimate:.4f}" if layer.lipschitz_estimate else "",
+            layer.method,
+        )
+        for layer in certificate.layers
+    ]
+    columns = ("layer", "output", "bound", "/ estimate", "method")
+    return table(columns, rows, ("bound", "/ estimate"))
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    rows = [("clean", "", percent_text(evaluation.clean_accuracy))]
+    rows += [("VRA", epsilon, percent_text(rate)) for epsilon, rate in evaluation.vra.items()]
+    rows += [("PGD (upper bound)", epsilon, percent_text(rate)) for epsilon, rate in evaluation.pgd_accuracy.items()]
+    return table(("accuracy", "at epsilon", "rate"), rows, ("at epsilon", "rate"))
+
+
+def evaluation_pairs(evaluation: Evaluation) -> list[tuple[str, str]]:
+    return [
+        ("ACR", f"{radius_text(evaluation.acr)} (average certified radius, wrong answers counted as 0)"),
+        ("images", f"{evaluation.images} of {evaluation.dataset}, {evaluation.split}"),
+        ("took", f"{evaluation.seconds:.1f} s on {evaluation.machine}"),
+    ]
+
+
+def _verdict(prediction: Prediction) -> str:
+    if not prediction.proved:
+        return "NOT PROVED"
+    return "CERTIFIED" if prediction.certified else "ABSTAIN"
+
+
+def prediction_table(model: Model, images: list[str], predictions: list[Prediction], epsilon: str | None) -> Table:
+    columns = ["image", "label", "radius" if model.proved else "radius estimate"]
+    rows = [
+        [image, prediction.name, radius_text(prediction.radius)]
+        for image, prediction in zip(images, predictions, strict=True)
+    ]
+    if epsilon is not None:
+        columns.append(f"at {epsilon}")
+        for row, prediction in zip(rows, predictions, strict=True):
+            row.append(_verdict(prediction))
+    return table(columns, rows, (columns[2],))
+
+
+def top_k_table(model: Model, images: list[str], predictions: list[Prediction], top_k: int) -> Table:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for image, prediction in zip(images, predictions, strict=True):
+            others = sorted(set(range(len(model.labels))) - {prediction.index}, key=prediction.class_radii.__getitem__)
+            for rank, (radius, other) in enumerate(zip(prediction.topk_radius[:top_k], others, strict=False), start=1):
+                yield (image if rank == 1 else "", str(rank), radius_text(radius), model.labels[other])
+
+    radius = "top-k radius" if model.proved else "top-k radius estimate"
+    return table(("image", "k", radius, "k-th nearest class"), rows(), ("k", radius))
