@@ -59,14 +59,15 @@ def certify(
     """
     if type(network) is not nn.Sequential or len(network) < 2:
         raise UncertifiableLayerError(f"only a plain nn.Sequential is certified, got {type(network).__name__}")
-    (head_name, head), first = list(network.named_children())[-1], network[0]
+    children = list(network._modules.items())  # named_children() would skip a layer that stands twice
+    (head_name, head), first = children[-1], network[0]
     if type(first) is not Pixels:
         raise UncertifiableLayerError(f"the first layer must be Pixels, which sets the domain, got {type(first).__name__}")
     if type(head) is not nn.Linear or head.bias is None:
         raise UncertifiableLayerError(f"the last layer, {head_name!r}, must be a Linear with a bias")
     layers: list[LayerBound] = []
     shape: tuple[int, ...] = architecture.input_shape
-    for layer_name, layer in list(network.named_children())[:-1]:
+    for layer_name, layer in children[:-1]:
         advance(layer_name, matrices_to_factor(layer, shape))
         context = Context(layer_name, shape, (taus or {}).get(layer_name, 0.0), lambda n=layer_name: advance(n, 0))
         layers.append(layer_bound(layer_name, layer, context, estimate_norm(layer, shape)))
