@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zoo.bounds.spectral import Matrix
-from zoo.rounding import OUTWARD, U, gamma
+from zoo.rounding import OUTWARD, TINY, U, gamma
 
 # The radius fl(fl(m - T) / K) exceeds (m - T) / K by a factor below (1 + u)^2. Raising K by more than that rounds every
 # radius down and leaves no operation in the graph that an optimiser could take for a multiplication by 1 (torch.onnx's
@@ -51,27 +51,29 @@ def margin_tables(
         m_ji = |h_j - h_i| E + e_j + e_i                 the error of the computed margin
              + u (|f_j| + |f_i|)                         and of the subtraction, |f_j| <= |h_j| R + |b_j| + e_j
         T_ji = 2 m_ji                                    once at the input, once at the other point of the ball
+
+    Both are positive, also for equal rows (K) and for rows of zeros (T): a tie is never 0 / 0.
     """
     classes, features = weight.shape
-    row_norm = np.sqrt(_sum_of_squares(weight)) * OUTWARD
+    row_norm = _row_norms(weight)
     reach = (row_norm * feature_norm + np.abs(bias)) * OUTWARD
     local = gamma(features + 2) * reach * OUTWARD
     logit = (reach + local) * OUTWARD
     margin_lipschitz, slack = np.empty((classes, classes)), np.empty((classes, classes))
     for j in range(classes):
-        distance = np.sqrt(_sum_of_squares(weight - weight[j])) * OUTWARD
-        margin_lipschitz[j] = distance * body_lipschitz * OUTWARD * ROUND_DOWN
+        distance = _row_norms(weight - weight[j])
+        margin_lipschitz[j] = np.maximum(distance * body_lipschitz * OUTWARD * ROUND_DOWN, TINY)
         error = distance * feature_error + local + local[j] + U * (logit + logit[j])
-        slack[j] = 2.0 * error * OUTWARD
+        slack[j] = 2.0 * error * OUTWARD + TINY
     diagonal = np.arange(classes)
     margin_lipschitz[diagonal, diagonal] = 1.0
     slack[diagonal, diagonal] = -np.inf
     return Tables(margin_lipschitz, slack)
 
 
-def _sum_of_squares(rows: Matrix) -> Matrix:
-    """The sum of squares of each row, added one column after the other."""
+def _row_norms(rows: Matrix) -> Matrix:
+    """At least the l2 norm of each row, its squares added one column after the other; also of rows known up to u."""
     total = np.zeros(len(rows))
     for column in np.ascontiguousarray(rows.T):
         total = total + column * column
-    return total
+    return np.sqrt(total) * (1.0 + gamma(rows.shape[1] + 8))
