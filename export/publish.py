@@ -1,0 +1,211 @@
+"""A training run becomes a published folder; each file is written from what was reloaded, never from memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from safetensors.torch import load_file, save
+
+from export.card import render
+from export.onnx import write_graph
+from training.attacks import pgd_l2
+from zoo import registry
+from zoo.architectures import describe
+from zoo.certify import certify
+from zoo.datasets import DATASETS, Split, load_split
+from zoo.epsilon import parse_epsilon
+from zoo.errors import CertificateError, InputError
+from zoo.evaluate import LabelledImages, evaluate
+from zoo.folder import FILES, GRAPHS, LISTED, SUMS, Folder, read_folder
+from zoo.model import load_network, tables_of, CertifiedModel
+from zoo.records import Certificate, Evaluation, ModelConfig, dumps
+from zoo.runtime import CHUNK, NOT_PROVED, Model, onnx_model
+
+LICENSE = "apache-2.0"
+ATTACK_STEPS = 40
+
+
+def publish(run: Path, name: str, output: Path, limit: int | None, attack_images: int, command: str) -> Folder:
+    """The run's weights as a checked, published folder at `output`; an older folder there is replaced at the end.
+
+    limit: evaluate on the first images of the test split only, for a smoke test.
+    Raises InputError where the run or the data cannot be used, CertificateError where the weights do not fit, or an
+    attack succeeds inside a certified radius.
+    """
+    entry = registry.find(name)
+    recipe = _recipe(run)
+    if output.exists() and not _replaceable(output):
+        raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
+    info = DATASETS[entry.dataset]
+    split = load_split(info.name, info.test_split, limit)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch, _progress() as progress:
+        folder = Path(scratch) / output.name
+        folder.mkdir()
+        weights = _weights(run / "weights.safetensors", entry)
+        (folder / "model.safetensors").write_bytes(weights)
+        certificate = _certify(folder, entry, progress)
+        config = ModelConfig(
+            name=name,
+            architecture=describe(entry.architecture),
+            dataset=entry.dataset,
+            norm=entry.norm,
+            input_shape=entry.architecture.input_shape,
+            labels=split.label_names,
+            recipe=recipe,
+            license=LICENSE,
+        )
+        (folder / "config.json").write_text(dumps(config))
+        (folder / "certificate.json").write_text(dumps(certificate))
+        _write_graphs(folder, config, certificate)
+        evaluation = _evaluate(folder, config, certificate, split, info.epsilons, attack_images, command, progress)
+        (folder / "evaluation.json").write_text(dumps(evaluation))
+        (folder / "README.md").write_text(render(config, certificate, evaluation))
+        (folder / SUMS).write_text("".join(f"{_sha256(folder / file)}  {file}\n" for file in LISTED))
+        read_folder(folder)
+        _replace(folder, output)
+    return read_folder(output)
+
+
+def _recipe(run: Path) -> dict[str, Any]:
+    try:
+        return json.loads((run / "recipe.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run} holds no training run: `python -m training NAME --output {run}` makes one") from error
+
+
+def _weights(path: Path, entry: registry.Entry) -> bytes:
+    """The run's weights as the bytes of a safetensors file, after a strict load into the plain network."""
+    network = entry.architecture.network()
+    try:
+        network.load_state_dict(load_file(path), strict=True)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} does not hold the weights of {entry.name}: {reason}") from error
+    return save({key: value.contiguous() for key, value in network.state_dict().items()})
+
+
+def _certify(folder: Path, entry: registry.Entry, progress: Progress) -> Certificate:
+    """The certificate of the weights in the folder, read back from it."""
+    weights = (folder / "model.safetensors").read_bytes()
+    network = entry.architecture.network()
+    network.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    task = progress.add_task("certify", total=None)
+
+    def advance(layer: str, total: int) -> None:
+        if total:
+            progress.update(task, description=f"certify {layer}", total=total, completed=0)
+        else:
+            progress.advance(task)
+
+    certificate = certify(network, entry.name, entry.architecture, hashlib.sha256(weights).hexdigest(), advance)
+    progress.update(task, description="certified", total=1, completed=1)
+    return certificate
+
+
+def _write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) -> None:
+    network = load_network((folder / "model.safetensors").read_bytes(), certificate)
+    metadata = {
+        "name": config.name,
+        "norm": config.norm,
+        "unit": certificate.unit,
+        "dataset": config.dataset,
+        "labels": json.dumps(config.labels),
+        "license": config.license,
+        "weights_sha256": certificate.weights_sha256,
+        "certificate_sha256": _sha256(folder / "certificate.json"),
+    }
+    for precision, dtype, arithmetic in (
+        ("float64", torch.float64, certificate.arithmetic),
+        ("float32", torch.float32, NOT_PROVED),
+    ):
+        model = CertifiedModel(network, tables_of(network, certificate), dtype).eval()
+        write_graph(model, config.input_shape, folder / GRAPHS[precision], {**metadata, "arithmetic": arithmetic})
+
+
+def _evaluate(
+    folder: Path,
+    config: ModelConfig,
+    certificate: Certificate,
+    split: Split,
+    epsilons: Sequence[str],
+    attack_images: int,
+    command: str,
+    progress: Progress,
+) -> Evaluation:
+    """What the shipped graph answers on the test split, and what an attack leaves of it."""
+    digests = {name: _sha256(folder / name) for name in ("model.safetensors", "model.onnx", "certificate.json")}
+    unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
+    model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
+    starts = range(0, len(split.labels), CHUNK)
+    data = LabelledImages(
+        config.dataset,
+        DATASETS[config.dataset].test_split,
+        split.revision,
+        len(split.labels),
+        ((split.images[start : start + CHUNK], split.labels[start : start + CHUNK]) for start in starts),
+    )
+    task = progress.add_task("evaluate", total=data.count)
+    evaluation = evaluate(model, data, epsilons, lambda count: progress.advance(task, count), command)
+    if not attack_images:
+        return evaluation
+    attacked = Split(split.images[:attack_images], split.labels[:attack_images], split.label_names, split.revision)
+    network = load_network((folder / "model.safetensors").read_bytes(), certificate)
+    return dataclasses.replace(
+        evaluation,
+        pgd_accuracy={text: _attack(network, model, attacked, text, progress) for text in epsilons},
+        pgd_images=len(attacked.labels),
+        pgd=f"l2 PGD, {ATTACK_STEPS} steps, one random start, margin loss, on the float32 network",
+    )
+
+
+def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: str, progress: Progress) -> float:
+    """The share of images that stay right under attack. Raises CertificateError where one breaks its certificate."""
+    size, right = parse_epsilon(epsilon), 0
+    generator = torch.Generator().manual_seed(0)
+    task = progress.add_task(f"attack at {epsilon}", total=len(split.labels))
+    for start in range(0, len(split.labels), CHUNK):
+        images, labels = split.images[start : start + CHUNK], torch.from_numpy(split.labels[start : start + CHUNK])
+        tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+        attacked = pgd_l2(network, tensor, labels, size * (1 - 1e-6), ATTACK_STEPS, generator)
+        before, after = model.outputs(tensor.numpy()), model.outputs(attacked.numpy())
+        broken = (before.radius > size) & (before.label != after.label)
+        if broken.any():
+            raise CertificateError(f"image {start + int(broken.argmax())} changed its label inside its certified radius")
+        right += int(((before.label == labels.numpy()) & (after.label == labels.numpy())).sum())
+        progress.advance(task, len(labels))
+    return right / len(split.labels)
+
+
+def _replaceable(path: Path) -> bool:
+    return path.is_dir() and {child.name for child in path.iterdir()} <= set(FILES)
+
+
+def _replace(folder: Path, output: Path) -> None:
+    """Move the finished folder into place; an older one leaves only when the new one is whole."""
+    if output.exists():
+        older = folder.parent / "older"
+        os.replace(output, older)
+        os.replace(folder, output)
+        shutil.rmtree(older)
+    else:
+        os.replace(folder, output)
+
+
+def _progress() -> Progress:
+    return Progress(TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

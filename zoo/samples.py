@@ -1,0 +1,79 @@
+"""Pictures to try a model on, drawn here: ten digits in the manner of MNIST and four scenes in that of CIFAR-10.
+
+`python -m zoo.samples FOLDER` writes them as PNG files.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+FINE = 8  # pictures are drawn this much larger, then reduced, for smooth edges
+DIGIT, SCENE = 28, 32  # sides in pixels
+
+
+def digit(number: int) -> Image.Image:
+    """A white digit of 20 pixels on black, in the middle of 28 x 28, grey, slightly slanted."""
+    side = DIGIT * FINE
+    canvas = Image.new("L", (side, side))
+    font = ImageFont.load_default(24 * FINE)
+    middle = (side // 2, side // 2)
+    ImageDraw.Draw(canvas).text(middle, str(number), fill=255, font=font, anchor="mm", stroke_width=FINE // 2)
+    slanted = canvas.transform(canvas.size, Image.Transform.AFFINE, (1, 0.15, -0.075 * side, 0, 1, 0))
+    return slanted.filter(ImageFilter.GaussianBlur(FINE * 0.4)).resize((DIGIT, DIGIT), Image.Resampling.BOX)
+
+
+def scene(name: str) -> Image.Image:
+    """A picture of 32 x 32 of an airplane, automobile, ship or truck."""
+    sky, ground = ((150, 190, 230), (90, 90, 95)) if name in ("automobile", "truck") else ((160, 200, 240), (40, 80, 140))
+    canvas = Image.new("RGB", (SCENE * FINE, SCENE * FINE), sky)
+    draw = ImageDraw.Draw(canvas)
+
+    def box(left: float, top: float, right: float, bottom: float, fill: tuple[int, int, int]) -> None:
+        draw.rectangle([left * FINE, top * FINE, right * FINE, bottom * FINE], fill=fill)
+
+    def shape(points: list[tuple[float, float]], fill: tuple[int, int, int]) -> None:
+        draw.polygon([(x * FINE, y * FINE) for x, y in points], fill=fill)
+
+    def wheel(x: float, y: float, radius: float) -> None:
+        draw.circle((x * FINE, y * FINE), radius * FINE, fill=(20, 20, 20))
+        draw.circle((x * FINE, y * FINE), radius * FINE * 0.45, fill=(150, 150, 150))
+
+    if name == "airplane":
+        shape([(2, 17), (6, 15), (27, 14), (30, 16), (27, 18), (6, 19)], (235, 235, 240))
+        shape([(14, 16), (20, 16), (12, 26), (9, 26)], (200, 200, 210))
+        shape([(15, 15), (19, 15), (14, 8), (12, 8)], (210, 210, 220))
+        shape([(3, 17), (7, 16), (4, 9), (2, 9)], (190, 60, 60))
+    elif name == "ship":
+        box(0, 21, 32, 32, ground)
+        shape([(3, 18), (29, 18), (25, 24), (7, 24)], (60, 60, 70))
+        box(9, 13, 22, 18, (235, 235, 235))
+        box(13, 8, 17, 13, (200, 60, 50))
+    elif name == "truck":
+        box(0, 24, 32, 32, ground)
+        box(2, 8, 21, 23, (225, 225, 225))
+        box(21, 13, 29, 23, (190, 50, 40))
+        box(24, 14, 28, 18, (120, 160, 190))
+        for x in (7, 16, 25):
+            wheel(x, 24, 3)
+    elif name == "automobile":
+        box(0, 22, 32, 32, ground)
+        shape([(2, 22), (2, 17), (8, 16), (12, 11), (22, 11), (26, 16), (30, 17), (30, 22)], (190, 30, 30))
+        shape([(10, 16), (13, 12), (21, 12), (24, 16)], (130, 170, 200))
+        for x in (8.5, 23.5):
+            wheel(x, 22, 3.2)
+    return canvas.resize((SCENE, SCENE), Image.Resampling.BOX)
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(10):
+        digit(number).save(folder / f"digit-{number}.png")
+    for name in ("airplane", "automobile", "ship", "truck"):
+        scene(name).save(folder / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
