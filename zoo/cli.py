@@ -77,7 +77,8 @@ def main() -> None:
         code = app(prog_name="zoo", standalone_mode=False)
     except typer.TyperException as error:  # an option or argument that does not parse
         context = getattr(error, "ctx", None)
-        code = _fail(f"{error.format_message()} See `{context.command_path if context else 'zoo'} --help`.")
+        command = context.command_path if context else "zoo"
+        code = _fail(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
     except ZooError as error:
         code = _fail(str(error))
     except typer.Abort:
@@ -109,14 +110,15 @@ def list_command(
     """
     entries = [ENTRIES[name] for name in list_models(pattern, pretrained)]
     if not entries and not as_json:
-        raise InputError(f"no model matches {pattern!r}: `zoo list` shows all names")
+        kind = "published model" if pretrained else "model"
+        raise InputError(f"no {kind} matches {pattern!r}: `zoo list` shows all names")
     results = [_published_evaluation(entry) for entry in entries]
     if as_json:
         return _print_json([_list_json(*pair) for pair in zip(entries, results, strict=True)])
     rows = [list_cells(*pair) for pair in zip(entries, results, strict=True)]
     console = Console()
-    console.print(table(("name", "input", "weights", "clean", "VRA at", "epsilon"), rows, ("clean", "VRA at")))
-    console.print("\nEpsilon: in the norm and pixels of [0, 1], at the model's input size. `zoo info NAME` tells more.")
+    console.print(table(("name", "input", "clean", "VRA at", "epsilon"), rows, ("clean", "VRA at")))
+    console.print("\nNo numbers: no published weights. Epsilon: l2, in pixels of [0, 1], whole input.")
     return 0
 
 
@@ -190,14 +192,13 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
     require("torch", "torch")
     # Here a folder may be given as it is: the answer says which one it was, and nothing else is loaded by it.
     source = LOCAL + name if name not in ENTRIES and is_folder(name) else name
-    console = Console()
     try:
         folder = fetch(source)
         differences = _recompute(folder)
     except (IntegrityError, UncertifiableLayerError) as error:
         differences = [str(error)]
     if differences:
-        console.print(pairs(("differs", difference) for difference in differences))
+        typer.echo("\n".join(f"differs: {difference}" for difference in differences))
         return 1
     certificate = folder.certificate
     checked = [
@@ -207,7 +208,7 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
         ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)}"),
         ("tables", f"sha256 {certificate.tables_sha256[:16]}..., as the certificate says"),
     ]
-    console.print(pairs([*checked, ("verdict", f"VERIFIED: the certificate of {certificate.name} holds")]))
+    Console().print(pairs([*checked, ("verdict", f"VERIFIED: the certificate of {certificate.name} holds")]))
     return 0
 
 
@@ -320,9 +321,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _published_evaluation(entry: Entry) -> Evaluation | str:
-    """What was measured of the model, or in a word why nothing can be shown."""
+    """What was measured of the model, or in a word why nothing is shown."""
     if entry.digest is None:
-        return "none"
+        return ""
     try:
         return fetch(entry.name).evaluation
     except ZooError:

@@ -17,7 +17,7 @@ def parse_epsilon(value: str | float) -> float:
     try:
         if isinstance(value, str):
             numerator, slash, denominator = value.partition("/")
-            epsilon = float(numerator) / float(denominator) if slash else float(value)
+            epsilon = float(numerator) / _finite(denominator) if slash else float(value)
         elif isinstance(value, Real) and not isinstance(value, bool):
             epsilon = float(value)
         else:
@@ -27,3 +27,10 @@ def parse_epsilon(value: str | float) -> float:
     if not math.isfinite(epsilon) or math.copysign(1, epsilon) < 0:
         raise InputError(f"epsilon must be finite and not negative, got {str(value)[:40]!r}")
     return epsilon
+
+
+def _finite(text: str) -> float:
+    """The number; an infinite denominator would make any epsilon 0."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number

@@ -94,14 +94,17 @@ def is_folder(path: str | Path) -> bool:
 
 
 def _parse_sums(sums: bytes, path: Path) -> dict[str, str]:
-    lines = [SUMS_LINE.fullmatch(line) for line in sums.decode("utf-8", "replace").splitlines()]
-    names = tuple(line[2] if line else "a malformed line" for line in lines)
+    *lines, end = sums.decode("utf-8", "replace").split("\n")
+    if end:
+        raise IntegrityError(f"{path}: its last line has no end")
+    matches = [SUMS_LINE.fullmatch(line) for line in lines]
+    names = [match[2] if match else "a malformed line" for match in matches]
     for name in (*LISTED, *names):
         if name not in names:
             raise IntegrityError(f"{path}: does not list {name}")
         if name not in LISTED or names.count(name) > 1:
             raise IntegrityError(f"{path}: lists {name[:80]!r}, expected exactly {', '.join(LISTED)}")
-    return {line[2]: line[1] for line in lines if line}
+    return {match[2]: match[1] for match in matches if match}
 
 
 def _agree(folder: Folder) -> None:

@@ -7,6 +7,7 @@ may name that file and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from zoo.errors import IntegrityError
 
@@ -24,22 +25,25 @@ FIELDS: dict[str, dict[int, str]] = {
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf wire types
 
 
-def external_files(model: bytes) -> set[str]:
-    """Every file that some tensor of the ONNX model is read from, as it is written there.
+def external_files(path: Path) -> set[str]:
+    """Every file that some tensor of the ONNX file is read from, as it is written there.
 
-    Raises IntegrityError if the bytes are not a protobuf message.
+    Raises IntegrityError if the file is not a protobuf message.
     """
     files = set()
-    waiting = [("model", memoryview(model))]
-    while waiting:
-        message, data = waiting.pop()
-        if message == "external":
-            pair = {number: bytes(value).decode("utf-8", "replace") for number, value in _messages(data)}
-            if pair.get(1) == "location":
-                files.add(pair.get(2, ""))
-            continue
-        inner = FIELDS[message]
-        waiting += [(inner[number], value) for number, value in _messages(data) if number in inner]
+    waiting = [("model", memoryview(path.read_bytes()))]
+    try:
+        while waiting:
+            message, data = waiting.pop()
+            if message == "external":
+                pair = {number: bytes(value).decode("utf-8", "replace") for number, value in _messages(data)}
+                if pair.get(1) == "location":
+                    files.add(pair.get(2, ""))
+                continue
+            inner = FIELDS[message]
+            waiting += [(inner[number], value) for number, value in _messages(data) if number in inner]
+    except ValueError as error:
+        raise IntegrityError(f"{path}: not an ONNX file: {error}") from error
     return files
 
 
@@ -56,7 +60,7 @@ def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         if wire == BYTES:
             length, position = _varint(data, position)
         if not 0 <= length <= len(data) - position:
-            raise IntegrityError("not an ONNX file: its protobuf is damaged")
+            raise ValueError("its protobuf is damaged")
         if wire == BYTES:
             yield tag >> 3, data[position : position + length]
         position += length
@@ -69,4 +73,4 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
         value |= (byte & 127) << (7 * index)
         if byte < 128:
             return value, position + index + 1
-    raise IntegrityError("not an ONNX file: its protobuf is damaged")
+    raise ValueError("its protobuf is damaged")

@@ -116,7 +116,7 @@ def _download(source: str, revision: str | None, cache_dir: str | Path | None) -
     repository, _, pinned = source.partition("@")
     if pinned and revision not in (None, pinned):
         raise InputError(f"{HUB}{source} and revision={revision!r} name two revisions")
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import constants, errors, snapshot_download
 
     where = f"{HUB}{repository}" + (f"@{pinned or revision}" if pinned or revision else "")
     try:
@@ -131,5 +131,5 @@ def _download(source: str, revision: str | None, cache_dir: str | Path | None) -
         raise HubError(f"{where}: no such repository, or it is private and you are not logged in") from error
     except Exception as error:  # the client's other errors come from four libraries and share no class
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise HubError(f"{where}: {problem}") from error
+        raise HubError(f"{where}: not to be had from {constants.ENDPOINT}: {problem}") from error
     return Path(path)

@@ -73,7 +73,7 @@ def find(name: str) -> Entry:
         return ENTRIES[name]
     near = difflib.get_close_matches(name, ENTRIES, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "`zoo list` shows all names"
-    raise UnknownModelError(f"no model is called {name!r}: {hint}")
+    raise UnknownModelError(f"no model is called {name[:80]!r}: {hint}")
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:

@@ -120,7 +120,7 @@ def onnx_model(folder: Folder, precision: str, providers: Sequence[str] | None =
     if absent := sorted(set(chosen) - set(available)):
         raise InputError(f"this onnxruntime has no {absent[0]}, only {', '.join(available)}")
     path = folder.graph(precision)
-    strangers = sorted(external_files(path.read_bytes()) - {"model.safetensors"})
+    strangers = sorted(external_files(path) - {"model.safetensors"})
     if strangers:
         raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected model.safetensors only")
     options = onnxruntime.SessionOptions()

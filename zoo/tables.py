@@ -26,9 +26,9 @@ def unit_line(model: Model) -> str:
 def list_cells(entry: Entry, result: Evaluation | str) -> tuple[str, ...]:
     shape = shape_text(entry.architecture.input_shape)
     if isinstance(result, str):
-        return (entry.name, shape, result, "", "", "")
+        return (entry.name, shape, result, "", "")
     epsilon, vra = next(iter(result.vra.items()), ("", 0.0))
-    return (entry.name, shape, "yes", percent_text(result.clean_accuracy), percent_text(vra), epsilon)
+    return (entry.name, shape, percent_text(result.clean_accuracy), percent_text(vra), epsilon)
 
 
 def entry_pairs(entry: Entry) -> list[tuple[str, str]]:
@@ -52,7 +52,7 @@ def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
         ("input", f"{shape_text(config.input_shape)}, values in [0, 1]"),
         ("labels", f"{len(config.labels)}: {labels}"),
         ("licence", config.license),
-        ("weights", f"sha256 {certificate.weights_sha256}"),
+        ("weights", f"model.safetensors, sha256 {certificate.weights_sha256[:16]}..."),
         ("claim", certificate.claim),
         ("unit", certificate.unit),
         ("domain", certificate.domain),

@@ -1,0 +1,30 @@
+"""Toy folders as fixtures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.toy import make_folder
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A grey 28 x 28 folder that tests read and never change."""
+    folder = make_folder(tmp_path_factory.mktemp("published") / "toy")
+    onnx.checker.check_model(folder / "model.onnx")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def colour_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A colour 32 x 32 folder that tests read and never change."""
+    return make_folder(tmp_path_factory.mktemp("published") / "toy", "6c2f-cifar10")
+
+
+@pytest.fixture
+def own_toy(tmp_path: Path) -> Path:
+    """A grey folder for one test to damage."""
+    return make_folder(tmp_path / "toy")

@@ -1,0 +1,332 @@
+"""The command line as a user meets it: what it prints in 80 columns, how it ends, and that it shows no traceback."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+from zoo import cli
+from zoo.display import bound_text, radius_text
+from zoo.records import Evaluation, loads
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Zoo:
+    """Runs `zoo` in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+        monkeypatch.setenv("COLUMNS", "80")
+
+    def __call__(self, *arguments: str | Path) -> Result:
+        self.monkeypatch.setattr(sys, "argv", ["zoo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = self.capsys.readouterr()
+        return Result(end.value.code, out, err)
+
+    def fails(self, *arguments: str | Path) -> str:
+        """The one line of a mistake."""
+        result = self(*arguments)
+        assert result.code == 2
+        assert re.fullmatch(r"zoo: .+\n", result.err)
+        return result.err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Zoo:
+    return Zoo(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three pictures in a folder whose name is short enough for a table of 80 columns."""
+    folder = tmp_path_factory.mktemp("p")
+    paths = [folder / f"{index}.png" for index in range(3)]
+    for index, path in enumerate(paths):
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+def names(source: Path) -> str:
+    return f"local-dir:{source}"
+
+
+class TestList:
+    def test_every_model_is_listed_in_80_columns(self, run: Zoo):
+        result = run("list")
+        assert result.code == 0
+        assert all(len(line) <= 80 for line in result.out.splitlines())
+        assert all(re.search(rf"^{re.escape(name)} ", result.out, re.MULTILINE) for name in zoo.list_models())
+
+    def test_patterns_and_json(self, run: Zoo):
+        rows = json.loads(run("list", "6c2f*", "--json").out)
+        assert [row["name"] for row in rows] == zoo.list_models("6c2f*")
+        assert rows[0]["architecture"]["family"] == "ConvNet"
+        pretrained = json.loads(run("list", "--pretrained", "--json").out)
+        assert [row["name"] for row in pretrained] == zoo.list_models(pretrained=True)
+        assert all(row["clean_accuracy"] > 0 for row in pretrained)
+        assert "matches 'nothing*'" in run.fails("list", "nothing*")
+
+
+class TestInfo:
+    def test_a_folder(self, run: Zoo, toy: Path):
+        result = run("info", names(toy))
+        assert result.code == 0
+        for text in ("4c3f-mnist", "1 x 28 x 28", "unit", "ACR", "VRA", "50.00 %", "pixels", "1.000000"):
+            assert text in result.out
+        assert all(len(line) <= 80 for line in result.out.splitlines())
+
+    def test_a_model_without_weights_shows_the_command_that_trains_it(self, run: Zoo):
+        name = sorted(set(zoo.list_models()) - set(zoo.list_models(pretrained=True)))[0]
+        result = run("info", name)
+        assert result.code == 0
+        assert "python -m training" in " ".join(result.out.split())
+
+    @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
+    def test_published_models(self, run: Zoo, name: str):
+        result = run("info", name)
+        assert result.code == 0
+        assert all(len(line) <= 80 for line in result.out.splitlines())
+
+
+class TestPredict:
+    def test_certified_and_abstaining(self, run: Zoo, toy: Path, pictures: list[Path]):
+        radii = sorted(zoo.load(names(toy)).predict(path).radius for path in pictures)
+        epsilon = f"{(radii[0] + radii[1]) / 2:.4f}"
+        result = run("predict", names(toy), *pictures, "--epsilon", epsilon)
+        assert result.code == 0
+        assert (result.out.count("CERTIFIED"), result.out.count("ABSTAIN")) == (2, 1)
+        assert all(str(path) in result.out for path in pictures)
+        assert f"at {epsilon}" in result.out
+        assert "Radii: l2, in pixels of [0, 1], over the whole 1 x 28 x 28 input; rounded down." in result.out
+
+    def test_fractions_are_epsilons(self, run: Zoo, toy: Path, pictures: list[Path]):
+        assert "at 36/255" in run("predict", names(toy), pictures[0], "--epsilon", "36/255").out
+
+    def test_float32_never_certifies(self, run: Zoo, toy: Path, pictures: list[Path]):
+        result = run("predict", names(toy), pictures[0], "--epsilon", "0", "--precision", "float32", "--top-k", "2")
+        assert result.code == 0
+        assert "CERTIFIED" not in result.out
+        for text in ("NOT PROVED", "radius estimate", "top-k radius estimate", "estimates, not proved"):
+            assert text in result.out
+
+    def test_top_k_names_the_nearest_classes(self, run: Zoo, colour_toy: Path, pictures: list[Path]):
+        prediction = zoo.load(names(colour_toy)).predict(pictures[0])
+        nearest = sorted((radius, index) for index, radius in enumerate(prediction.class_radii))[:3]
+        out = run("predict", names(colour_toy), pictures[0], "--top-k", "3").out
+        for rank, (radius, index) in enumerate(nearest, start=1):
+            assert re.search(rf"{rank} +{re.escape(radius_text(radius))} +class {index}\b", out)
+        assert "--top-k must be at most 5" in run.fails("predict", names(colour_toy), pictures[0], "--top-k", "6")
+
+    def test_json_is_exact(self, run: Zoo, toy: Path, pictures: list[Path]):
+        model = zoo.load(names(toy))
+        answer = json.loads(run("predict", names(toy), *pictures, "--json", "--epsilon", "1/255").out)
+        assert (answer["model"], answer["proved"], answer["unit"]) == (model.name, True, model.certificate.unit)
+        for row, path in zip(answer["predictions"], pictures, strict=True):
+            assert row == {"image": str(path), **model.predict(path, "1/255").to_json()} | {
+                "class_radii": row["class_radii"],
+                "topk_radius": row["topk_radius"],
+            }
+            assert row["class_radii"][row["index"]] is None
+
+    def test_mistakes_take_one_line(self, run: Zoo, toy: Path, pictures: list[Path], tmp_path: Path):
+        model, image = names(toy), pictures[0]
+        text = tmp_path / "text.png"
+        text.write_text("no image")
+        for arguments, message in (
+            ((model, text), "text.png: not a PNG, JPEG or WebP image"),
+            ((model, image, tmp_path / "missing.png"), "missing.png: No such file or directory"),
+            ((model, image, "--epsilon", "-1"), "epsilon must be finite and not negative"),
+            ((model, image, "--epsilon", "abc"), "epsilon must be a number such as 36/255"),
+            ((model, image, "--backend", "jax"), "backend must be"),
+            ((model, image, "--precision", "half"), "precision must be"),
+            ((model, image, "--top-k", "0"), "--top-k"),
+            ((model,), "Missing argument 'IMAGE'"),
+            ((model, image, "--bogus"), "No such option: --bogus. See `zoo predict --help`."),
+            ((toy, image), "local-dir:"),
+            (("4c3f-minst", image), "did you mean 4c3f-mnist"),
+            ((f"local-dir:{tmp_path}", image), "has no certificate.json"),
+        ):
+            assert message in run.fails("predict", *arguments)
+        assert "No such command 'bogus'" in run.fails("bogus")
+
+    def test_markup_and_control_characters_in_names_are_shown_as_text(self, run: Zoo, toy: Path, tmp_path: Path):
+        path = tmp_path / "[red]\x1b[31m.png"
+        Image.new("L", (28, 28)).save(path)
+        out = run("predict", names(toy), path).out
+        assert "\x1b" not in out
+        assert "[red]?[31m.png" in out.replace("\n", "")
+
+    @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
+    def test_published_models(self, run: Zoo, name: str, pictures: list[Path]):
+        result = run("predict", name, *pictures, "--epsilon", "36/255")
+        assert result.code == 0
+        assert result.out.count("CERTIFIED") + result.out.count("ABSTAIN") == 3
+
+
+class TestVerify:
+    def test_differences_end_with_1(self, run: Zoo, own_toy: Path):
+        pytest.importorskip("torch")
+        result = run("verify", own_toy)  # its weights are those of no network
+        assert result.code == 1
+        assert result.out.startswith("differs: the weights do not fit")
+        weights = bytearray((own_toy / "model.safetensors").read_bytes())
+        weights[-1] ^= 1
+        (own_toy / "model.safetensors").write_bytes(weights)
+        result = run("verify", names(own_toy))
+        assert result.code == 1
+        assert "model.safetensors: its sha256 is not" in result.out
+
+    def test_what_cannot_be_verified_is_a_mistake(self, run: Zoo, own_toy: Path):
+        (own_toy / "certificate.json").unlink()
+        assert "has no certificate.json" in run.fails("verify", own_toy)
+        assert "no model is called" in run.fails("verify", "nothing")
+
+    @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
+    def test_published_models_hold(self, run: Zoo, name: str):
+        pytest.importorskip("torch")
+        result = run("verify", name)
+        assert result.code == 0, result.out
+        assert f"VERIFIED: the certificate of {name} holds" in result.out
+
+
+class TestCertify:
+    @pytest.fixture
+    def folder(self, pictures: list[Path], tmp_path: Path) -> Path:
+        for label, paths in (("class 4", pictures[:2]), ("class 1", pictures[2:])):
+            (tmp_path / "data" / label).mkdir(parents=True)
+            for path in paths:
+                shutil.copy(path, tmp_path / "data" / label)
+        return tmp_path / "data"
+
+    def test_a_folder_of_class_folders(self, run: Zoo, colour_toy: Path, folder: Path, tmp_path: Path):
+        output = tmp_path / "out.json"
+        result = run("certify", names(colour_toy), folder, "--epsilon", "1/255", "--epsilon", "9", "--output", output)
+        assert result.code == 0
+        model = zoo.load(names(colour_toy))
+        answers = [
+            (model.predict(file), int(file.parent.name.split()[1]))
+            for file in (folder / "class 1/2.png", folder / "class 4/0.png", folder / "class 4/1.png")
+        ]
+        radii = np.array([answer.radius if answer.index == label else 0.0 for answer, label in answers])
+        record = loads(Evaluation, output.read_text())
+        assert record.images == 3
+        assert record.clean_accuracy == sum(answer.index == label for answer, label in answers) / 3
+        assert record.vra == {"1/255": (radii > 1 / 255).mean(), "9": (radii > 9).mean()}
+        assert record.acr == pytest.approx(radii.mean(), rel=1e-12)
+        assert all(vra == (radii > epsilon).mean() for epsilon, vra in record.curve)
+        assert "l2, in pixels of [0, 1]" in result.out
+
+    def test_a_limit_takes_classes_in_turn(self, run: Zoo, colour_toy: Path, folder: Path, tmp_path: Path):
+        output = tmp_path / "out.json"
+        run("certify", names(colour_toy), folder, "--limit", "2", "--output", output)
+        record = loads(Evaluation, output.read_text())
+        assert record.images == 2
+        assert list(record.vra) == ["36/255", "72/255", "108/255", "1.0"]
+
+    def test_a_known_data_set(self, run: Zoo, toy: Path, tmp_path: Path):
+        pytest.importorskip("pyarrow")
+        if not (Path(os.environ.get("ZOO_DATA", Path(__file__).parents[2] / "shared/data")) / "mnist").is_dir():
+            pytest.skip("MNIST is not here")
+        result = run("certify", names(toy), "mnist", "--limit", "100")
+        assert result.code == 0
+        assert "100 of mnist, test" in result.out
+
+    def test_mistakes_take_one_line(self, run: Zoo, toy: Path, colour_toy: Path, folder: Path, tmp_path: Path):
+        model = names(colour_toy)
+        (tmp_path / "empty").mkdir()
+        for arguments, message in (
+            ((model, "cifar11"), "did you mean cifar10"),
+            ((model, "no such thing"), "no data set and no folder"),
+            ((model, tmp_path / "empty"), "has no images"),
+            ((model, tmp_path), "is not named after a class"),
+            ((names(toy), "cifar10"), "cifar10 has images of 3 x 32 x 32, 4c3f-mnist takes 1 x 28 x 28"),
+            ((model, folder, "--epsilon", "0.1", "--epsilon", "nan"), "epsilon must be finite"),
+            ((model, folder, "--output", tmp_path / "missing" / "out.json"), "no folder"),
+            ((model, folder, "--output", tmp_path), str(tmp_path)),
+            ((model, folder, "--limit", "0"), "--limit"),
+        ):
+            assert message in run.fails("certify", *arguments)
+        (folder / "class 4" / "notes.txt").write_text("no image")
+        assert "notes.txt: not a PNG" in run.fails("certify", model, folder)
+
+
+class TestDoctor:
+    def test_all_well_here(self, run: Zoo):
+        result = run("doctor")
+        assert (result.code, result.err) == (0, "")
+        for text in ("certified-zoo", "python", "onnxruntime", "torch", "ZOO_DATA", "All well."):
+            assert text in result.out
+
+    def test_problems_end_with_1(self, run: Zoo, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("zoo.doctor._version", lambda package: "1.0" if package != "rich" else None)
+        monkeypatch.setenv("ZOO_DATA", "/no/such/folder")
+        result = run("doctor")
+        assert result.code == 1
+        for text in ("both are installed: uninstall both, then install one", "no such folder", "pip install rich"):
+            assert text in result.out
+
+
+class TestNumbers:
+    def test_radii_are_rounded_down_and_bounds_up(self):
+        for value in (0.12345678, 0.1, 1e-9, 0.99999999, 3.0, 123456.78901, math.nextafter(0.2, 0), 2**-1074):
+            assert 0 <= Fraction(value) - Fraction(radius_text(value)) < Fraction(1, 10**4)
+            assert 0 <= Fraction(bound_text(value)) - Fraction(value) < Fraction(1, 10**6)
+        assert radius_text(math.nextafter(0.2, 0)) == "0.1999"
+        assert (radius_text(0.0), radius_text(math.inf), radius_text(math.nan)) == ("0.0000", "inf", "0.0000")
+
+
+class TestProcess:
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "zoo", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
+        )  # fmt: skip
+
+    def test_help_and_version(self):
+        process = self.start()
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, "")
+        for command in ("list", "info", "predict", "verify", "certify", "doctor", "Exit codes"):
+            assert command in out
+        assert self.start("--version").communicate()[0] == f"certified-zoo {zoo.__version__}\n"
+
+    @pytest.mark.parametrize("arguments", [("list",), ("list", "--json")])
+    def test_a_reader_that_leaves_is_no_error(self, arguments: tuple[str, ...]):
+        process = self.start(*arguments)
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        process.wait()
+        process.stderr.close()
+
+    def test_ctrl_c_ends_quietly(self, toy: Path, tmp_path: Path):
+        fifo = tmp_path / "never.png"
+        os.mkfifo(fifo)
+        process = self.start("predict", names(toy), str(fifo))
+        writer = fifo.open("wb")  # waits until the command reads
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        writer.close()
+        assert (process.returncode, out, err) == (130, "", "")

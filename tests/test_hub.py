@@ -1,0 +1,303 @@
+"""Sources, and the check of every byte of what they lead to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import zoo
+from tests.toy import sha256, write_sums
+from zoo import hub, registry
+from zoo.errors import CertificateError, InputError, IntegrityError, UnknownModelError, UnpublishedModelError
+from zoo.folder import FILES, LISTED, read_folder
+from zoo.hub import fetch, load
+from zoo.records import dumps
+
+
+class TestSources:
+    def test_a_local_folder(self, toy: Path):
+        folder = fetch(f"local-dir:{toy}")
+        assert folder.path == toy
+        assert folder.config.name == folder.certificate.name == "4c3f-mnist"
+        assert set(folder.digests) == set(LISTED)
+
+    def test_unknown_names_offer_near_ones(self):
+        with pytest.raises(UnknownModelError, match="did you mean 4c3f-mnist"):
+            fetch("4c3f-minst")
+        with pytest.raises(UnknownModelError, match="`zoo list` shows all names"):
+            fetch("?" * 5000)
+
+    def test_a_model_without_weights_names_the_command_that_trains_it(self):
+        name = next(name for name, entry in registry.ENTRIES.items() if entry.digest is None)
+        with pytest.raises(UnpublishedModelError, match=f"python -m training {name} --output runs/{name}"):
+            fetch(name)
+
+    def test_a_bare_path_or_repository_names_both_fixes(self, toy: Path):
+        for source in ("org/name", str(toy), "zoo"):
+            with pytest.raises(InputError, match=f"local-dir:{source} for a folder, hf-hub:{source} for the hub"):
+                fetch(source)
+
+    def test_folders_that_are_not_there(self, tmp_path: Path):
+        for source in (tmp_path / "missing", __file__, "x" * 5000, "~nobody-has-this-name/x", "a\0b", ""):
+            with pytest.raises((InputError, CertificateError)):
+                fetch(f"local-dir:{source}")
+
+    def test_a_revision_belongs_to_the_hub(self, toy: Path):
+        with pytest.raises(InputError, match="a revision belongs to"):
+            fetch(f"local-dir:{toy}", revision="main")
+        with pytest.raises(InputError, match="two revisions"):
+            fetch("hf-hub:org/name@one", revision="two")
+
+    def test_an_embedded_model_is_pinned_by_the_registry(self, own_toy: Path, monkeypatch: pytest.MonkeyPatch):
+        name = "4c3f-mnist"
+        shelf = own_toy.rename(own_toy.parent / name).parent
+        entry = registry.ENTRIES[name]
+        pinned = type(entry)(name, entry.architecture, entry.dataset, digest=sha256(shelf / name / "SHA256SUMS"))
+        monkeypatch.setitem(registry.ENTRIES, name, pinned)
+        monkeypatch.setattr(hub, "SHELVES", (shelf / "empty", shelf))
+        assert load(name).name == name
+        (shelf / name / "README.md").write_text("other words\n")
+        write_sums(shelf / name)
+        with pytest.raises(IntegrityError, match="not the one that the registry pins"):
+            load(name)
+        monkeypatch.setattr(hub, "SHELVES", (shelf / "empty",))
+        with pytest.raises(IntegrityError, match="not in this installation"):
+            load(name)
+
+    @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
+    def test_published_folders_are_whole(self, name: str):
+        assert fetch(name).config.name == name
+
+
+class TestOptions:
+    def test_untrained_networks(self):
+        nn = pytest.importorskip("torch.nn")
+        network = load("4c3f-mnist", backend="torch", pretrained=False)
+        assert type(network) is nn.Sequential
+        with pytest.raises(InputError, match="backend='torch'"):
+            load("4c3f-mnist", pretrained=False)
+        with pytest.raises(UnknownModelError):
+            load("local-dir:/tmp", backend="torch", pretrained=False)
+
+    def test_misspelt_options(self, toy: Path):
+        with pytest.raises(InputError, match="backend must be 'onnx' or 'torch', got 'jax'"):
+            load(f"local-dir:{toy}", backend="jax")
+        with pytest.raises(InputError, match="precision must be 'float64' or 'float32', got 'half'"):
+            load(f"local-dir:{toy}", precision="half")
+
+
+class TestIntegrity:
+    @pytest.mark.parametrize("name", FILES)
+    def test_one_flipped_bit_is_refused(self, name: str, own_toy: Path):
+        data = bytearray((own_toy / name).read_bytes())
+        for position in {0, len(data) // 2, len(data) - 1}:
+            data[position] ^= 1
+            (own_toy / name).write_bytes(data)
+            with pytest.raises(IntegrityError):
+                load(f"local-dir:{own_toy}")
+            data[position] ^= 1
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_a_truncated_or_missing_file_is_named(self, name: str, own_toy: Path):
+        data = (own_toy / name).read_bytes()
+        (own_toy / name).write_bytes(data[:-1] if name != "SHA256SUMS" else data[:-70])
+        with pytest.raises(IntegrityError, match=name):
+            load(f"local-dir:{own_toy}")
+        (own_toy / name).unlink()
+        with pytest.raises((IntegrityError, CertificateError), match=name):
+            load(f"local-dir:{own_toy}")
+
+    def test_a_folder_without_a_certificate_is_no_published_model(self, own_toy: Path):
+        (own_toy / "certificate.json").unlink()
+        with pytest.raises(CertificateError, match=r"has no certificate\.json"):
+            load(f"local-dir:{own_toy}")
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            (f"{'0' * 64}  ../../etc/passwd\n", "lists '../../etc/passwd'"),
+            (f"{'0' * 64}  pytorch_model.bin\n", "lists 'pytorch_model.bin'"),
+            (f"{'0' * 64}  README.md\n", "lists 'README.md'"),
+            (f"{'0' * 64} *model.onnx\n", "lists 'a malformed line'"),
+            ("\n", "lists 'a malformed line'"),
+            ("\xff\xfe\n", "lists 'a malformed line'"),
+            (f"{'0' * 64}  README.md", "its last line has no end"),
+            ("x" * 10_000, "its last line has no end"),
+        ],
+    )
+    def test_a_listing_of_anything_else_is_refused(self, line: str, message: str, own_toy: Path):
+        sums = own_toy / "SHA256SUMS"
+        sums.write_text(sums.read_text() + line, encoding="latin-1")
+        with pytest.raises(IntegrityError, match=message):
+            load(f"local-dir:{own_toy}")
+
+    @pytest.mark.parametrize(
+        ("name", "old", "new"),
+        [
+            ("certificate.json", '"name": "4c3f-mnist"', '"name": "6c2f-mnist"'),
+            ("certificate.json", '"norm": "l2"', '"norm": "linf"'),
+            ("certificate.json", '"plan": "4c3f"', '"plan": "2c2f"'),
+            ("certificate.json", '"weights_sha256": "', '"weights_sha256": "00'),
+            ("config.json", '"class 9"', '"class 9", "class 10"'),
+            ("config.json", "28,\n  28", "28,\n  29"),
+            ("config.json", '"input_size": 28', '"input_size": 32'),
+            ("evaluation.json", '"graph_sha256": "', '"graph_sha256": "00'),
+        ],
+    )
+    def test_records_that_contradict_each_other_are_refused(self, name: str, old: str, new: str, own_toy: Path):
+        text = (own_toy / name).read_text()
+        assert old in text
+        (own_toy / name).write_text(text.replace(old, new))
+        write_sums(own_toy)
+        with pytest.raises(IntegrityError, match=r"certificate\.json|config\.json|evaluation\.json"):
+            load(f"local-dir:{own_toy}")
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "null", "[]", "{}", "[" * 100_000, '{"format": 2}', '{"format": 1}', "\xff", '{"format": 1, "labels": 1}'],
+        ids=range(9),
+    )
+    @pytest.mark.parametrize("name", ["config.json", "certificate.json", "evaluation.json"])
+    def test_records_that_cannot_be_read_are_refused(self, name: str, text: str, own_toy: Path):
+        (own_toy / name).write_text(text, encoding="latin-1")
+        write_sums(own_toy)
+        with pytest.raises(CertificateError, match=name):
+            read_folder(own_toy)
+
+    def test_hostile_values_are_refused(self, own_toy: Path):
+        evaluation = json.loads((own_toy / "evaluation.json").read_text())
+        for acr in (10**400, "0.5", True, None, [0.5]):
+            (own_toy / "evaluation.json").write_text(json.dumps({**evaluation, "acr": acr}))
+            write_sums(own_toy)
+            with pytest.raises(CertificateError, match="acr"):
+                read_folder(own_toy)
+        (own_toy / "evaluation.json").write_text(json.dumps(evaluation).replace("0.25", "NaN"))
+        write_sums(own_toy)
+        with pytest.raises(CertificateError, match="acr"):
+            read_folder(own_toy)
+
+    def test_an_unknown_architecture_is_refused(self, own_toy: Path):
+        folder = read_folder(own_toy)
+        for family in ("Pickle", ["ConvNet"], None):
+            config = dumps(folder.config).replace('"ConvNet"', json.dumps(family))
+            (own_toy / "config.json").write_text(config)
+            write_sums(own_toy)
+            with pytest.raises(CertificateError, match="unknown architecture family"):
+                read_folder(own_toy)
+
+
+class Server:
+    """A Hugging Face hub of one repository, `org/toy` at one commit, as far as the stock client's downloads need it."""
+
+    COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+    def __init__(self, folder: Path):
+        self.files = {name: (folder / name).read_bytes() for name in FILES} | {"pytorch_model.bin": b"never asked for"}
+        self.asked: list[str] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.answer(self)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        path = request.path.partition("?")[0]
+        name = path.rpartition("/")[2]
+        headers = {"X-Repo-Commit": self.COMMIT}
+        status, body = 200, b""
+        if path.startswith("/org/toy/resolve/") and name in self.files:
+            body = self.files[name]
+            self.asked.append(name)
+            headers["ETag"] = f'"{hashlib.sha1(body).hexdigest()}"'
+        elif path.startswith(f"/api/models/org/toy/tree/{self.COMMIT}"):
+            rows = [{"type": "file", "path": key, "size": len(value), "oid": hashlib.sha1(value).hexdigest()}
+                    for key, value in self.files.items()]  # fmt: skip
+            body = json.dumps(rows).encode()
+        elif path in ("/api/models/org/toy/revision/main", f"/api/models/org/toy/revision/{self.COMMIT}"):
+            siblings = [{"rfilename": key} for key in self.files]
+            body = json.dumps({"id": "org/toy", "sha": self.COMMIT, "siblings": siblings, "private": False}).encode()
+        else:
+            status = 404
+            headers["X-Error-Code"] = "RevisionNotFound" if path.startswith("/api/models/org/toy/") else "RepoNotFound"
+        request.send_response(status)
+        for key, value in {**headers, "Content-Length": str(len(body))}.items():
+            request.send_header(key, value)
+        request.end_headers()
+        if request.command == "GET":
+            request.wfile.write(body)
+
+
+SCRIPT = """
+import sys, zoo
+for source in sys.argv[1:]:
+    try:
+        print(zoo.load(source).name)
+    except zoo.ZooError as error:
+        print(type(error).__name__, "|", error)
+"""
+
+
+class TestHuggingFace:
+    @pytest.fixture
+    def server(self, toy: Path) -> Iterator[Server]:
+        server = Server(toy)
+        yield server
+        server.http.shutdown()
+        server.http.server_close()
+
+    def ask(self, server: Server, home: Path, *sources: str, **more: str) -> list[str]:
+        """What loading each source says, by the stock client in a process of its own: it reads HF_ENDPOINT once."""
+        settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", **more}
+        process = subprocess.run(
+            [sys.executable, "-c", SCRIPT, *sources], env={**os.environ, **settings}, capture_output=True, text=True
+        )
+        assert process.returncode == 0, process.stderr
+        return process.stdout.splitlines()
+
+    def test_the_eight_files_come_from_the_hub_and_stay_in_its_cache(self, server: Server, tmp_path: Path):
+        pinned = f"hf-hub:org/toy@{server.COMMIT}"
+        answers = self.ask(
+            server, tmp_path, "hf-hub:org/toy", pinned, "hf-hub:org/toy@no-such-tag", "hf-hub:org/other", "hf-hub:a b"
+        )
+        assert answers[:2] == ["4c3f-mnist", "4c3f-mnist"]
+        assert answers[2] == "HubError | hf-hub:org/toy@no-such-tag: no such revision"
+        assert answers[3].startswith("HubError | hf-hub:org/other: no such repository")
+        assert answers[4].startswith("HubError | hf-hub:a b: ")
+        assert set(server.asked) == set(FILES)
+        asked = len(server.asked)
+        assert self.ask(server, tmp_path, pinned, HF_HUB_OFFLINE="1") == ["4c3f-mnist"]
+        assert len(server.asked) == asked
+
+    def test_what_the_client_does_not_check_is_refused(self, server: Server, tmp_path: Path):
+        body = bytearray(server.files["model.safetensors"])
+        body[-1] ^= 1
+        server.files["model.safetensors"] = bytes(body)
+        (answer,) = self.ask(server, tmp_path, "hf-hub:org/toy")
+        assert answer.startswith("IntegrityError")
+        assert "model.safetensors: its sha256 is not the one in SHA256SUMS" in answer
+
+    def test_a_repository_of_another_kind_and_a_hub_out_of_reach(self, server: Server, tmp_path: Path):
+        server.files = {"pytorch_model.bin": b"never asked for", "config.json": b"{}"}
+        (answer,) = self.ask(server, tmp_path, "hf-hub:org/toy")
+        assert "has no certificate.json" in answer
+        assert "pytorch_model.bin" not in server.asked
+        answers = self.ask(server, tmp_path / "new", "hf-hub:org/toy", HF_ENDPOINT="http://127.0.0.1:9")
+        assert answers[0].startswith("HubError | hf-hub:org/toy: not to be had from http://127.0.0.1:9")

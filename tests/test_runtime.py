@@ -1,0 +1,180 @@
+"""A loaded model: chunks, abstention, what counts as proved, and graphs that contradict their records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import zoo
+from tests.toy import make_folder, sha256, write_sums
+from zoo.errors import InputError, IntegrityError
+from zoo.graph import external_files
+from zoo.records import Outputs, Prediction
+from zoo.runtime import CHUNK
+
+
+@pytest.fixture(scope="module")
+def model(toy: Path) -> zoo.Model:
+    return zoo.load(f"local-dir:{toy}")
+
+
+def images(count: int) -> np.ndarray:
+    return np.random.default_rng(1).random((count, 1, 28, 28), dtype=np.float32)
+
+
+def test_outputs_are_the_five_arrays_of_the_graph(model: zoo.Model):
+    outputs = model.outputs(images(3))
+    assert isinstance(outputs, Outputs)
+    assert [value.shape for value in outputs] == [(3, 10), (3,), (3,), (3, 10), (3, 5)]
+    assert [value.dtype for value in outputs] == [np.float64, np.int64, *[np.float64] * 3]
+    np.testing.assert_array_equal(outputs.radius, outputs.topk_radius[:, 0])
+
+
+def test_a_long_batch_runs_in_chunks(model: zoo.Model):
+    batch = images(2 * CHUNK + 3)
+    seen: list[int] = []
+    run = model.run
+
+    def recorder(chunk: np.ndarray) -> Outputs:
+        seen.append(len(chunk))
+        return run(chunk)
+
+    watched = zoo.Model(
+        model.config, model.certificate, model.evaluation, model.precision, model.backend, recorder, model.module
+    )
+    outputs = watched.outputs(batch)
+    assert seen == [CHUNK, CHUNK, 3]
+    for index in (0, CHUNK, 2 * CHUNK + 2):
+        np.testing.assert_allclose(outputs.logits[index], model.outputs(batch[index]).logits[0], rtol=1e-12)
+
+
+def test_one_image_gives_a_prediction_and_a_batch_gives_a_list(model: zoo.Model):
+    one = model.predict(images(1)[0])
+    assert isinstance(one, Prediction)
+    assert one.proved
+    assert one.label == one.name == f"class {one.index}"
+    assert one.class_radii[one.index] == float("inf")
+    many = model.predict(images(2))
+    assert [type(prediction) for prediction in many] == [Prediction, Prediction]
+    assert len(model.predict([images(1)[0]])) == 1
+
+
+def test_a_prediction_abstains_unless_its_radius_is_larger(model: zoo.Model):
+    radius = model.predict(images(1)[0]).radius
+    assert radius > 0
+    assert model.predict(images(1)[0], epsilon=radius / 2).label is not None
+    tie = model.predict(images(1)[0], epsilon=radius)
+    assert (tie.label, tie.certified) == (None, False)
+    with pytest.raises(InputError, match="epsilon"):
+        model.predict(images(1)[0], epsilon="nope")
+
+
+def test_float32_proves_nothing(toy: Path):
+    model = zoo.load(f"local-dir:{toy}", precision="float32")
+    prediction = model.predict(images(1)[0], epsilon=0)
+    assert prediction.radius > 0
+    assert (model.proved, prediction.proved, prediction.certified, prediction.label) == (False, False, False, None)
+
+
+def test_the_attributes_come_from_the_records(model: zoo.Model):
+    assert (model.name, model.norm, model.input_shape) == ("4c3f-mnist", "l2", (1, 28, 28))
+    assert (model.backend, model.precision, model.module) == ("onnx", "float64", None)
+    assert len(model.labels) == 10
+    assert repr(model) == "<zoo.Model 4c3f-mnist, onnx, float64, input (1, 28, 28)>"
+
+
+@pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
+def test_published_models_answer(name: str):
+    model = zoo.load(name)
+    batch = np.random.default_rng(0).integers(0, 256, (3, *model.input_shape), dtype=np.uint8)
+    exact, fast = model.outputs(batch), zoo.load(name, precision="float32").outputs(batch)
+    assert (exact.radius >= 0).all()
+    np.testing.assert_allclose(exact.logits, fast.logits, rtol=1e-3, atol=1e-3)
+    assert all(np.isinf(exact.class_radii[row, label]) for row, label in enumerate(exact.label))
+
+
+class TestOptions:
+    def test_float64_is_proved_on_the_cpu_only(self, toy: Path):
+        with pytest.raises(InputError, match="float64 is proved on"):
+            zoo.load(f"local-dir:{toy}", providers=["CUDAExecutionProvider"])
+        pytest.importorskip("torch")
+        with pytest.raises(InputError, match="float64 is proved on"):
+            zoo.load(f"local-dir:{toy}", backend="torch", device="cuda")
+
+    def test_what_is_not_there_is_named(self, toy: Path):
+        with pytest.raises(InputError, match="has no NoSuchProvider"):
+            zoo.load(f"local-dir:{toy}", precision="float32", providers=["NoSuchProvider"])
+        pytest.importorskip("torch")
+        with pytest.raises(InputError, match="PyTorch has no device 'nowhere'"):
+            zoo.load(f"local-dir:{toy}", backend="torch", precision="float32", device="nowhere")
+
+
+class TestGraphs:
+    @pytest.mark.parametrize("precision", ["float64", "float32"])
+    @pytest.mark.parametrize(
+        "key", ["name", "norm", "unit", "dataset", "labels", "arithmetic", "weights_sha256", "certificate_sha256"]
+    )
+    def test_metadata_that_contradict_the_records_are_refused(self, key: str, precision: str, tmp_path: Path):
+        folder = make_folder(tmp_path / "toy", metadata={key: "something else"})
+        with pytest.raises(IntegrityError, match=f"metadata give {key} as 'something else'"):
+            zoo.load(f"local-dir:{folder}", precision=precision)
+
+    @pytest.mark.parametrize("external", ["../secret", "/etc/passwd", "config.json", "./model.safetensors"])
+    def test_a_graph_reads_the_weights_file_and_nothing_else(self, external: str, tmp_path: Path):
+        folder = make_folder(tmp_path / "toy", external=external)
+        with pytest.raises(IntegrityError, match="reads tensors from"):
+            zoo.load(f"local-dir:{folder}")
+
+    @pytest.mark.parametrize("data", [b"", b"not a graph", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"])
+    def test_what_is_no_graph_is_refused(self, data: bytes, own_toy: Path):
+        self.replace_graph(own_toy, data)
+        with pytest.raises(IntegrityError, match=r"model\.onnx"):
+            zoo.load(f"local-dir:{own_toy}")
+
+    def test_a_graph_with_other_outputs_or_inputs_is_refused(self, own_toy: Path):
+        graph = onnx.load(own_toy / "model.onnx", load_external_data=False)
+        fewer = onnx.ModelProto()
+        fewer.CopyFrom(graph)
+        fewer.graph.output.pop()
+        self.replace_graph(own_toy, fewer.SerializeToString())
+        with pytest.raises(IntegrityError, match="answers logits, label, radius, class_radii, expected"):
+            zoo.load(f"local-dir:{own_toy}")
+        graph.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 29
+        self.replace_graph(own_toy, graph.SerializeToString())
+        with pytest.raises(IntegrityError, match="takes"):
+            zoo.load(f"local-dir:{own_toy}")
+
+    def test_external_files_are_found_wherever_a_tensor_can_be(self, tmp_path: Path):
+        def tensor(location: str) -> TensorProto:
+            value = TensorProto(name="t", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+            value.external_data.add(key="location", value=location)
+            return value
+
+        inner = helper.make_graph([], "inner", [], [], [tensor("in a subgraph")])
+        nodes = [
+            helper.make_node("Constant", [], ["a"], value=tensor("in a node")),
+            helper.make_node("If", ["a"], ["b"], then_branch=inner, else_branch=inner),
+        ]
+        sparse = helper.make_sparse_tensor(tensor("in sparse values"), tensor("in sparse indices"), [1])
+        graph = helper.make_graph(nodes, "outer", [], [], [tensor("in the graph")], sparse_initializer=[sparse])
+        function = helper.make_function("d", "f", [], [], [nodes[0]], [helper.make_opsetid("", 20)])
+        function.node[0].attribute[0].t.external_data[0].value = "in a function"
+        model = helper.make_model(graph, functions=[function])
+        path = tmp_path / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        assert external_files(path) == {
+            *("in a node", "in a subgraph", "in sparse values", "in sparse indices", "in the graph", "in a function")
+        }
+
+    @staticmethod
+    def replace_graph(folder: Path, data: bytes) -> None:
+        """The folder with another model.onnx, and hashes that agree with it."""
+        old = sha256(folder / "model.onnx")
+        (folder / "model.onnx").write_bytes(data)
+        record = folder / "evaluation.json"
+        record.write_text(record.read_text().replace(old, sha256(folder / "model.onnx")))
+        write_sums(folder)
