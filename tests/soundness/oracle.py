@@ -1,0 +1,182 @@
+"""What the tests compare a certificate with: exact arithmetic, written without the zoo's own code.
+
+Every float is a fraction whose denominator is a power of two, so a network's value in exact arithmetic, and whether
+a number bounds a matrix's norm, can be decided with no rounding at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from zoo.bounds import Context, bound_layer
+from zoo.certify import certify
+from zoo.layers import MinMax, Pixels
+from zoo.model import CertifiedModel, tables_of
+from zoo.records import Certificate
+
+Exact = NDArray[np.object_]  # of Fractions
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """As much of an architecture as `certify` needs."""
+
+    input_shape: Shape
+
+
+# Networks ------------------------------------------------------------------------------------------------------------
+
+
+def linear(weight: ArrayLike, bias: ArrayLike | None = None) -> nn.Linear:
+    """A linear layer that stores these numbers; without a bias, one of zeros."""
+    matrix = torch.tensor(np.asarray(weight), dtype=torch.float32)
+    layer = nn.Linear(matrix.shape[1], matrix.shape[0])
+    return _store(layer, matrix, bias)
+
+
+def conv(
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+) -> nn.Conv2d:
+    """A convolution that stores this kernel [O, I, rows, columns]; without a bias, one of zeros."""
+    taps = torch.tensor(np.asarray(kernel), dtype=torch.float32)
+    layer = nn.Conv2d(taps.shape[1], taps.shape[0], tuple(taps.shape[2:]), stride, padding)
+    return _store(layer, taps, bias)
+
+
+def _store(layer: nn.Linear | nn.Conv2d, weight: Tensor, bias: ArrayLike | None) -> nn.Linear | nn.Conv2d:
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(torch.zeros(len(weight)) if bias is None else torch.tensor(np.asarray(bias)))
+    return layer
+
+
+def network(*layers: nn.Module, channels: int = 1) -> nn.Sequential:
+    """The layers behind a Pixels that only clamps, unless they bring their own."""
+    first = () if type(layers[0]) is Pixels else (Pixels([0.0] * channels, [1.0] * channels),)
+    return nn.Sequential(*first, *layers).requires_grad_(False).eval()
+
+
+def lipschitz_bound(layer: nn.Module, shape: Shape) -> float:
+    return bound_layer(layer, Context("layer", shape)).lipschitz_bound
+
+
+def certified(net: nn.Sequential, shape: Shape) -> tuple[Certificate, CertifiedModel]:
+    """The network's certificate and its certified model, as a reader of the certificate builds it."""
+    certificate = certify(net, "test", Sizes(shape), "0" * 64)  # type: ignore[arg-type]
+    return certificate, CertifiedModel(net, tables_of(net, certificate)).eval()
+
+
+# Norms ---------------------------------------------------------------------------------------------------------------
+
+
+def operator(layer: nn.Conv2d | nn.Linear, shape: Shape) -> NDArray[np.float64]:
+    """The layer's linear part as a matrix [outputs, inputs], by PyTorch's own convolution of unit vectors."""
+    units = torch.eye(math.prod(shape), dtype=torch.float64).unflatten(1, shape)
+    weight = layer.weight.detach().double()
+    if isinstance(layer, nn.Linear):
+        return nn.functional.linear(units, weight).T.numpy()
+    return nn.functional.conv2d(units, weight, None, layer.stride, layer.padding).flatten(1).T.numpy()
+
+
+SCALE = 149  # every float32 is an integer times 2^-149
+
+
+def is_above_norm(bound: float, matrix: NDArray[np.float64]) -> bool:
+    """Whether bound > |matrix|, decided in integers: bound^2 I - A A^T has only positive leading minors.
+
+    matrix: float32 numbers. Meant for a smaller side of up to about 24.
+    """
+    entries = _integers(matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T)
+    numerator, denominator = Fraction(bound).as_integer_ratio()
+    rest = -(denominator**2) * (entries @ entries.T)
+    rest[np.diag_indices(len(rest))] += numerator**2 * 4**SCALE
+    previous = 1
+    for pivot in range(len(rest)):  # Bareiss: the pivots are the leading minors
+        if rest[pivot, pivot] <= 0:
+            return False
+        below = rest[pivot + 1 :, pivot + 1 :] * rest[pivot, pivot]
+        below -= np.outer(rest[pivot + 1 :, pivot], rest[pivot, pivot + 1 :])
+        rest[pivot + 1 :, pivot + 1 :] = below // previous
+        previous = rest[pivot, pivot]
+    return True
+
+
+def stretch(matrix: NDArray[np.float64]) -> Fraction:
+    """|A v|^2 / |v|^2, exactly, for a vector v next to the top singular vector: at most |A|^2, and that to 1e-15."""
+    size = float(np.abs(matrix).max(initial=0.0))
+    if size == 0.0:
+        return Fraction(0)
+    top = np.linalg.eigh((matrix / size).T @ (matrix / size))[1][:, -1]
+    vector = np.array([int(entry * 2**40) for entry in top], dtype=object)
+    image = _integers(matrix) @ vector
+    return Fraction(int(image @ image), int(vector @ vector) * 4**SCALE)
+
+
+def _integers(matrix: NDArray[np.float64]) -> NDArray[np.object_]:
+    return np.array([[int(math.ldexp(entry, SCALE)) for entry in row] for row in matrix.tolist()], dtype=object)
+
+
+# Values --------------------------------------------------------------------------------------------------------------
+
+
+def exact(array: ArrayLike | Tensor) -> Exact:
+    """The floats of an array as Fractions."""
+    floats = np.asarray(array.detach().double().numpy() if isinstance(array, Tensor) else array, dtype=np.float64)
+    fractions = np.empty(floats.shape, dtype=object)
+    for index in np.ndindex(floats.shape):
+        fractions[index] = Fraction(float(floats[index]))
+    return fractions
+
+
+def replay(layers: nn.Sequential, image: Exact) -> Exact:
+    """The network's value for one image [C, H, W], in exact arithmetic."""
+    for layer in layers:
+        image = _apply(layer, image)
+    return image
+
+
+def _apply(layer: nn.Module, x: Exact) -> Exact:
+    match layer:
+        case Pixels():
+            clamped = np.minimum(np.maximum(x, Fraction(0)), Fraction(1))
+            return (clamped - exact(layer.mean)[:, None, None]) * exact(layer.scale)[:, None, None]
+        case MinMax():
+            half, y = len(x) // 2, x.copy()
+            for pair in range(half):
+                first, second = (pair, pair + half) if layer.pairing == "halves" else (2 * pair, 2 * pair + 1)
+                y[first], y[second] = np.maximum(x[first], x[second]), np.minimum(x[first], x[second])
+            return y
+        case nn.ReLU():
+            return np.maximum(x, Fraction(0))
+        case nn.Flatten():
+            return x.reshape(-1)
+        case nn.Linear():
+            return exact(layer.weight) @ x + exact(layer.bias)
+        case nn.Conv2d():
+            return _convolve(layer, x)
+    raise AssertionError(f"no exact {type(layer).__name__}")
+
+
+def _convolve(layer: nn.Conv2d, x: Exact) -> Exact:
+    kernel, (down, right), (top, left) = exact(layer.weight), layer.stride, layer.padding
+    padded = np.full((len(x), x.shape[1] + 2 * top, x.shape[2] + 2 * left), Fraction(0), dtype=object)
+    padded[:, top : top + x.shape[1], left : left + x.shape[2]] = x
+    rows = (padded.shape[1] - kernel.shape[2]) // down + 1
+    columns = (padded.shape[2] - kernel.shape[3]) // right + 1
+    y = np.full((len(kernel), rows, columns), Fraction(0), dtype=object)
+    for i, j in itertools.product(range(rows), range(columns)):
+        window = padded[:, i * down : i * down + kernel.shape[2], j * right : j * right + kernel.shape[3]]
+        y[:, i, j] = kernel.reshape(len(kernel), -1) @ window.reshape(-1)
+    return y + exact(layer.bias)[:, None, None]
