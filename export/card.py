@@ -56,7 +56,7 @@ def _results(config: ModelConfig, evaluation: Evaluation) -> str:
     rows = [
         "## Measured",
         "",
-        f"On all {evaluation.images:,} images of the split `{evaluation.split}`, from the outputs of the shipped "
+        f"On {evaluation.images:,} images of the split `{evaluation.split}`, from the outputs of the shipped "
         "`model.onnx`.",
         "",
         "| | |",
@@ -70,11 +70,10 @@ def _results(config: ModelConfig, evaluation: Evaluation) -> str:
     rows += [
         f"| average certified radius | {evaluation.acr:.4f} |",
         "",
-        "VRA, verified-robust accuracy: right and certified radius > epsilon. PGD accuracy is an empirical upper "
-        "bound of what any certificate could reach." * bool(evaluation.pgd_accuracy)
-        or "VRA, verified-robust accuracy: right and certified radius > epsilon.",
+        "VRA, verified-robust accuracy: right and certified radius > epsilon.",
+        *([f"Attack: {evaluation.pgd}; what it leaves bounds VRA from above."] if evaluation.pgd else []),
         "",
-        f"Measured in {evaluation.seconds:.0f} s on {evaluation.machine} by `{evaluation.command}`. Data: sha256 "
+        f"Measured in {evaluation.seconds:.1f} s on {evaluation.machine} by `{evaluation.command}`. Data: sha256 "
         f"`{evaluation.revision[:16]}`.",
     ]
     if paper := config.recipe.get("paper"):
