@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from training.loop import train
 from training.recipes import RECIPES, find
 from zoo.errors import InputError, ZooError
 
@@ -39,6 +38,8 @@ def main(
         return
     if output is None:
         raise InputError("say where to write: --output DIR")
+    from training.loop import train  # slow to import, and the options above need none of it
+
     train(chosen, output, seed=seed, limit=limit, steps=steps, resume=resume)
 
 

@@ -70,7 +70,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
 
 
 class EpochOrder(Sampler[int]):
-    """A new order every epoch that depends on the seed and on the epoch's number alone, so that a resumed run has it."""
+    """A new order every epoch, from the seed and the epoch's number alone, so that a resumed run has it."""
 
     def __init__(self, count: int, seed: int):
         self.count = count

@@ -50,11 +50,11 @@ class LipschitzEstimate:
         for name, layer in list(network.named_children())[:-1]:
             shape = self._add(name, layer, shape)
         generator = torch.Generator().manual_seed(seed)
-        device = next(network.parameters()).device
+        weight = next(network.parameters())
         self.vectors: list[Tensor] = []  # [G, *input_shape] of each group, unit vectors
         for operator, names in self.groups.items():
             start = torch.randn(len(names), *operator.input_shape, generator=generator)
-            self.vectors.append((start / _norms(start, keepdim=True)).to(device))
+            self.vectors.append((start / _norms(start, keepdim=True)).to(weight))
 
     def _add(self, name: str, layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Take a layer of the body into account; the shape of its output, given that of its input."""
@@ -98,7 +98,9 @@ class LipschitzEstimate:
     def layers(self) -> dict[str, float]:
         """The present estimate of each layer that has weights."""
         return {
-            name: float(sigma) for names, _, sigmas in self._estimates(0) for name, sigma in zip(names, sigmas)
+            name: float(sigma)
+            for names, _, sigmas in self._estimates(0)
+            for name, sigma in zip(names, sigmas, strict=True)
         }
 
     def _estimates(self, iterations: int) -> Iterator[tuple[list[str], Tensor, Tensor]]:
@@ -118,7 +120,7 @@ class LipschitzEstimate:
         return {"vectors": self.vectors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.vectors = [new.to(old.device) for new, old in zip(state["vectors"], self.vectors, strict=True)]
+        self.vectors = [new.to(old) for new, old in zip(state["vectors"], self.vectors, strict=True)]
 
 
 def margin_lipschitz(body_lipschitz: Tensor, head_weight: Tensor) -> Tensor:

@@ -48,7 +48,12 @@ class Progress:
 
 
 def train(
-    recipe: Recipe, folder: Path, seed: int = 0, limit: int | None = None, steps: int | None = None, resume: bool = False
+    recipe: Recipe,
+    folder: Path,
+    seed: int = 0,
+    limit: int | None = None,
+    steps: int | None = None,
+    resume: bool = False,
 ) -> None:
     """Leave in `folder` the recipe, its metrics and curves, a checkpoint and `weights.safetensors`, the plain weights.
 
@@ -94,15 +99,16 @@ def train(
                     lipschitz = estimate()
                     margins = margin_lipschitz(lipschitz, network.head.weight)  # (C, C)
                     loss = recipe.loss(logits, labels, margins, epsilon, **recipe.loss_options)
-                    if not math.isfinite(loss.item()):
-                        raise TrainingError(f"the loss is {loss.item()} at step {progress.step}: lower the learning rate")
+                    value = loss.item()
+                    if not math.isfinite(value):
+                        raise TrainingError(f"the loss is {value} at step {progress.step}: lower the learning rate")
                     accelerator.backward(loss)
                 accelerator.clip_grad_norm_(model.parameters(), recipe.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad()
 
                 progress.step += 1
-                progress.loss += loss.item() * len(labels)
+                progress.loss += value * len(labels)
                 progress.correct += int((logits.argmax(1) == labels).sum())
                 progress.images += len(labels)
                 progress.seconds += time.perf_counter() - started

@@ -1,7 +1,6 @@
 """The folder of a run: recipe.json, metrics.jsonl, curves.png, weights.safetensors and checkpoints/."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ class Output:
             if final in older:  # a resumed run that had no step left to make
                 shutil.rmtree(partial)
                 return
-            os.replace(partial, final)
+            partial.replace(final)
             for folder in older:
                 shutil.rmtree(folder)
         accelerator.wait_for_everyone()
@@ -74,13 +73,13 @@ class Output:
         """Write the plain network's weights as weights.safetensors."""
         path = self.folder / "weights.safetensors"
         save_file(state, path.with_suffix(".partial"))
-        os.replace(path.with_suffix(".partial"), path)
+        path.with_suffix(".partial").replace(path)
 
 
 def _replace(path: Path, content: bytes) -> None:
     partial = path.with_suffix(".partial")
     partial.write_bytes(content)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -101,4 +100,4 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set(title=title, xlabel="epoch")
         axes.legend()
     figure.savefig(path.with_suffix(".partial"), format="png", dpi=100)
-    os.replace(path.with_suffix(".partial"), path)
+    path.with_suffix(".partial").replace(path)

@@ -1,4 +1,4 @@
-"""Accuracy and estimated VRA on the validation images: what hyper-parameters are chosen by, never a published number."""
+"""Accuracy and estimated VRA on the validation images: for choosing hyper-parameters, never published."""
 
 import torch
 from torch import Tensor, nn

@@ -1,0 +1,53 @@
+"""Tiny data sets of random images, so that no test needs the real ones."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from zoo.datasets import DATASETS
+
+Write = Callable[..., Path]
+
+# The networks here are too small to gain from threads, which fight with those of other processes.
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def write_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """A function that writes a split of `count` random images under a temporary ZOO_DATA; it answers the file."""
+    root = tmp_path / "data"
+    monkeypatch.setenv("ZOO_DATA", str(root))
+
+    def write(
+        name: str, count: int = 24, split: str = "train", size: int | None = None, label: int | None = None
+    ) -> Path:
+        info = DATASETS[name]
+        generator = np.random.default_rng(0)
+        size = size or info.size
+        shape = (count, size, size, info.channels) if info.channels > 1 else (count, size, size)
+        rows = []
+        for pixels in generator.integers(0, 256, shape, dtype=np.uint8):
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "PNG")
+            rows.append({"bytes": buffer.getvalue(), "path": None})
+        labels = [label if label is not None else row % info.classes for row in range(count)]
+        names = [f"class {number}" for number in range(info.classes)]
+        metadata = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        schema = pa.schema(
+            {"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()},
+            metadata={"huggingface": json.dumps(metadata)},
+        )
+        path = root / name / f"{split}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"image": rows, "label": labels}, schema=schema), path)
+        return path
+
+    return write

@@ -1,0 +1,127 @@
+"""Power iteration against the singular values of the operator written out as a matrix."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.constraints import constrain
+from training.estimate import LipschitzEstimate, margin_lipschitz
+from zoo import registry
+from zoo.errors import UncertifiableLayerError
+from zoo.layers import MinMax, Pixels
+
+
+def body(layer: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(layer=layer, head=nn.Linear(1, 2))).double()
+
+
+def zero_padded_matrix(layer: nn.Conv2d, shape: tuple[int, int, int]) -> Tensor:
+    inputs = torch.eye(torch.Size(shape).numel(), dtype=torch.float64).unflatten(1, shape)
+    return nn.functional.conv2d(inputs, layer.weight, None, layer.stride, layer.padding).flatten(1).T
+
+
+def circulant_matrix(layer: nn.Conv2d, sides: tuple[int, int]) -> Tensor:
+    """Output (o, i s, j s) of the torus reads input (c, i s + a, j s + b), modulo the sides, by the kernel's (a, b)."""
+    out, channels, height, width = layer.weight.shape
+    (rows, columns), (down, right) = sides, layer.stride
+    matrix = torch.zeros(out, rows // down, columns // right, channels, rows, columns, dtype=torch.float64)
+    for i in range(rows // down):
+        for j in range(columns // right):
+            for a in range(height):
+                for b in range(width):
+                    matrix[:, i, j, :, (i * down + a) % rows, (j * right + b) % columns] += layer.weight[:, :, a, b]
+    return matrix.flatten(3).flatten(0, 2)
+
+
+CASES = {
+    "matrix": ("dense", nn.Linear(12, 7), (12, 1, 1), None),
+    "patches": ("patches", nn.Conv2d(2, 5, 2, 2), (2, 6, 6), None),
+    "dense": ("dense", nn.Conv2d(2, 3, 3, 1, 1), (2, 6, 5), None),
+    "dense, remainder": ("dense", nn.Conv2d(2, 3, 4, 2, 1), (2, 7, 6), None),
+    "dense, stride 4": ("dense", nn.Conv2d(3, 4, 7, 4, 3), (3, 16, 16), None),
+    "torus": ("torus", nn.Conv2d(3, 3, 3, 1, 1), (3, 6, 5), (7, 6)),
+    "torus, stride 2": ("torus", nn.Conv2d(2, 3, 4, 2, 1), (2, 7, 6), (8, 8)),
+    "torus, kernel below stride": ("torus", nn.Conv2d(2, 3, 2, 3, 1), (2, 7, 5), (9, 6)),
+    "torus, large kernel": ("torus", nn.Conv2d(2, 2, 5, 2, 2), (2, 5, 6), (8, 8)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_converges_from_below_to_the_largest_singular_value(case, monkeypatch):
+    kind, layer, shape, sides = CASES[case]
+    monkeypatch.setattr("training.estimate.geometry", lambda layer, shape: kind)
+    network = body(layer)
+    nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(0))
+    if isinstance(layer, nn.Linear):
+        matrix = layer.weight
+    else:
+        matrix = circulant_matrix(layer, sides) if sides else zero_padded_matrix(layer, shape)
+    norm = torch.linalg.matrix_norm(matrix, ord=2)
+    estimate = LipschitzEstimate(network, shape, seed=0, iterations=3)
+    assert estimate().item() <= norm.item() * (1 + 1e-12)
+    assert estimate.converge(tolerance=1e-13, limit=50_000).item() == pytest.approx(norm.item(), rel=1e-7)
+    assert estimate().item() <= norm.item() * (1 + 1e-12)
+
+    network.zero_grad()
+    estimate().backward()
+    (expected,) = torch.autograd.grad(norm, layer.weight)
+    assert torch.allclose(layer.weight.grad, expected, atol=1e-4)
+
+
+def test_layers_of_equal_shape_share_a_batch_and_keep_their_own_norm():
+    architecture = registry.find("liresnet-l4w32-cifar10").architecture
+    network = constrain(architecture.network(), architecture)
+    with torch.no_grad():
+        network.block2.parametrizations.weight.original.mul_(20)
+    estimate = LipschitzEstimate(network, architecture.input_shape, seed=0, iterations=5)
+    assert list(estimate.groups.values())[1] == ["block1", "block2", "block3", "block4"]
+    body = estimate.converge(tolerance=1e-3)
+    layers = estimate.layers()
+    assert layers["block2"] > 1.5 * layers["block1"]
+    product = torch.tensor(list(layers.values())).prod()
+    assert torch.isclose(body, product, rtol=1e-4)
+
+
+def test_pixels_count_by_their_largest_scale():
+    network = nn.Sequential(Pixels([0.0, 0.0], [1.0, -3.0]), nn.Flatten(), nn.Linear(8, 8), MinMax(), nn.Linear(8, 2))
+    nn.init.eye_(network[2].weight)
+    assert LipschitzEstimate(network, (2, 2, 2), 0, 1)().item() == pytest.approx(3.0)
+
+
+def test_a_zero_layer_has_estimate_0_and_a_finite_gradient():
+    layer = nn.Linear(4, 4)
+    nn.init.zeros_(layer.weight)
+    network = nn.Sequential(layer, nn.Linear(4, 2))
+    estimate = LipschitzEstimate(network, (4, 1, 1), 0, 3)()
+    estimate.backward()
+    assert estimate.item() == 0
+    assert layer.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Tanh(), nn.BatchNorm2d(3), nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(3, 3, 3, dilation=2)]
+)
+def test_a_layer_without_a_constant_is_refused(layer):
+    with pytest.raises(UncertifiableLayerError, match="0: no"):
+        LipschitzEstimate(nn.Sequential(layer, nn.Conv2d(3, 3, 1), nn.Linear(3, 2)), (3, 8, 8), 0, 1)
+
+
+def test_the_state_goes_on_where_it_was():
+    layer = nn.Linear(30, 30)
+    network = nn.Sequential(nn.Flatten(), layer, nn.Linear(30, 2))
+    first, second = (LipschitzEstimate(network, (30, 1, 1), seed, 2) for seed in (0, 1))
+    first()
+    second.load_state_dict(first.state_dict())
+    assert first().item() == second().item()
+
+
+def test_margin_lipschitz_by_hand_and_its_gradient_at_equal_rows():
+    head = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], requires_grad=True)
+    constants = margin_lipschitz(torch.tensor(3.0), head)
+    root = 3 * 2**0.5
+    assert torch.allclose(constants, torch.tensor([[0, root, root], [root, 0, 0], [root, 0, 0]]))
+    constants.sum().backward()
+    assert head.grad is not None
+    assert head.grad.isfinite().all()

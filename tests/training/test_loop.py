@@ -1,0 +1,142 @@
+"""The loop, on a few random images: what it leaves behind, and that stopping it changes nothing."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from training.loop import TrainingError, train
+from training.losses import emma
+from training.recipes import RECIPES, find
+from training.recipes.recipe import Recipe
+from training.validation import certified
+from zoo import registry
+from zoo.errors import InputError, ZooError
+
+SMALL = "liresnet-l4w32-cifar10-jpeg75"
+
+
+@pytest.fixture(autouse=True)
+def new_process() -> None:
+    """Accelerate remembers the precision of a process's first run and refuses another."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def small(write_split) -> Recipe:
+    """Four epochs of two steps, so that Lookahead's sixth step, which synchronises, is made."""
+    write_split("cifar10-jpeg75", count=20)
+    return dataclasses.replace(find(SMALL), epochs=4, batch_size=8, validate_every=4)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "weights.safetensors")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_makes_two_steps(name, write_split, tmp_path):
+    entry = registry.find(name)
+    write_split(entry.dataset, count=16)
+    recipe = dataclasses.replace(find(name), batch_size=4)
+    assert recipe.name == name
+    assert json.loads(json.dumps(recipe.describe())) == recipe.describe()
+    train(recipe, tmp_path / "run", steps=2)
+    network = entry.architecture.network()
+    start = {key: value.clone() for key, value in network.state_dict().items()}
+    network.load_state_dict(weights(tmp_path / "run"))
+    assert not torch.equal(network.head.weight, start["head.weight"])
+    assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
+def test_a_run_leaves_its_recipe_metrics_curves_weights_and_one_checkpoint(small, tmp_path):
+    train(dataclasses.replace(small, epochs=2, validate_every=1), tmp_path / "run", seed=3)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "checkpoints",
+        "curves.png",
+        "metrics.jsonl",
+        "recipe.json",
+        "weights.safetensors",
+    ]
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4]
+    assert all(0 <= row["estimated_vra"] <= row["validation_accuracy"] <= 1 for row in rows)
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["seed"] == 3
+
+
+@pytest.mark.parametrize("steps", [3, 4], ids=["within an epoch", "between epochs"])
+def test_a_resumed_run_ends_in_the_same_bits(steps, small, tmp_path):
+    train(small, tmp_path / "whole")
+    train(small, tmp_path / "parts", steps=steps)
+    train(small, tmp_path / "parts", resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[key], parts[key]) for key in whole | parts)
+
+    def losses(folder: str) -> list[float]:
+        return [json.loads(row)["loss"] for row in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
+
+    assert losses("parts") == losses("whole")
+
+
+def test_sigterm_saves_and_returns(small, tmp_path):
+    calls = []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return emma(*arguments, **options)
+
+    before = signal.getsignal(signal.SIGTERM)
+    interrupted.__name__ = "emma"
+    train(dataclasses.replace(small, loss=interrupted), tmp_path / "run")
+    assert len(calls) == 3
+    assert signal.getsignal(signal.SIGTERM) is before
+    train(small, tmp_path / "run", resume=True)
+    train(small, tmp_path / "whole")
+    assert torch.equal(weights(tmp_path / "run")["head.weight"], weights(tmp_path / "whole")["head.weight"])
+
+
+def test_a_loss_that_is_no_number_stops_the_run(small, tmp_path):
+    def broken(logits, *_):
+        return logits.sum() * torch.nan
+
+    with pytest.raises(TrainingError, match="the loss is nan at step 0: lower the learning rate"):
+        train(dataclasses.replace(small, loss=broken), tmp_path / "run")
+
+
+def test_a_folder_in_use_is_refused_and_so_is_another_run(small, tmp_path):
+    train(small, tmp_path / "run", steps=1)
+    with pytest.raises(InputError, match="in use"):
+        train(small, tmp_path / "run")
+    with pytest.raises(InputError, match="describes another run"):
+        train(small, tmp_path / "run", seed=1, resume=True)
+    with pytest.raises(InputError, match="no run to resume"):
+        train(small, tmp_path / "other", resume=True)
+
+
+def test_certified_is_strict_and_looks_at_every_other_class():
+    constants = torch.tensor([[0.0, 1.0, 4.0], [1.0, 0.0, 1.0], [4.0, 1.0, 0.0]])
+    logits = torch.tensor([[2.0, 0.9, 0.0], [2.0, 1.0, -9.0], [9.0, 1.0, 6.0], [1.0, 1.0, -9.0], [torch.nan, 0.0, 0.0]])
+    assert certified(logits, constants, 1.0).tolist() == [False, False, False, False, False]
+    assert certified(logits, constants, 0.4).tolist() == [True, True, True, False, False]
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(ZooError, match=r"did you mean .*2c2f-mnist"):
+        find("2c2f-mnits")
+
+
+def test_the_command_says_a_mistake_in_one_line_and_exits_2(tmp_path):
+    command = [sys.executable, "-m", "training"]
+    result = subprocess.run([*command, "2c2f-mnist"], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert result.returncode == 2
+    assert result.stderr == "error: say where to write: --output DIR\n"
