@@ -39,7 +39,7 @@ class LinearResidual(nn.Module):
 class NormalisedRows(nn.Module):
     """Rows of l2 norm 1: last-layer normalisation. Shapes: [C, F] to [C, F].
 
-    Source: Singla, Singla, Feizi 2022, "Improved deterministic l2 robustness", arXiv 2108.04062, section 4.
+    Source: Singla, Singla, Feizi 2022, "Improved deterministic l2 robustness", arXiv 2108.04062.
     """
 
     def forward(self, weight: Tensor) -> Tensor:

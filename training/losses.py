@@ -16,7 +16,7 @@ def emma(logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: floa
     floor, 1) epsilon, without gradient: the whole epsilon for a class that is certified away, as much as reaches the
     decision boundary for the others, and `floor` epsilon for a class that already wins.
 
-    Source: Hu et al. 2023 (LiResNet), arXiv 2301.12549, section 4 ("efficient margin maximisation"), floor 0. The
+    Source: Hu et al. 2023 (LiResNet), arXiv 2301.12549, definition 3, floor 0. The
     authors' code has a floor of 0.01.
     """
     raised = margin_lipschitz[labels]
@@ -29,7 +29,7 @@ def emma(logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: floa
 def gloro(logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: float) -> Tensor:
     """Cross-entropy over the classes and bottom, the class of inputs that are not certified at epsilon.
 
-    Source: Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452, definition 2 and section 3.
+    Source: Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452.
     """
     bottom = bottom_logit(logits, margin_lipschitz, epsilon)
     return F.cross_entropy(torch.cat([logits, bottom[:, None]], dim=1), labels)
@@ -42,7 +42,7 @@ def gloro_trades(
 
     All logits but bottom are shared, so the divergence is log(1 + exp(bottom - logsumexp(y))), whatever the class.
 
-    Source: Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452, section 5 (the TRADES variant, with KL).
+    Source: Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452: its TRADES variant, with KL.
     """
     bottom = bottom_logit(logits, margin_lipschitz, epsilon)
     divergence = F.softplus(bottom - logits.logsumexp(dim=1)).mean()
@@ -52,7 +52,7 @@ def gloro_trades(
 def bottom_logit(logits: Tensor, margin_lipschitz: Tensor, epsilon: float) -> Tensor:
     """max over i != j of y_i + epsilon K_ij, j the prediction: above y_j exactly where j is not certified. [N].
 
-    Source: Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452, equation 2.
+    Source: Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452.
     """
     predictions = logits.argmax(dim=1)
     raised = logits + epsilon * margin_lipschitz[predictions]

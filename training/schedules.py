@@ -6,7 +6,7 @@ import math
 def epsilon_ramp(progress: float, epsilon: float, max_ratio: float) -> float:
     """The training radius: 0.1 epsilon at first, max_ratio epsilon from half-way on, linear between.
 
-    Source: Hu et al. 2023 (LiResNet), arXiv 2301.12549, appendix C: (min(2t/T, 1) (max_ratio - 0.1) + 0.1) epsilon.
+    Source: Hu et al. 2023 (LiResNet), arXiv 2301.12549, appendix B.1: (min(2t/T, 1) (max_ratio - 0.1) + 0.1) epsilon.
     """
     return (min(2 * progress, 1) * (max_ratio - 0.1) + 0.1) * epsilon
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
+from timm.optim import create_optimizer_v2
 
 from training.loop import TrainingError, train
 from training.losses import emma
@@ -140,3 +142,15 @@ def test_the_command_says_a_mistake_in_one_line_and_exits_2(tmp_path):
     result = subprocess.run([*command, "2c2f-mnist"], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert result.returncode == 2
     assert result.stderr == "error: say where to write: --output DIR\n"
+
+
+def test_lookahead_steps_back_to_its_slow_weights_through_accelerate():
+    network = torch.nn.Linear(3, 2)
+    base = create_optimizer_v2(network, opt="lookahead_nadam", lr=0.1, weight_decay=0.0)
+    model, optimizer = Accelerator().prepare(network, base)
+    for step in range(1, 13):
+        model(torch.ones(4, 3)).square().sum().backward()
+        optimizer.step()
+        slow = optimizer.state_dict()["state"][0].get("lookahead_slow_buff")
+        if step >= 6:
+            assert torch.equal(slow, network.weight) == (step % 6 == 0)

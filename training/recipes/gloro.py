@@ -9,7 +9,11 @@ from training.recipes.recipe import Recipe
 
 
 def mnist_2c2f() -> Recipe:
-    """The paper's MNIST model for epsilon 0.3; trained at 0.45, as theirs."""
+    """The paper's MNIST model for epsilon 0.3; trained at 0.45, as theirs.
+
+    Validation: 98.8 clean, 96.3 estimated VRA at 0.3, after 10 minutes on two CPU cores that did other work as well.
+    Command: python -m training 2c2f-mnist --output runs/2c2f-mnist
+    """
     return Recipe(
         name="2c2f-mnist",
         epsilon=0.3,
@@ -25,7 +29,11 @@ def mnist_2c2f() -> Recipe:
 
 
 def mnist_4c3f() -> Recipe:
-    """The paper's MNIST model for epsilon 1.58; trained at 1.75, as theirs."""
+    """The paper's MNIST model for epsilon 1.58; trained at 1.75, as theirs.
+
+    Theirs has ReLU and 62.8 VRA (their README, estimated Lipschitz constants). Not run by us yet.
+    Command: python -m training 4c3f-mnist --output runs/4c3f-mnist
+    """
     return Recipe(
         name="4c3f-mnist",
         epsilon=1.58,
