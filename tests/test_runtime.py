@@ -148,6 +148,15 @@ class TestGraphs:
         with pytest.raises(IntegrityError, match="takes"):
             zoo.load(f"local-dir:{own_toy}")
 
+    def test_answers_of_another_shape_are_refused(self, own_toy: Path):
+        graph = onnx.load(own_toy / "model.onnx", load_external_data=False)
+        (argmax,) = (node for node in graph.graph.node if node.op_type == "ArgMax")
+        next(attribute for attribute in argmax.attribute if attribute.name == "keepdims").i = 1
+        graph.graph.output[1].type.tensor_type.shape.dim.add(dim_value=1)
+        self.replace_graph(own_toy, graph.SerializeToString())
+        with pytest.raises(IntegrityError, match="its answers have not the shapes"):
+            zoo.load(f"local-dir:{own_toy}").predict(images(1))
+
     def test_external_files_are_found_wherever_a_tensor_can_be(self, tmp_path: Path):
         def tensor(location: str) -> TensorProto:
             value = TensorProto(name="t", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)

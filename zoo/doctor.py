@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zoo import __version__
 from zoo.datasets import DATASETS
-from zoo.errors import ZooError
+from zoo.errors import ZooError, one_line
 from zoo.folder import is_folder
 from zoo.hub import load
 from zoo.registry import list_models
@@ -67,7 +67,7 @@ def _onnxruntime() -> Finding:
 
         providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
     except Exception as error:  # a broken installation may raise anything
-        return Finding("onnxruntime", "does not import", _line(error))
+        return Finding("onnxruntime", "does not import", one_line(error))
     name, number = next(iter(found.items()))
     return Finding(name, f"{number}, providers {providers}")
 
@@ -79,7 +79,7 @@ def _torch() -> Finding:
     try:
         import torch
     except Exception as error:  # as above
-        return Finding("torch", found, f"does not import: {_line(error)}")
+        return Finding("torch", found, f"does not import: {one_line(error)}")
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
     return Finding("torch", f"{found}, {build}, GPU {'yes' if torch.cuda.is_available() else 'no'}")
 
@@ -102,9 +102,5 @@ def _model(name: str) -> Finding:
         model = load(name)
         model.predict(np.zeros(model.input_shape, dtype=np.uint8))
     except (ZooError, ImportError) as error:
-        return Finding(name, "does not answer", _line(error))
+        return Finding(name, "does not answer", one_line(error))
     return Finding(name, "loads and answers")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -59,3 +59,8 @@ def require(package: str, extra: str) -> None:
     """Returns where the package can be imported. Raises MissingPackageError, naming the extra that brings it."""
     if find_spec(package) is None:
         raise MissingPackageError(package, extra)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of another library's error, or its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from zoo.errors import HubError, InputError, IntegrityError, UnpublishedModelError, require
+from zoo.errors import HubError, InputError, IntegrityError, UnpublishedModelError, one_line, require
 from zoo.folder import FILES, Folder, exists, read_folder
 from zoo.registry import ENTRIES, find
 
@@ -130,6 +130,5 @@ def _download(source: str, revision: str | None, cache_dir: str | Path | None) -
     except errors.RepositoryNotFoundError as error:
         raise HubError(f"{where}: no such repository, or it is private and you are not logged in") from error
     except Exception as error:  # the client's other errors come from four libraries and share no class
-        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise HubError(f"{where}: not to be had from {constants.ENDPOINT}: {problem}") from error
+        raise HubError(f"{where}: not to be had from {constants.ENDPOINT}: {one_line(error)}") from error
     return Path(path)

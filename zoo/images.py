@@ -22,7 +22,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from zoo.errors import InputError
+from zoo.errors import InputError, one_line
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64 * 10**6
@@ -49,7 +49,7 @@ def open_image(source: str | Path | bytes) -> Image.Image:
     try:
         image = decoder(BytesIO(data))
     except Exception as error:  # a decoder may raise anything at all over hostile bytes
-        raise InputError(f"{name}: cannot be read as an image: {error}") from error
+        raise InputError(f"{name}: cannot be read as an image: {one_line(error)}") from error
     return _upright(image, name)
 
 
@@ -107,7 +107,7 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
     try:
         image = ImageOps.exif_transpose(image)  # decodes, too
     except Exception as error:  # as above: truncated, damaged, or hostile
-        raise InputError(f"{name}: cannot be decoded: {error}") from error
+        raise InputError(f"{name}: cannot be decoded: {one_line(error)}") from error
     return _opaque(image, name)
 
 
@@ -148,7 +148,7 @@ def _as_array(images: Any) -> np.ndarray:
     try:
         return images.detach().cpu().numpy()
     except Exception as error:  # sparse, bfloat16, meta: PyTorch raises several types
-        raise InputError(f"the tensor cannot become a NumPy array: {str(error).splitlines()[0]}") from error
+        raise InputError(f"the tensor cannot become a NumPy array: {one_line(error)}") from error
 
 
 def _arrange(array: np.ndarray, input_shape: tuple[int, int, int]) -> tuple[np.ndarray, bool]:

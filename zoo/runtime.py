@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from zoo.epsilon import parse_epsilon
-from zoo.errors import InputError, IntegrityError, require
+from zoo.errors import InputError, IntegrityError, one_line, require
 from zoo.folder import Folder
 from zoo.graph import external_files
 from zoo.images import as_batch
@@ -119,27 +119,17 @@ def onnx_model(folder: Folder, precision: str, providers: Sequence[str] | None =
     available = onnxruntime.get_available_providers()
     if absent := sorted(set(chosen) - set(available)):
         raise InputError(f"this onnxruntime has no {absent[0]}, only {', '.join(available)}")
+    session, names = _session(folder, precision, chosen)
     path = folder.graph(precision)
-    strangers = sorted(external_files(path) - {"model.safetensors"})
-    if strangers:
-        raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected model.safetensors only")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised below, once
-    if precision == "float64":
-        # The graph that was certified is the graph that runs: an optimiser may fold and fuse, and so change the
-        # weights and the roundings that the certificate speaks of.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
-    except Exception as error:  # onnxruntime's errors have no common class but this
-        raise IntegrityError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
-    if missing := sorted(set(chosen) - set(session.get_providers())):
-        raise InputError(f"{missing[0]} could not start, see `zoo doctor`")
-    _check_metadata(session, folder, precision)
-    names = _check_signature(session, folder, precision)
 
     def run(images: np.ndarray) -> Outputs:
-        return Outputs(*session.run(names, {"images": images}))
+        try:
+            outputs = Outputs(*session.run(names, {"images": images}))
+        except Exception as error:  # as in _session
+            raise IntegrityError(f"{path}: onnxruntime cannot run it: {one_line(error)}") from error
+        if not _well_formed(outputs, len(images), len(folder.config.labels)):
+            raise IntegrityError(f"{path}: its answers have not the shapes or labels that config.json gives")
+        return outputs
 
     return _model(folder, precision, "onnx", run)
 
@@ -158,7 +148,7 @@ def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # PyTorch raises either for a device that is not there
-        raise InputError(f"PyTorch has no device {device!r} here: {str(error).splitlines()[0]}") from error
+        raise InputError(f"PyTorch has no device {device!r} here: {one_line(error)}") from error
     module = load_module(folder.path, folder.certificate, precision, device)
 
     def run(images: np.ndarray) -> Outputs:
@@ -172,7 +162,52 @@ def _model(folder: Folder, precision: str, backend: str, run: Run, module: nn.Mo
     return Model(folder.config, folder.certificate, folder.evaluation, precision, backend, run, module)
 
 
-def _check_metadata(session: onnxruntime.InferenceSession, folder: Folder, precision: str) -> None:
+def _session(folder: Folder, precision: str, providers: list[str]) -> tuple[onnxruntime.InferenceSession, list[str]]:
+    """The graph ready to run, and its outputs' names in the order of `Outputs`.
+
+    Raises InputError where a provider does not start, IntegrityError where the graph is not what the folder says.
+    """
+    import onnxruntime
+
+    path = folder.graph(precision)
+    strangers = sorted(external_files(path) - {"model.safetensors"})
+    if strangers:
+        raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected model.safetensors only")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised below, once
+    if precision == "float64":
+        # The graph that was certified is the graph that runs: an optimiser may fold and fuse, and so change the
+        # weights and the roundings that the certificate speaks of.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        # Without ONNX Runtime's own fallback, which would try again elsewhere and print that it does.
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=False)
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
+        inputs = [(value.name, value.type, tuple(value.shape[1:])) for value in session.get_inputs()]
+        outputs = [value.name for value in session.get_outputs()]
+    except Exception as error:  # onnxruntime's errors have no common class but this
+        raise IntegrityError(f"{path}: onnxruntime cannot load it: {one_line(error)}") from error
+    if missing := sorted(set(providers) - set(session.get_providers())):
+        raise InputError(f"{missing[0]} could not start, see `zoo doctor`")
+    _check_metadata(path, metadata, folder, precision)
+    suffix = "" if precision == "float64" else "_estimate"
+    names = [name + suffix if name in ESTIMATES else name for name in Outputs._fields]
+    if outputs != names:
+        raise IntegrityError(f"{path}: answers {', '.join(outputs)}, expected {', '.join(names)}")
+    expected = [("images", "tensor(float)", folder.config.input_shape)]
+    if inputs != expected:
+        raise IntegrityError(f"{path}: takes {inputs}, expected {expected}")
+    return session, names
+
+
+def _well_formed(outputs: Outputs, count: int, classes: int) -> bool:
+    """Whether the arrays have the shapes of `Outputs` for `count` images, and every label is a class."""
+    ranks = np.size(outputs.topk_radius) // count
+    shapes = [(count, classes), (count,), (count,), (count, classes), (count, ranks)]
+    return [np.shape(value) for value in outputs] == shapes and bool(np.isin(outputs.label, range(classes)).all())
+
+
+def _check_metadata(path: Path, metadata: dict[str, Any], folder: Folder, precision: str) -> None:
     """Returns where the graph says of itself what the records say. Raises IntegrityError naming the field."""
     config, certificate = folder.config, folder.certificate
     expected = {
@@ -185,24 +220,9 @@ def _check_metadata(session: onnxruntime.InferenceSession, folder: Folder, preci
         "weights_sha256": folder.digests["model.safetensors"],
         "certificate_sha256": folder.digests["certificate.json"],
     }
-    found: dict[str, Any] = dict(session.get_modelmeta().custom_metadata_map)
     with suppress(ValueError):  # what is not JSON stays a text, which is not the list expected
-        found["labels"] = json.loads(found.get("labels", "null"))
+        metadata["labels"] = json.loads(metadata.get("labels", "null"))
     for key, value in expected.items():
-        if found.get(key) != value:
-            shown = f"{str(found.get(key))[:60]!r}, expected {str(value)[:60]!r}"
-            raise IntegrityError(f"{folder.graph(precision)}: its metadata give {key} as {shown}")
-
-
-def _check_signature(session: onnxruntime.InferenceSession, folder: Folder, precision: str) -> list[str]:
-    """The names of the outputs in the order of `Outputs`. Raises IntegrityError where the graph is another kind."""
-    suffix = "" if precision == "float64" else "_estimate"
-    names = [name + suffix if name in ESTIMATES else name for name in Outputs._fields]
-    outputs = [value.name for value in session.get_outputs()]
-    if outputs != names:
-        raise IntegrityError(f"{folder.graph(precision)}: answers {', '.join(outputs)}, expected {', '.join(names)}")
-    inputs = [(value.name, value.type, tuple(value.shape[1:])) for value in session.get_inputs()]
-    expected = [("images", "tensor(float)", folder.config.input_shape)]
-    if inputs != expected:
-        raise IntegrityError(f"{folder.graph(precision)}: takes {inputs}, expected {expected}")
-    return names
+        if metadata.get(key) != value:
+            found = f"{str(metadata.get(key))[:60]!r}, expected {str(value)[:60]!r}"
+            raise IntegrityError(f"{path}: its metadata give {key} as {found}")
