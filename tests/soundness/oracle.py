@@ -6,7 +6,6 @@ a number bounds a matrix's norm, can be decided with no rounding at all.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -163,20 +162,31 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case nn.Flatten():
             return x.reshape(-1)
         case nn.Linear():
-            return exact(layer.weight) @ x + exact(layer.bias)
+            return _product(layer.weight, x) + exact(layer.bias)
         case nn.Conv2d():
-            return _convolve(layer, x)
+            return _product(layer.weight.flatten(1), _windows(layer, x)) + exact(layer.bias)[:, None, None]
     raise AssertionError(f"no exact {type(layer).__name__}")
 
 
-def _convolve(layer: nn.Conv2d, x: Exact) -> Exact:
-    kernel, (down, right), (top, left) = exact(layer.weight), layer.stride, layer.padding
+def _windows(layer: nn.Conv2d, x: Exact) -> Exact:
+    """What each output reads, zero padding included: [I k k, rows, columns]."""
+    (height, width), (down, right), (top, left) = layer.weight.shape[2:], layer.stride, layer.padding
     padded = np.full((len(x), x.shape[1] + 2 * top, x.shape[2] + 2 * left), Fraction(0), dtype=object)
     padded[:, top : top + x.shape[1], left : left + x.shape[2]] = x
-    rows = (padded.shape[1] - kernel.shape[2]) // down + 1
-    columns = (padded.shape[2] - kernel.shape[3]) // right + 1
-    y = np.full((len(kernel), rows, columns), Fraction(0), dtype=object)
-    for i, j in itertools.product(range(rows), range(columns)):
-        window = padded[:, i * down : i * down + kernel.shape[2], j * right : j * right + kernel.shape[3]]
-        y[:, i, j] = kernel.reshape(len(kernel), -1) @ window.reshape(-1)
-    return y + exact(layer.bias)[:, None, None]
+    rows = range(0, padded.shape[1] - height + 1, down)
+    columns = range(0, padded.shape[2] - width + 1, right)
+    windows = [[padded[:, i : i + height, j : j + width].reshape(-1) for j in columns] for i in rows]
+    return np.array(windows, dtype=object).transpose(2, 0, 1)
+
+
+def _product(weight: Tensor, x: Exact) -> Exact:
+    """The matrix product over the first axis of x, in integers: the denominators are powers of two."""
+    denominator = max(entry.denominator for entry in x.flat)
+    numerators = np.empty(x.shape, dtype=object)
+    for index in np.ndindex(x.shape):
+        numerators[index] = x[index].numerator * (denominator // x[index].denominator)
+    sums = np.tensordot(_integers(weight.detach().double().numpy()), numerators, axes=1)
+    product = np.empty(sums.shape, dtype=object)
+    for index in np.ndindex(sums.shape):
+        product[index] = Fraction(int(sums[index]), denominator * 2**SCALE)
+    return product

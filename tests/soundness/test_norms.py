@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from torch import nn
 
 from zoo.bounds import Context, bound_layer, convolution
@@ -66,7 +67,7 @@ def test_matrices_of_known_norm(case):
     assert bound <= float(truth) * TIGHT
 
 
-def separable(matrix: np.ndarray, outer: float, centre: float) -> np.ndarray:
+def separable(matrix: ArrayLike, outer: float, centre: float) -> np.ndarray:
     """The kernel [O, I, 3, 3] whose tap (r, c) is the matrix times t_r t_c, t = (outer, centre, outer)."""
     taps = np.array([outer, centre, outer])
     return np.einsum("oi,r,c->oirc", np.asarray(matrix, dtype=float), taps, taps)
