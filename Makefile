@@ -7,7 +7,9 @@ INSTALL = $(if $(UV),uv pip install --quiet --python .venv/bin/python,.venv/bin/
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo  ## certified predictions for a few pictures with the embedded models
-	.venv/bin/python -m zoo.demo
+	@.venv/bin/python -m zoo.samples .venv/samples
+	@echo "zoo predict 2c2f-mnist digit-*.png --epsilon 0.3"
+	@cd .venv/samples && ../bin/zoo predict 2c2f-mnist digit-*.png --epsilon 0.3
 
 test: .venv/.dev  ## every check that CI runs
 	.venv/bin/ruff format --check .

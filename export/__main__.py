@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +43,7 @@ def _pin(name: str, output: Path) -> None:
     pins[name] = hashlib.sha256((output / SUMS).read_bytes()).hexdigest()
     partial = registry.with_suffix(".partial")
     partial.write_text(json.dumps(dict(sorted(pins.items())), indent=1) + "\n")
-    os.replace(partial, registry)
+    partial.replace(registry)
 
 
 if __name__ == "__main__":

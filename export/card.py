@@ -111,7 +111,7 @@ def _layers(certificate: Certificate) -> str:
     rows = [
         "## Certificate",
         "",
-        f"Lipschitz bound of the body: {certificate.body_lipschitz:.6g}. Bound / estimate is how much of it may be slack.",
+        f"Lipschitz bound of the body: {certificate.body_lipschitz:.6g}. Bound / estimate tells how much may be slack.",
         "",
         "| layer | input | method | bound | bound / estimate |",
         "|---|---|---|---|---|",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError, InputError
 from zoo.evaluate import LabelledImages, evaluate
 from zoo.folder import FILES, GRAPHS, LISTED, SUMS, Folder, read_folder
-from zoo.model import load_network, tables_of, CertifiedModel
+from zoo.model import CertifiedModel, load_network, tables_of
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps
 from zoo.runtime import CHUNK, NOT_PROVED, Model, onnx_model
 
@@ -181,7 +180,9 @@ def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: s
         before, after = model.outputs(tensor.numpy()), model.outputs(attacked.numpy())
         broken = (before.radius > size) & (before.label != after.label)
         if broken.any():
-            raise CertificateError(f"image {start + int(broken.argmax())} changed its label inside its certified radius")
+            raise CertificateError(
+                f"image {start + int(broken.argmax())} changed its label inside its certified radius"
+            )
         right += int(((before.label == labels.numpy()) & (after.label == labels.numpy())).sum())
         progress.advance(task, len(labels))
     return right / len(split.labels)
@@ -195,11 +196,11 @@ def _replace(folder: Path, output: Path) -> None:
     """Move the finished folder into place; an older one leaves only when the new one is whole."""
     if output.exists():
         older = folder.parent / "older"
-        os.replace(output, older)
-        os.replace(folder, output)
+        output.replace(older)
+        folder.replace(output)
         shutil.rmtree(older)
     else:
-        os.replace(folder, output)
+        folder.replace(output)
 
 
 def _progress() -> Progress:

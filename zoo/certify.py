@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from zoo import __version__
 from zoo.architectures import Architecture, describe
-from zoo.bounds import Context, layer_bound
+from zoo.bounds import Context, changed_by_hooks, layer_bound
 from zoo.bounds.convolution import geometry, symbol_count, torus_sides
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.spectral import Matrix
@@ -57,12 +57,14 @@ def certify(
     taus: where each layer's proof starts, from an earlier certificate; without them they are found.
     Raises UncertifiableLayerError where the network is not a `Pixels`, then layers that have a rule, then a `Linear`.
     """
-    if type(network) is not nn.Sequential or len(network) < 2:
+    if type(network) is not nn.Sequential or len(network) < 2 or changed_by_hooks(network):
         raise UncertifiableLayerError(f"only a plain nn.Sequential is certified, got {type(network).__name__}")
     children = list(network._modules.items())  # named_children() would skip a layer that stands twice
     (head_name, head), first = children[-1], network[0]
     if type(first) is not Pixels:
-        raise UncertifiableLayerError(f"the first layer must be Pixels, which sets the domain, got {type(first).__name__}")
+        raise UncertifiableLayerError(
+            f"the first layer must be Pixels, which sets the domain, got {type(first).__name__}"
+        )
     if type(head) is not nn.Linear or head.bias is None:
         raise UncertifiableLayerError(f"the last layer, {head_name!r}, must be a Linear with a bias")
     layers: list[LayerBound] = []
@@ -99,7 +101,7 @@ def certify(
 
 
 def compose(layers: Sequence[LayerBound], weight: Matrix, bias: Matrix, architecture: Architecture) -> dict[str, Any]:
-    """The fields of a certificate that follow from its layers and the head's weights, the same bits on every machine."""
+    """What a certificate says that follows from its layers and the head's weights: the same bits on every machine."""
     body_lipschitz = math.prod(layer.lipschitz_bound * OUTWARD for layer in layers) * OUTWARD
     norm, error = propagate(layers, math.sqrt(math.prod(architecture.input_shape)) * OUTWARD)
     return {
@@ -135,4 +137,3 @@ def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 10
             return norm
         vector = vector.detach() / length
     return norm
-

@@ -26,8 +26,8 @@ class CertifiedModel(nn.Module):
 
         radius = max(0, min over i != j of (f_j - f_i - T_ji) / K_ji),   j the predicted class,
 
-    with the proved tables K and T of `zoo.bounds.margins`, which also pay for its own roundings. An image with a value outside [0, 1], NaN or infinite,
-    and one whose logits are not finite, keeps its label and gets radius 0.
+    with the proved tables K and T of `zoo.bounds.margins`, which also pay for its own roundings. An image with a value
+    outside [0, 1], NaN or infinite, and one whose logits are not finite, keeps its label and gets radius 0.
 
     The weights are stored as float32 and evaluated in `dtype`. Only float64 is proved; a float32 model answers the
     same five arrays as *estimates*.
@@ -57,20 +57,18 @@ class CertifiedModel(nn.Module):
         return Outputs(logits, label, topk_radius[:, 0], class_radii, topk_radius)
 
 
-def exact_weights(tensor: Tensor) -> Matrix:
-    """The stored float32 numbers as a float64 array."""
-    return tensor.detach().cpu().to(torch.float64).numpy()
+def head_weights(network: nn.Sequential) -> tuple[Matrix, Matrix]:
+    """The head's weight [C, d] and bias [C]: the stored float32 numbers as float64."""
+    head = network[-1]
+    assert isinstance(head, nn.Linear)
+    weight, bias = (tensor.detach().cpu().to(torch.float64).numpy() for tensor in (head.weight, head.bias))
+    return weight, bias
 
 
 def tables_of(network: nn.Sequential, certificate: Certificate) -> Tables:
     """K and T from the head's weights and the certificate. Raises CertificateError where their hash differs."""
-    head = network[-1]
     tables = margin_tables(
-        exact_weights(head.weight),
-        exact_weights(head.bias),
-        certificate.body_lipschitz,
-        certificate.feature_norm,
-        certificate.feature_error,
+        *head_weights(network), certificate.body_lipschitz, certificate.feature_norm, certificate.feature_error
     )
     if tables.sha256() != certificate.tables_sha256:
         raise CertificateError(f"the tables of {certificate.name} are not those of its certificate")

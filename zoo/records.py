@@ -166,11 +166,11 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
     """`value` checked against the annotation `kind`, with lists made tuples and objects made records."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        hints = typing.get_type_hints(kind)
+        hints, record = typing.get_type_hints(kind), typing.cast("type[Any]", kind)
         if set(value) != set(hints):
             wrong = ", ".join(sorted(set(value) ^ set(hints)))
             raise CertificateError(f"{where}: missing or unknown field {wrong}")
-        return kind(**{key: _parse(hint, value[key], f"{where}: {key}") for key, hint in hints.items()})
+        return record(**{key: _parse(hint, value[key], f"{where}: {key}") for key, hint in hints.items()})
     if origin is tuple and isinstance(value, list):
         inner = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
         if len(inner) == len(value):
@@ -181,8 +181,10 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else _parse(arguments[0], value, where)  # only `X | None` occurs
     if kind is Any:
         return value
-    if kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
-        return float(value)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) <= sys.float_info.max:
+            return float(value)
+        raise CertificateError(f"{where}: {str(value)[:60]!r} is not a finite float")
     if kind in (int, str) and type(value) is kind:
         return value
     raise CertificateError(f"{where}: {str(value)[:60]!r} is not a {getattr(kind, '__name__', kind)}")

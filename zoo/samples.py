@@ -27,8 +27,8 @@ def digit(number: int) -> Image.Image:
 
 def scene(name: str) -> Image.Image:
     """A picture of 32 x 32 of an airplane, automobile, ship or truck."""
-    sky, ground = ((150, 190, 230), (90, 90, 95)) if name in ("automobile", "truck") else ((160, 200, 240), (40, 80, 140))
-    canvas = Image.new("RGB", (SCENE * FINE, SCENE * FINE), sky)
+    ground = (90, 90, 95) if name in ("automobile", "truck") else (40, 80, 140)
+    canvas = Image.new("RGB", (SCENE * FINE, SCENE * FINE), (160, 200, 240))
     draw = ImageDraw.Draw(canvas)
 
     def box(left: float, top: float, right: float, bottom: float, fill: tuple[int, int, int]) -> None:

@@ -86,10 +86,14 @@ def bound_layer(layer: nn.Module, context: Context) -> Bound:
     if rule is None:
         known = ", ".join(sorted(kind.__name__ for kind in RULES))
         raise context.refuse(f"no rule for {type(layer).__name__}; there are rules for {known}")
-    hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
-    if hooked:
+    if changed_by_hooks(layer):
         raise context.refuse("a hook or a replaced `forward` changes what it computes")
     return rule(layer, context)
+
+
+def changed_by_hooks(layer: nn.Module) -> bool:
+    """Whether something besides its class decides what the layer computes."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
 
 
 def _pixels(layer: Pixels, context: Context) -> Bound:
@@ -180,7 +184,9 @@ def _convolution(layer: nn.Conv2d, context: Context) -> Bound:
     )
 
 
-def _spectral(method: str, proof: NormProof, extra: dict[str, float] | None = None) -> tuple[float, str, dict[str, float]]:
+def _spectral(
+    method: str, proof: NormProof, extra: dict[str, float] | None = None
+) -> tuple[float, str, dict[str, float]]:
     numbers = {"proved": proof.bound, "tau": proof.tau, "residual": proof.residual, "rounding": proof.rounding}
     return proof.bound * PUBLISHED, method, {**numbers, **(extra or {})}
 

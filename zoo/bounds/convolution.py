@@ -93,9 +93,7 @@ def _read_positions(outputs: int, inputs: int, tap: int, stride: int, padding: i
     return np.flatnonzero(inside), positions[inside]
 
 
-def torus_symbols(
-    kernel: Matrix, stride: tuple[int, int], sides: tuple[int, int]
-) -> Iterator[tuple[Matrix, Matrix]]:
+def torus_symbols(kernel: Matrix, stride: tuple[int, int], sides: tuple[int, int]) -> Iterator[tuple[Matrix, Matrix]]:
     """The blocks [W(w + M a)]_a as (real, imaginary) [O, I * s_rows * s_columns], for half of the frequencies w."""
     out_channels, in_channels, *taps = kernel.shape
     rows, columns = sides

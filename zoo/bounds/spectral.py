@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ def spectral_norm_bound(
     return NormProof((math.sqrt(square) + perturbation) * OUTWARD, tau, residual, rounding)
 
 
-def _gram(real: Matrix, imaginary: Matrix | None) -> tuple[NDArray, float]:
+def _gram(real: Matrix, imaginary: Matrix | None) -> tuple[Any, float]:
     """S S^H as computed, and a bound of the Frobenius norm of its error."""
     inner = real.shape[1]
     if imaginary is None:
@@ -76,7 +77,7 @@ def _gram(real: Matrix, imaginary: Matrix | None) -> tuple[NDArray, float]:
     return (both @ both.T) + 1j * (cross - cross.T), 2.0 * gamma(2 * inner + 8) * _square_norm(both)
 
 
-def _enclose(gram: NDArray, tau: float) -> tuple[float, float] | None:
+def _enclose(gram: Any, tau: float) -> tuple[float, float] | None:
     """(|R|, error of the diagonal) for M = tau I - gram, R = L L^H - M; None where no Cholesky factor is found."""
     size = len(gram)
     diagonal = gram.diagonal().real
@@ -93,7 +94,7 @@ def _enclose(gram: NDArray, tau: float) -> tuple[float, float] | None:
     return residual * OUTWARD, diagonal_error
 
 
-def _square_norm(matrix: NDArray) -> float:
+def _square_norm(matrix: Any) -> float:
     """At least the square of the Frobenius norm, for any matrix of fewer than 2^35 entries."""
     parts = (matrix.real, matrix.imag) if np.iscomplexobj(matrix) else (matrix,)
     total = sum(float(np.square(part).sum()) for part in parts)
