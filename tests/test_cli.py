@@ -12,7 +12,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -297,10 +297,10 @@ class TestNumbers:
 
 
 class TestProcess:
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stdout: Any = subprocess.PIPE) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "zoo", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
+            stdout=stdout, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
         )  # fmt: skip
 
     def test_help_and_version(self):
@@ -320,6 +320,12 @@ class TestProcess:
         assert process.stderr.read() == ""
         process.wait()
         process.stderr.close()
+
+    def test_a_full_disk_is_one_line(self):
+        with Path("/dev/full").open("w") as full:
+            process = self.start("list", stdout=full)
+            _, err = process.communicate()
+        assert (process.returncode, err) == (2, "zoo: [Errno 28] No space left on device\n")
 
     def test_ctrl_c_ends_quietly(self, toy: Path, tmp_path: Path):
         fifo = tmp_path / "never.png"

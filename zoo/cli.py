@@ -81,6 +81,8 @@ def main() -> None:
         code = _fail(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
     except ZooError as error:
         code = _fail(str(error))
+    except OSError as error:  # a full disk, a terminal that is gone
+        code = _fail(str(error))
     except typer.Abort:
         code = INTERRUPTED
     sys.exit(code or 0)
