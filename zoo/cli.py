@@ -196,12 +196,10 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
     source = LOCAL + name if name not in ENTRIES and is_folder(name) else name
     try:
         folder = fetch(source)
-        differences = _recompute(folder)
-    except (IntegrityError, UncertifiableLayerError) as error:
-        differences = [str(error)]
-    if differences:
-        typer.echo("\n".join(f"differs: {difference}" for difference in differences))
-        return 1
+    except IntegrityError as error:
+        return _differ([str(error)])
+    if differences := _recompute(folder):
+        return _differ(differences)
     certificate = folder.certificate
     checked = [
         ("folder", str(folder.path)),
@@ -303,8 +301,14 @@ def _recompute(folder: Folder) -> list[str]:
 
         try:
             return recompute(folder, advance)
-        except CertificateError as error:
+        except (CertificateError, IntegrityError, UncertifiableLayerError) as error:
             return [str(error)]
+
+
+def _differ(differences: list[str]) -> int:
+    """Prints what `verify` found; the exit code."""
+    typer.echo("\n".join(f"differs: {difference}" for difference in differences))
+    return 1
 
 
 def _print_json(value: Any) -> int:
