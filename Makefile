@@ -15,7 +15,7 @@ test: .venv/.dev  ## every check that CI runs
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/pyright
-	.venv/bin/pytest -n 2
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2
 
 lint: .venv/.dev  ## format and lint in place, check types
 	.venv/bin/ruff format .

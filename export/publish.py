@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from export.card import render
@@ -66,7 +67,7 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
         )
         (folder / "config.json").write_text(dumps(config))
         (folder / "certificate.json").write_text(dumps(certificate))
-        _write_graphs(folder, config, certificate)
+        write_graphs(folder, config, certificate)
         evaluation = _evaluate(folder, config, certificate, split, info.epsilons, attack_images, command, progress)
         (folder / "evaluation.json").write_text(dumps(evaluation))
         (folder / "README.md").write_text(render(config, certificate, evaluation))
@@ -88,7 +89,7 @@ def _weights(path: Path, entry: registry.Entry) -> bytes:
     network = entry.architecture.network()
     try:
         network.load_state_dict(load_file(path), strict=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} does not hold the weights of {entry.name}: {reason}") from error
     return save({key: value.contiguous() for key, value in network.state_dict().items()})
@@ -112,7 +113,8 @@ def _certify(folder: Path, entry: registry.Entry, progress: Progress) -> Certifi
     return certificate
 
 
-def _write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) -> None:
+def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) -> None:
+    """Write both ONNX graphs beside the `model.safetensors` and `certificate.json` in the folder."""
     network = load_network((folder / "model.safetensors").read_bytes(), certificate)
     metadata = {
         "name": config.name,

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from tests.parquet import write_split  # noqa: F401  (a fixture)
 from tests.toy import make_folder
 
 

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -86,7 +87,7 @@ def load_network(weights: bytes, certificate: Certificate) -> nn.Sequential:
         network = from_description(certificate.architecture).network()
     try:
         network.load_state_dict(load_safetensors(weights), strict=True, assign=True)
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         problem = " ".join(str(error).split())[:200]
         raise CertificateError(f"the weights do not fit the architecture of {certificate.name}: {problem}") from error
     return network.requires_grad_(False).eval()

@@ -9,15 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
 
 from zoo.datasets import DATASETS
 
 Write = Callable[..., Path]
-
-# The networks here are too small to gain from threads, which fight with those of other processes.
-torch.set_num_threads(1)
 
 
 @pytest.fixture

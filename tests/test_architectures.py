@@ -1,0 +1,104 @@
+"""Every registered model: its network has the shape that its data set needs, and only layers that have a rule."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from zoo.architectures import ConvNet, LiResNet, describe, from_description
+from zoo.bounds import RULES
+from zoo.datasets import DATASETS
+from zoo.errors import CertificateError, UnknownModelError
+from zoo.layers import MinMax, Pixels
+from zoo.registry import ENTRIES, find, list_models
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_network_is_plain_and_fits_its_data_set(name: str):
+    entry = ENTRIES[name]
+    data = DATASETS[entry.dataset]
+    with torch.device("meta"):
+        network = entry.architecture.network()
+        images = torch.empty(2, data.channels, data.size, data.size)
+    children = dict(network.named_children())
+    assert network(images).shape == (2, data.classes)
+    assert entry.architecture.input_shape == (data.channels, data.size, data.size)
+    assert {type(layer) for layer in network} <= set(RULES)
+    assert type(network[0]) is Pixels
+    assert list(children)[-1] == "head"
+    assert type(children["head"]) is nn.Linear
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [  # the papers' own tables; see zoo/architectures/liresnet.py for where they cannot be met
+        ("liresnet-l6w128-cifar10", 3.52),
+        ("liresnet-l12w512-cifar10", 45.14),
+        ("liresnet-l12w588-imagenet", 89.34),
+        ("2c2f-mnist", 0.17),  # GloRo 2021
+        ("4c3f-mnist", 1.97),  # Wong et al. 2018
+        ("6c2f-cifar10", 2.25),  # Lee et al. 2020
+        ("8c2f-tiny-imagenet", 4.34),
+    ],
+)
+def test_parameter_counts(name: str, millions: float):
+    with torch.device("meta"):
+        network = ENTRIES[name].architecture.network()
+    assert round(sum(weight.numel() for weight in network.parameters()) / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_description_gives_the_architecture_back(name: str):
+    architecture = ENTRIES[name].architecture
+    assert from_description(describe(architecture)) == architecture
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {},
+        {"family": "Sequential"},
+        {"family": "LiResNet"},
+        {"family": "LiResNet", "depth": 1, "width": 3},
+        {"family": []},
+    ],
+)
+def test_another_description_is_refused(description: dict):
+    with pytest.raises(CertificateError):
+        from_description(description)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LiResNet(6, 128, input_size=48),
+        lambda: LiResNet(6, 127),
+        lambda: ConvNet("9c9f"),
+        lambda: ConvNet("4c3f", "tanh"),  # type: ignore[arg-type]
+        lambda: ConvNet("8c2f", input_size=16),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(make):
+    with pytest.raises(ValueError, match=r"\w"):
+        make()
+
+
+def test_minmax_pairs_as_it_says():
+    x = torch.tensor([[1.0, 5.0, 4.0, 2.0]])
+    assert MinMax("halves")(x).tolist() == [[4.0, 5.0, 1.0, 2.0]]
+    assert MinMax("neighbours")(x).tolist() == [[5.0, 1.0, 4.0, 2.0]]
+    assert MinMax("neighbours")(torch.tensor([[1.0, 5.0, 9.0]])).tolist() == [[5.0, 1.0, 9.0]]
+
+
+def test_pixels_clamps_centres_and_scales():
+    layer = Pixels([0.5, 0.0], [2.0, 1.0])
+    images = torch.tensor([-1.0, 0.25]).reshape(1, 2, 1, 1)
+    assert layer(images).flatten().tolist() == [-1.0, 0.25]
+
+
+def test_unknown_names_get_near_ones():
+    with pytest.raises(UnknownModelError, match="liresnet-l6w128-cifar10"):
+        find("liresnet-l6w128-cifar")
+    assert list_models("*-imagenet", pretrained=True) == []
+    assert "liresnet-l12w588-imagenet" in list_models("liresnet*")

@@ -1,0 +1,98 @@
+"""The road from a recipe to a prediction, on random images; and what `python -m export` refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import zoo
+from export.card import render
+from export.publish import publish
+from training.loop import train
+from training.recipes import RECIPES, find
+from zoo.bounds import convolution
+from zoo.datasets import DATASETS
+from zoo.errors import InputError
+from zoo.folder import FILES, read_folder
+from zoo.registry import ENTRIES
+from zoo.verify import verify
+
+
+@pytest.fixture(autouse=True)
+def torus_for_all_but_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exact norm of a materialised convolution takes seconds, and tests/soundness has it."""
+    monkeypatch.setattr(convolution, "DENSE_COST", 1e8)
+
+
+@pytest.fixture
+def run(write_split, tmp_path: Path) -> Path:
+    write_split("mnist", 24)
+    write_split("mnist", 24, split="test")
+    train(find("2c2f-mnist"), tmp_path / "run", steps=1)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_ends_in_a_verified_folder_that_predicts(name: str, write_split, tmp_path: Path):
+    dataset = ENTRIES[name].dataset
+    write_split(dataset, 24)
+    write_split(dataset, 24, split=DATASETS[dataset].test_split)
+    train(find(name), tmp_path / "run", steps=2)
+    folder = publish(tmp_path / "run", name, tmp_path / "out" / name, limit=None, attack_images=2, command="test")
+    assert {path.name for path in folder.path.iterdir()} == set(FILES)
+    assert verify(folder) == []
+    assert folder.evaluation.images == 24
+    model = zoo.load(f"local-dir:{folder.path}")
+    images = np.random.default_rng(1).random((3, *model.input_shape), dtype=np.float32)
+    predictions = model.predict(images, epsilon="36/255")
+    assert [prediction.certified for prediction in predictions] == [p.radius > 36 / 255 for p in predictions]
+    assert min(prediction.radius for prediction in predictions) >= 0
+
+
+def test_publishing_again_replaces_the_folder_and_gives_the_same_card(run: Path, tmp_path: Path):
+    first = publish(run, "2c2f-mnist", tmp_path / "out", limit=8, attack_images=0, command="test")
+    again = publish(run, "2c2f-mnist", tmp_path / "out", limit=8, attack_images=0, command="test")
+    for name in ("certificate.json", "model.onnx", "model.float32.onnx", "model.safetensors", "config.json"):
+        assert first.digests[name] == again.digests[name]
+    assert (tmp_path / "out" / "README.md").read_text() == render(again.config, again.certificate, again.evaluation)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out", "run"]
+
+
+def test_a_run_without_weights_or_with_anothers_is_refused(run: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="does not hold the weights"):
+        publish(run, "4c3f-mnist", tmp_path / "out", limit=8, attack_images=0, command="test")
+    (run / "weights.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(InputError, match="does not hold the weights"):
+        publish(run, "2c2f-mnist", tmp_path / "out", limit=8, attack_images=0, command="test")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(run: Path, tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="in use"):
+        publish(run, "2c2f-mnist", tmp_path / "mine", limit=8, attack_images=0, command="test")
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+
+
+def test_the_command_says_a_mistake_in_one_line_and_exits_2(tmp_path: Path):
+    for arguments in ([str(tmp_path / "nowhere")], [str(tmp_path)]):
+        done = subprocess.run([sys.executable, "-m", "export", *arguments], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "Traceback" not in done.stderr
+
+
+def test_graphs_carry_no_paths_of_the_machine(run: Path, tmp_path: Path):
+    folder = publish(run, "2c2f-mnist", tmp_path / "out", limit=8, attack_images=0, command="test")
+    for name in FILES:
+        content = (folder.path / name).read_bytes()
+        assert str(Path(zoo.__file__).parents[1]).encode() not in content
+        assert b"stack_trace" not in content
+    assert json.loads((folder.path / "config.json").read_text())["recipe"]["seed"] == 0
+    assert read_folder(folder.path) == folder

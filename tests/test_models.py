@@ -1,0 +1,122 @@
+"""Every published model: its certificate holds, its card is what its records say, its runtimes agree."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import onnxscript
+import pytest
+import torch
+
+import zoo
+from export.card import render
+from export.publish import write_graphs
+from zoo.errors import ZooError
+from zoo.folder import FILES, Folder, read_folder
+from zoo.hub import fetch
+from zoo.records import Outputs
+from zoo.registry import list_models
+from zoo.verify import verify
+
+PUBLISHED = list_models(pretrained=True)
+CHECKOUT = Path(zoo.__file__).parents[1]
+
+
+@pytest.fixture(scope="module", params=PUBLISHED)
+def folder(request: pytest.FixtureRequest) -> Folder:
+    return fetch(request.param)
+
+
+def images(folder: Folder, count: int) -> np.ndarray:
+    return np.random.default_rng(7).random((count, *folder.config.input_shape), dtype=np.float32)
+
+
+def test_something_is_published():
+    assert PUBLISHED
+    assert {path.parent.name for path in (CHECKOUT / "model_cards").glob("*/SHA256SUMS")} == set(PUBLISHED)
+
+
+def test_the_certificate_is_proved_again(folder: Folder):
+    assert verify(folder) == []
+
+
+def test_the_card_renders_to_the_same_bytes(folder: Folder):
+    card = render(folder.config, folder.certificate, folder.evaluation)
+    assert (folder.path / "README.md").read_bytes() == card.encode()
+
+
+def test_the_graphs_are_what_the_weights_export_to(folder: Folder, tmp_path: Path):
+    written = folder.certificate.versions
+    here = {**written, "torch": torch.__version__, "onnxscript": onnxscript.__version__}
+    if written != here:
+        pytest.skip(f"exported with {written}, byte equality needs the same versions")
+    for name in ("model.safetensors", "certificate.json"):
+        shutil.copy(folder.path / name, tmp_path)
+    write_graphs(tmp_path, folder.config, folder.certificate)
+    for name in ("model.onnx", "model.float32.onnx"):
+        assert (tmp_path / name).read_bytes() == (folder.path / name).read_bytes()
+
+
+def test_both_runtimes_agree_to_1e_12(folder: Folder):
+    batch = images(folder, 64)
+    ours = zoo.load(folder.config.name).outputs(batch)
+    theirs = zoo.load(folder.config.name, backend="torch").outputs(batch)
+    assert (ours.label == theirs.label).all()
+    np.testing.assert_allclose(ours.radius, theirs.radius, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(ours.class_radii, theirs.class_radii, rtol=1e-12, atol=1e-15)
+
+
+def test_batches_threads_and_optimisation_levels_agree_within_the_proved_slack(folder: Folder):
+    batch = images(folder, 64)
+    slack = zoo.load(folder.config.name, backend="torch").module.slack  # type: ignore[union-attr]
+    tolerance = float(slack[torch.isfinite(slack)].min()) / 2  # the margin's error at one point
+    reference = None
+    for threads in (1, 2):
+        for level in (
+            onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+            onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        ):
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level, options.intra_op_num_threads = level, threads
+            session = onnxruntime.InferenceSession(str(folder.path / "model.onnx"), options)
+            whole = Outputs(*session.run(None, {"images": batch}))
+            single = Outputs(*session.run(None, {"images": batch[:1]}))
+            reference = reference or whole
+            assert (whole.label == reference.label).all()
+            margins = whole.logits[:, :1] - whole.logits
+            assert np.abs(margins - (reference.logits[:, :1] - reference.logits)).max() <= tolerance
+            first = single.logits[:, :1] - single.logits
+            assert np.abs(first - margins[:1]).max() <= tolerance
+
+
+def test_the_float32_graph_estimates_and_never_certifies(folder: Folder):
+    batch = images(folder, 16)
+    exact, fast = zoo.load(folder.config.name), zoo.load(folder.config.name, precision="float32")
+    np.testing.assert_allclose(fast.outputs(batch).radius, exact.outputs(batch).radius, rtol=1e-3, atol=1e-4)
+    assert not any(prediction.certified for prediction in fast.predict(batch, epsilon=0))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_is_refused(folder: Folder, name: str, tmp_path: Path):
+    copy = tmp_path / folder.path.name
+    shutil.copytree(folder.path, copy)
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(ZooError, match=name):
+        read_folder(copy)
+
+
+def test_a_forward_pass_ten_times_at_the_certified_radius_keeps_its_label(folder: Folder):
+    """A smoke test only: random directions are no attack. `tests/soundness` has the tests that can fail."""
+    model = zoo.load(folder.config.name)
+    batch = images(folder, 4) * 0.5 + 0.25
+    before = model.outputs(batch)
+    for seed in range(10):
+        noise = np.random.default_rng(seed).standard_normal(batch.shape)
+        noise *= (before.radius / np.sqrt(np.square(noise).sum(axis=(1, 2, 3))))[:, None, None, None]
+        moved = np.clip(batch + noise, 0, 1).astype(np.float32)
+        assert (model.outputs(moved).label == before.label).all()

@@ -1,0 +1,28 @@
+"""The README's Python example runs as it stands, and its claim is the certificate's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from zoo import samples
+from zoo.certify import CLAIM
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    samples.main(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert code
+    assert len([line for line in code[1].splitlines() if line]) <= 10
+    exec(compile(code[1], "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("3\n")
+
+
+def test_the_claim_is_worded_as_the_certificate_words_it():
+    quoted = " ".join(line.removeprefix("> ") for line in README.splitlines() if line.startswith("> "))
+    assert CLAIM in quoted
