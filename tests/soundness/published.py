@@ -1,0 +1,60 @@
+"""A tiny published folder, written as the exporter writes one, for the tests that need files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from export.onnx import write_graph
+from zoo.architectures import Architecture, ConvNet, describe
+from zoo.certify import certify
+from zoo.folder import Folder
+from zoo.model import CertifiedModel, load_network, tables_of
+from zoo.records import Evaluation, ModelConfig, dumps
+
+TINY = ConvNet("2c2f", "minmax", input_size=8, channels=1, classes=3)
+
+
+def write_weights(net: nn.Sequential, folder: Path) -> str:
+    """The network's tensors as model.safetensors; answers their sha256."""
+    weights = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()})
+    (folder / "model.safetensors").write_bytes(weights)
+    return hashlib.sha256(weights).hexdigest()
+
+
+def publish(path: Path, architecture: Architecture = TINY, seed: int = 0) -> Folder:
+    """A folder with an untrained network: certificate, weights and the float64 graph."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = architecture.network().requires_grad_(False).eval()
+    digest = write_weights(net, path)
+    certificate = certify(net, "toy", architecture, digest)
+    (path / "certificate.json").write_text(dumps(certificate))
+    files = ("certificate.json", "model.safetensors")
+    digests = {file: hashlib.sha256((path / file).read_bytes()).hexdigest() for file in files}
+    labels = tuple(f"class {index}" for index in range(architecture.classes))
+    config = ModelConfig(
+        "toy", describe(architecture), "noise", "l2", architecture.input_shape, labels, {}, "apache-2.0"
+    )
+    metadata = {
+        "name": config.name,
+        "norm": config.norm,
+        "unit": certificate.unit,
+        "dataset": config.dataset,
+        "labels": json.dumps(config.labels),
+        "arithmetic": certificate.arithmetic,
+        "license": config.license,
+        "weights_sha256": digest,
+        "certificate_sha256": digests["certificate.json"],
+    }
+    reloaded = load_network((path / "model.safetensors").read_bytes(), certificate)
+    model = CertifiedModel(reloaded, tables_of(reloaded, certificate)).eval()
+    write_graph(model, architecture.input_shape, path / "model.onnx", metadata)
+    digests["model.onnx"] = hashlib.sha256((path / "model.onnx").read_bytes()).hexdigest()
+    evaluation = Evaluation("noise", "test", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
+    return Folder(path, config, certificate, evaluation, digests)

@@ -1,0 +1,322 @@
+"""What no rule proves is refused; and every rule that there is must hold for the layer as it computes."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+
+from zoo.bounds import RULES, Context, bound_layer
+from zoo.certify import certify
+from zoo.errors import UncertifiableLayerError
+from zoo.layers import MinMax, Pixels
+
+from .flaws import cases
+from .oracle import Shape, Sizes, certified, linear, network
+
+# Every rule holds ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    layer: nn.Module
+    shape: Shape
+    exact: bool = True  # whether the layer is exact in floating point
+
+
+SOUND: dict[type[nn.Module], list[Case]] = {
+    Pixels: [
+        Case(Pixels([0.2, 0.9], [3.0, -5.0]), (2, 3, 4), exact=False),
+        Case(Pixels([-1.0], [0.01]), (1, 2, 2), exact=False),
+    ],
+    MinMax: [
+        Case(MinMax("halves"), (4, 2, 3)),
+        Case(MinMax("halves"), (6,)),
+        Case(MinMax("neighbours"), (4, 2, 3)),
+        Case(MinMax("neighbours"), (5, 2, 3)),
+        Case(MinMax("neighbours"), (1,)),
+    ],
+    nn.ReLU: [Case(nn.ReLU(), (3, 2, 2)), Case(nn.ReLU(inplace=True), (5,))],
+    nn.Flatten: [Case(nn.Flatten(), (3, 2, 4)), Case(nn.Flatten(1, -1), (7,))],
+    nn.Linear: [Case(nn.Linear(6, 3), (6,), exact=False), Case(nn.Linear(3, 8, bias=False), (3,), exact=False)],
+    nn.Conv2d: [
+        Case(nn.Conv2d(2, 3, 3, padding=1), (2, 4, 5), exact=False),
+        Case(nn.Conv2d(2, 4, 2, 2), (2, 5, 4), exact=False),
+        Case(nn.Conv2d(1, 2, (5, 2), (3, 1), (4, 0), bias=False), (1, 3, 3), exact=False),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
+def test_every_rule_holds_for_its_layer(kind):
+    """A rule without a case here is not tested, and so not a rule."""
+    assert SOUND.get(kind), f"{kind.__name__} has a rule in zoo.bounds, but no case in SOUND"
+    generator = torch.Generator().manual_seed(0)
+    for case in SOUND[kind]:
+        assert type(case.layer) is kind
+        bound = bound_layer(case.layer, Context("layer", case.shape))
+        layer = copy.deepcopy(case.layer).double()
+
+        def run(x: Tensor, layer: nn.Module = layer) -> Tensor:
+            with torch.no_grad():
+                return layer(x.clone())
+
+        for scale in (0.1, 1.0, 100.0):
+            x, y = scale * torch.randn(2, 300, *case.shape, dtype=torch.float64, generator=generator)
+            y = torch.cat([y[:100], x[100:] + 1e-3 * y[100:]])
+            assert run(x).shape[1:] == bound.output_shape
+            moved = (run(x) - run(y)).flatten(1).norm(dim=1) / (x - y).flatten(1).norm(dim=1)
+            assert moved.max() <= bound.lipschitz_bound * (1 + 1e-9)
+            reached = run(x).flatten(1).norm(dim=1)
+            reach = bound.lipschitz_bound * x.flatten(1).norm(dim=1) + bound.offset_norm
+            assert bool((reached <= reach * (1 + 1e-12)).all())
+            if bound.range_norm is not None:
+                assert reached.max() <= bound.range_norm
+        assert run(torch.zeros(1, *case.shape, dtype=torch.float64)).norm() <= bound.offset_norm
+        assert (bound.fan_in == 0) == case.exact
+        if case.exact:  # it only chooses among its inputs: float32 and float64 agree to the bit
+            x = torch.randn(9, *case.shape, generator=generator)
+            assert torch.equal(case.layer(x.clone()).double(), run(x.double()))
+
+
+# All else is refused -------------------------------------------------------------------------------------------------
+
+
+class MyLinear(nn.Linear):
+    """A subclass may compute something else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 10 * super().forward(x)
+
+
+class MyReLU(nn.ReLU):
+    pass
+
+
+class MyPixels(Pixels):
+    pass
+
+
+class MySequential(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(10 * x)
+
+
+def hooked(layer: nn.Module) -> nn.Module:
+    layer.register_forward_hook(lambda module, inputs, output: 10 * output)
+    return layer
+
+
+def pre_hooked(layer: nn.Module) -> nn.Module:
+    layer.register_forward_pre_hook(lambda module, inputs: (10 * inputs[0],))
+    return layer
+
+
+def replaced(layer: nn.Module) -> nn.Module:
+    layer.forward = lambda x: 10 * x  # type: ignore[method-assign]
+    return layer
+
+
+def with_weight(layer: nn.Module, value: float) -> nn.Module:
+    with torch.no_grad():
+        layer.weight.view(-1)[-1] = value
+    return layer
+
+
+def with_bias(layer: nn.Module, value: float) -> nn.Module:
+    with torch.no_grad():
+        layer.bias[-1] = value
+    return layer
+
+
+CHANGED: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "forward hook": hooked,
+    "forward pre-hook": pre_hooked,
+    "replaced forward": replaced,
+    "float16": nn.Module.half,
+    "float64": nn.Module.double,
+    "bfloat16": nn.Module.bfloat16,
+    "NaN weight": lambda layer: with_weight(layer, math.nan),
+    "infinite weight": lambda layer: with_weight(layer, math.inf),
+    "NaN bias": lambda layer: with_bias(layer, math.nan),
+    "infinite bias": lambda layer: with_bias(layer, -math.inf),
+    "weight norm": parametrizations.weight_norm,
+    "spectral norm": parametrizations.spectral_norm,
+    "spectral norm by a hook": spectral_norm,
+}
+
+MAP, FLAT = (4, 6, 6), (8,)
+REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
+    **{f"linear, {name}": (lambda change=change: change(nn.Linear(8, 8)), FLAT) for name, change in CHANGED.items()},
+    **{
+        f"conv, {name}": (lambda change=change: change(nn.Conv2d(4, 4, 3, padding=1)), MAP)
+        for name, change in CHANGED.items()
+    },
+    "subclass of Linear": (lambda: MyLinear(8, 8), FLAT),
+    "subclass of ReLU": (MyReLU, FLAT),
+    "subclass of Pixels": (lambda: MyPixels([0.0] * 4, [1.0] * 4), MAP),
+    "lazy linear": (lambda: nn.LazyLinear(8), FLAT),
+    "hooked ReLU": (lambda: hooked(nn.ReLU()), FLAT),
+    "replaced MinMax": (lambda: replaced(MinMax()), FLAT),
+    "groups": (lambda: nn.Conv2d(4, 4, 3, groups=2), MAP),
+    "depthwise": (lambda: nn.Conv2d(4, 4, 3, groups=4), MAP),
+    "dilation": (lambda: nn.Conv2d(4, 4, 3, dilation=2), MAP),
+    "circular padding": (lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), MAP),
+    "reflected padding": (lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), MAP),
+    "padding by name": (lambda: nn.Conv2d(4, 4, 3, padding="same"), MAP),
+    "no padding by name": (lambda: nn.Conv2d(4, 4, 3, padding="valid"), MAP),
+    "other channels": (lambda: nn.Conv2d(3, 4, 3), MAP),
+    "kernel larger than the map": (lambda: nn.Conv2d(4, 4, 7), MAP),
+    "conv on a vector": (lambda: nn.Conv2d(4, 4, 3), FLAT),
+    "linear on maps": (lambda: nn.Linear(6, 6), MAP),
+    "linear of another size": (lambda: nn.Linear(9, 8), FLAT),
+    "halves of odd channels": (lambda: MinMax("halves"), (5, 2, 2)),
+    "flatten from the batch": (lambda: nn.Flatten(0), MAP),
+    "flatten a part": (lambda: nn.Flatten(2), MAP),
+    "flatten but the last": (lambda: nn.Flatten(1, 2), MAP),
+    "pixels of other channels": (lambda: Pixels([0.0], [1.0]), MAP),
+    "infinite scale": (lambda: Pixels([0.0] * 4, [math.inf] * 4), MAP),
+    "nested Sequential": (lambda: nn.Sequential(nn.ReLU()), FLAT),
+    **{
+        type(layer).__name__: (lambda layer=layer: layer, shape)
+        for layer, shape in (
+            (nn.BatchNorm2d(4), MAP),
+            (nn.LayerNorm(8), FLAT),
+            (nn.GroupNorm(2, 4), MAP),
+            (nn.Dropout(), FLAT),
+            (nn.Identity(), FLAT),
+            (nn.Sigmoid(), FLAT),
+            (nn.Tanh(), FLAT),
+            (nn.GELU(), FLAT),
+            (nn.LeakyReLU(), FLAT),
+            (nn.PReLU(), FLAT),
+            (nn.Softmax(dim=1), FLAT),
+            (nn.ConvTranspose2d(4, 4, 3), MAP),
+            (nn.Conv1d(4, 4, 3), (4, 6)),
+            (nn.AvgPool2d(2), MAP),
+            (nn.MaxPool2d(3, 1), MAP),
+            (nn.Upsample(scale_factor=2), MAP),
+            (nn.Bilinear(8, 8, 8), FLAT),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("case", cases(REFUSED))
+def test_a_layer_that_no_rule_proves_is_refused(case):
+    make, shape = REFUSED[case]
+    with pytest.raises(UncertifiableLayerError, match=r"layer 'suspect' cannot be certified: ."):
+        bound_layer(make(), Context("suspect", shape))
+
+
+def plain() -> nn.Sequential:
+    return nn.Sequential(Pixels([0.5], [2.0]), nn.Flatten(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def with_head(head: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*list(plain())[:-1], head)
+
+
+def with_first(first: nn.Module) -> nn.Sequential:
+    return nn.Sequential(first, *list(plain())[1:])
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "subclass of Sequential": lambda: MySequential(*plain()),
+    "not a Sequential": lambda: nn.Linear(8, 3),
+    "ModuleList": lambda: nn.ModuleList(plain()),
+    "only a head": lambda: nn.Sequential(nn.Linear(8, 3)),
+    "no layer": nn.Sequential,
+    "no Pixels": lambda: plain()[1:],
+    "Pixels not first": lambda: with_first(nn.ReLU()),
+    "subclass of Pixels": lambda: with_first(MyPixels([0.5], [2.0])),
+    "hooked Pixels": lambda: with_first(hooked(Pixels([0.5], [2.0]))),
+    "activation at the end": lambda: nn.Sequential(*plain(), nn.ReLU()),
+    "head is a convolution": lambda: with_head(nn.Conv2d(1, 3, 1)),
+    "head without bias": lambda: with_head(nn.Linear(8, 3, bias=False)),
+    "head is a subclass": lambda: with_head(MyLinear(8, 3)),
+    "head of another size": lambda: with_head(nn.Linear(9, 3)),
+    "layer of another size": lambda: nn.Sequential(*list(plain())[:2], nn.Linear(9, 8), nn.Linear(8, 3)),
+    "padding by name, in a network": lambda: nn.Sequential(
+        plain()[0], nn.Conv2d(1, 1, 3, padding="same"), *list(plain())[1:]
+    ),
+    "normalised head": lambda: with_head(parametrizations.weight_norm(nn.Linear(8, 3))),
+    "float64 head": lambda: with_head(nn.Linear(8, 3).double()),
+    "head with a NaN": lambda: with_head(with_weight(nn.Linear(8, 3), math.nan)),
+    "head with an infinite bias": lambda: with_head(with_bias(nn.Linear(8, 3), math.inf)),
+    "hooked head": lambda: with_head(hooked(nn.Linear(8, 3))),
+    "pre-hooked head": lambda: with_head(pre_hooked(nn.Linear(8, 3))),
+    "replaced head": lambda: with_head(replaced(nn.Linear(8, 3))),
+    "head with weight norm by a hook": lambda: with_head(weight_norm(nn.Linear(8, 3))),
+    "hooked network": lambda: hooked(plain()),
+    "pre-hooked network": lambda: pre_hooked(plain()),
+    "replaced network": lambda: replaced(plain()),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("case", cases(NETWORKS))
+def test_a_network_that_no_theorem_covers_is_refused(case):
+    with pytest.raises(UncertifiableLayerError):
+        certify(NETWORKS[case](), "test", Sizes((1, 2, 4)), "0" * 64)  # type: ignore[arg-type]
+
+
+def test_the_plain_network_is_certified():
+    certificate, _ = certified(plain(), (1, 2, 4))
+    assert [layer.kind for layer in certificate.layers] == ["Pixels", "Flatten", "Linear", "ReLU"]
+
+
+# Layers tampered with after they were made ----------------------------------------------------------------------------
+
+
+def other_kernel() -> nn.Module:
+    """A 4 x 4 kernel in a layer that calls itself 2 x 2, stride 2: not disjoint patches."""
+    layer = nn.Conv2d(1, 1, 2, 2)
+    layer.weight = nn.Parameter(torch.ones(1, 1, 4, 4))
+    return layer
+
+
+def other_convolution() -> nn.Module:
+    layer = nn.Conv2d(1, 1, 3, padding=1)
+    layer._conv_forward = lambda x, weight, bias: 100 * x  # type: ignore[method-assign]
+    return layer
+
+
+def broadcast_bias() -> nn.Module:
+    """One number added to every output, recorded as the offset of one."""
+    layer = nn.Linear(8, 8)
+    layer.bias = nn.Parameter(torch.ones(1))
+    return layer
+
+
+TAMPERED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
+    "another kernel": (other_kernel, (1, 8, 8)),
+    "another convolution": (other_convolution, (1, 8, 8)),
+    "a broadcast bias": (broadcast_bias, FLAT),
+}
+
+
+@pytest.mark.parametrize("case", cases(TAMPERED))
+def test_a_layer_whose_numbers_are_not_what_it_says_is_refused(case):
+    make, shape = TAMPERED[case]
+    with pytest.raises(UncertifiableLayerError):
+        bound_layer(make(), Context("suspect", shape))
+
+
+def test_pixels_of_one_scale_for_all_channels_still_holds():
+    """A buffer of another length is broadcast; the rule must not count one channel only."""
+    pixels = Pixels([0.5, 0.5], [2.0, 2.0])
+    pixels.scale = torch.tensor([2.0])
+    bound = bound_layer(pixels, Context("pixels", (2, 1, 1)))
+    reached = np.linalg.norm(pixels(torch.ones(1, 2, 1, 1)).numpy().astype(float))
+    assert bound.lipschitz_bound >= 2
+    assert bound.range_norm is not None
+    assert bound.range_norm >= reached
+    certified(network(pixels, nn.Flatten(), linear(np.eye(2))), (2, 1, 1))

@@ -1,0 +1,231 @@
+"""A certificate with any number or word changed is found out by `zoo.verify.verify`; the true one passes."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from zoo.architectures import from_description
+from zoo.bounds import convolution
+from zoo.certify import compose
+from zoo.errors import ZooError
+from zoo.folder import Folder
+from zoo.model import load_network
+from zoo.records import Certificate, LayerBound
+from zoo.verify import verify
+
+from .flaws import cases
+from .published import TINY, publish, write_weights
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torus_above_small_maps():
+    """The first convolution's proof is by its dense matrix, the second one's by the torus."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "DENSE_COST", 2e6)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, torus_above_small_maps: None) -> Folder:
+    return publish(tmp_path_factory.mktemp("published"))
+
+
+def with_layer(certificate: Certificate, name: str, **changes: Any) -> Certificate:
+    layers = tuple(
+        dataclasses.replace(layer, **changes) if layer.name == name else layer for layer in certificate.layers
+    )
+    return dataclasses.replace(certificate, layers=layers)
+
+
+def recomposed(folder: Folder, certificate: Certificate) -> Certificate:
+    """What a careful forger writes: everything that follows from the changed layers follows."""
+    network = load_network((folder.path / "model.safetensors").read_bytes(), folder.certificate)
+    weight, bias = (tensor.double().numpy() for tensor in (network[-1].weight, network[-1].bias))
+    fields = compose(certificate.layers, weight, bias, from_description(certificate.architecture))
+    return dataclasses.replace(certificate, **fields)
+
+
+def found(folder: Folder, certificate: Certificate) -> list[str]:
+    return verify(dataclasses.replace(folder, certificate=certificate))
+
+
+def layer(certificate: Certificate, name: str) -> LayerBound:
+    return next(layer for layer in certificate.layers if layer.name == name)
+
+
+def test_the_certificate_as_published_is_proved_again(folder):
+    methods = {name: layer(folder.certificate, name).method for name in SPECTRAL}
+    assert methods == {"conv1": "gram-cholesky", "conv2": "torus-symbol", "dense1": "gram-cholesky"}
+    assert verify(folder) == []
+
+
+def lower(number: float) -> float:
+    return number * (1 - 1e-6)
+
+
+SPECTRAL = ("conv1", "conv2", "dense1")
+LOWERED = [
+    *((name, "lipschitz_bound") for name in ("pixels", "conv1_activation", *SPECTRAL)),
+    *((name, "absolute_norm") for name in ("pixels", *SPECTRAL)),
+    *((name, "offset_norm") for name in SPECTRAL),
+    ("pixels", "range_norm"),
+]
+
+
+@pytest.mark.parametrize(("name", "field"), LOWERED)
+def test_a_layer_number_lowered_by_a_millionth(folder, name, field):
+    value = lower(getattr(layer(folder.certificate, name), field))
+    certificate = with_layer(folder.certificate, name, **{field: value})
+    assert any(name in line for line in found(folder, recomposed(folder, certificate)))
+
+
+def test_what_follows_from_the_layers_must_follow(folder):
+    value = layer(folder.certificate, "conv1").lipschitz_bound * (1 + 1e-6)
+    lines = found(folder, with_layer(folder.certificate, "conv1", lipschitz_bound=value))
+    for field in ("body_lipschitz", "feature_norm", "feature_error", "tables_sha256"):
+        assert any(field in line for line in lines)
+
+
+CHANGES: dict[str, Callable[[Certificate], Certificate]] = {
+    "a tau lowered": lambda c: with_proof(c, "conv2", "tau", lower),
+    "a tau raised": lambda c: with_proof(c, "conv2", "tau", lambda tau: tau * (1 + 1e-6)),
+    "a tau of zero": lambda c: with_proof(c, "dense1", "tau", lambda tau: 0.0),
+    "a tau left out": lambda c: with_layer(c, "dense1", proof={}),
+    "a residual lowered": lambda c: with_proof(c, "conv1", "residual", lower),
+    "a proved number lowered": lambda c: with_proof(c, "conv1", "proved", lower),
+    "another torus": lambda c: with_proof(c, "conv2", "torus_rows", lambda side: side - 1),
+    "an invented range": lambda c: with_layer(c, "conv1", range_norm=1e-3),
+    "an exact layer that is not": lambda c: with_layer(c, "dense1", fan_in=0),
+    "a smaller fan-in": lambda c: with_layer(c, "dense1", fan_in=1),
+    "another method": lambda c: with_layer(c, "conv2", method="gram-cholesky"),
+    "another kind": lambda c: with_layer(c, "conv1_activation", kind="ReLU"),
+    "another shape": lambda c: with_layer(c, "flatten", output_shape=(127,)),
+    "an estimate above the bound": lambda c: with_layer(c, "conv1", lipschitz_estimate=1e9),
+    "a layer left out": lambda c: dataclasses.replace(c, layers=c.layers[:3] + c.layers[4:]),
+    "the last layer left out": lambda c: dataclasses.replace(c, layers=c.layers[:-1]),
+    "no layers": lambda c: dataclasses.replace(c, layers=()),
+    "a layer twice": lambda c: dataclasses.replace(c, layers=(*c.layers, c.layers[-1])),
+    "layers exchanged": lambda c: dataclasses.replace(c, layers=(*c.layers[:-2], c.layers[-1], c.layers[-2])),
+    "a smaller body": lambda c: dataclasses.replace(c, body_lipschitz=np.nextafter(c.body_lipschitz, 0).item()),
+    "a smaller feature norm": lambda c: dataclasses.replace(c, feature_norm=lower(c.feature_norm)),
+    "no feature error": lambda c: dataclasses.replace(c, feature_error=0.0),
+    "other tables": lambda c: dataclasses.replace(c, tables_sha256="0" * 64),
+    "another claim": lambda c: dataclasses.replace(c, claim=c.claim + " It is also right."),
+    "another norm": lambda c: dataclasses.replace(c, norm="linf"),
+    "another unit": lambda c: dataclasses.replace(c, unit="levels of 255"),
+    "another domain": lambda c: dataclasses.replace(c, domain="all of it"),
+    "another arithmetic": lambda c: dataclasses.replace(c, arithmetic="float16"),
+    "another composition": lambda c: dataclasses.replace(c, composition="sum"),
+}
+
+
+def with_proof(certificate: Certificate, name: str, field: str, change: Callable[[float], float]) -> Certificate:
+    proof = layer(certificate, name).proof
+    return with_layer(certificate, name, proof={**proof, field: change(proof[field])})
+
+
+@pytest.mark.parametrize("change", cases(CHANGES))
+def test_a_changed_certificate(folder, change):
+    certificate = CHANGES[change](folder.certificate)
+    follows = {"body_lipschitz", "feature_norm", "feature_error", "tables_sha256"}
+    changed = {
+        field.name
+        for field in dataclasses.fields(certificate)
+        if getattr(certificate, field.name) != getattr(folder.certificate, field.name)
+    }
+    if not changed & follows:  # a careful forger recomputes them; where they are the forgery, that would mend it
+        certificate = recomposed(folder, certificate)
+    assert found(folder, certificate)
+
+
+def test_raising_a_number_is_allowed(folder):
+    """A larger bound is a bound: another machine's proof may end a little higher."""
+    certificate = folder.certificate
+    for name in SPECTRAL:
+        value = layer(certificate, name).lipschitz_bound * (1 + 1e-12)
+        certificate = with_layer(certificate, name, lipschitz_bound=value)
+    problems = found(folder, recomposed(folder, certificate))
+    assert not [line for line in problems if "certificate.json" in line]
+
+
+def test_other_weights(folder, tmp_path):
+    """One bit of one weight: the sha256 in the certificate is not that of the file."""
+    copy = dataclasses.replace(folder, path=tmp_path / "copy")
+    shutil.copytree(folder.path, copy.path)
+    weights = bytearray((copy.path / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy.path / "model.safetensors").write_bytes(weights)
+    with pytest.raises(ZooError):
+        verify(copy)
+
+
+# The graph -----------------------------------------------------------------------------------------------------------
+
+
+def with_initializer(graph: onnx.GraphProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    (stored,) = [value for value in graph.initializer if value.name.endswith(name)]
+    array = change(onnx.numpy_helper.to_array(stored).copy())
+    stored.CopyFrom(onnx.numpy_helper.from_array(array, stored.name))
+
+
+def off_diagonal(factor: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(table: np.ndarray) -> np.ndarray:
+        table[~np.eye(len(table), dtype=bool)] *= factor
+        return table
+
+    return change
+
+
+def without_domain_check(graph: onnx.GraphProto) -> None:
+    """The guard against pixels outside [0, 1] compares with +-infinity instead."""
+    for node in graph.node:
+        if node.op_type in ("GreaterOrEqual", "LessOrEqual"):
+            node.input[1] = node.input[0]
+
+
+GRAPHS: dict[str, Callable[[onnx.GraphProto], None]] = {
+    "K halved": lambda graph: with_initializer(graph, "margin_lipschitz", off_diagonal(0.5)),
+    "K a thousandth smaller": lambda graph: with_initializer(graph, "margin_lipschitz", off_diagonal(0.999)),
+    "T left out": lambda graph: with_initializer(graph, "slack", off_diagonal(0.0)),
+    "no check of the domain": without_domain_check,
+}
+
+
+@pytest.mark.parametrize("change", cases(GRAPHS))
+def test_a_changed_graph(folder, tmp_path, change):
+    copy = dataclasses.replace(folder, path=tmp_path / "copy")
+    shutil.copytree(folder.path, copy.path)
+    model = onnx.load(copy.path / "model.onnx", load_external_data=False)
+    GRAPHS[change](model.graph)
+    (copy.path / "model.onnx").write_bytes(model.SerializeToString())
+    assert verify(copy)
+
+
+def test_a_graph_of_other_weights(folder, tmp_path):
+    """Two consistent halves that do not belong together: another network's weights under this one's certificate."""
+    other = dataclasses.replace(folder, path=tmp_path)
+    torch.manual_seed(3)
+    shutil.copy(folder.path / "model.onnx", tmp_path)
+    write_weights(TINY.network(), tmp_path)
+    with pytest.raises(ZooError):
+        verify(other)
+
+
+def test_activations_exchanged_in_the_architecture(folder):
+    """ReLU and MinMax have the same weights and the same bound: the layers' kinds and the graph tell them apart."""
+    description = {**folder.certificate.architecture, "activation": "relu"}
+    certificate = dataclasses.replace(folder.certificate, architecture=description)
+    assert found(folder, certificate)
+    layers = tuple(
+        dataclasses.replace(layer, kind="ReLU" if layer.kind == "MinMax" else layer.kind)
+        for layer in certificate.layers
+    )
+    assert found(folder, dataclasses.replace(certificate, layers=layers))
