@@ -1,7 +1,7 @@
 """python -m export RUN_DIR --name NAME: publish the weights of a training run."""
 
-import hashlib
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +9,6 @@ from typing import Annotated
 import typer
 
 from zoo.errors import InputError, ZooError
-from zoo.folder import SUMS
-
-CHECKOUT = Path(__file__).parents[1]
-SHELF = CHECKOUT / "model_cards"
 
 
 def main(
@@ -27,23 +23,14 @@ def main(
     if not recipe.is_file():
         raise InputError(f"{run} holds no training run: `python -m training NAME --output {run}` makes one")
     name = name or str(json.loads(recipe.read_text()).get("name"))
+    from export.publish import SHELF, pin, publish, seal  # brings torch, which --help does not need
+
     output = output or SHELF / name
-    from export.publish import publish  # brings torch, which --help does not need
-
-    folder = publish(run, name, output, limit, attack_images, f"python -m export {run} --name {name}")
-    print(f"published {folder.path}: clean {folder.evaluation.clean_accuracy:.4f}, VRA {folder.evaluation.vra}")
+    command = f"python -m export {shlex.join(sys.argv[1:])}"
+    folder = publish(run, name, output, limit, attack_images, command)
     if output.resolve().parent == SHELF:
-        _pin(name, output)
-
-
-def _pin(name: str, output: Path) -> None:
-    """Enter the folder's digest into the registry."""
-    registry = CHECKOUT / "zoo" / "published.json"
-    pins = json.loads(registry.read_text())
-    pins[name] = hashlib.sha256((output / SUMS).read_bytes()).hexdigest()
-    partial = registry.with_suffix(".partial")
-    partial.write_text(json.dumps(dict(sorted(pins.items())), indent=1) + "\n")
-    partial.replace(registry)
+        pin({name: seal(output)})
+    print(f"published {folder.path}: clean {folder.evaluation.clean_accuracy:.4f}, VRA {folder.evaluation.vra}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnxscript
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors import SafetensorError
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save
 from export.card import render
 from export.onnx import write_graph
 from training.attacks import pgd_l2
+from training.recipes import RECIPES
 from zoo import registry
 from zoo.architectures import describe
 from zoo.certify import certify
@@ -31,8 +33,12 @@ from zoo.model import CertifiedModel, load_network, tables_of
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps
 from zoo.runtime import CHUNK, NOT_PROVED, Model, onnx_model
 
+CHECKOUT = Path(__file__).parents[1]
+SHELF = CHECKOUT / "model_cards"
+REGISTRY = CHECKOUT / "zoo" / "published.json"
 LICENSE = "apache-2.0"
 ATTACK_STEPS = 40
+EXPORTER = f"torch {torch.__version__}, onnxscript {onnxscript.__version__}"  # the same give the same bytes
 
 
 def publish(run: Path, name: str, output: Path, limit: int | None, attack_images: int, command: str) -> Folder:
@@ -43,7 +49,7 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
     attack succeeds inside a certified radius.
     """
     entry = registry.find(name)
-    recipe = _recipe(run)
+    recipe = _recipe(run, name)
     if output.exists() and not _replaceable(output):
         raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
     info = DATASETS[entry.dataset]
@@ -71,17 +77,19 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
         evaluation = _evaluate(folder, config, certificate, split, info.epsilons, attack_images, command, progress)
         (folder / "evaluation.json").write_text(dumps(evaluation))
         (folder / "README.md").write_text(render(config, certificate, evaluation))
-        (folder / SUMS).write_text("".join(f"{_sha256(folder / file)}  {file}\n" for file in LISTED))
+        seal(folder)
         read_folder(folder)
         _replace(folder, output)
     return read_folder(output)
 
 
-def _recipe(run: Path) -> dict[str, Any]:
+def _recipe(run: Path, name: str) -> dict[str, Any]:
+    """The run's settings as it wrote them, with the published figure that the recipe of this name stands beside."""
     try:
-        return json.loads((run / "recipe.json").read_text())
+        settings = json.loads((run / "recipe.json").read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{run} holds no training run: `python -m training NAME --output {run}` makes one") from error
+    return {**settings, "paper": RECIPES[name]().paper if name in RECIPES else ""}
 
 
 def _weights(path: Path, entry: registry.Entry) -> bytes:
@@ -125,6 +133,7 @@ def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) ->
         "license": config.license,
         "weights_sha256": certificate.weights_sha256,
         "certificate_sha256": _sha256(folder / "certificate.json"),
+        "exporter": EXPORTER,
     }
     for precision, dtype, arithmetic in (
         ("float64", torch.float64, certificate.arithmetic),
@@ -188,6 +197,21 @@ def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: s
         right += int(((before.label == labels.numpy()) & (after.label == labels.numpy())).sum())
         progress.advance(task, len(labels))
     return right / len(split.labels)
+
+
+def seal(folder: Path) -> str:
+    """Write SHA256SUMS over the folder's files as they are; its own sha256, which the registry pins."""
+    sums = "".join(f"{_sha256(folder / file)}  {file}\n" for file in LISTED)
+    (folder / SUMS).write_text(sums)
+    return hashlib.sha256(sums.encode()).hexdigest()
+
+
+def pin(digests: dict[str, str]) -> None:
+    """Enter the digests of folders on the shelf into the registry."""
+    pins = json.loads(REGISTRY.read_text()) | digests
+    partial = REGISTRY.with_suffix(".partial")
+    partial.write_text(json.dumps(dict(sorted(pins.items())), indent=1) + "\n")
+    partial.replace(REGISTRY)
 
 
 def _replaceable(path: Path) -> bool:

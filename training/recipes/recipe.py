@@ -29,6 +29,7 @@ class Recipe:
     flip: bool = False
     mixed_precision: Literal["no", "bf16"] = "no"  # of the forward pass; the Lipschitz estimate is always float32
     validate_every: int = 1  # epochs
+    paper: str = ""  # the published figure that the card shows beside ours, with its source and the differences
 
     def describe(self) -> dict[str, Any]:
         """The JSON form, the loss by its name."""

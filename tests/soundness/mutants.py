@@ -1,0 +1,376 @@
+"""Are the soundness tests worth anything? Each mutant breaks one step of the proof and must turn a test red.
+
+    python tests/soundness/mutants.py [PATTERN] [--jobs N]
+
+patches a temporary copy of `zoo/` and `export/`, runs there the tests that ought to notice, and prints which one did.
+Exits with 1 if a mutant survives, cannot be applied, or breaks more than it should (the tests do not even collect).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 120  # seconds for one mutant
+HEAVY = ("torch", "torch.onnx", "torch._dynamo", "numpy", "hypothesis", "mpmath", "onnx", "onnxruntime", "onnxscript")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    edits: tuple[tuple[str, str, str], ...]  # file, the text that stands there exactly once, the text instead
+    tests: str  # files of tests/soundness, by the middle of their names
+
+
+def mutant(name: str, tests: str, *edits: str) -> Mutant:
+    """Edits come in threes: file, old text, new text."""
+    return Mutant(name, tuple(zip(edits[::3], edits[1::3], edits[2::3], strict=True)), tests)
+
+
+RULES, SPECTRAL, CONV, MARGINS = (
+    f"zoo/bounds/{room}.py" for room in ("__init__", "spectral", "convolution", "margins")
+)
+ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
+    f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify")
+)
+ONNX = "export/onnx.py"
+
+SQUARE = "square = max(square, (tau + factor_residual + error) * OUTWARD)"
+POWER = """square = max(square, _power(gram))
+"""
+GRAM = "def _gram("
+K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
+
+
+def power_iteration(start: str, steps: int) -> str:
+    return f"""def _power(gram):
+    vector = {start}
+    for _ in range({steps}):
+        image = gram @ vector
+        size = float(np.linalg.norm(image))
+        if size == 0.0:
+            break
+        vector = image / size
+    return float(np.linalg.norm(gram @ vector))
+
+
+def _gram("""
+
+
+MUTANTS = (
+    # Norms of layers
+    mutant(
+        "power iteration as the bound", "norms witness",
+        SPECTRAL, SQUARE, "square = max(square, _power(gram))",
+        SPECTRAL, GRAM, power_iteration("np.random.default_rng(0).standard_normal(len(gram))", 10),
+    ),
+    mutant(
+        "power iteration, 1000 steps from ones", "norms witness",
+        SPECTRAL, SQUARE, "square = max(square, _power(gram))",
+        SPECTRAL, GRAM, power_iteration("np.ones(len(gram)) / len(gram) ** 0.5", 1000),
+    ),
+    mutant(
+        "torus of the map's own size", "norms",
+        CONV, "-(-(input_shape[1 + axis] + int(layer.padding[axis])) //", "-(-input_shape[1 + axis] //",
+    ),
+    mutant(
+        "aliases divided by s^2, not s", "norms",
+        RULES, "aliases = math.sqrt(stride[0] * stride[1])", "aliases = float(stride[0] * stride[1])",
+    ),
+    mutant(
+        "only one alias of a strided symbol", "norms",
+        CONV, "(a * alias_rows, b * alias_columns) for a in range(stride[0]) for b in range(stride[1])", "(0, 0)",
+    ),
+    mutant(
+        "highest frequency left out", "norms",
+        CONV, "for r in range(alias_rows // 2 + 1) for c", "for r in range(max(1, alias_rows // 2)) for c",
+    ),
+    mutant(
+        "norm of the reshaped kernel", "norms witness",
+        CONV, "if layer.stride == layer.kernel_size and layer.padding == (0, 0):", "if True:",
+    ),
+    mutant(
+        "residual's identity left out", "norms witness",
+        RULES, "kernel = context.exact(layer.weight)\n", """kernel = context.exact(layer.weight)
+    if len(kernel) == shape[0] and kernel.shape[2:] == (3, 3):
+        kernel[:, :, 1, 1] -= np.eye(len(kernel))
+""",
+    ),
+    mutant(
+        "strides exchanged on the torus", "norms",
+        RULES, 'stride, sides = "torus-symbol", (layer.stride[0], layer.stride[1])',
+        'stride, sides = "torus-symbol", (layer.stride[1], layer.stride[0])',
+    ),
+    mutant(
+        "stride left out of the dense operator", "norms witness",
+        CONV, "np.arange(outputs) * stride - padding + tap", "np.arange(outputs) - padding + tap",
+    ),
+    mutant(
+        "padding left out of the dense operator", "norms witness",
+        CONV, "np.arange(outputs) * stride - padding + tap", "np.arange(outputs) * stride + tap",
+    ),
+    mutant(
+        "residual of the Cholesky factor ignored", "norms",
+        SPECTRAL, "return residual * OUTWARD, diagonal_error", "return 0.0, diagonal_error",
+    ),
+    mutant(
+        "normalisation counted as 1", "witness rules",
+        RULES, 'float(scale.max()),\n        "scale"', '1.0,\n        "scale"',
+    ),
+    mutant(
+        "range of pixels from their mean alone", "rounding rules",
+        RULES, "np.maximum(np.abs(mean), np.abs(1.0 - mean)) * scale", "np.abs(mean) * scale",
+    ),
+    mutant(
+        "absolute norm from the largest tap", "norms",
+        RULES, "_schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "_schur_bound(np.abs(kernel).max(axis=(2, 3)))",
+    ),
+    # Which layers have a rule
+    mutant(
+        "unknown layer counts 1", "rules",
+        RULES, "    if rule is None:\n", """    if rule is None:
+        return Bound(context.input_shape, 1.0, "nonexpansive", {})
+    if rule is None:
+""",
+    ),
+    mutant(
+        "rules by isinstance", "rules",
+        RULES, "rule = RULES.get(type(layer))",
+        "rule = next((rule for kind, rule in RULES.items() if isinstance(layer, kind)), None)",
+    ),
+    mutant(
+        "hooks overlooked", "rules",
+        RULES, 'return bool(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))',
+        "return False",
+    ),
+    mutant(
+        "groups and dilation overlooked", "rules",
+        RULES, '(("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros"))', '(("padding_mode", "zeros"),)',
+    ),
+    mutant(
+        "circular padding overlooked", "rules",
+        RULES, '("dilation", (1, 1)), ("padding_mode", "zeros"))', '("dilation", (1, 1)))',
+    ),
+    mutant("other precisions overlooked", "rules", RULES, "if tensor.dtype != torch.float32:", "if False:"),
+    mutant("NaN weights overlooked", "rules", RULES, "if not np.isfinite(array).all():", "if False:"),
+    mutant(
+        "odd halves overlooked", "rules",
+        RULES, 'layer.pairing == "halves" and context.input_shape[0] % 2:', "False:",
+    ),
+    mutant(
+        "flatten's options overlooked", "rules",
+        RULES, "if (layer.start_dim, layer.end_dim) != (1, -1):", "if False:",
+    ),
+    mutant("first layer unchecked", "rules", CERTIFY, "if type(first) is not Pixels:", "if False:"),
+    mutant(
+        "a shared layer counted once", "witness",
+        CERTIFY, "list(network._modules.items())", "list(network.named_children())",
+    ),
+    # Rounding
+    mutant(
+        "gamma = 0", "rounding",
+        ROUNDING, "return n * U / (1.0 - n * U) * (1.0 + 4.0 * U)", "return 0.0",
+    ),
+    mutant(
+        "error not amplified by later layers", "rounding",
+        ROUNDING, "(layer.lipschitz_bound * error + local)", "(error + local)",
+    ),
+    mutant(
+        "biases left out of the rounding", "rounding",
+        ROUNDING, "(layer.absolute_norm * norm + layer.offset_norm)", "(layer.absolute_norm * norm)",
+    ),
+    mutant(
+        "T = 0", "rounding radius",
+        MARGINS, "slack[j] = 2.0 * error * OUTWARD + TINY", "slack[j] = 0.0",
+    ),
+    mutant(
+        "head's own rounding left out of T", "rounding radius",
+        MARGINS, "distance * feature_error + local + local[j] + U * (logit + logit[j])", "distance * feature_error",
+    ),
+    mutant(
+        "evaluation in float32", "rounding radius",
+        MODEL, "value.to(self.dtype) for name", "value.to(torch.float32) for name",
+        MODEL, "(images.to(self.dtype),))", "(images.to(torch.float32),)).to(self.dtype)",
+    ),
+    mutant(
+        "clamp left out", "rounding rules",
+        LAYERS, "(images.clamp(0, 1) - mean)", "(images - mean)",
+    ),
+    # The head and the radius
+    mutant(
+        "radius rounded to nearest", "radius",
+        MARGINS, K, "distance * body_lipschitz",
+        MARGINS, "np.sqrt(total) * (1.0 + gamma(rows.shape[1] + 8))", "np.sqrt(total)",
+    ),
+    mutant(
+        "row norms by one constant for all sizes", "radius",
+        MARGINS, "(1.0 + gamma(rows.shape[1] + 8))", "OUTWARD",
+    ),
+    mutant(
+        "rows of the head, not their difference", "witness radius",
+        MARGINS, "distance = _row_norms(weight - weight[j])", "distance = np.maximum(row_norm, row_norm[j])",
+    ),
+    mutant(
+        "K times sqrt(2) / 2", "witness radius",
+        MARGINS, f"np.maximum({K}", f"np.maximum(0.7071067811865476 * {K}",
+    ),
+    mutant("K a thousandth too small", "witness", MARGINS, f"np.maximum({K}", f"np.maximum(0.999 * {K}"),
+    mutant(
+        "ties of constant classes as 0 / 0", "radius",
+        MARGINS, f"np.maximum({K}, TINY)", K,
+        MARGINS, "* OUTWARD + TINY", "* OUTWARD",
+    ),
+    mutant(
+        "winner masked by the value of its logit", "radius",
+        MODEL, "class_radii = ((margins - slack) / lipschitz).clamp(min=0)",
+        "class_radii = torch.where(margins == 0, torch.inf, ((margins - slack) / lipschitz).clamp(min=0))",
+    ),
+    mutant(
+        "K read by columns", "radius",
+        MODEL, "self.margin_lipschitz.index_select(0, label)", "self.margin_lipschitz.index_select(1, label).T",
+    ),
+    mutant(
+        "T read by columns", "radius",
+        MODEL, "self.slack.index_select(0, label)", "self.slack.index_select(1, label).T",
+    ),
+    mutant(
+        "domain unchecked", "radius",
+        MODEL, "((images >= 0) & (images <= 1))", "(images == images)",
+    ),
+    mutant("infinite logits unchecked", "radius", MODEL, " & logits.isfinite().all(dim=1)", ""),
+    mutant("farthest class instead of the nearest", "radius witness", MODEL, "largest=False", "largest=True"),
+    # The files
+    mutant(
+        "kernel transposed in the graph", "graph",
+        ONNX, "in itertools.product(range(kernel_rows), range(kernel_columns)):",
+        "in ((r, c) for c in range(kernel_columns) for r in range(kernel_rows)):",
+    ),
+    mutant("tables in float32 in the graph", "graph", MODEL, "torch.from_numpy(tables.margin_lipschitz).to(dtype)",
+           "torch.from_numpy(tables.margin_lipschitz).float().to(dtype)"),
+    mutant("lowered bounds pass verify", "verify", VERIFY, "not value >= repeated:", "False:"),
+    mutant(
+        "verify takes the body's constants on trust", "verify",
+        VERIFY, "if getattr(published, field) != value]", "if False]",
+    ),
+    mutant(
+        "verify takes the graph on trust", "verify",
+        VERIFY, "return differences or list(_graph_differences(folder))", "return differences",
+    ),
+)  # fmt: skip
+
+
+def make_copy(mutant: Mutant | None, folder: Path) -> None:
+    """The checkout's code and soundness tests, with the mutant's edits. Raises ValueError where one does not apply."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("zoo", "export", "tests/soundness"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in ("pyproject.toml", "tests/__init__.py"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder / name)
+    for file, old, new in mutant.edits if mutant else ():
+        text = (folder / file).read_text()
+        if text.count(old) != 1:
+            raise ValueError(f"{file} has {text.count(old)} times, not once: {old!r}")
+        (folder / file).write_text(text.replace(old, new))
+
+
+def run_tests(folder: Path, tests: str) -> None:
+    """In a process of its own: run the tests of the copy and exit as pytest does."""
+    signal.alarm(LIMIT)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    log = os.open("log", os.O_CREAT | os.O_WRONLY)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    import pytest
+
+    files = [f"tests/soundness/test_{name}.py" for name in tests.split()]
+    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--tb=line", "-c", "pyproject.toml", *files])
+    sys.stdout.flush()
+    os._exit(int(code))
+
+
+def start(mutant: Mutant | None, folder: Path) -> int:
+    """The process that tests a mutant; without one, every test that any mutant names."""
+    tests = mutant.tests if mutant else " ".join(sorted({name for one in MUTANTS for name in one.tests.split()}))
+    child = os.fork()
+    if child == 0:
+        try:
+            run_tests(folder, tests)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(99)
+    return child
+
+
+def verdict(folder: Path, status: int) -> tuple[bool, str]:
+    """Whether a test failed, and which one."""
+    log = (folder / "log").read_text() if (folder / "log").exists() else ""
+    red = re.search(r"^(?:FAILED|ERROR) tests/soundness/(\S+::.*?)(?: - .*)?$", log, re.MULTILINE)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 1 and red:
+        return True, red[1]
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
+        return False, "no test failed"
+    return False, f"the tests did not run: status {status}, {log.strip().splitlines()[-1:]}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Break the proof in one place at a time; a test must notice.")
+    parser.add_argument("pattern", nargs="?", default="", help="only mutants whose name contains this")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants tested at a time")
+    options = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if options.pattern in mutant.name]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # its rewriting of assertions warns of what is imported already
+    for name in HEAVY:  # once, for all the processes to come
+        importlib.import_module(name)
+    began, running, killed = time.monotonic(), {}, 0
+    survivors = []
+    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
+        waiting: list[Mutant | None] = [None, *chosen]
+        while waiting or running:
+            while waiting and len(running) < options.jobs:
+                current = waiting.pop(0)
+                folder = Path(scratch) / str(len(waiting))
+                folder.mkdir()
+                try:
+                    make_copy(current, folder)
+                except ValueError as error:
+                    survivors.append(current)
+                    print(f"STALE     {current.name if current else ''}: {error}", flush=True)
+                    continue
+                running[start(current, folder)] = (current, folder)
+            if not running:
+                continue
+            child, status = os.wait()
+            current, folder = running.pop(child)
+            red, test = verdict(folder, status)
+            if current is None:  # the code as it is: every test must pass, or a red one says nothing of a mutant
+                if test != "no test failed":
+                    print(f"RED       without any mutant: {test}")
+                    survivors.append(current)
+            elif red:
+                killed += 1
+                print(f"killed    {current.name:45} {test}", flush=True)
+            else:
+                survivors.append(current)
+                print(f"SURVIVED  {current.name:45} {test}", flush=True)
+            shutil.rmtree(folder)
+    print(f"{killed} of {len(chosen)} mutants killed in {time.monotonic() - began:.0f} s")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
