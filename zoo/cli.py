@@ -207,6 +207,7 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
         ("layers", f"{len(certificate.layers)} bounds proved again from model.safetensors"),
         ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)}"),
         ("tables", f"sha256 {certificate.tables_sha256[:16]}..., as the certificate says"),
+        ("graph", "model.onnx answers random images as the weights do"),
     ]
     Console().print(pairs([*checked, ("verdict", f"VERIFIED: the certificate of {certificate.name} holds")]))
     return 0
