@@ -12,6 +12,7 @@ import torch
 
 import zoo
 from export.card import render
+from export.cards import models_table, shelf
 from export.publish import EXPORTER, write_graphs
 from zoo.errors import ZooError
 from zoo.folder import FILES, Folder, read_folder
@@ -36,6 +37,10 @@ def images(folder: Folder, count: int) -> np.ndarray:
 def test_something_is_published():
     assert PUBLISHED
     assert {path.parent.name for path in (CHECKOUT / "model_cards").glob("*/SHA256SUMS")} == set(PUBLISHED)
+
+
+def test_the_readme_has_the_numbers_of_the_records():
+    assert models_table(shelf()) in (CHECKOUT / "README.md").read_text()
 
 
 def test_the_certificate_is_proved_again(folder: Folder):

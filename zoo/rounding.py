@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from zoo.errors import UncertifiableLayerError
 from zoo.records import LayerBound
 
 U = 2.0**-53  # the unit roundoff of binary64
@@ -37,6 +38,7 @@ def propagate(layers: Iterable[LayerBound], domain_norm: float) -> tuple[float, 
         error' = K error + e
 
     so one static pair of numbers holds for every input of the domain, in any order of summation.
+    Raises UncertifiableLayerError where the bounds leave the range of binary64.
     Source: Higham 2002, section 3.5; Murray 2026, arXiv 2603.13334, has the same recursion per input.
     """
     norm, error = domain_norm, 0.0
@@ -50,5 +52,5 @@ def propagate(layers: Iterable[LayerBound], domain_norm: float) -> tuple[float, 
         norm = (reach + local) * OUTWARD
         error = (layer.lipschitz_bound * error + local) * OUTWARD
     if not math.isfinite(norm) or norm > 1e100:
-        raise OverflowError("the network's weights are too large to bound its rounding in binary64")
+        raise UncertifiableLayerError("the weights are too large: the rounding of binary64 cannot be bounded")
     return norm, error
