@@ -40,6 +40,11 @@ def test_a_network_is_plain_and_fits_its_data_set(name: str):
         ("4c3f-mnist", 1.97),  # Wong et al. 2018
         ("6c2f-cifar10", 2.25),  # Lee et al. 2020
         ("8c2f-tiny-imagenet", 4.34),
+        ("convnet-l12w256-cifar10", 13.4),
+        ("resnet-l12w256-cifar10", 20.48),
+        ("4c3f-cll-cifar10", 2.43),  # 4096 inputs to the first dense layer, as 6c2f
+        ("6c2f-liplt-cifar10", 0.73),
+        ("8c2f-liplt-tiny-imagenet", 4.34),
     ],
 )
 def test_parameter_counts(name: str, millions: float):

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from zoo.architectures import Architecture, LiResNet
+from zoo.architectures.liresnet import Backbone
+from zoo.layers import Residual
 
 
 class LinearResidual(nn.Module):
@@ -52,37 +54,46 @@ class NormalisedRows(nn.Module):
 def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequential:
     """The same network, initialised for training, its weights written as the architecture's paper writes them.
 
-    LiResNet: blocks become linear residuals of residual weight N(0, 1) / (9 width), bias 0; the head's rows are
-    normalised. Every other weight starts orthogonal, so that no layer's norm starts far from 1.
+    LiResNet: blocks become linear residuals of residual weight N(0, 1) / (9 width), bias 0. ResNet: the second
+    convolution of a block starts at 0, so that the block starts as the identity; its factor beta stays folded. Both,
+    and PlainConvNet: the head's rows are normalised. Every other weight starts orthogonal, so that no layer's norm
+    starts far from 1.
     """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
     for name, layer in network.named_children():
-        if not isinstance(layer, nn.Conv2d | nn.Linear):
-            continue
-        nn.init.orthogonal_(layer.weight)
-        assert layer.bias is not None
-        nn.init.zeros_(layer.bias)
-        if not isinstance(architecture, LiResNet):
-            continue
-        if name.startswith("block"):
-            assert isinstance(layer, nn.Conv2d)
-            kernel = layer.kernel_size[0]
-            residual = LinearResidual(layer.out_channels, kernel, architecture.depth)
-            start = torch.randn_like(layer.weight) / (kernel**2 * layer.out_channels)
-            with torch.no_grad():
-                layer.weight.copy_(residual(start))
-            parametrize.register_parametrization(layer, "weight", residual)
-        elif name == "head":
+        if isinstance(layer, Residual):
+            last = layer.branch[-1]
+            assert isinstance(last, nn.Conv2d)
+            nn.init.zeros_(last.weight)
+        elif name.startswith("block") and isinstance(layer, nn.Conv2d) and type(architecture) is LiResNet:
+            _make_linear_residual(layer, architecture.depth)
+        elif name == "head" and isinstance(architecture, Backbone):
             parametrize.register_parametrization(layer, "weight", NormalisedRows())
     return network
+
+
+def _make_linear_residual(layer: nn.Conv2d, depth: int) -> None:
+    kernel = layer.kernel_size[0]
+    residual = LinearResidual(layer.out_channels, kernel, depth)
+    start = torch.randn_like(layer.weight) / (kernel**2 * layer.out_channels)
+    with torch.no_grad():
+        layer.weight.copy_(residual(start))
+    parametrize.register_parametrization(layer, "weight", residual)
 
 
 def folded_state(network: nn.Sequential) -> dict[str, Tensor]:
     """The weights that the parametrisations evaluate to, float32, under the names of the plain network's state."""
     state = {}
-    for name, layer in network.named_children():
+    for name, layer in network.named_modules():
+        if "parametrizations" in name.split("."):
+            continue
         keys = [key for key, _ in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]]
-        if parametrize.is_parametrized(layer, "weight"):
-            keys.append("weight")
+        if parametrize.is_parametrized(layer):
+            keys += layer.parametrizations  # type: ignore[arg-type]
         for key in keys:
             state[f"{name}.{key}"] = getattr(layer, key).detach().float().cpu().contiguous()
     return state

@@ -4,7 +4,7 @@ Each layer's norm is estimated in the geometry in which `zoo.bounds` will bound 
 certificate will say, up to the iteration's shortfall.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from zoo.bounds.convolution import geometry, output_shape, torus_sides
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import MinMax, Pixels
+from zoo.layers import MinMax, Pixels, Residual
 
 
 class Operator(NamedTuple):
@@ -31,8 +31,9 @@ class Operator(NamedTuple):
 class LipschitzEstimate:
     """An estimate of the body's Lipschitz constant, differentiable in the weights and improved at every call.
 
-    The body is every child of `network` but the last; its estimate is the product of its layers' estimates. The
-    iterates belong to the training state (`state_dict`), not to the network. Layers of equal shape share one batch.
+    The body is every child of `network` but the last; its estimate is the product of its layers' estimates, that of a
+    residual block x + g(x) being 1 + K_g. The iterates belong to the training state (`state_dict`), not to the
+    network. Layers of equal shape share one batch.
 
     Source: the method of Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452, and Hu et al. 2023, arXiv 2301.12549:
     iterates detached, the gradient flows through the last norm ||W v||. Where we differ: a random start (all ones can
@@ -45,10 +46,14 @@ class LipschitzEstimate:
         self.network = network
         self.iterations = iterations
         self.scale = 1.0  # the product of the constants that no training changes
+        self.branches: dict[str, str] = {}  # each layer with a norm, and the residual block whose branch it is in
         self.groups: dict[Operator, list[str]] = {}
         shape: tuple[int, ...] = input_shape
         for name, layer in list(network.named_children())[:-1]:
             shape = self._add(name, layer, shape)
+        for name, layer in network.named_children():
+            if isinstance(layer, Residual):
+                self.branches |= {f"{name}.branch.{inner}": name for inner, _ in layer.branch.named_children()}
         generator = torch.Generator().manual_seed(seed)
         weight = next(network.parameters())
         self.vectors: list[Tensor] = []  # [G, *input_shape] of each group, unit vectors
@@ -71,6 +76,9 @@ class LipschitzEstimate:
             maps = (shape[0], shape[1], shape[2])
             self.groups.setdefault(_convolution(layer, maps), []).append(name)
             return output_shape(layer, maps)
+        elif isinstance(layer, Residual) and kind is Residual:
+            for inner, branch in layer.branch.named_children():
+                shape = self._add(f"{name}.branch.{inner}", branch, shape)
         elif kind is nn.Flatten:
             return (torch.Size(shape).numel(),)
         elif kind not in (MinMax, nn.ReLU):
@@ -79,7 +87,7 @@ class LipschitzEstimate:
 
     def __call__(self) -> Tensor:
         """The product of the layers' estimates after a few more iterations: a scalar with a gradient."""
-        return self.scale * torch.stack([sigmas.prod() for _, _, sigmas in self._estimates(self.iterations)]).prod()
+        return self._body((names, sigmas) for names, _, sigmas in self._estimates(self.iterations))
 
     @torch.no_grad()
     def converge(self, tolerance: float = 1e-5, steps: int = 10, limit: int = 2000) -> Tensor:
@@ -89,10 +97,23 @@ class LipschitzEstimate:
         """
         for _ in range(limit // steps):
             before = torch.cat([sigmas for _, _, sigmas in self._estimates(0)])
-            after = torch.cat([sigmas for _, _, sigmas in self._estimates(steps)])
-            if bool((after <= before * (1 + tolerance)).all()):
+            groups = [(names, sigmas) for names, _, sigmas in self._estimates(steps)]
+            if bool((torch.cat([sigmas for _, sigmas in groups]) <= before * (1 + tolerance)).all()):
                 break
-        return self.scale * after.prod()
+        return self._body(groups)
+
+    def _body(self, groups: Iterable[tuple[list[str], Tensor]]) -> Tensor:
+        """The body's estimate from those of its layers, which come in groups."""
+        product, branches = torch.tensor(self.scale), dict.fromkeys(self.branches.values(), torch.tensor(1.0))
+        for names, sigmas in groups:
+            for name, sigma in zip(names, sigmas, strict=True):
+                if name in self.branches:
+                    branches[self.branches[name]] = branches[self.branches[name]] * sigma
+                else:
+                    product = product * sigma
+        for branch in branches.values():
+            product = product * (1 + branch)
+        return product
 
     @torch.no_grad()
     def layers(self) -> dict[str, float]:

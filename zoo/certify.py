@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo import __version__
@@ -19,7 +19,7 @@ from zoo.bounds.convolution import geometry, symbol_count, torus_sides
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.spectral import Matrix
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import Pixels
+from zoo.layers import Pixels, Residual
 from zoo.records import Certificate, LayerBound
 from zoo.rounding import OUTWARD, propagate
 
@@ -114,26 +114,55 @@ def compose(layers: Sequence[LayerBound], weight: Matrix, bias: Matrix, architec
 
 def matrices_to_factor(layer: nn.Module, shape: tuple[int, ...]) -> int:
     """How many Cholesky factorisations the layer's proof takes, for a progress bar."""
+    if isinstance(layer, Residual):
+        return sum(matrices_to_factor(inner, shape) for inner in layer.branch)
     if isinstance(layer, nn.Conv2d) and len(shape) == 3 and geometry(layer, shape) == "torus":
         return symbol_count((layer.stride[0], layer.stride[1]), torus_sides(layer, shape))
     return 1
 
 
 def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 100) -> float:
-    """At most the layer's Lipschitz constant, up to rounding: power iteration on the true zero-padded operator."""
+    """At most the layer's Lipschitz constant, up to rounding: power iteration on its Jacobian at one random point.
+
+    A linear layer's Jacobian is the true zero-padded operator.
+    """
     if isinstance(layer, Pixels):
         return float(layer.scale.abs().max())
-    if not isinstance(layer, nn.Linear | nn.Conv2d):
+    if next(layer.parameters(), None) is None:
         return 1.0
-    vector = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    vector, point = (torch.randn(1, *shape, generator=generator) for _ in range(2))
+    jacobian, transposed = _linearised(layer, point)
     norm = 0.0
     for _ in range(iterations):
-        vector.requires_grad_(True)
-        image = F.linear(vector, layer.weight) if isinstance(layer, nn.Linear) else layer(vector) - layer(0 * vector)
-        norm = float(image.detach().norm() / vector.detach().norm())
-        (vector,) = torch.autograd.grad(image, vector, image.detach())
+        image = jacobian(vector)
+        norm = float(image.norm() / vector.norm())
+        vector = transposed(image)
         length = float(vector.norm())
         if length == 0.0:
             return norm
-        vector = vector.detach() / length
+        vector = vector / length
     return norm
+
+
+def _linearised(layer: nn.Module, point: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """v -> J v and u -> J^T u for the layer's Jacobian J at the point."""
+    point = point.requires_grad_(True)
+    output = layer(point)
+    if isinstance(layer, nn.Linear | nn.Conv2d):
+
+        def jacobian(vector: Tensor) -> Tensor:
+            if isinstance(layer, nn.Linear):
+                return F.linear(vector, layer.weight).detach()
+            return (layer(vector) - layer(torch.zeros_like(point))).detach()
+    else:
+        cotangent = torch.zeros_like(output, requires_grad=True)
+        (pulled,) = torch.autograd.grad(output, point, cotangent, create_graph=True)
+
+        def jacobian(vector: Tensor) -> Tensor:
+            return torch.autograd.grad(pulled, cotangent, vector, retain_graph=True)[0]
+
+    def transposed(image: Tensor) -> Tensor:
+        return torch.autograd.grad(output, point, image, retain_graph=True)[0]
+
+    return jacobian, transposed

@@ -64,3 +64,17 @@ class MinMax(nn.Module):
 
     def extra_repr(self) -> str:
         return self.pairing
+
+
+class Residual(nn.Module):
+    """x + branch(x): the conventional residual block, whose branch may be any layers one after the other.
+
+    Shapes: [N, ...] to the same; the branch keeps the shape of its input.
+    """
+
+    def __init__(self, *branch: nn.Module):
+        super().__init__()
+        self.branch = nn.Sequential(*branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)

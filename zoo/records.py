@@ -45,11 +45,12 @@ class LayerBound:
     output_shape: tuple[int, ...]
     lipschitz_bound: float  # never below the true constant
     lipschitz_estimate: float  # power iteration, at most the true constant: says how tight, proves nothing
-    method: str  # "nonexpansive", "scale", "gram-cholesky" or "torus-symbol"
+    method: str  # of the proof: the geometry of a linear layer, the theorem of another
     proof: dict[str, float]  # tau, residual and rounding terms of the method; see zoo/bounds/spectral.py
+    # Its rounding on an input of norm R is at most gamma_{fan_in + 2} (absolute_norm R + offset_norm).
     fan_in: int  # products in a sum that gives one output; 0 where the layer is exact in floating point
-    absolute_norm: float  # at least the operator norm of the entrywise absolute value
-    offset_norm: float  # at least the l2 norm of the layer's offset, over its whole output
+    absolute_norm: float  # of a linear layer at least the operator norm of the entrywise absolute value
+    offset_norm: float  # also at least the l2 norm of the layer's value at 0
     range_norm: float | None  # at least the l2 norm of any output, where the layer alone bounds it
 
 

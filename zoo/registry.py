@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
-from zoo.architectures import Architecture, ConvNet, LiResNet
+from zoo.architectures import Architecture, ConvNet, LiResNet, PlainConvNet, ResNet
+from zoo.architectures.convnet import PLANS
 from zoo.datasets import DATASETS
 from zoo.errors import UnknownModelError
 
@@ -36,25 +37,43 @@ LIRESNETS = {
     "liresnet-l6w64": LiResNet(6, 64, features=256),
     "liresnet-l4w32": LiResNet(4, 32, features=256),
 }
+# What the LiResNet paper compares with, on the data sets of its table 2b.
+ABLATIONS = {
+    **{f"convnet-l{depth}w256": PlainConvNet(depth, 256) for depth in (6, 12, 18)},
+    **{f"resnet-l{depth}w256": ResNet(depth, 256) for depth in (6, 12, 18)},
+    "convnet-l4w32": PlainConvNet(4, 32, features=256),
+    "resnet-l4w32": ResNet(4, 32, features=256),
+}
 CONVNETS = {
-    **{plan: ConvNet(plan) for plan in ("2c2f", "4c3f", "6c2f", "8c2f")},
-    **{f"{plan}-relu": ConvNet(plan, "relu") for plan in ("2c2f", "4c3f", "6c2f", "8c2f")},
+    **{plan: ConvNet(plan) for plan in PLANS if not plan.endswith("-liplt")},
+    **{f"{plan}-relu": ConvNet(plan, "relu") for plan in PLANS if not plan.endswith(("-liplt", "-cll"))},
+    # CRM's own, with ReLU: its bound gains nothing from MinMax.
+    **{plan: ConvNet(plan, "relu") for plan in PLANS if plan.endswith("-liplt")},
 }
-# Where each family is trained; ConvNet plans were made for one size of image.
-PLACES = {
+CIFAR = ("cifar10", "cifar10-jpeg75", "cifar100")
+# Where each network is trained; ConvNet plans were made for one size of image.
+PLACES: dict[str, tuple[str, ...]] = {
     "2c2f": ("mnist",),
-    "4c3f": ("mnist", "cifar10", "cifar10-jpeg75", "cifar100"),
-    "6c2f": ("cifar10", "cifar10-jpeg75", "cifar100"),
+    "4c3f": ("mnist", *CIFAR),
+    "4c3f-cll": CIFAR,
+    "6c2f": CIFAR,
+    "6c2f-liplt": CIFAR,
     "8c2f": ("tiny-imagenet",),
+    "8c2f-liplt": ("tiny-imagenet",),
 }
+
+
+def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
+    if isinstance(architecture, ConvNet):
+        return PLACES[architecture.plan]
+    return tuple(DATASETS) if prefix in LIRESNETS else CIFAR
 
 
 def _entries() -> dict[str, Entry]:
     digests = json.loads(files("zoo").joinpath("published.json").read_text())
     entries = {}
-    for prefix, architecture in {**LIRESNETS, **CONVNETS}.items():
-        places = PLACES[architecture.plan] if isinstance(architecture, ConvNet) else tuple(DATASETS)
-        for place in places:
+    for prefix, architecture in {**LIRESNETS, **ABLATIONS, **CONVNETS}.items():
+        for place in _places(prefix, architecture):
             data = DATASETS[place]
             sizes: dict[str, int] = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
             if isinstance(architecture, LiResNet) and data.size == 224:

@@ -16,6 +16,7 @@ from zoo.records import LayerBound
 
 U = 2.0**-53  # the unit roundoff of binary64
 TINY = 1e-300  # above everything that underflow can lose here
+UNDERFLOW = 1e-280  # inside a layer: gamma times this outweighs what underflow loses, also once it is amplified
 
 # One factor that outweighs the rounding of any scalar expression in this package: its positive terms are added and
 # multiplied fewer than 2^12 times, so their relative error stays below gamma_4096 < 2^-40.
@@ -37,7 +38,9 @@ def propagate(layers: Iterable[LayerBound], domain_norm: float) -> tuple[float, 
         norm' = min(K norm + |b|, range) + e
         error' = K error + e
 
-    so one static pair of numbers holds for every input of the domain, in any order of summation.
+    so one static pair of numbers holds for every input of the domain, in any order of summation. The rule of a layer
+    of another form states its three constants (`fan_in` n, `absolute_norm` | |A| |, `offset_norm` |b|) such that e
+    bounds its local error, and |h(0)| <= |b|.
     Raises UncertifiableLayerError where the bounds leave the range of binary64.
     Source: Higham 2002, section 3.5; Murray 2026, arXiv 2603.13334, has the same recursion per input.
     """

@@ -38,8 +38,8 @@ def mutant(name: str, tests: str, *edits: str) -> Mutant:
     return Mutant(name, tuple(zip(edits[::3], edits[1::3], edits[2::3], strict=True)), tests)
 
 
-RULES, SPECTRAL, CONV, MARGINS = (
-    f"zoo/bounds/{room}.py" for room in ("__init__", "spectral", "convolution", "margins")
+RULES, RULE, SPECTRAL, CONV, MARGINS = (
+    f"zoo/bounds/{room}.py" for room in ("__init__", "rule", "spectral", "convolution", "margins")
 )
 ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
     f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify")
@@ -86,7 +86,7 @@ MUTANTS = (
     ),
     mutant(
         "aliases divided by s^2, not s", "norms",
-        RULES, "aliases = math.sqrt(stride[0] * stride[1])", "aliases = float(stride[0] * stride[1])",
+        CONV, "aliases = math.sqrt(stride[0] * stride[1])", "aliases = float(stride[0] * stride[1])",
     ),
     mutant(
         "only one alias of a strided symbol", "norms",
@@ -109,8 +109,8 @@ MUTANTS = (
     ),
     mutant(
         "strides exchanged on the torus", "norms",
-        RULES, 'stride, sides = "torus-symbol", (layer.stride[0], layer.stride[1])',
-        'stride, sides = "torus-symbol", (layer.stride[1], layer.stride[0])',
+        CONV, "stride, sides = (layer.stride[0], layer.stride[1])",
+        "stride, sides = (layer.stride[1], layer.stride[0])",
     ),
     mutant(
         "stride left out of the dense operator", "norms witness",
@@ -134,8 +134,9 @@ MUTANTS = (
     ),
     mutant(
         "absolute norm from the largest tap", "norms",
-        RULES, "_schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "_schur_bound(np.abs(kernel).max(axis=(2, 3)))",
+        RULES, "schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "schur_bound(np.abs(kernel).max(axis=(2, 3)))",
     ),
+    mutant("residual's identity not added", "composite", RULES, "(1.0 + lipschitz) * OUTWARD,\n", "lipschitz,\n"),
     # Which layers have a rule
     mutant(
         "unknown layer counts 1", "rules",
@@ -162,8 +163,8 @@ MUTANTS = (
         "circular padding overlooked", "rules",
         RULES, '("dilation", (1, 1)), ("padding_mode", "zeros"))', '("dilation", (1, 1)))',
     ),
-    mutant("other precisions overlooked", "rules", RULES, "if tensor.dtype != torch.float32:", "if False:"),
-    mutant("NaN weights overlooked", "rules", RULES, "if not np.isfinite(array).all():", "if False:"),
+    mutant("other precisions overlooked", "rules", RULE, "if tensor.dtype != torch.float32:", "if False:"),
+    mutant("NaN weights overlooked", "rules", RULE, "if not np.isfinite(array).all():", "if False:"),
     mutant(
         "odd halves overlooked", "rules",
         RULES, 'layer.pairing == "halves" and context.input_shape[0] % 2:', "False:",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo.bounds import Context, bound_layer
 from zoo.certify import certify
-from zoo.layers import MinMax, Pixels
+from zoo.layers import MinMax, Pixels, Residual
 from zoo.model import CertifiedModel, tables_of
 from zoo.records import Certificate
 
@@ -161,6 +161,8 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
             return np.maximum(x, Fraction(0))
         case nn.Flatten():
             return x.reshape(-1)
+        case Residual():
+            return x + replay(layer.branch, x)
         case nn.Linear():
             return _product(layer.weight, x) + exact(layer.bias)
         case nn.Conv2d():

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 from zoo.bounds import RULES, Context, bound_layer
 from zoo.certify import certify
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import MinMax, Pixels
+from zoo.layers import MinMax, Pixels, Residual
 
 from .flaws import cases
 from .oracle import Shape, Sizes, certified, linear, network
@@ -50,6 +50,10 @@ SOUND: dict[type[nn.Module], list[Case]] = {
         Case(nn.Conv2d(2, 3, 3, padding=1), (2, 4, 5), exact=False),
         Case(nn.Conv2d(2, 4, 2, 2), (2, 5, 4), exact=False),
         Case(nn.Conv2d(1, 2, (5, 2), (3, 1), (4, 0), bias=False), (1, 3, 3), exact=False),
+    ],
+    Residual: [
+        Case(Residual(nn.Linear(4, 6), MinMax(), nn.Linear(6, 4)), (4,), exact=False),
+        Case(Residual(nn.Conv2d(2, 2, 3, padding=1)), (2, 3, 4), exact=False),
     ],
 }
 

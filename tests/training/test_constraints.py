@@ -9,7 +9,7 @@ from training.constraints import LinearResidual, NormalisedRows, constrain, fold
 from zoo import registry
 
 
-@pytest.mark.parametrize("name", ["liresnet-l4w32-cifar10", "2c2f-mnist", "4c3f-relu-mnist"])
+@pytest.mark.parametrize("name", ["liresnet-l4w32-cifar10", "2c2f-mnist", "4c3f-relu-mnist", "resnet-l4w32-cifar10"])
 def test_the_folded_network_is_the_constrained_one(name):
     architecture = registry.find(name).architecture
     network = constrain(architecture.network(), architecture)
@@ -46,3 +46,10 @@ def test_blocks_start_near_the_identity_and_head_rows_have_norm_1():
     network = constrain(architecture.network(), architecture)
     assert torch.linalg.matrix_norm(network.block1.weight[:, :, 1, 1] - torch.eye(32), ord=2) < 0.1
     assert torch.allclose(network.head.weight.norm(dim=1), torch.ones(10))
+
+
+def test_a_conventional_residual_block_starts_as_the_identity():
+    architecture = registry.find("resnet-l4w32-cifar10").architecture
+    network = constrain(architecture.network(), architecture)
+    maps = torch.randn(2, 32, 16, 16)
+    assert torch.equal(network.block1(maps), maps)

@@ -10,7 +10,7 @@ from training.constraints import constrain
 from training.estimate import LipschitzEstimate, margin_lipschitz
 from zoo import registry
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import MinMax, Pixels
+from zoo.layers import MinMax, Pixels, Residual
 
 
 def body(layer: nn.Module) -> nn.Sequential:
@@ -88,6 +88,14 @@ def test_pixels_count_by_their_largest_scale():
     network = nn.Sequential(Pixels([0.0, 0.0], [1.0, -3.0]), nn.Flatten(), nn.Linear(8, 8), MinMax(), nn.Linear(8, 2))
     nn.init.eye_(network[2].weight)
     assert LipschitzEstimate(network, (2, 2, 2), 0, 1)().item() == pytest.approx(3.0)
+
+
+def test_a_residual_block_counts_one_more_than_its_branch():
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    network = nn.Sequential(first, Residual(second, nn.ReLU(), nn.Linear(4, 4)), nn.Linear(4, 2))
+    for layer, factor in ((first, 2), (second, 3), (network[1].branch[2], 0.5)):
+        nn.init.eye_(layer.weight).data.mul_(factor)
+    assert LipschitzEstimate(network, (4, 1, 1), 0, 1)().item() == pytest.approx(2 * (1 + 3 * 0.5))
 
 
 def test_a_zero_layer_has_estimate_0_and_a_finite_gradient():

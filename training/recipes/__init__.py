@@ -13,6 +13,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         liresnet.liresnet_l6w128_cifar10,
         liresnet.liresnet_l6w64_cifar10_jpeg75,
         liresnet.liresnet_l4w32_cifar10_jpeg75,
+        liresnet.resnet_l4w32_cifar10_jpeg75,
         gloro.mnist_2c2f,
         gloro.mnist_4c3f,
     )

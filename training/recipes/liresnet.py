@@ -3,6 +3,8 @@
 arXiv 2301.12549; the loss is their EMMA. Where every recipe here differs: crop and flip only, no RandAugment.
 """
 
+from dataclasses import replace
+
 from training.losses import emma
 from training.recipes.recipe import Recipe
 
@@ -71,3 +73,11 @@ def liresnet_l4w32_cifar10_jpeg75() -> Recipe:
         flip=True,
         paper=f"{PAPER}; here a smaller network, far fewer epochs, and CIFAR-10 re-encoded as JPEG",
     )
+
+
+def resnet_l4w32_cifar10_jpeg75() -> Recipe:
+    """The paper's conventional ResNet, as small as the smallest LiResNet and trained as it is.
+
+    Not run by us yet. Command: python -m training resnet-l4w32-cifar10-jpeg75 --output runs/resnet-l4w32-cifar10-jpeg75
+    """
+    return replace(liresnet_l4w32_cifar10_jpeg75(), name="resnet-l4w32-cifar10-jpeg75")

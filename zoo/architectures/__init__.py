@@ -7,12 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from zoo.architectures.convnet import ConvNet
-from zoo.architectures.liresnet import LiResNet
+from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
 from zoo.errors import CertificateError
 
-Architecture = ConvNet | LiResNet
+Architecture = ConvNet | LiResNet | PlainConvNet | ResNet
 
-FAMILIES: dict[str, type[Architecture]] = {"ConvNet": ConvNet, "LiResNet": LiResNet}
+FAMILIES: dict[str, type[Architecture]] = {
+    family.__name__: family for family in (ConvNet, LiResNet, PlainConvNet, ResNet)
+}
 
 
 def describe(architecture: Architecture) -> dict[str, Any]:

@@ -19,13 +19,31 @@ PLANS: dict[str, tuple[tuple[tuple[int, int, int, int], ...], tuple[int, ...]]] 
     "2c2f": (((16, 4, 2, 1), (32, 4, 2, 1)), (100,)),
     # KW-Large. Wong et al. 2018; GloRo and CRM (Fazlyab et al. 2023) on MNIST, BCOP and Cayley on CIFAR-10.
     "4c3f": (((32, 3, 1, 1), (32, 4, 2, 1), (64, 3, 1, 1), (64, 4, 2, 1)), (512, 512)),
+    # CLL's on CIFAR-10: kernels of 3 also where the stride is 2.
+    "4c3f-cll": (((32, 3, 1, 1), (32, 3, 2, 1), (64, 3, 1, 1), (64, 3, 2, 1)), (512, 512)),
     # Lee et al. 2020; Leino et al. 2021; CLL (Losch et al. 2023) on CIFAR-10.
     "6c2f": (((32, 3, 1, 1), (32, 3, 1, 1), (32, 4, 2, 1), (64, 3, 1, 1), (64, 3, 1, 1), (64, 4, 2, 1)), (512,)),
+    # CRM on CIFAR-10 (Fazlyab et al. 2023, the LipLT code): another order of strides, 1024 inputs to the dense layer.
+    "6c2f-liplt": (((32, 3, 1, 1), (32, 4, 2, 1), (64, 3, 1, 1), (64, 4, 2, 1), (64, 3, 1, 1), (64, 4, 2, 1)), (512,)),
     # The same sources on Tiny-ImageNet; 64 px give 9216 inputs to the first dense layer.
     "8c2f": (
         (
             (64, 3, 1, 1),
             (64, 3, 1, 1),
+            (64, 4, 2, 0),
+            (128, 3, 1, 1),
+            (128, 3, 1, 1),
+            (128, 4, 2, 0),
+            (256, 3, 1, 1),
+            (256, 4, 2, 0),
+        ),
+        (256,),
+    ),
+    # CRM on Tiny-ImageNet: no padding in the second convolution, the same 9216 inputs.
+    "8c2f-liplt": (
+        (
+            (64, 3, 1, 1),
+            (64, 3, 1, 0),
             (64, 4, 2, 0),
             (128, 3, 1, 1),
             (128, 3, 1, 1),

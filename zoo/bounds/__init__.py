@@ -9,75 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from zoo.bounds.convolution import (
-    dense_matrix,
-    geometry,
-    output_shape,
-    symbol_count,
-    symbol_rounding,
-    torus_sides,
-    torus_symbols,
-)
-from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
-from zoo.errors import UncertifiableLayerError
-from zoo.layers import MinMax, Pixels
+from zoo.bounds.convolution import convolution_norm, output_shape
+from zoo.bounds.rule import Bound, Context, l2, schur_bound, spectral
+from zoo.bounds.spectral import spectral_norm_bound
+from zoo.layers import MinMax, Pixels, Residual
 from zoo.records import LayerBound
-from zoo.rounding import OUTWARD
+from zoo.rounding import OUTWARD, UNDERFLOW, gamma
 
-# A published bound stands this far above the proved number, so that a proof repeated on another machine, whose sums
-# round in another order, still ends below it.
-PUBLISHED = 1.0 + 2.0**-32
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What a rule proves of its layer; the fields are those of `records.LayerBound`."""
-
-    output_shape: Shape
-    lipschitz_bound: float
-    method: str
-    proof: dict[str, float]
-    fan_in: int = 0
-    absolute_norm: float = 1.0
-    offset_norm: float = 0.0
-    range_norm: float | None = None
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a rule may know besides its layer: the input's shape, a tau to start from, a progress bar to advance."""
-
-    name: str
-    input_shape: Shape
-    tau: float = 0.0
-    advance: Callable[[], None] = lambda: None
-
-    def refuse(self, reason: str) -> UncertifiableLayerError:
-        return UncertifiableLayerError(f"layer {self.name!r} cannot be certified: {reason}")
-
-    def map_shape(self) -> tuple[int, int, int]:
-        if len(self.input_shape) != 3:
-            raise self.refuse(f"it expects maps [C, H, W], its input has the shape {list(self.input_shape)}")
-        return self.input_shape  # type: ignore[return-value]
-
-    def exact(self, tensor: Tensor | None, size: int = 0) -> Matrix:
-        """The stored float32 numbers as float64; zeros of length `size` for a missing bias."""
-        if tensor is None:
-            return np.zeros(size)
-        if tensor.dtype != torch.float32:
-            raise self.refuse(f"its weights are {tensor.dtype}, certificates speak of torch.float32")
-        array = tensor.detach().cpu().numpy().astype(np.float64)
-        if not np.isfinite(array).all():
-            raise self.refuse("a weight is NaN or infinite")
-        return array
+__all__ = ["RULES", "Bound", "Context", "bound_layer", "changed_by_hooks", "layer_bound"]
 
 
 def bound_layer(layer: nn.Module, context: Context) -> Bound:
@@ -111,8 +54,8 @@ def _pixels(layer: Pixels, context: Context) -> Bound:
         {},
         fan_in=1,
         absolute_norm=float(scale.max()),
-        offset_norm=_l2(mean * scale, pixels),
-        range_norm=_l2(reach, pixels),
+        offset_norm=l2(mean * scale, pixels),
+        range_norm=l2(reach, pixels),
     )
 
 
@@ -133,11 +76,11 @@ def _linear(layer: nn.Linear, context: Context) -> Bound:
     if context.input_shape != (layer.in_features,):
         raise context.refuse(f"it expects [{layer.in_features}], its input has the shape {list(context.input_shape)}")
     weight = context.exact(layer.weight)
-    offset = _l2(context.exact(layer.bias, layer.out_features))
+    offset = l2(context.exact(layer.bias, layer.out_features))
     proof = spectral_norm_bound([(weight, None)], context.tau, advance=context.advance)
-    absolute = _schur_bound(np.abs(weight))
+    absolute = schur_bound(np.abs(weight))
     return Bound(
-        (layer.out_features,), *_spectral("gram-cholesky", proof), layer.in_features, absolute, offset_norm=offset
+        (layer.out_features,), *spectral("gram-cholesky", proof), layer.in_features, absolute, offset_norm=offset
     )
 
 
@@ -154,54 +97,59 @@ def _convolution(layer: nn.Conv2d, context: Context) -> Bound:
     if min(outputs) < 1:
         raise context.refuse(f"its kernel does not fit a map of {shape[1]} x {shape[2]}")
     kernel = context.exact(layer.weight)
-    method, proof, extra = "gram-cholesky", None, {}
-    match geometry(layer, shape):
-        case "patches":
-            flat = kernel.reshape(len(kernel), -1)
-            proof = spectral_norm_bound([(flat, None)], context.tau, advance=context.advance)
-        case "dense":
-            matrix = dense_matrix(kernel, layer, shape)
-            proof = spectral_norm_bound([(matrix, None)], context.tau, advance=context.advance)
-        case "torus":
-            method, stride, sides = "torus-symbol", (layer.stride[0], layer.stride[1]), torus_sides(layer, shape)
-            aliases = math.sqrt(stride[0] * stride[1])
-            symbol_error = symbol_rounding(kernel)
-            symbols = torus_symbols(kernel, stride, sides)
-            proof = spectral_norm_bound(symbols, context.tau, symbol_error * aliases * OUTWARD, context.advance)
-            proof = NormProof(proof.bound / aliases * OUTWARD, proof.tau, proof.residual, proof.rounding)
-            extra = {
-                "symbol_rounding": symbol_error,
-                "torus_rows": float(sides[0]),
-                "torus_columns": float(sides[1]),
-                "frequencies": float(symbol_count(stride, sides)),
-            }
+    method, proof, extra = convolution_norm(kernel, layer, shape, context.tau, context.advance)
     return Bound(
         outputs,
-        *_spectral(method, proof, extra),
+        *spectral(method, proof, extra),
         fan_in=math.prod(kernel.shape[1:]),
-        absolute_norm=_schur_bound(np.abs(kernel).sum(axis=(2, 3))),
-        offset_norm=_l2(context.exact(layer.bias, layer.out_channels), outputs[1] * outputs[2]),
+        absolute_norm=schur_bound(np.abs(kernel).sum(axis=(2, 3))),
+        offset_norm=l2(context.exact(layer.bias, layer.out_channels), outputs[1] * outputs[2]),
     )
 
 
-def _spectral(
-    method: str, proof: NormProof, extra: dict[str, float] | None = None
-) -> tuple[float, str, dict[str, float]]:
-    numbers = {"proved": proof.bound, "tau": proof.tau, "residual": proof.residual, "rounding": proof.rounding}
-    return proof.bound * PUBLISHED, method, {**numbers, **(extra or {})}
+def _residual(layer: Residual, context: Context) -> Bound:
+    """x -> x + g(x) with g a Sequential of layers that have rules: Lipschitz 1 + K_g, K_g the product of their bounds.
 
+    Rounding. Let |x| = R. After some layers of g the exact value is at most K R + o and the computed one errs by at
+    most gamma_m (a R + e); at first K = 1 and o = m = a = e = 0. A layer of constants K', o' and local error
+    gamma_n (a' |input| + o'), n = fan_in + 2, reads a computed input of at most (K + gamma_m a) R + o + gamma_m e and
+    leaves
 
-def _schur_bound(matrix: Matrix) -> float:
-    """At least the spectral norm of a nonnegative matrix: sqrt(|.|_1 |.|_inf).
+        a <- K' a + a' (K + gamma_m a),  e <- K' e + a' (o + gamma_m e) + o',  m <- max(m, n),
+        K <- K' K,  o <- K' o + o';
 
-    For a convolution the sum of |W_t| over the taps serves: a nonnegative symbol is largest at frequency 0.
+    an exact layer (n = 0) adds neither a' nor o' to the error. The last addition rounds once more, by u |x + g^(x)|:
+    in all at most gamma_{m+1} ((1 + K + a) R + o + e).
     """
-    return math.sqrt(float(matrix.sum(axis=0).max()) * float(matrix.sum(axis=1).max())) * (1.0 + 2.0**-30)
-
-
-def _l2(vector: Matrix, copies: int = 1) -> float:
-    """At least the l2 norm of `copies` copies of the vector."""
-    return math.sqrt(float(np.square(vector).sum()) * copies) * (1.0 + 2.0**-30)
+    if type(layer.branch) is not nn.Sequential or changed_by_hooks(layer.branch):
+        raise context.refuse("its branch is not a plain nn.Sequential")
+    shape, lipschitz, offset = context.input_shape, 1.0, 0.0
+    roundings, slope, constant = 0, 0.0, 0.0  # m, a, e
+    proof: dict[str, float] = {}
+    for name, inner in layer.branch._modules.items():
+        assert inner is not None
+        bound = bound_layer(inner, Context(f"{context.name}.{name}", shape, advance=context.advance))
+        reach_slope, reach_constant = lipschitz + gamma(roundings) * slope, offset + gamma(roundings) * constant
+        slope, constant = bound.lipschitz_bound * slope, bound.lipschitz_bound * constant
+        if bound.fan_in:
+            slope += bound.absolute_norm * reach_slope
+            constant += bound.absolute_norm * reach_constant + bound.offset_norm + UNDERFLOW
+            roundings = max(roundings, bound.fan_in + 2)
+        lipschitz *= bound.lipschitz_bound
+        offset = bound.lipschitz_bound * offset + bound.offset_norm
+        proof |= {f"{name}.{key}": value for key, value in bound.proof.items()}
+        shape = bound.output_shape
+    if shape != context.input_shape:
+        raise context.refuse(f"its branch makes {list(shape)} of {list(context.input_shape)}")
+    return Bound(
+        shape,
+        (1.0 + lipschitz) * OUTWARD,
+        "residual",
+        proof,
+        fan_in=max(roundings - 1, 1),
+        absolute_norm=(1.0 + lipschitz + slope) * OUTWARD,
+        offset_norm=(offset + constant) * OUTWARD,
+    )
 
 
 RULES: dict[type[nn.Module], Callable[..., Bound]] = {
@@ -211,6 +159,7 @@ RULES: dict[type[nn.Module], Callable[..., Bound]] = {
     nn.Flatten: _flatten,
     nn.Linear: _linear,
     nn.Conv2d: _convolution,
+    Residual: _residual,
 }
 
 

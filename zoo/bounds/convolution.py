@@ -24,13 +24,13 @@ bound for zero padding: (-1, 2, -1) on three cells has norm 3.414, its circular 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 from torch import nn
 
-from zoo.bounds.spectral import Matrix
+from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
 from zoo.rounding import OUTWARD, gamma
 
 # Multiply-adds of the Gram matrix of a materialised convolution that are worth an exact norm (about 10 s on 2 cores).
@@ -41,7 +41,49 @@ Geometry = Literal["patches", "dense", "torus"]
 Shape = tuple[int, int, int]  # channels, rows, columns
 
 
-def geometry(layer: nn.Conv2d, input_shape: Shape) -> Geometry:
+class Convolution(NamedTuple):
+    """A zero-padded convolution inside another layer, by the names that nn.Conv2d has for its sizes."""
+
+    out_channels: int
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+
+def convolution_norm(
+    kernel: Matrix,
+    layer: nn.Conv2d | Convolution,
+    input_shape: Shape,
+    tau: float = 0.0,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[str, NormProof, dict[str, float]]:
+    """The norm of the convolution by this kernel [O, I, k, k] is at most `bound`: method, proof and its other numbers.
+
+    layer: its sizes. tau, advance: see `spectral_norm_bound`.
+    """
+    match geometry(layer, input_shape):
+        case "patches":
+            flat = kernel.reshape(len(kernel), -1)
+            return "gram-cholesky", spectral_norm_bound([(flat, None)], tau, advance=advance), {}
+        case "dense":
+            matrix = dense_matrix(kernel, layer, input_shape)
+            return "gram-cholesky", spectral_norm_bound([(matrix, None)], tau, advance=advance), {}
+    stride, sides = (layer.stride[0], layer.stride[1]), torus_sides(layer, input_shape)
+    aliases = math.sqrt(stride[0] * stride[1])
+    symbol_error = symbol_rounding(kernel)
+    symbols = torus_symbols(kernel, stride, sides)
+    proof = spectral_norm_bound(symbols, tau, symbol_error * aliases * OUTWARD, advance)
+    proof = NormProof(proof.bound / aliases * OUTWARD, proof.tau, proof.residual, proof.rounding)
+    extra = {
+        "symbol_rounding": symbol_error,
+        "torus_rows": float(sides[0]),
+        "torus_columns": float(sides[1]),
+        "frequencies": float(symbol_count(stride, sides)),
+    }
+    return "torus-symbol", proof, extra
+
+
+def geometry(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Geometry:
     """How the norm of this convolution is certified, and so what training should estimate.
 
     `patches`: disjoint windows (stride = kernel, no padding): the norm of the kernel as a matrix, exactly.
@@ -54,7 +96,7 @@ def geometry(layer: nn.Conv2d, input_shape: Shape) -> Geometry:
     return "dense" if inputs * outputs * min(inputs, outputs) <= DENSE_COST else "torus"
 
 
-def output_shape(layer: nn.Conv2d, input_shape: Shape) -> Shape:
+def output_shape(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Shape:
     """The shape [C, H, W] of the layer's output."""
     sides = (
         (input_shape[1 + axis] + 2 * int(layer.padding[axis]) - layer.kernel_size[axis]) // layer.stride[axis] + 1
@@ -63,7 +105,7 @@ def output_shape(layer: nn.Conv2d, input_shape: Shape) -> Shape:
     return (layer.out_channels, *sides)  # type: ignore[return-value]
 
 
-def torus_sides(layer: nn.Conv2d, input_shape: Shape) -> tuple[int, int]:
+def torus_sides(layer: nn.Conv2d | Convolution, input_shape: Shape) -> tuple[int, int]:
     """The smallest N >= n + p that the stride divides, for rows and columns."""
     rows, columns = (
         -(-(input_shape[1 + axis] + int(layer.padding[axis])) // layer.stride[axis]) * layer.stride[axis]
@@ -72,7 +114,7 @@ def torus_sides(layer: nn.Conv2d, input_shape: Shape) -> tuple[int, int]:
     return rows, columns
 
 
-def dense_matrix(kernel: Matrix, layer: nn.Conv2d, input_shape: Shape) -> Matrix:
+def dense_matrix(kernel: Matrix, layer: nn.Conv2d | Convolution, input_shape: Shape) -> Matrix:
     """The convolution as a matrix [outputs, inputs]; every entry is an entry of the kernel or 0, exactly."""
     out_channels, rows_out, columns_out = output_shape(layer, input_shape)
     _, rows_in, columns_in = input_shape
