@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.architectures import ConvNet, LiResNet, describe, from_description
+from zoo.architectures import (
+    ConvexPotentialNet,
+    ConvNet,
+    LipConvNet,
+    LiResNet,
+    SpatialMLP,
+    describe,
+    from_description,
+)
 from zoo.bounds import RULES
 from zoo.datasets import DATASETS
 from zoo.errors import CertificateError, UnknownModelError
@@ -42,6 +50,12 @@ def test_a_network_is_plain_and_fits_its_data_set(name: str):
         ("8c2f-tiny-imagenet", 4.34),
         ("convnet-l12w256-cifar10", 13.4),
         ("resnet-l12w256-cifar10", 20.48),
+        ("cpl-xl-cifar10", 236.42),  # LiResNet 2023 reports 236; CLL 1.1 billion
+        ("sll-xl-cifar10", 236.42),
+        ("lipconvnet-20-cifar10", 26.18),  # LiResNet 2023 reports 27
+        ("lipconvnet-5-cifar10", 16.63),
+        ("spatialmlp-liffn-l12w256-cifar10", 7.90),
+        ("spatialmlp-ffn-l12w256-cifar10", 8.69),
         ("4c3f-cll-cifar10", 2.43),  # 4096 inputs to the first dense layer, as 6c2f
         ("6c2f-liplt-cifar10", 0.73),
         ("8c2f-liplt-tiny-imagenet", 4.34),
@@ -82,6 +96,14 @@ def test_another_description_is_refused(description: dict):
         lambda: ConvNet("9c9f"),
         lambda: ConvNet("4c3f", "tanh"),  # type: ignore[arg-type]
         lambda: ConvNet("8c2f", input_size=16),
+        lambda: ConvexPotentialNet("aol", 1, 8, 1, 8),  # type: ignore[arg-type]
+        lambda: ConvexPotentialNet("cpl", 1, 8, 1, 8, input_size=30),
+        lambda: ConvexPotentialNet("cpl", 1, 2, 1, 8),
+        lambda: LipConvNet(7),
+        lambda: LipConvNet(0),
+        lambda: LipConvNet(5, input_size=28),
+        lambda: LipConvNet(5, activation="relu"),  # type: ignore[arg-type]
+        lambda: SpatialMLP(4, 32, feedforward="attention"),  # type: ignore[arg-type]
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(make):

@@ -7,35 +7,40 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from zoo.architectures import Architecture, LiResNet
+from zoo.architectures import Architecture, ConvexPotentialNet, LipConvNet, LiResNet, SpatialMLP
 from zoo.architectures.liresnet import Backbone
-from zoo.layers import Residual
+from zoo.layers import ConvExponential, ConvexPotential, Householder, Residual, TokenLinear
 
 
 class LinearResidual(nn.Module):
     """The kernel I + diag(beta) W / sqrt(depth) of the linear block y = x + beta * Conv_W(x) / sqrt(depth).
 
-    `beta` [O] is learned, from 1. Shapes: [O, O, k, k] to [O, O, k, k], k odd.
+    `beta` [O] is learned, from 1. Shapes: [O, O, k, k] to [O, O, k, k], k odd, or [O, O] to [O, O].
     Source: Hu et al. 2023 (LiResNet), arXiv 2301.12549, section 3 and appendix B. Where we differ: the layer's
     bias stands outside the residual's factor beta / sqrt(depth), which changes its step size, not the function class.
     """
 
     identity: Tensor
 
-    def __init__(self, channels: int, kernel: int, depth: int):
+    def __init__(self, weight: Tensor, depth: int):
         super().__init__()
         self.depth = depth
-        self.beta = nn.Parameter(torch.ones(channels))
-        identity = nn.init.dirac_(torch.empty(channels, channels, kernel, kernel))
+        self.beta = nn.Parameter(torch.ones(len(weight)))
+        identity = torch.empty_like(weight.detach())
+        identity = nn.init.eye_(identity) if weight.ndim == 2 else nn.init.dirac_(identity)
         self.register_buffer("identity", identity, persistent=False)
 
+    def _beta(self, weight: Tensor) -> Tensor:
+        return self.beta.reshape(-1, *[1] * (weight.ndim - 1))
+
     def forward(self, residual: Tensor) -> Tensor:
-        return self.identity + self.beta[:, None, None, None] * residual / math.sqrt(self.depth)
+        return self.identity + self._beta(residual) * residual / math.sqrt(self.depth)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        return (weight - self.identity) * math.sqrt(self.depth) / self.beta[:, None, None, None]
+        return (weight - self.identity) * math.sqrt(self.depth) / self._beta(weight)
 
 
 class NormalisedRows(nn.Module):
@@ -51,12 +56,105 @@ class NormalisedRows(nn.Module):
         return weight
 
 
+class UnitNorm(nn.Module):
+    """The weight divided by its spectral norm, estimated by one step of power iteration each time it is evaluated.
+
+    With the step 2 of a ConvexPotential this is CPL: x - 2 / |W|^2 W^T relu(W x + b), the bias measured in |W|.
+    `shape` is that of the vector or map that the weight acts on. Shapes: [H, C, ...] to the same.
+    Source: Meunier et al. 2022 (CPL), arXiv 2110.12690. Where we differ: no 1e-4 beside the norm's square.
+    """
+
+    vector: Tensor
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__()
+        vector = torch.randn(1, *shape)
+        self.register_buffer("vector", vector / vector.norm())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                if weight.ndim == 4:
+                    moved = F.conv_transpose2d(self._image(weight), weight, padding=weight.shape[2] // 2)
+                else:
+                    moved = self._image(weight) @ weight
+                self.vector.copy_(moved / moved.norm())
+        return weight / self._image(weight).norm()
+
+    def _image(self, weight: Tensor) -> Tensor:
+        if weight.ndim == 4:
+            return F.conv2d(self.vector, weight, padding=weight.shape[2] // 2)
+        return F.linear(self.vector, weight)
+
+
+class AlmostOrthogonalRows(nn.Module):
+    """Rows scaled by d_i^(-1/2), d_i = sum over j of |W W^T|_ij q_j / q_i, with q learned: spectral norm at most 1.
+
+    With the step 2 of a ConvexPotential this is SLL: x - W^T diag(2 / d) relu(W x + b), the bias measured in d^(1/2).
+    For a convolution |W W^T| sums the kernel's correlation with itself. Shapes: [H, C, ...] to the same.
+    Source: Araujo et al. 2023 (SLL), arXiv 2303.03169. Where we differ: q = exp(...), in numerator and denominator.
+    """
+
+    def __init__(self, rows: int):
+        super().__init__()
+        self.log_q = nn.Parameter(torch.zeros(rows))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if weight.ndim == 4:
+            gram = F.conv2d(weight, weight, padding=weight.shape[2] - 1).abs().sum(dim=(2, 3))
+        else:
+            gram = (weight @ weight.T).abs()
+        scale = (gram @ self.log_q.exp() / self.log_q.exp() + 1e-12).rsqrt()
+        return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+class SkewKernel(nn.Module):
+    """The exactly skew kernel (M - M^T) / 2, flipped in the second term, scaled by 0.7 (1 for 1 x 1) over its norm.
+
+    The norm is the least of the kernel's four reshapings, by one step of power iteration each time. Shapes:
+    [C, C, k, k] to the same.
+    Source: Singla, Feizi 2021 (SOC), arXiv 2105.11417, and "Fantastic four", arXiv 1911.10258.
+    """
+
+    def __init__(self, channels: int, kernel: int):
+        super().__init__()
+        self.scale = 0.7 if kernel > 1 else 1.0
+        for number, matrix in enumerate(_reshapings(torch.empty(channels, channels, kernel, kernel))):
+            self.register_buffer(f"vector{number}", F.normalize(torch.randn(matrix.shape[1]), dim=0))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        skew = (weight - weight.flip(2, 3).transpose(0, 1)) / 2
+        norms = []
+        for number, matrix in enumerate(_reshapings(skew)):
+            vector = getattr(self, f"vector{number}")
+            if self.training:
+                with torch.no_grad():
+                    vector.copy_(F.normalize(matrix.T @ (matrix @ vector), dim=0))
+            norms.append((matrix @ vector).norm())
+        return skew * (self.scale / torch.stack(norms).amin())
+
+
+def _reshapings(kernel: Tensor) -> tuple[Tensor, ...]:
+    """[O, I, k, l] as the matrices [O k, I l], [O l, I k], [O, I k l] and [O k l, I]."""
+    orders = ((0, 2, 1, 3), (0, 3, 1, 2), (0, 1, 2, 3), (0, 2, 3, 1))
+    rows = (2, 2, 1, 3)
+    return tuple(kernel.permute(order).flatten(0, row - 1).flatten(1) for order, row in zip(orders, rows, strict=True))
+
+
+class UnitPairs(nn.Module):
+    """Columns of length sqrt(2), a little shortened: reflections of a Householder. Shapes: [2, P] to [2, P]."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return F.normalize(weight, dim=0) * (math.sqrt(2.0) * (1.0 - 2.0**-21))
+
+
 def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequential:
     """The same network, initialised for training, its weights written as the architecture's paper writes them.
 
-    LiResNet: blocks become linear residuals of residual weight N(0, 1) / (9 width), bias 0. ResNet: the second
-    convolution of a block starts at 0, so that the block starts as the identity; its factor beta stays folded. Both,
-    and PlainConvNet: the head's rows are normalised. Every other weight starts orthogonal, so that no layer's norm
+    LiResNet and SpatialMLP: blocks become linear residuals of residual weight N(0, 1) / (k^2 width), bias 0.
+    Conventional residual blocks: the last convolution starts at 0, so that the block starts as the identity; its factor
+    beta stays folded. Behind any such backbone, and in a LipConvNet: the head's rows are normalised. CPL, SLL and SOC
+    layers are 1-Lipschitz, by the constraints above. Every other weight starts orthogonal, so that no layer's norm
     starts far from 1.
     """
     for layer in network.modules():
@@ -64,22 +162,37 @@ def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequenti
             nn.init.orthogonal_(layer.weight)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
+    shape: tuple[int, ...] = architecture.input_shape
     for name, layer in network.named_children():
-        if isinstance(layer, Residual):
-            last = layer.branch[-1]
-            assert isinstance(last, nn.Conv2d)
-            nn.init.zeros_(last.weight)
-        elif name.startswith("block") and isinstance(layer, nn.Conv2d) and type(architecture) is LiResNet:
-            _make_linear_residual(layer, architecture.depth)
-        elif name == "head" and isinstance(architecture, Backbone):
-            parametrize.register_parametrization(layer, "weight", NormalisedRows())
+        residual = name.startswith(("block", "mixing")) and type(architecture) in (LiResNet, SpatialMLP)
+        match layer:
+            case Residual():
+                last = layer.branch[-1]
+                assert isinstance(last, nn.Conv2d)
+                nn.init.zeros_(last.weight)
+            case nn.Conv2d() | TokenLinear() if residual:
+                assert isinstance(architecture, Backbone)
+                _make_linear_residual(layer, architecture.depth)
+            case nn.Linear() if name == "head" and isinstance(architecture, Backbone | LipConvNet):
+                parametrize.register_parametrization(layer, "weight", NormalisedRows())
+            case ConvexPotential() if isinstance(architecture, ConvexPotentialNet):
+                sll = architecture.method == "sll"
+                constraint = AlmostOrthogonalRows(len(layer.weight)) if sll else UnitNorm(shape)
+                parametrize.register_parametrization(layer, "weight", constraint)
+            case ConvExponential():
+                nn.init.normal_(layer.weight, std=len(layer.weight) ** -0.5)
+                constraint = SkewKernel(len(layer.weight), layer.weight.shape[2])
+                parametrize.register_parametrization(layer, "weight", constraint)
+            case Householder():
+                parametrize.register_parametrization(layer, "weight", UnitPairs())
+        with torch.no_grad():
+            shape = tuple(layer(torch.zeros(1, *shape)).shape[1:])
     return network
 
 
-def _make_linear_residual(layer: nn.Conv2d, depth: int) -> None:
-    kernel = layer.kernel_size[0]
-    residual = LinearResidual(layer.out_channels, kernel, depth)
-    start = torch.randn_like(layer.weight) / (kernel**2 * layer.out_channels)
+def _make_linear_residual(layer: nn.Conv2d | TokenLinear, depth: int) -> None:
+    residual = LinearResidual(layer.weight, depth)
+    start = torch.randn_like(layer.weight) / layer.weight[:, 0].numel()
     with torch.no_grad():
         layer.weight.copy_(residual(start))
     parametrize.register_parametrization(layer, "weight", residual)

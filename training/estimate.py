@@ -14,7 +14,22 @@ from torch.nn.utils import parametrize
 
 from zoo.bounds.convolution import geometry, output_shape, torus_sides
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import MinMax, Pixels, Residual
+from zoo.layers import (
+    ConvExponential,
+    ConvexPotential,
+    FirstChannels,
+    Householder,
+    MinMax,
+    PadChannels,
+    PatchPool,
+    Pixels,
+    Residual,
+    TokenLinear,
+)
+
+# Layers that `training.constraints` keeps at a constant of 1.
+RESHAPING = (PadChannels, FirstChannels, PatchPool, nn.PixelUnshuffle)
+CONSTRAINED = (*RESHAPING, ConvexPotential, ConvExponential, Householder)
 
 
 class Operator(NamedTuple):
@@ -33,7 +48,7 @@ class LipschitzEstimate:
 
     The body is every child of `network` but the last; its estimate is the product of its layers' estimates, that of a
     residual block x + g(x) being 1 + K_g. The iterates belong to the training state (`state_dict`), not to the
-    network. Layers of equal shape share one batch.
+    network. Layers of equal shape share one batch; layers that `training.constraints` keeps at 1 count 1.
 
     Source: the method of Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452, and Hu et al. 2023, arXiv 2301.12549:
     iterates detached, the gradient flows through the last norm ||W v||. Where we differ: a random start (all ones can
@@ -79,6 +94,12 @@ class LipschitzEstimate:
         elif isinstance(layer, Residual) and kind is Residual:
             for inner, branch in layer.branch.named_children():
                 shape = self._add(f"{name}.branch.{inner}", branch, shape)
+        elif isinstance(layer, TokenLinear) and kind is TokenLinear:
+            tokens = shape[1] * shape[2]
+            operator = Operator("matrix", tuple(layer.weight.shape), (tokens,), (1, 1), (0, 0), (0, 0))
+            self.groups.setdefault(operator, []).append(name)
+        elif kind in CONSTRAINED:
+            return tuple(layer(torch.zeros(1, *shape)).shape[1:]) if kind in RESHAPING else shape
         elif kind is nn.Flatten:
             return (torch.Size(shape).numel(),)
         elif kind not in (MinMax, nn.ReLU):
@@ -95,6 +116,8 @@ class LipschitzEstimate:
 
         Slow spectra stop at `limit` iterations: still an estimate from below.
         """
+        if not self.groups:  # every layer is constrained
+            return self._body([])
         for _ in range(limit // steps):
             before = torch.cat([sigmas for _, _, sigmas in self._estimates(0)])
             groups = [(names, sigmas) for names, _, sigmas in self._estimates(steps)]
@@ -104,7 +127,8 @@ class LipschitzEstimate:
 
     def _body(self, groups: Iterable[tuple[list[str], Tensor]]) -> Tensor:
         """The body's estimate from those of its layers, which come in groups."""
-        product, branches = torch.tensor(self.scale), dict.fromkeys(self.branches.values(), torch.tensor(1.0))
+        scale = torch.tensor(self.scale, device=next(self.network.parameters()).device)
+        product, branches = scale, dict.fromkeys(self.branches.values(), torch.tensor(1.0))
         for names, sigmas in groups:
             for name, sigma in zip(names, sigmas, strict=True):
                 if name in self.branches:

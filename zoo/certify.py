@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from zoo import __version__
 from zoo.architectures import Architecture, describe
 from zoo.bounds import Context, changed_by_hooks, layer_bound
-from zoo.bounds.convolution import geometry, symbol_count, torus_sides
+from zoo.bounds.convolution import Convolution, geometry, same_map, symbol_count, torus_sides
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.spectral import Matrix
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import Pixels, Residual
+from zoo.layers import ConvExponential, ConvexPotential, Pixels, Residual
 from zoo.records import Certificate, LayerBound
 from zoo.rounding import OUTWARD, propagate
 
@@ -112,11 +112,13 @@ def compose(layers: Sequence[LayerBound], weight: Matrix, bias: Matrix, architec
     }
 
 
-def matrices_to_factor(layer: nn.Module, shape: tuple[int, ...]) -> int:
+def matrices_to_factor(layer: nn.Module | Convolution, shape: tuple[int, ...]) -> int:
     """How many Cholesky factorisations the layer's proof takes, for a progress bar."""
     if isinstance(layer, Residual):
         return sum(matrices_to_factor(inner, shape) for inner in layer.branch)
-    if isinstance(layer, nn.Conv2d) and len(shape) == 3 and geometry(layer, shape) == "torus":
+    if isinstance(layer, ConvexPotential | ConvExponential) and layer.weight.ndim == 4 and len(shape) == 3:
+        layer = same_map(layer.weight.shape)
+    if isinstance(layer, nn.Conv2d | Convolution) and len(shape) == 3 and geometry(layer, shape) == "torus":
         return symbol_count((layer.stride[0], layer.stride[1]), torus_sides(layer, shape))
     return 1
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Pairing = Literal["halves", "neighbours"]
 
@@ -78,3 +79,157 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.branch(x)
+
+
+class PadChannels(nn.Module):
+    """Channels of zeros appended, up to `channels`: an isometry. Shapes: [N, C, ...] to [N, channels, ...]."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0) * (x.ndim - 2) + (0, self.channels - x.shape[1]))
+
+    def extra_repr(self) -> str:
+        return str(self.channels)
+
+
+class FirstChannels(nn.Module):
+    """The first `channels` channels: 1-Lipschitz. Shapes: [N, C, ...] to [N, channels, ...]."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, : self.channels]
+
+    def extra_repr(self) -> str:
+        return str(self.channels)
+
+
+class PatchPool(nn.Module):
+    """Each size x size patch summed and divided by `size`, not by its square: 1-Lipschitz, and no smaller.
+
+    CPL and SLL write it AvgPool2d(4, divisor_override=4). Shapes: [N, C, H, W] to [N, C, H / size, W / size].
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels, rows, columns = x.shape[1:]
+        patches = x.reshape(-1, channels, rows // self.size, self.size, columns // self.size, self.size)
+        return patches.sum(dim=(3, 5)) / self.size
+
+    def extra_repr(self) -> str:
+        return str(self.size)
+
+
+class ConvexPotential(nn.Module):
+    """x - W^T diag(t) relu(W x + b): a step down the gradient of a convex function; 1-Lipschitz while t |W|^2 <= 2.
+
+    W is a zero-padded convolution of odd kernel, or a matrix where `kernel` is None. The steps t >= 0 are stored, 2
+    until something else sets them; however they came about, the bound is computed from W and t as they stand.
+
+    Shapes: [N, C, H, W] to the same with weight [hidden, C, k, k]; [N, C] to the same with weight [hidden, C].
+    Source: Meunier, Delattre, Araujo, Allauzen 2022 (CPL), arXiv 2110.12690; Araujo et al. 2023 (SLL), arXiv
+    2303.03169.
+    """
+
+    step: Tensor
+
+    def __init__(self, channels: int, hidden: int, kernel: int | None = None):
+        super().__init__()
+        if kernel is not None and kernel % 2 == 0:
+            raise ValueError(f"the kernel must be odd, got {kernel}")
+        taps = () if kernel is None else (kernel, kernel)
+        self.weight = nn.Parameter(torch.empty(hidden, channels, *taps))
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.register_buffer("step", torch.full((hidden,), 2.0))
+        nn.init.orthogonal_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        if weight.ndim == 2:
+            return x - F.linear(F.relu(F.linear(x, weight, self.bias)) * self.step, weight.T)
+        padding = weight.shape[2] // 2
+        hidden = F.relu(F.conv2d(x, weight, self.bias, padding=padding)) * self.step[:, None, None]
+        return x - F.conv2d(hidden, weight.flip(2, 3).transpose(0, 1), padding=padding)  # the adjoint
+
+    def extra_repr(self) -> str:
+        return str(list(self.weight.shape))
+
+
+class ConvExponential(nn.Module):
+    """S(A) x + b with S(A) = sum of A^i / i! up to i = terms, for a skew zero-padded convolution A: nearly orthogonal.
+
+    A is skew, A^T = -A, exactly where weight[o, i, r, c] = -weight[i, o, -r, -c] for the numbers stored.
+
+    Shapes: [N, C, H, W] to the same; weight [C, C, k, k], k odd.
+    Source: Singla, Feizi 2021 (SOC), arXiv 2105.11417. Where we differ: 12 terms in training as well (they: 5).
+    """
+
+    def __init__(self, channels: int, kernel: int, terms: int = 12):
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"the kernel must be odd, got {kernel}")
+        self.weight = nn.Parameter(torch.zeros(channels, channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.terms = terms
+
+    def forward(self, x: Tensor) -> Tensor:
+        term = total = x
+        for power in range(1, self.terms + 1):
+            term = F.conv2d(term, self.weight, padding=self.weight.shape[2] // 2) / power
+            total = total + term
+        return total + self.bias[:, None, None]
+
+    def extra_repr(self) -> str:
+        return f"{list(self.weight.shape)}, terms={self.terms}"
+
+
+class Householder(nn.Module):
+    """Each pair z of channels c and c + C/2 becomes z - v min(v.z, 0), v of length sqrt(2): a reflection where v.z < 0.
+
+    In this form it is continuous, and 1-Lipschitz while |v|^2 <= 2, for every stored v; a table of cosines and sines
+    would jump by its rounding where v.z = 0. With t the angle of Singla et al., v = sqrt(2) (-sin(t / 2), cos(t / 2)).
+
+    Shapes: [N, C, ...] to the same, C even; weight [2, C / 2].
+    Source: Singla, Singla, Feizi 2022, "Improved deterministic l2 robustness", arXiv 2108.04062, HH activation.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        # Length sqrt(2), at their initial angle t = pi / 2.
+        self.weight = nn.Parameter(torch.tensor([[-1.0], [1.0]]).repeat(1, channels // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, dim=1)
+        one, other = self.weight.reshape(2, -1, *[1] * (x.ndim - 2))
+        below = torch.clamp(one * first + other * second, max=0)
+        return torch.cat([first - one * below, second - other * below], dim=1)
+
+    def extra_repr(self) -> str:
+        return str(2 * self.weight.shape[1])
+
+
+class TokenLinear(nn.Module):
+    """One matrix over the cells of a map, the same for every channel, and a bias for each cell: spatial mixing.
+
+    Shapes: [N, C, H, W] to the same; weight [H W, H W], bias [H W].
+    Source: Touvron et al. 2021 (ResMLP), arXiv 2105.03404, as Hu et al. 2023 use it, arXiv 2301.12549, appendix I.
+    """
+
+    def __init__(self, tokens: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(tokens))
+        self.bias = nn.Parameter(torch.zeros(tokens))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.flatten(2), self.weight, self.bias).reshape(x.shape)
+
+    def extra_repr(self) -> str:
+        return str(len(self.weight))

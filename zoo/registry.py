@@ -11,7 +11,16 @@ import json
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
-from zoo.architectures import Architecture, ConvNet, LiResNet, PlainConvNet, ResNet
+from zoo.architectures import (
+    Architecture,
+    ConvexPotentialNet,
+    ConvNet,
+    LipConvNet,
+    LiResNet,
+    PlainConvNet,
+    ResNet,
+    SpatialMLP,
+)
 from zoo.architectures.convnet import PLANS
 from zoo.datasets import DATASETS
 from zoo.errors import UnknownModelError
@@ -44,11 +53,41 @@ ABLATIONS = {
     "convnet-l4w32": PlainConvNet(4, 32, features=256),
     "resnet-l4w32": ResNet(4, 32, features=256),
 }
+# Blocks, channels, dense blocks, hidden features; the last is ours, small enough for two CPU cores.
+POTENTIAL_SIZES = {
+    "s": (20, 45, 7, 2048),
+    "m": (30, 60, 10, 2048),
+    "l": (50, 90, 10, 2048),
+    "xl": (70, 120, 15, 2048),
+    "xs": (4, 16, 2, 128),
+}
+POTENTIALS = {
+    f"{method}-{size}": ConvexPotentialNet(method, *sizes)
+    for method in ("cpl", "sll")
+    for size, sizes in POTENTIAL_SIZES.items()
+}
+LIPCONVNETS = {
+    **{f"lipconvnet-{depth}": LipConvNet(depth) for depth in (5, 10, 15, 20, 40)},
+    **{f"lipconvnet-{depth}-minmax": LipConvNet(depth, activation="minmax") for depth in (5, 10, 15, 20, 40)},
+    "lipconvnet-5w8": LipConvNet(5, width=8),
+}
+TRANSFORMERS = {
+    **{f"spatialmlp-{kind}-l12w256": SpatialMLP(12, 256, feedforward=kind) for kind in ("liffn", "ffn")},
+    **{f"spatialmlp-{kind}-l4w32": SpatialMLP(4, 32, features=256, feedforward=kind) for kind in ("liffn", "ffn")},
+}
 CONVNETS = {
     **{plan: ConvNet(plan) for plan in PLANS if not plan.endswith("-liplt")},
     **{f"{plan}-relu": ConvNet(plan, "relu") for plan in PLANS if not plan.endswith(("-liplt", "-cll"))},
     # CRM's own, with ReLU: its bound gains nothing from MinMax.
     **{plan: ConvNet(plan, "relu") for plan in PLANS if plan.endswith("-liplt")},
+}
+PREFIXES: dict[str, Architecture] = {
+    **LIRESNETS,
+    **ABLATIONS,
+    **POTENTIALS,
+    **LIPCONVNETS,
+    **TRANSFORMERS,
+    **CONVNETS,
 }
 CIFAR = ("cifar10", "cifar10-jpeg75", "cifar100")
 # Where each network is trained; ConvNet plans were made for one size of image.
@@ -66,13 +105,15 @@ PLACES: dict[str, tuple[str, ...]] = {
 def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
     if isinstance(architecture, ConvNet):
         return PLACES[architecture.plan]
-    return tuple(DATASETS) if prefix in LIRESNETS else CIFAR
+    if prefix in LIRESNETS:
+        return tuple(DATASETS)
+    return (*CIFAR, "tiny-imagenet") if prefix in POTENTIALS | LIPCONVNETS else CIFAR
 
 
 def _entries() -> dict[str, Entry]:
     digests = json.loads(files("zoo").joinpath("published.json").read_text())
     entries = {}
-    for prefix, architecture in {**LIRESNETS, **ABLATIONS, **CONVNETS}.items():
+    for prefix, architecture in PREFIXES.items():
         for place in _places(prefix, architecture):
             data = DATASETS[place]
             sizes: dict[str, int] = {"input_size": data.size, "channels": data.channels, "classes": data.classes}

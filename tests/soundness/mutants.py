@@ -38,8 +38,8 @@ def mutant(name: str, tests: str, *edits: str) -> Mutant:
     return Mutant(name, tuple(zip(edits[::3], edits[1::3], edits[2::3], strict=True)), tests)
 
 
-RULES, RULE, SPECTRAL, CONV, MARGINS = (
-    f"zoo/bounds/{room}.py" for room in ("__init__", "rule", "spectral", "convolution", "margins")
+RULES, RULE, SPECTRAL, CONV, MARGINS, OTHERS = (
+    f"zoo/bounds/{room}.py" for room in ("__init__", "rule", "spectral", "convolution", "margins", "nonlinear")
 )
 ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
     f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify")
@@ -137,6 +137,23 @@ MUTANTS = (
         RULES, "schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "schur_bound(np.abs(kernel).max(axis=(2, 3)))",
     ),
     mutant("residual's identity not added", "composite", RULES, "(1.0 + lipschitz) * OUTWARD,\n", "lipschitz,\n"),
+    mutant("potential counted as 1", "composite", OTHERS, "max(1.0, (norm * norm * PUBLISHED - 1.0) * OUTWARD)", "1.0"),
+    mutant(
+        "steps left out of the potential", "composite", OTHERS, "np.sqrt(step) * (1.0 + 4.0 * U)", "np.ones_like(step)",
+    ),
+    mutant("negative steps overlooked", "composite", OTHERS, "if (step < 0).any():", "if False:"),
+    mutant("exponential counted as 1", "composite", OTHERS, "        series,\n", "        1.0,\n"),
+    mutant("skewness unchecked", "composite", OTHERS, "if not (weight == -weight", "if 0 and (weight == -weight"),
+    mutant(
+        "skewness without the flip", "composite", OTHERS,
+        "weight[:, :, ::-1, ::-1].swapaxes(0, 1)", "weight.swapaxes(0, 1)",
+    ),
+    mutant("reflection counted as 1", "composite", OTHERS, "lipschitz = 1.0 if square <= 2 else", "lipschitz = 1.0 or"),
+    mutant("odd patches overlooked", "composite", OTHERS, "rows % layer.size or columns % layer.size", "False"),
+    mutant(
+        "potential by another kernel than its adjoint", "composite",
+        LAYERS, "weight.flip(2, 3).transpose(0, 1)", "weight.transpose(0, 1)",
+    ),
     # Which layers have a rule
     mutant(
         "unknown layer counts 1", "rules",

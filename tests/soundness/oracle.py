@@ -17,7 +17,18 @@ from torch import Tensor, nn
 
 from zoo.bounds import Context, bound_layer
 from zoo.certify import certify
-from zoo.layers import MinMax, Pixels, Residual
+from zoo.layers import (
+    ConvExponential,
+    ConvexPotential,
+    FirstChannels,
+    Householder,
+    MinMax,
+    PadChannels,
+    PatchPool,
+    Pixels,
+    Residual,
+    TokenLinear,
+)
 from zoo.model import CertifiedModel, tables_of
 from zoo.records import Certificate
 
@@ -163,6 +174,34 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
             return x.reshape(-1)
         case Residual():
             return x + replay(layer.branch, x)
+        case PadChannels():
+            zeros = np.full((layer.channels - len(x), *x.shape[1:]), Fraction(0), dtype=object)
+            return np.concatenate([x, zeros])
+        case FirstChannels():
+            return x[: layer.channels]
+        case PatchPool():
+            k, (channels, rows, columns) = layer.size, x.shape
+            return x.reshape(channels, rows // k, k, columns // k, k).sum(axis=(2, 4)) / Fraction(k)
+        case Householder():
+            first, second = exact(layer.weight).reshape(2, -1, *[1] * (x.ndim - 1))
+            one, other = x[: len(x) // 2], x[len(x) // 2 :]
+            below = np.minimum(first * one + second * other, Fraction(0))
+            return np.concatenate([one - first * below, other - second * below])
+        case TokenLinear():
+            flat = x.reshape(len(x), -1).T
+            return (_product(layer.weight, flat) + exact(layer.bias)[:, None]).T.reshape(x.shape)
+        case ConvexPotential():
+            column = (-1, *[1] * (x.ndim - 1))
+            hidden = np.maximum(_same(layer.weight, x) + exact(layer.bias).reshape(column), Fraction(0))
+            weight = layer.weight.transpose(0, 1)
+            adjoint = weight if x.ndim == 1 else weight.flip(2, 3)
+            return x - _same(adjoint, hidden * exact(layer.step).reshape(column))
+        case ConvExponential():
+            term = total = x
+            for power in range(1, layer.terms + 1):
+                term = _same(layer.weight, term) / Fraction(power)
+                total = total + term
+            return total + exact(layer.bias)[:, None, None]
         case nn.Linear():
             return _product(layer.weight, x) + exact(layer.bias)
         case nn.Conv2d():
@@ -181,9 +220,18 @@ def _windows(layer: nn.Conv2d, x: Exact) -> Exact:
     return np.array(windows, dtype=object).transpose(2, 0, 1)
 
 
+def _same(weight: Tensor, x: Exact) -> Exact:
+    """The matrix, or the zero-padded convolution of odd kernel that keeps the map's size, without a bias."""
+    if x.ndim == 1:
+        return _product(weight, x)
+    out, channels, side, _ = weight.shape
+    layer = nn.Conv2d(channels, out, side, padding=side // 2)
+    return _product(weight.flatten(1), _windows(layer, x))
+
+
 def _product(weight: Tensor, x: Exact) -> Exact:
-    """The matrix product over the first axis of x, in integers: the denominators are powers of two."""
-    denominator = max(entry.denominator for entry in x.flat)
+    """The matrix product over the first axis of x, in integers over one denominator."""
+    denominator = math.lcm(*(entry.denominator for entry in x.flat))
     numerators = np.empty(x.shape, dtype=object)
     for index in np.ndindex(x.shape):
         numerators[index] = x[index].numerator * (denominator // x[index].denominator)

@@ -16,7 +16,18 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 from zoo.bounds import RULES, Context, bound_layer
 from zoo.certify import certify
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import MinMax, Pixels, Residual
+from zoo.layers import (
+    ConvExponential,
+    ConvexPotential,
+    FirstChannels,
+    Householder,
+    MinMax,
+    PadChannels,
+    PatchPool,
+    Pixels,
+    Residual,
+    TokenLinear,
+)
 
 from .flaws import cases
 from .oracle import Shape, Sizes, certified, linear, network
@@ -51,6 +62,17 @@ SOUND: dict[type[nn.Module], list[Case]] = {
         Case(nn.Conv2d(2, 4, 2, 2), (2, 5, 4), exact=False),
         Case(nn.Conv2d(1, 2, (5, 2), (3, 1), (4, 0), bias=False), (1, 3, 3), exact=False),
     ],
+    PadChannels: [Case(PadChannels(5), (3, 2, 2)), Case(PadChannels(4), (4,))],
+    FirstChannels: [Case(FirstChannels(2), (3, 2, 2)), Case(FirstChannels(4), (4,))],
+    nn.PixelUnshuffle: [Case(nn.PixelUnshuffle(2), (3, 4, 2)), Case(nn.PixelUnshuffle(3), (1, 3, 3))],
+    PatchPool: [Case(PatchPool(2), (3, 4, 6), exact=False), Case(PatchPool(3), (1, 3, 3), exact=False)],
+    ConvexPotential: [
+        Case(ConvexPotential(3, 5, 3), (3, 4, 5), exact=False),
+        Case(ConvexPotential(6, 2), (6,), exact=False),
+    ],
+    ConvExponential: [Case(ConvExponential(3, 3), (3, 4, 5), exact=False)],
+    Householder: [Case(Householder(4), (4, 2, 3), exact=False), Case(Householder(2), (2,), exact=False)],
+    TokenLinear: [Case(TokenLinear(6), (2, 3, 2), exact=False)],
     Residual: [
         Case(Residual(nn.Linear(4, 6), MinMax(), nn.Linear(6, 4)), (4,), exact=False),
         Case(Residual(nn.Conv2d(2, 2, 3, padding=1)), (2, 3, 4), exact=False),

@@ -5,17 +5,39 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from training.constraints import LinearResidual, NormalisedRows, constrain, folded_state
+from training.constraints import (
+    AlmostOrthogonalRows,
+    LinearResidual,
+    NormalisedRows,
+    SkewKernel,
+    UnitPairs,
+    constrain,
+    folded_state,
+)
 from zoo import registry
+from zoo.bounds import Context, bound_layer
+
+FOLDED = [
+    "liresnet-l4w32-cifar10",
+    "2c2f-mnist",
+    "4c3f-relu-mnist",
+    "resnet-l4w32-cifar10",
+    "cpl-xs-cifar10",
+    "sll-xs-cifar10",
+    "lipconvnet-5w8-cifar10",
+    "spatialmlp-liffn-l4w32-cifar10",
+    "spatialmlp-ffn-l4w32-cifar10",
+]
 
 
-@pytest.mark.parametrize("name", ["liresnet-l4w32-cifar10", "2c2f-mnist", "4c3f-relu-mnist", "resnet-l4w32-cifar10"])
+@pytest.mark.parametrize("name", FOLDED)
 def test_the_folded_network_is_the_constrained_one(name):
     architecture = registry.find(name).architecture
     network = constrain(architecture.network(), architecture)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+    network.eval()  # power iteration stands still
     plain = architecture.network()
     plain.load_state_dict(folded_state(network))  # strict: the keys are the plain network's
     images = torch.rand(4, *architecture.input_shape)
@@ -23,7 +45,7 @@ def test_the_folded_network_is_the_constrained_one(name):
 
 
 def test_a_linear_residual_is_the_block_of_the_paper():
-    residual = LinearResidual(4, 3, depth=9)
+    residual = LinearResidual(torch.empty(4, 4, 3, 3), depth=9)
     with torch.no_grad():
         residual.beta.copy_(torch.tensor([1.0, 2.0, -1.0, 0.5]))
     weight, maps = torch.randn(4, 4, 3, 3), torch.randn(2, 4, 6, 6)
@@ -32,7 +54,7 @@ def test_a_linear_residual_is_the_block_of_the_paper():
     assert torch.allclose(block, maps + residual.beta[:, None, None] * branch / 3, atol=1e-5)
 
 
-@pytest.mark.parametrize("constraint", [LinearResidual(4, 3, 6), NormalisedRows()])
+@pytest.mark.parametrize("constraint", [LinearResidual(torch.empty(4, 4, 3, 3), 6), NormalisedRows()])
 def test_assigning_a_constrained_weight_gives_it_back(constraint):
     layer = nn.Conv2d(4, 4, 3) if isinstance(constraint, LinearResidual) else nn.Linear(5, 4)
     weight = constraint(torch.randn_like(layer.weight))
@@ -53,3 +75,36 @@ def test_a_conventional_residual_block_starts_as_the_identity():
     network = constrain(architecture.network(), architecture)
     maps = torch.randn(2, 32, 16, 16)
     assert torch.equal(network.block1(maps), maps)
+
+
+@pytest.mark.parametrize("name", ["cpl-xs-cifar10", "sll-xs-cifar10", "lipconvnet-5w8-cifar10"])
+def test_constrained_layers_are_proved_nearly_1_lipschitz(name, monkeypatch):
+    monkeypatch.setattr("zoo.bounds.convolution.DENSE_COST", 1e8)
+    architecture = registry.find(name).architecture
+    network = constrain(architecture.network(), architecture).train()
+    for _ in range(200):
+        state = folded_state(network)
+    plain = architecture.network()
+    plain.load_state_dict(state)
+    shape = architecture.input_shape
+    for name, layer in list(plain.named_children())[:-1]:
+        bound = bound_layer(layer, Context(name, shape))
+        assert bound.lipschitz_bound <= 1.05, name
+        shape = bound.output_shape
+
+
+def test_almost_orthogonal_rows_have_norm_at_most_1():
+    matrix = AlmostOrthogonalRows(7)
+    nn.init.normal_(matrix.log_q)
+    assert torch.linalg.matrix_norm(matrix(torch.randn(7, 5)), ord=2) <= 1 + 1e-5
+    kernel = matrix(torch.randn(7, 3, 3, 3))
+    spectrum = torch.linalg.matrix_norm(torch.fft.fft2(kernel, (8, 8)).permute(2, 3, 0, 1), ord=2)
+    assert spectrum.max() <= 1 + 1e-5
+
+
+def test_skew_kernels_are_exactly_skew_and_reflections_no_longer_than_the_root_of_2():
+    kernel = SkewKernel(6, 3)(torch.randn(6, 6, 3, 3))
+    assert torch.equal(kernel, -kernel.flip(2, 3).transpose(0, 1))
+    pairs = UnitPairs()(torch.randn(2, 5000)).double()
+    assert pairs.square().sum(dim=0).max() <= 2
+    assert pairs.square().sum(dim=0).min() >= 2 - 1e-5

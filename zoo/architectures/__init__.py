@@ -7,13 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 from zoo.architectures.convnet import ConvNet
+from zoo.architectures.lipconvnet import LipConvNet
 from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
+from zoo.architectures.potential import ConvexPotentialNet
+from zoo.architectures.transformer import SpatialMLP
 from zoo.errors import CertificateError
 
-Architecture = ConvNet | LiResNet | PlainConvNet | ResNet
+Architecture = ConvNet | LiResNet | PlainConvNet | ResNet | ConvexPotentialNet | LipConvNet | SpatialMLP
 
 FAMILIES: dict[str, type[Architecture]] = {
-    family.__name__: family for family in (ConvNet, LiResNet, PlainConvNet, ResNet)
+    family.__name__: family
+    for family in (ConvNet, LiResNet, PlainConvNet, ResNet, ConvexPotentialNet, LipConvNet, SpatialMLP)
 }
 
 

@@ -14,9 +14,30 @@ import numpy as np
 from torch import nn
 
 from zoo.bounds.convolution import convolution_norm, output_shape
+from zoo.bounds.nonlinear import (
+    conv_exponential,
+    convex_potential,
+    first_channels,
+    householder,
+    pad_channels,
+    patch_pool,
+    space_to_depth,
+    token_linear,
+)
 from zoo.bounds.rule import Bound, Context, l2, schur_bound, spectral
 from zoo.bounds.spectral import spectral_norm_bound
-from zoo.layers import MinMax, Pixels, Residual
+from zoo.layers import (
+    ConvExponential,
+    ConvexPotential,
+    FirstChannels,
+    Householder,
+    MinMax,
+    PadChannels,
+    PatchPool,
+    Pixels,
+    Residual,
+    TokenLinear,
+)
 from zoo.records import LayerBound
 from zoo.rounding import OUTWARD, UNDERFLOW, gamma
 
@@ -160,6 +181,14 @@ RULES: dict[type[nn.Module], Callable[..., Bound]] = {
     nn.Linear: _linear,
     nn.Conv2d: _convolution,
     Residual: _residual,
+    PadChannels: pad_channels,
+    FirstChannels: first_channels,
+    nn.PixelUnshuffle: space_to_depth,
+    PatchPool: patch_pool,
+    ConvexPotential: convex_potential,
+    ConvExponential: conv_exponential,
+    Householder: householder,
+    TokenLinear: token_linear,
 }
 
 

@@ -24,7 +24,7 @@ bound for zero padding: (-1, 2, -1) on three cells has norm 3.414, its circular 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -48,6 +48,12 @@ class Convolution(NamedTuple):
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
+
+
+def same_map(kernel_shape: Sequence[int]) -> Convolution:
+    """The convolution by a kernel [O, I, k, k], k odd, whose padding keeps the size of the map."""
+    side = kernel_shape[2]
+    return Convolution(kernel_shape[0], (side, side), (1, 1), (side // 2, side // 2))
 
 
 def convolution_norm(

@@ -1,0 +1,88 @@
+"""Every layer of ours as an ONNX graph: ONNX Runtime in float64 answers what the certified module does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from export.onnx import WEIGHTS, write_graph
+from tests.soundness.oracle import certified, network
+from zoo.bounds import RULES
+from zoo.layers import (
+    ConvExponential,
+    ConvexPotential,
+    FirstChannels,
+    Householder,
+    MinMax,
+    PadChannels,
+    PatchPool,
+    Residual,
+    TokenLinear,
+)
+from zoo.records import Outputs
+
+SHAPE = (2, 4, 4)
+
+
+def skew(channels: int) -> ConvExponential:
+    layer = ConvExponential(channels, 3)
+    kernel = 0.1 * torch.randn(layer.weight.shape)
+    layer.weight.data.copy_(kernel - kernel.flip(2, 3).transpose(0, 1))
+    return layer
+
+
+BODIES: dict[str, Callable[[], list[nn.Module]]] = {
+    "residual": lambda: [
+        nn.Conv2d(2, 4, 3, 1, 1),
+        Residual(nn.Conv2d(4, 6, 3, 1, 1), MinMax("halves"), nn.Conv2d(6, 4, 1)),
+    ],
+    "potential": lambda: [PadChannels(5), ConvexPotential(5, 3, 3), PatchPool(4), nn.Flatten(), ConvexPotential(5, 9)],
+    "exponential": lambda: [
+        nn.PixelUnshuffle(2),
+        skew(8),
+        FirstChannels(6),
+        Householder(6),
+        nn.Flatten(),
+        nn.Linear(24, 4),
+        nn.ReLU(),
+    ],
+    "tokens": lambda: [TokenLinear(16), nn.Conv2d(2, 4, 1), MinMax("neighbours")],
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_both_runtimes_agree(body, tmp_path: Path):
+    torch.manual_seed(0)
+    layers = [*BODIES[body](), nn.Flatten()]
+    for layer in layers:
+        if isinstance(layer, TokenLinear | Householder):
+            nn.init.normal_(layer.weight)
+    features = nn.Sequential(*layers)(torch.zeros(1, *SHAPE)).shape[1]
+    net = network(*layers, nn.Linear(features, 3), channels=SHAPE[0])
+    _, model = certified(net, SHAPE)
+    save_file(net.state_dict(), tmp_path / WEIGHTS)
+    write_graph(model, SHAPE, tmp_path / "model.onnx", {})
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    images = torch.rand(5, *SHAPE)
+    theirs = Outputs(*session.run(list(Outputs._fields), {"images": images.numpy()}))
+    ours = model(images)
+    assert (ours.label.numpy() == theirs.label).all()
+    assert theirs.logits.dtype == np.float64
+    assert np.abs(ours.logits.numpy() - theirs.logits).max() <= 1e-12
+    assert np.abs(ours.radius.numpy() - theirs.radius).max() <= 1e-12
+    assert (theirs.radius > 0).any()
+
+
+def test_every_layer_with_a_rule_is_lowered_somewhere():
+    def kinds(layer: nn.Module) -> set[type[nn.Module]]:
+        return {type(inner) for inner in layer.modules()}
+
+    used = {kind for make in BODIES.values() for layer in make() for kind in kinds(layer)}
+    assert {kind for kind in RULES if kind.__module__ == "zoo.layers" and kind.__name__ != "Pixels"} <= used

@@ -1,0 +1,70 @@
+"""LipConvNet-N: N convolution exponentials (SOC) in five blocks, each of which halves the map.
+
+Sources: Singla, Feizi 2021, "Skew orthogonal convolutions", arXiv 2105.11417; Singla, Singla, Feizi 2022, arXiv
+2108.04062, for the Householder activation and the normalised head. A layer of stride 2 is space-to-depth, then an
+exponential. Where the channels before and after a layer differ, it works on the larger number: zeros are appended, or
+the first are kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BLOCKS = 5
+
+
+@dataclass(frozen=True)
+class LipConvNet:
+    """A LipConvNet of `depth` layers; the first block has `width` channels, each later one twice as many."""
+
+    depth: int
+    width: int = 32
+    activation: Literal["householder", "minmax"] = "householder"
+    input_size: int = 32
+    channels: int = 3
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        if self.depth < BLOCKS or self.depth % BLOCKS:
+            raise ValueError(f"LipConvNet has {BLOCKS} equal blocks: a depth of {self.depth} does not divide")
+        if self.activation not in ("householder", "minmax"):
+            raise ValueError(f"activation is 'householder' or 'minmax', got {self.activation!r}")
+        if self.input_size % 2**BLOCKS:
+            raise ValueError(f"LipConvNet halves its map {BLOCKS} times: {self.input_size} pixels do not divide")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.input_size, self.input_size)
+
+    def network(self) -> nn.Sequential:
+        """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""
+        from torch import nn
+
+        from zoo.layers import ConvExponential, FirstChannels, Householder, MinMax, PadChannels, Pixels
+
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        layers["pixels"] = Pixels(mean=[0.5] * self.channels, scale=[1.0] * self.channels)
+        before = self.channels
+        for number in range(1, self.depth + 1):
+            block, place = divmod(number - 1, self.depth // BLOCKS)
+            after = self.width * 2**block
+            kernel = 3
+            if place == self.depth // BLOCKS - 1:  # the block's last layer halves the map
+                layers[f"depth{number}"] = nn.PixelUnshuffle(2)
+                before, after = 4 * before, 2 * after
+                kernel = 1 if block == BLOCKS - 1 else 3
+            if before < after:
+                layers[f"pad{number}"] = PadChannels(after)
+            layers[f"conv{number}"] = ConvExponential(max(before, after), kernel)
+            if before > after:
+                layers[f"first{number}"] = FirstChannels(after)
+            layers[f"activation{number}"] = Householder(after) if self.activation == "householder" else MinMax("halves")
+            before = after
+        layers["flatten"] = nn.Flatten()
+        layers["head"] = nn.Linear(before * (self.input_size // 2**BLOCKS) ** 2, self.classes)
+        return nn.Sequential(layers)
