@@ -12,6 +12,7 @@ from zoo.architectures import (
     LipConvNet,
     LiResNet,
     SpatialMLP,
+    TwoMoonsMLP,
     describe,
     from_description,
 )
@@ -129,3 +130,13 @@ def test_unknown_names_get_near_ones():
         find("liresnet-l6w128-cifar")
     assert list_models("*-imagenet", pretrained=True) == []
     assert "liresnet-l12w588-imagenet" in list_models("liresnet*")
+
+
+def test_the_two_moons_network_sees_the_plane():
+    architecture = TwoMoonsMLP()
+    network = architecture.network()
+    assert from_description(describe(architecture)) == architecture
+    assert [layer.out_features for layer in network if type(layer) is nn.Linear] == [10, 20, 40, 40, 20, 10, 2]
+    corners = torch.tensor([[0.0, 0.0], [1.0, 1.0]]).reshape(2, 2, 1, 1)
+    assert network.pixels(corners).flatten(1).tolist() == [[-1.5, -1.75], [2.5, 2.25]]
+    assert network(corners).shape == (2, 2)

@@ -116,7 +116,9 @@ def matrices_to_factor(layer: nn.Module | Convolution, shape: tuple[int, ...]) -
     """How many Cholesky factorisations the layer's proof takes, for a progress bar."""
     if isinstance(layer, Residual):
         return sum(matrices_to_factor(inner, shape) for inner in layer.branch)
-    if isinstance(layer, ConvexPotential | ConvExponential) and layer.weight.ndim == 4 and len(shape) == 3:
+    if isinstance(layer, ConvExponential) and len(shape) == 3:
+        return symbol_count((1, 1), torus_sides(same_map(layer.weight.shape), shape))
+    if isinstance(layer, ConvexPotential) and layer.weight.ndim == 4 and len(shape) == 3:
         layer = same_map(layer.weight.shape)
     if isinstance(layer, nn.Conv2d | Convolution) and len(shape) == 3 and geometry(layer, shape) == "torus":
         return symbol_count((layer.stride[0], layer.stride[1]), torus_sides(layer, shape))
