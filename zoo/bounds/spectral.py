@@ -90,6 +90,8 @@ def _enclose(gram: Any, tau: float) -> tuple[float, float] | None:
     product, product_error = _gram(factor.real, factor.imag if np.iscomplexobj(factor) else None)
     residual = math.sqrt(_square_norm(product - matrix)) + product_error
     residual += 2.0 * gamma(2 * size + 8) * math.sqrt(_square_norm(matrix))
+    if math.isnan(residual):  # a factor that is no number proves nothing, and a maximum would lose it
+        residual = math.inf
     diagonal_error = 2.0 * U * (tau + float(np.abs(diagonal).max()))
     return residual * OUTWARD, diagonal_error
 
