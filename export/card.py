@@ -112,7 +112,8 @@ def _layers(certificate: Certificate) -> str:
     rows = [
         "## Certificate",
         "",
-        f"Lipschitz bound of the body: {bound_text(certificate.body_lipschitz)}. Bound / estimate tells how much may be slack.",
+        f"Lipschitz bound of the body: {bound_text(certificate.body_lipschitz)}. "
+        "Bound / estimate tells how much may be slack.",
         "",
         "| layer | input | method | bound | bound / estimate |",
         "|---|---|---|---|---|",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,7 @@ from torch.nn import functional as F
 
 from zoo import __version__
 from zoo.architectures import Architecture, describe
-from zoo.bounds import Context, changed_by_hooks, layer_bound
-from zoo.bounds.convolution import geometry, symbol_count, torus_sides
+from zoo.bounds import Context, bound_layer, changed_by_hooks
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.spectral import Matrix
 from zoo.errors import UncertifiableLayerError
@@ -41,7 +41,7 @@ ARITHMETIC = (
 )
 COMPOSITION = "product of layer bounds, times |h_j - h_i| for the rows of the head (K_ji = |w_j - w_i| K_body)"
 
-Advance = Callable[[str, int], None]  # the layer's name, and how many matrices are still to be factored (0: done one)
+Advance = Callable[[str, int], None]  # a layer's name, and how many matrices its proof factors (0: one is done)
 
 
 def certify(
@@ -70,15 +70,19 @@ def certify(
     layers: list[LayerBound] = []
     shape: tuple[int, ...] = architecture.input_shape
     for layer_name, layer in children[:-1]:
-        advance(layer_name, matrices_to_factor(layer, shape))
-        context = Context(layer_name, shape, (taus or {}).get(layer_name, 0.0), lambda n=layer_name: advance(n, 0))
-        layers.append(layer_bound(layer_name, layer, context, estimate_norm(layer, shape)))
-        shape = layers[-1].output_shape
+        context = Context(layer_name, shape, (taus or {}).get(layer_name, 0.0), partial(advance, layer_name))
+        bound = bound_layer(layer, context)
+        estimate = estimate_norm(layer, shape)
+        layers.append(LayerBound(layer_name, type(layer).__name__, shape, lipschitz_estimate=estimate, **vars(bound)))
+        shape = bound.output_shape
     # The head gets no layer record: its bound is the table K. The rules still check its type, numbers and shape.
     head_context = Context(head_name, shape)
+    if changed_by_hooks(head):
+        raise head_context.refuse("a hook or a replaced `forward` changes what it computes")
     if shape != (head.in_features,):
         raise head_context.refuse(f"it expects [{head.in_features}], its input has the shape {list(shape)}")
-    weight, bias = head_context.exact(head.weight), head_context.exact(head.bias)
+    weight = head_context.exact(head.weight, head.out_features, head.in_features)
+    bias = head_context.exact(head.bias, head.out_features)
     return Certificate(
         name=name,
         claim=CLAIM,
@@ -110,13 +114,6 @@ def compose(layers: Sequence[LayerBound], weight: Matrix, bias: Matrix, architec
         "feature_error": error,
         "tables_sha256": margin_tables(weight, bias, body_lipschitz, norm, error).sha256(),
     }
-
-
-def matrices_to_factor(layer: nn.Module, shape: tuple[int, ...]) -> int:
-    """How many Cholesky factorisations the layer's proof takes, for a progress bar."""
-    if isinstance(layer, nn.Conv2d) and len(shape) == 3 and geometry(layer, shape) == "torus":
-        return symbol_count((layer.stride[0], layer.stride[1]), torus_sides(layer, shape))
-    return 1
 
 
 def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 100) -> float:

@@ -8,8 +8,8 @@ default.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -27,12 +27,7 @@ from zoo.bounds.convolution import (
 from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax, Pixels
-from zoo.records import LayerBound
 from zoo.rounding import OUTWARD
-
-# A published bound stands this far above the proved number, so that a proof repeated on another machine, whose sums
-# round in another order, still ends below it.
-PUBLISHED = 1.0 + 2.0**-32
 
 Shape = tuple[int, ...]
 
@@ -53,12 +48,15 @@ class Bound:
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may know besides its layer: the input's shape, a tau to start from, a progress bar to advance."""
+    """What a rule may know besides its layer: the input's shape, a tau to start from, a progress bar.
+
+    `advance` is called with the number of matrices that a proof will factor, then with 0 after each of them.
+    """
 
     name: str
     input_shape: Shape
     tau: float = 0.0
-    advance: Callable[[], None] = lambda: None
+    advance: Callable[[int], None] = lambda total: None
 
     def refuse(self, reason: str) -> UncertifiableLayerError:
         return UncertifiableLayerError(f"layer {self.name!r} cannot be certified: {reason}")
@@ -68,16 +66,29 @@ class Context:
             raise self.refuse(f"it expects maps [C, H, W], its input has the shape {list(self.input_shape)}")
         return self.input_shape  # type: ignore[return-value]
 
-    def exact(self, tensor: Tensor | None, size: int = 0) -> Matrix:
-        """The stored float32 numbers as float64; zeros of length `size` for a missing bias."""
+    def exact(self, tensor: Tensor | None, *shape: int) -> Matrix:
+        """The stored float32 numbers as float64, of exactly this shape; zeros for a missing bias."""
         if tensor is None:
-            return np.zeros(size)
+            return np.zeros(shape)
+        if tuple(tensor.shape) != shape:
+            raise self.refuse(f"a tensor has the shape {list(tensor.shape)}, expected {list(shape)}")
         if tensor.dtype != torch.float32:
             raise self.refuse(f"its weights are {tensor.dtype}, certificates speak of torch.float32")
         array = tensor.detach().cpu().numpy().astype(np.float64)
         if not np.isfinite(array).all():
             raise self.refuse("a weight is NaN or infinite")
         return array
+
+    def prove(
+        self,
+        family: Iterable[tuple[Matrix, Matrix | None]],
+        count: int = 1,
+        perturbation: float = 0.0,
+        divisor: float = 1.0,
+    ) -> NormProof:
+        """The proof for a family of `count` matrices, from this context's tau, with its progress."""
+        self.advance(count)
+        return spectral_norm_bound(family, self.tau, perturbation, divisor, lambda: self.advance(0))
 
 
 def bound_layer(layer: nn.Module, context: Context) -> Bound:
@@ -99,9 +110,7 @@ def changed_by_hooks(layer: nn.Module) -> bool:
 def _pixels(layer: Pixels, context: Context) -> Bound:
     """x -> (clamp(x, 0, 1) - mean) * scale: Lipschitz max |scale|; the clamp is 1-Lipschitz and exact."""
     channels, rows, columns = context.map_shape()
-    mean, scale = context.exact(layer.mean), np.abs(context.exact(layer.scale))
-    if len(mean) != channels:
-        raise context.refuse(f"it has {len(mean)} channels, its input {channels}")
+    mean, scale = context.exact(layer.mean, channels), np.abs(context.exact(layer.scale, channels))
     pixels = rows * columns
     reach = np.maximum(np.abs(mean), np.abs(1.0 - mean)) * scale
     return Bound(
@@ -132,12 +141,16 @@ def _flatten(layer: nn.Flatten, context: Context) -> Bound:
 def _linear(layer: nn.Linear, context: Context) -> Bound:
     if context.input_shape != (layer.in_features,):
         raise context.refuse(f"it expects [{layer.in_features}], its input has the shape {list(context.input_shape)}")
-    weight = context.exact(layer.weight)
-    offset = _l2(context.exact(layer.bias, layer.out_features))
-    proof = spectral_norm_bound([(weight, None)], context.tau, advance=context.advance)
-    absolute = _schur_bound(np.abs(weight))
+    weight = context.exact(layer.weight, layer.out_features, layer.in_features)
+    proof = context.prove([(weight, None)])
     return Bound(
-        (layer.out_features,), *_spectral("gram-cholesky", proof), layer.in_features, absolute, offset_norm=offset
+        (layer.out_features,),
+        proof.bound,
+        "gram-cholesky",
+        asdict(proof),
+        fan_in=layer.in_features,
+        absolute_norm=_schur_bound(np.abs(weight)),
+        offset_norm=_l2(context.exact(layer.bias, layer.out_features)),
     )
 
 
@@ -153,42 +166,32 @@ def _convolution(layer: nn.Conv2d, context: Context) -> Bound:
     outputs = output_shape(layer, shape)
     if min(outputs) < 1:
         raise context.refuse(f"its kernel does not fit a map of {shape[1]} x {shape[2]}")
-    kernel = context.exact(layer.weight)
-    method, proof, extra = "gram-cholesky", None, {}
+    kernel = context.exact(layer.weight, layer.out_channels, layer.in_channels, *layer.kernel_size)
+    method, torus = "gram-cholesky", {}
     match geometry(layer, shape):
         case "patches":
-            flat = kernel.reshape(len(kernel), -1)
-            proof = spectral_norm_bound([(flat, None)], context.tau, advance=context.advance)
+            proof = context.prove([(kernel.reshape(len(kernel), -1), None)])
         case "dense":
-            matrix = dense_matrix(kernel, layer, shape)
-            proof = spectral_norm_bound([(matrix, None)], context.tau, advance=context.advance)
+            proof = context.prove([(dense_matrix(kernel, layer, shape), None)])
         case "torus":
             method, stride, sides = "torus-symbol", (layer.stride[0], layer.stride[1]), torus_sides(layer, shape)
-            aliases = math.sqrt(stride[0] * stride[1])
-            symbol_error = symbol_rounding(kernel)
-            symbols = torus_symbols(kernel, stride, sides)
-            proof = spectral_norm_bound(symbols, context.tau, symbol_error * aliases * OUTWARD, context.advance)
-            proof = NormProof(proof.bound / aliases * OUTWARD, proof.tau, proof.residual, proof.rounding)
-            extra = {
-                "symbol_rounding": symbol_error,
-                "torus_rows": float(sides[0]),
-                "torus_columns": float(sides[1]),
-                "frequencies": float(symbol_count(stride, sides)),
-            }
+            count, aliases = symbol_count(stride, sides), math.sqrt(stride[0] * stride[1])
+            perturbation = symbol_rounding(kernel) * aliases * OUTWARD
+            proof = context.prove(torus_symbols(kernel, stride, sides), count, perturbation, aliases)
+            torus = {"torus_rows": float(sides[0]), "torus_columns": float(sides[1]), "frequencies": float(count)}
     return Bound(
         outputs,
-        *_spectral(method, proof, extra),
+        proof.bound,
+        method,
+        {**asdict(proof), **torus},
         fan_in=math.prod(kernel.shape[1:]),
         absolute_norm=_schur_bound(np.abs(kernel).sum(axis=(2, 3))),
         offset_norm=_l2(context.exact(layer.bias, layer.out_channels), outputs[1] * outputs[2]),
     )
 
 
-def _spectral(
-    method: str, proof: NormProof, extra: dict[str, float] | None = None
-) -> tuple[float, str, dict[str, float]]:
-    numbers = {"proved": proof.bound, "tau": proof.tau, "residual": proof.residual, "rounding": proof.rounding}
-    return proof.bound * PUBLISHED, method, {**numbers, **(extra or {})}
+# Sums in `_schur_bound` and `_l2` have fewer than 2^22 terms; their results are published this far above them.
+RAISED = 1.0 + 2.0**-30
 
 
 def _schur_bound(matrix: Matrix) -> float:
@@ -196,12 +199,12 @@ def _schur_bound(matrix: Matrix) -> float:
 
     For a convolution the sum of |W_t| over the taps serves: a nonnegative symbol is largest at frequency 0.
     """
-    return math.sqrt(float(matrix.sum(axis=0).max()) * float(matrix.sum(axis=1).max())) * (1.0 + 2.0**-30)
+    return math.sqrt(float(matrix.sum(axis=0).max()) * float(matrix.sum(axis=1).max())) * RAISED
 
 
 def _l2(vector: Matrix, copies: int = 1) -> float:
     """At least the l2 norm of `copies` copies of the vector."""
-    return math.sqrt(float(np.square(vector).sum()) * copies) * (1.0 + 2.0**-30)
+    return math.sqrt(float(np.square(vector).sum()) * copies) * RAISED
 
 
 RULES: dict[type[nn.Module], Callable[..., Bound]] = {
@@ -212,9 +215,3 @@ RULES: dict[type[nn.Module], Callable[..., Bound]] = {
     nn.Linear: _linear,
     nn.Conv2d: _convolution,
 }
-
-
-def layer_bound(name: str, layer: nn.Module, context: Context, estimate: float) -> LayerBound:
-    """The record of a layer's proved bound, with an estimate beside it that says how tight it is."""
-    bound = bound_layer(layer, context)
-    return LayerBound(name, type(layer).__name__, context.input_shape, lipschitz_estimate=estimate, **vars(bound))
