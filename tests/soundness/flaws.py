@@ -10,6 +10,8 @@ PROBES_INSIDE_ONLY = "verify compares the graph on random images inside the doma
 HEAD_BY_TYPE_ONLY = "certify looks for hooks on every layer but the head"
 ESTIMATE_FIRST = "certify estimates a layer's norm, or counts its matrices, before the rule refuses it"
 TAMPERED_LAYER = "a rule trusts a layer's sizes and methods; weights of another shape are not refused"
+ESTIMATE_OVERFLOWS = "estimate_norm computes in float32 and answers NaN for weights far from 1"
+ONE_CLASS = "a head of one class is certified, and its model has no class to compute a radius to"
 
 FLAWS = {
     "a tau lowered": UNCHECKED_PROOF,
@@ -30,6 +32,10 @@ FLAWS = {
     "another kernel": TAMPERED_LAYER,
     "another convolution": TAMPERED_LAYER,
     "a broadcast bias": TAMPERED_LAYER,
+    "tiny weights": ESTIMATE_OVERFLOWS,
+    "large weights": ESTIMATE_OVERFLOWS,
+    "huge weights": ESTIMATE_OVERFLOWS,
+    "head of one class": ONE_CLASS,
 }
 
 

@@ -83,9 +83,10 @@ def test_separable_kernels(rows, columns, outer, centre):
         truth = mpmath.mpf(norm)
         for n in (rows, columns):
             truth *= max(abs(centre + 2 * outer * mpmath.cos(j * mpmath.pi / (n + 1))) for j in range(1, n + 1))
+        truth = mpmath.chop(truth, 1e-50)  # the cosine of a right angle
     exactly = lipschitz_bound(layer, (3, rows, columns))
     assert bounds_at_least(exactly, truth)
-    assert exactly <= float(truth) * TIGHT + 1e-70  # the cosine of a right angle is 1e-61 in 60 digits
+    assert exactly <= float(truth) * TIGHT + 1e-70
     with torus_only:
         bound = lipschitz_bound(layer, (3, rows, columns))
     assert bounds_at_least(bound, truth)
@@ -268,10 +269,11 @@ def test_random_tori(case):
 
 def spoilt_factors(factor: np.ndarray) -> list[np.ndarray]:
     size = len(factor)
-    return [0.9 * factor, np.zeros_like(factor), 1e-3 * np.eye(size), np.ones_like(factor), factor[::-1]]
+    wrong = [0.9 * factor, np.zeros_like(factor), 1e-3 * np.eye(size), np.ones_like(factor), factor[::-1]]
+    return [*wrong, np.full_like(factor, np.nan), np.where(np.eye(size) > 0, factor, np.nan)]
 
 
-@pytest.mark.parametrize("kind", range(5))
+@pytest.mark.parametrize("kind", range(7))
 @pytest.mark.parametrize("tau", [0.0, 1.0, 1e6])
 def test_a_wrong_cholesky_factor_proves_nothing_false(kind, tau):
     """Neither LAPACK nor the proposed tau is trusted: whatever factor comes back, the bound is a bound."""
@@ -286,7 +288,7 @@ def test_a_wrong_cholesky_factor_proves_nothing_false(kind, tau):
 
     with patch("numpy.linalg.cholesky", lying):
         bound = bound_layer(layer, Context("layer", (9,), tau)).lipschitz_bound
-    assert is_above_norm(bound, operator(layer, (9,)))
+    assert bound == np.inf or is_above_norm(bound, operator(layer, (9,)))
 
 
 @pytest.mark.parametrize("cost", [-1, 1e9])

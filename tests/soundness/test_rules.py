@@ -242,6 +242,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "head is a convolution": lambda: with_head(nn.Conv2d(1, 3, 1)),
     "head without bias": lambda: with_head(nn.Linear(8, 3, bias=False)),
     "head is a subclass": lambda: with_head(MyLinear(8, 3)),
+    "head of one class": lambda: with_head(nn.Linear(8, 1)),
     "head of another size": lambda: with_head(nn.Linear(9, 3)),
     "layer of another size": lambda: nn.Sequential(*list(plain())[:2], nn.Linear(9, 8), nn.Linear(8, 3)),
     "padding by name, in a network": lambda: nn.Sequential(

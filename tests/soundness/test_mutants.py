@@ -1,0 +1,14 @@
+"""Every mutant of the proof turns a test red; see mutants.py, which also runs by itself and prints the table."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow
+def test_no_mutant_survives():
+    script = Path(__file__).with_name("mutants.py")
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
