@@ -65,8 +65,8 @@ def certify(
         raise UncertifiableLayerError(
             f"the first layer must be Pixels, which sets the domain, got {type(first).__name__}"
         )
-    if type(head) is not nn.Linear or head.bias is None:
-        raise UncertifiableLayerError(f"the last layer, {head_name!r}, must be a Linear with a bias")
+    if type(head) is not nn.Linear or head.bias is None or head.out_features < 2:
+        raise UncertifiableLayerError(f"the last layer, {head_name!r}, must be a Linear with a bias and two classes")
     layers: list[LayerBound] = []
     shape: tuple[int, ...] = architecture.input_shape
     for layer_name, layer in children[:-1]:
@@ -78,7 +78,7 @@ def certify(
     # The head gets no layer record: its bound is the table K. The rules still check its type, numbers and shape.
     head_context = Context(head_name, shape)
     if changed_by_hooks(head):
-        raise head_context.refuse("a hook or a replaced `forward` changes what it computes")
+        raise head_context.refuse("a hook or a replaced method changes what it computes")
     if shape != (head.in_features,):
         raise head_context.refuse(f"it expects [{head.in_features}], its input has the shape {list(shape)}")
     weight = head_context.exact(head.weight, head.out_features, head.in_features)
@@ -117,20 +117,28 @@ def compose(layers: Sequence[LayerBound], weight: Matrix, bias: Matrix, architec
 
 
 def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 100) -> float:
-    """At most the layer's Lipschitz constant, up to rounding: power iteration on the true zero-padded operator."""
+    """At most the layer's Lipschitz constant, up to rounding: power iteration on the true zero-padded operator.
+
+    In float32, on weights scaled to at most 1.
+    """
     if isinstance(layer, Pixels):
         return float(layer.scale.abs().max())
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         return 1.0
+    scale = layer.weight.detach().abs().max().double()
+    if scale == 0.0:
+        return 0.0
+    weight = (layer.weight.detach() / scale).float()
     vector = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     norm = 0.0
     for _ in range(iterations):
-        vector.requires_grad_(True)
-        image = F.linear(vector, layer.weight) if isinstance(layer, nn.Linear) else layer(vector) - layer(0 * vector)
-        norm = float(image.detach().norm() / vector.detach().norm())
+        vector = (vector.detach() / vector.norm()).requires_grad_(True)
+        if isinstance(layer, nn.Linear):
+            image = F.linear(vector, weight)
+        else:
+            image = F.conv2d(vector, weight, None, layer.stride, layer.padding)
+        norm = float(image.detach().norm())
         (vector,) = torch.autograd.grad(image, vector, image.detach())
-        length = float(vector.norm())
-        if length == 0.0:
-            return norm
-        vector = vector.detach() / length
-    return norm
+        if not vector.any():
+            break
+    return norm * float(scale)

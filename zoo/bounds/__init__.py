@@ -98,13 +98,14 @@ def bound_layer(layer: nn.Module, context: Context) -> Bound:
         known = ", ".join(sorted(kind.__name__ for kind in RULES))
         raise context.refuse(f"no rule for {type(layer).__name__}; there are rules for {known}")
     if changed_by_hooks(layer):
-        raise context.refuse("a hook or a replaced `forward` changes what it computes")
+        raise context.refuse("a hook or a replaced method changes what it computes")
     return rule(layer, context)
 
 
 def changed_by_hooks(layer: nn.Module) -> bool:
-    """Whether something besides its class decides what the layer computes."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
+    """Whether something besides its class decides what the layer computes: a hook, or a method of its own."""
+    replaced = any(callable(getattr(type(layer), name, None)) for name in vars(layer))
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or replaced)
 
 
 def _pixels(layer: Pixels, context: Context) -> Bound:
