@@ -222,10 +222,9 @@ def check(layer: nn.Conv2d | nn.Linear, shape: Shape, tight: bool) -> None:
     above = bound.absolute_norm if not tight else float(np.sqrt(float(truth / 4**40))) * 2.0**40
     assert bound.lipschitz_bound <= above * TIGHT + 1e-70
     assert Fraction(bound.absolute_norm) ** 2 >= stretch(np.abs(matrix))
-    proved = Fraction(bound.proof["proved"])
-    assert bound.lipschitz_bound > proved
-    if "torus_rows" not in bound.proof:
-        assert proved**2 > sum(Fraction(bound.proof[term]) for term in ("tau", "residual", "rounding"))
+    terms = {term: Fraction(value) for term, value in bound.proof.items()}
+    root = Fraction(bound.lipschitz_bound) * terms["divisor"] - terms["perturbation"]
+    assert root**2 > terms["tau"] + terms["residual"] + terms["rounding"]
 
 
 # ZOO_EXAMPLES=5000 searches as many new ones.
@@ -327,11 +326,13 @@ def test_a_bound_is_a_certificate_not_an_estimate():
     """A converged power iteration looks right by value; only a proof has these numbers."""
     bound = bound_layer(linear(np.eye(3)), Context("layer", (3,)))
     assert bound.method == "gram-cholesky"
-    assert set(bound.proof) == {"proved", "tau", "residual", "rounding"}
+    assert set(bound.proof) == {"tau", "residual", "rounding", "perturbation", "divisor"}
+    assert bound.proof["tau"] > 1
+    assert min(bound.proof["residual"], bound.proof["rounding"]) > 0
     with torus_only:
         bound = bound_layer(conv(np.ones((1, 1, 3, 3)), padding=1), Context("layer", (1, 3, 3)))
     assert bound.method == "torus-symbol"
-    assert bound.proof["symbol_rounding"] > 0
+    assert bound.proof["perturbation"] > 0
     assert (bound.proof["torus_rows"], bound.proof["torus_columns"]) == (4, 4)
 
 
