@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zoo.datasets import DATASETS
+from zoo.display import bound_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig
 
 HEADER = "---\n{front}---\n\n# {name}\n\n"
@@ -111,7 +112,8 @@ def _layers(certificate: Certificate) -> str:
     rows = [
         "## Certificate",
         "",
-        f"Lipschitz bound of the body: {certificate.body_lipschitz:.6g}. Bound / estimate tells how much may be slack.",
+        f"Lipschitz bound of the body: {bound_text(certificate.body_lipschitz)}. "
+        "Bound / estimate tells how much may be slack.",
         "",
         "| layer | input | method | bound | bound / estimate |",
         "|---|---|---|---|---|",
@@ -123,7 +125,7 @@ def _layers(certificate: Certificate) -> str:
 def _layer(layer: LayerBound) -> str:
     shape = " x ".join(str(side) for side in layer.input_shape)
     tightness = layer.lipschitz_bound / layer.lipschitz_estimate if layer.lipschitz_estimate else 1.0
-    return f"| {layer.name} | {shape} | {layer.method} | {layer.lipschitz_bound:.6f} | {tightness:.4f} |"
+    return f"| {layer.name} | {shape} | {layer.method} | {bound_text(layer.lipschitz_bound)} | {tightness:.4f} |"
 
 
 def _training(config: ModelConfig) -> str:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from zoo import __version__
 from zoo.architectures import Architecture, describe
-from zoo.bounds import Context, changed_by_hooks, layer_bound
-from zoo.bounds.convolution import Convolution, geometry, same_map, symbol_count, torus_sides
+from zoo.bounds import Context, bound_layer, changed_by_hooks
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.spectral import Matrix
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import ConvExponential, ConvexPotential, Pixels, Residual
+from zoo.layers import Pixels
 from zoo.records import Certificate, LayerBound
 from zoo.rounding import OUTWARD, propagate
 
@@ -41,7 +41,7 @@ ARITHMETIC = (
 )
 COMPOSITION = "product of layer bounds, times |h_j - h_i| for the rows of the head (K_ji = |w_j - w_i| K_body)"
 
-Advance = Callable[[str, int], None]  # the layer's name, and how many matrices are still to be factored (0: done one)
+Advance = Callable[[str, int], None]  # a layer's name, and how many matrices its proof factors (0: one is done)
 
 
 def certify(
@@ -65,20 +65,27 @@ def certify(
         raise UncertifiableLayerError(
             f"the first layer must be Pixels, which sets the domain, got {type(first).__name__}"
         )
-    if type(head) is not nn.Linear or head.bias is None:
-        raise UncertifiableLayerError(f"the last layer, {head_name!r}, must be a Linear with a bias")
+    if type(head) is not nn.Linear or head.bias is None or head.out_features < 2:
+        raise UncertifiableLayerError(f"the last layer, {head_name!r}, must be a Linear with a bias and two classes")
+    taus = taus or {}
     layers: list[LayerBound] = []
     shape: tuple[int, ...] = architecture.input_shape
     for layer_name, layer in children[:-1]:
-        advance(layer_name, matrices_to_factor(layer, shape))
-        context = Context(layer_name, shape, (taus or {}).get(layer_name, 0.0), lambda n=layer_name: advance(n, 0))
-        layers.append(layer_bound(layer_name, layer, context, estimate_norm(layer, shape)))
-        shape = layers[-1].output_shape
+        context = Context(
+            layer_name, shape, (taus or {}).get(layer_name, 0.0), partial(advance, layer_name), taus or {}
+        )
+        bound = bound_layer(layer, context)
+        estimate = estimate_norm(layer, shape)
+        layers.append(LayerBound(layer_name, type(layer).__name__, shape, lipschitz_estimate=estimate, **vars(bound)))
+        shape = bound.output_shape
     # The head gets no layer record: its bound is the table K. The rules still check its type, numbers and shape.
     head_context = Context(head_name, shape)
+    if changed_by_hooks(head):
+        raise head_context.refuse("a hook or a replaced method changes what it computes")
     if shape != (head.in_features,):
         raise head_context.refuse(f"it expects [{head.in_features}], its input has the shape {list(shape)}")
-    weight, bias = head_context.exact(head.weight), head_context.exact(head.bias)
+    weight = head_context.exact(head.weight, head.out_features, head.in_features)
+    bias = head_context.exact(head.bias, head.out_features)
     return Certificate(
         name=name,
         claim=CLAIM,
@@ -112,61 +119,49 @@ def compose(layers: Sequence[LayerBound], weight: Matrix, bias: Matrix, architec
     }
 
 
-def matrices_to_factor(layer: nn.Module | Convolution, shape: tuple[int, ...]) -> int:
-    """How many Cholesky factorisations the layer's proof takes, for a progress bar."""
-    if isinstance(layer, Residual):
-        return sum(matrices_to_factor(inner, shape) for inner in layer.branch)
-    if isinstance(layer, ConvExponential) and len(shape) == 3:
-        return symbol_count((1, 1), torus_sides(same_map(layer.weight.shape), shape))
-    if isinstance(layer, ConvexPotential) and layer.weight.ndim == 4 and len(shape) == 3:
-        layer = same_map(layer.weight.shape)
-    if isinstance(layer, nn.Conv2d | Convolution) and len(shape) == 3 and geometry(layer, shape) == "torus":
-        return symbol_count((layer.stride[0], layer.stride[1]), torus_sides(layer, shape))
-    return 1
-
-
 def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 100) -> float:
-    """At most the layer's Lipschitz constant, up to rounding: power iteration on its Jacobian at one random point.
+    """At most the layer's Lipschitz constant, up to rounding: power iteration on the true zero-padded operator.
 
-    A linear layer's Jacobian is the true zero-padded operator.
+    In float32, on weights scaled to at most 1.
     """
     if isinstance(layer, Pixels):
         return float(layer.scale.abs().max())
     if next(layer.parameters(), None) is None:
         return 1.0
-    generator = torch.Generator().manual_seed(0)
-    vector, point = (torch.randn(1, *shape, generator=generator) for _ in range(2))
-    jacobian, transposed = _linearised(layer, point)
+    if not isinstance(layer, nn.Linear | nn.Conv2d):
+        return _largest_jacobian(layer, shape, iterations)
+    scale = layer.weight.detach().abs().max().double()
+    if scale == 0.0:
+        return 0.0
+    weight = (layer.weight.detach() / scale).float()
+    vector = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     norm = 0.0
     for _ in range(iterations):
-        image = jacobian(vector)
-        norm = float(image.norm() / vector.norm())
-        vector = transposed(image)
-        length = float(vector.norm())
-        if length == 0.0:
-            return norm
-        vector = vector / length
+        vector = (vector.detach() / vector.norm()).requires_grad_(True)
+        if isinstance(layer, nn.Linear):
+            image = F.linear(vector, weight)
+        else:
+            image = F.conv2d(vector, weight, None, layer.stride, layer.padding)
+        norm = float(image.detach().norm())
+        (vector,) = torch.autograd.grad(image, vector, image.detach())
+        if not vector.any():
+            break
+    return norm * float(scale)
+
+
+def _largest_jacobian(layer: nn.Module, shape: tuple[int, ...], iterations: int) -> float:
+    """At most the layer's Lipschitz constant, up to rounding: the norm of its Jacobian J at one random point."""
+    generator = torch.Generator().manual_seed(0)
+    point, vector = (torch.randn(1, *shape, generator=generator) for _ in range(2))
+    output = layer(point.requires_grad_(True))
+    cotangent = torch.zeros_like(output, requires_grad=True)
+    (pulled,) = torch.autograd.grad(output, point, cotangent, create_graph=True)  # J^T u, linear in u
+    norm = 0.0
+    for _ in range(iterations):
+        vector = vector / vector.norm()
+        (image,) = torch.autograd.grad(pulled, cotangent, vector, retain_graph=True)  # J v
+        norm = float(image.norm())
+        (vector,) = torch.autograd.grad(output, point, image, retain_graph=True)
+        if not vector.any():
+            break
     return norm
-
-
-def _linearised(layer: nn.Module, point: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """v -> J v and u -> J^T u for the layer's Jacobian J at the point."""
-    point = point.requires_grad_(True)
-    output = layer(point)
-    if isinstance(layer, nn.Linear | nn.Conv2d):
-
-        def jacobian(vector: Tensor) -> Tensor:
-            if isinstance(layer, nn.Linear):
-                return F.linear(vector, layer.weight).detach()
-            return (layer(vector) - layer(torch.zeros_like(point))).detach()
-    else:
-        cotangent = torch.zeros_like(output, requires_grad=True)
-        (pulled,) = torch.autograd.grad(output, point, cotangent, create_graph=True)
-
-        def jacobian(vector: Tensor) -> Tensor:
-            return torch.autograd.grad(pulled, cotangent, vector, retain_graph=True)[0]
-
-    def transposed(image: Tensor) -> Tensor:
-        return torch.autograd.grad(output, point, image, retain_graph=True)[0]
-
-    return jacobian, transposed

@@ -1,6 +1,6 @@
 """Are the soundness tests worth anything? Each mutant breaks one step of the proof and must turn a test red.
 
-    python tests/soundness/mutants.py [PATTERN] [--jobs N]
+    python tests/soundness/mutants.py [PATTERN] [--jobs N] [--mutants-only]
 
 patches a temporary copy of `zoo/` and `export/`, runs there the tests that ought to notice, and prints which one did.
 Exits with 1 if a mutant survives, cannot be applied, or breaks more than it should (the tests do not even collect).
@@ -46,39 +46,41 @@ ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
 )
 ONNX = "export/onnx.py"
 
-SQUARE = "square = max(square, (tau + factor_residual + error) * OUTWARD)"
-POWER = """square = max(square, _power(gram))
-"""
-GRAM = "def _gram("
 K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
 
 
-def power_iteration(start: str, steps: int) -> str:
-    return f"""def _power(gram):
+def power_iteration(start: str, steps: int) -> tuple[str, ...]:
+    """The edits that put an estimate in the place of each proof."""
+    estimate = f"""def _power(gram):
     vector = {start}
     for _ in range({steps}):
         image = gram @ vector
-        size = float(np.linalg.norm(image))
-        if size == 0.0:
-            break
-        vector = image / size
+        vector = image / max(float(np.linalg.norm(image)), 1e-300)
     return float(np.linalg.norm(gram @ vector))
 
 
 def _gram("""
+    return (
+        *(SPECTRAL, "    residual, rounding = 0.0, 0.0\n", "    residual, rounding, best = 0.0, 0.0, 0.0\n"),
+        *(SPECTRAL, "residual = max(residual, factor_residual)", "best = max(best, _power(gram))"),
+        *(
+            SPECTRAL,
+            "return NormProof(tau, ",
+            "return NormProof(best, 0.0, 0.0, 0.0, divisor)\n    return NormProof(tau, ",
+        ),
+        *(SPECTRAL, "def _gram(", estimate),
+    )
 
 
 MUTANTS = (
     # Norms of layers
     mutant(
         "power iteration as the bound", "norms witness",
-        SPECTRAL, SQUARE, "square = max(square, _power(gram))",
-        SPECTRAL, GRAM, power_iteration("np.random.default_rng(0).standard_normal(len(gram))", 10),
+        *power_iteration("np.random.default_rng(0).standard_normal(len(gram))", 10),
     ),
     mutant(
         "power iteration, 1000 steps from ones", "norms witness",
-        SPECTRAL, SQUARE, "square = max(square, _power(gram))",
-        SPECTRAL, GRAM, power_iteration("np.ones(len(gram)) / len(gram) ** 0.5", 1000),
+        *power_iteration("np.ones(len(gram)) / len(gram) ** 0.5", 1000),
     ),
     mutant(
         "torus of the map's own size", "norms",
@@ -86,7 +88,8 @@ MUTANTS = (
     ),
     mutant(
         "aliases divided by s^2, not s", "norms",
-        CONV, "aliases = math.sqrt(stride[0] * stride[1])", "aliases = float(stride[0] * stride[1])",
+        CONV, "symbol_count(stride, sides), math.sqrt(stride[0] * stride[1])",
+        "symbol_count(stride, sides), float(stride[0] * stride[1])",
     ),
     mutant(
         "only one alias of a strided symbol", "norms",
@@ -102,7 +105,7 @@ MUTANTS = (
     ),
     mutant(
         "residual's identity left out", "norms witness",
-        RULES, "kernel = context.exact(layer.weight)\n", """kernel = context.exact(layer.weight)
+        RULES, '    method, torus = "gram-cholesky", {}\n', """    method, torus = "gram-cholesky", {}
     if len(kernel) == shape[0] and kernel.shape[2:] == (3, 3):
         kernel[:, :, 1, 1] -= np.eye(len(kernel))
 """,
@@ -124,6 +127,8 @@ MUTANTS = (
         "residual of the Cholesky factor ignored", "norms",
         SPECTRAL, "return residual * OUTWARD, diagonal_error", "return 0.0, diagonal_error",
     ),
+    mutant("residual of NaN lost in a maximum", "norms", SPECTRAL, "if math.isnan(residual):", "if False:"),
+    mutant("infinite constants accepted", "rounding", ROUNDING, "(norm <= 1e100 and error <= 1e100)", "norm <= 1e100"),
     mutant(
         "normalisation counted as 1", "witness rules",
         RULES, 'float(scale.max()),\n        "scale"', '1.0,\n        "scale"',
@@ -136,13 +141,13 @@ MUTANTS = (
         "absolute norm from the largest tap", "norms",
         RULES, "schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "schur_bound(np.abs(kernel).max(axis=(2, 3)))",
     ),
-    mutant("residual's identity not added", "composite", RULES, "(1.0 + lipschitz) * OUTWARD,\n", "lipschitz,\n"),
-    mutant("potential counted as 1", "composite", OTHERS, "max(1.0, (norm * norm * PUBLISHED - 1.0) * OUTWARD)", "1.0"),
+    mutant("residual's identity not added", "composite", RULES, "(1.0 + lipschitz) * RAISED,\n", "lipschitz,\n"),
+    mutant("potential counted as 1", "composite", OTHERS, "max(1.0, (norm * norm * RAISED - 1.0) * OUTWARD)", "1.0"),
     mutant(
         "steps left out of the potential", "composite", OTHERS, "np.sqrt(step) * (1.0 + 4.0 * U)", "np.ones_like(step)",
     ),
     mutant("negative steps overlooked", "composite", OTHERS, "if (step < 0).any():", "if False:"),
-    mutant("exponential counted as 1", "composite", OTHERS, "        series,\n", "        1.0,\n"),
+    mutant("exponential counted as 1", "composite", OTHERS, "        series * RAISED,\n", "        1.0,\n"),
     mutant("skewness unchecked", "composite", OTHERS, "if not (weight == -weight", "if 0 and (weight == -weight"),
     mutant(
         "skewness without the flip", "composite", OTHERS,
@@ -169,8 +174,12 @@ MUTANTS = (
     ),
     mutant(
         "hooks overlooked", "rules",
-        RULES, 'return bool(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))',
-        "return False",
+        RULES, "bool(layer._forward_hooks or layer._forward_pre_hooks or replaced)", "replaced",
+    ),
+    mutant(
+        "replaced methods overlooked", "rules",
+        RULES, "bool(layer._forward_hooks or layer._forward_pre_hooks or replaced)",
+        "bool(layer._forward_hooks or layer._forward_pre_hooks)",
     ),
     mutant(
         "groups and dilation overlooked", "rules",
@@ -181,6 +190,8 @@ MUTANTS = (
         RULES, '("dilation", (1, 1)), ("padding_mode", "zeros"))', '("dilation", (1, 1)))',
     ),
     mutant("other precisions overlooked", "rules", RULE, "if tensor.dtype != torch.float32:", "if False:"),
+    mutant("shapes of weights overlooked", "rules", RULE, "if tuple(tensor.shape) != shape:", "if False:"),
+    mutant("hooks of the head overlooked", "rules", CERTIFY, "if changed_by_hooks(head):", "if False:"),
     mutant("NaN weights overlooked", "rules", RULE, "if not np.isfinite(array).all():", "if False:"),
     mutant(
         "odd halves overlooked", "rules",
@@ -276,7 +287,10 @@ MUTANTS = (
     ),
     mutant("tables in float32 in the graph", "graph", MODEL, "torch.from_numpy(tables.margin_lipschitz).to(dtype)",
            "torch.from_numpy(tables.margin_lipschitz).float().to(dtype)"),
-    mutant("lowered bounds pass verify", "verify", VERIFY, "not value >= repeated:", "False:"),
+    mutant("lowered numbers pass verify", "verify", VERIFY, "not value >= least:", "False:"),
+    mutant("bounds need not follow in verify", "verify", VERIFY, "claimed.lipschitz_bound != follows:", "False:"),
+    mutant("terms of proofs pass verify", "verify", VERIFY, "if bound.proof and not wrong:", "if bound.proof:",
+           VERIFY, "for term in wrong:", "for term in ():"),
     mutant(
         "verify takes the body's constants on trust", "verify",
         VERIFY, "if getattr(published, field) != value]", "if False]",
@@ -347,6 +361,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Break the proof in one place at a time; a test must notice.")
     parser.add_argument("pattern", nargs="?", default="", help="only mutants whose name contains this")
     parser.add_argument("--jobs", type=int, default=2, help="mutants tested at a time")
+    parser.add_argument("--mutants-only", action="store_true", help="do not first run the tests on the code as it is")
     options = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if options.pattern in mutant.name]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -357,7 +372,7 @@ def main() -> int:
     began, running, killed = time.monotonic(), {}, 0
     survivors = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
-        waiting: list[Mutant | None] = [None, *chosen]
+        waiting: list[Mutant | None] = [*chosen] if options.mutants_only else [None, *chosen]
         while waiting or running:
             while waiting and len(running) < options.jobs:
                 current = waiting.pop(0)

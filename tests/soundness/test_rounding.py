@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo.certify import compose
+from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax, Pixels
-from zoo.records import Certificate, LayerBound
+from zoo.records import Certificate, LayerBound, dumps, loads
 from zoo.rounding import U, gamma, propagate
 
+from .flaws import cases
 from .oracle import Exact, Sizes, certified, conv, exact, linear, network, replay
 
 
@@ -264,8 +266,28 @@ def test_composition_is_rounded_up(seed):
         assert truth <= Fraction(fields[field]) <= truth * (1 + Fraction(1, 10**9)) + Fraction(1, 10**290)
 
 
-def test_weights_beyond_all_bounds_are_refused():
-    """float64 could overflow on the way, where no rounding bound holds."""
-    net = network(nn.Flatten(), *[linear(1e38 * np.eye(2)) for _ in range(3)], linear(np.eye(2)))
-    with pytest.raises(OverflowError):
-        certified(net, (1, 1, 2))
+TOO_LARGE = {
+    "three layers of 1e38": [nn.Flatten(), *[linear(1e38 * np.eye(2)) for _ in range(3)]],
+    # Each clamp brings the norm back to 1, while the constants and the errors go on to infinity.
+    "clamps between": [*[conv([[[[1e15]]]]), Pixels([0.0], [1.0])] * 22, nn.Flatten()],
+}
+
+
+@pytest.mark.parametrize("case", TOO_LARGE)
+def test_weights_beyond_all_bounds_are_refused(case):
+    """Where float64 could overflow no rounding bound holds, and infinity over infinity is no radius."""
+    with pytest.raises(UncertifiableLayerError):
+        certified(network(*TOO_LARGE[case], linear([[1, 0], [0, 1]])), (1, 1, 2))
+
+
+WEIGHTS = {"tiny weights": 1e-30, "large weights": 1e15, "huge weights": 1e25}
+
+
+@pytest.mark.parametrize("case", cases(WEIGHTS))
+def test_a_record_of_extreme_weights_can_be_written(case):
+    """Every number of a certificate is finite, the estimates too: NaN is not JSON."""
+    certificate, _ = certified(
+        network(nn.Flatten(), linear(WEIGHTS[case] * np.ones((2, 2))), linear(np.eye(2))), (1, 1, 2)
+    )
+    text = dumps(certificate)
+    assert dumps(loads(Certificate, text)) == text

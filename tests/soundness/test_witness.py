@@ -180,3 +180,28 @@ def test_top_k_radius_counts_classes():
         step[nearest] = 1.0  # raises all rank + 1 nearest classes at once
         logits = replay(model.network, exact(image + (radius * INSIDE * step / np.linalg.norm(step)).reshape(1, 1, 5)))
         assert sum(other > logits[0] for other in logits[1:]) <= rank
+
+
+# No witness needed ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_direction_of_a_plane(seed):
+    """Two pixels: the whole sphere of the certified radius, at 3600 angles, inside and outside of the box."""
+    g = np.random.default_rng(seed)
+    activation = [nn.ReLU(), MinMax("halves"), MinMax("neighbours")][seed % 3]
+    layers = [linear(g.standard_normal((8, 2)) * 3, g.standard_normal(8)), activation]
+    layers += [linear(g.standard_normal((6, 8)), g.standard_normal(6)), activation]
+    body = network(Pixels([0.5], [3.0]), nn.Flatten(), *layers)
+    middle = body(torch.full((1, 1, 1, 2), 0.5))[0].double().numpy()
+    weight = g.standard_normal((3, 6))
+    net = network(*body, linear(weight, -weight @ middle))  # all three classes meet in the middle
+    _, model = certified(net, (1, 1, 2))
+    images = torch.rand(20, 1, 1, 2, generator=torch.Generator().manual_seed(seed))
+    outputs = model(images)
+    assert (outputs.radius > 1e-4).any()
+    angles = torch.linspace(0, 2 * math.pi, 3600, dtype=torch.float64)
+    circle = torch.stack([angles.cos(), angles.sin()], dim=1)[:, None, None, :]
+    for image, label, radius in zip(images, outputs.label, outputs.radius, strict=True):
+        if radius > 0:
+            assert bool((model(image.double() + radius * INSIDE * circle).label == label).all())

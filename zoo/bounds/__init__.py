@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 from torch import nn
@@ -24,8 +25,7 @@ from zoo.bounds.nonlinear import (
     space_to_depth,
     token_linear,
 )
-from zoo.bounds.rule import Bound, Context, l2, schur_bound, spectral
-from zoo.bounds.spectral import spectral_norm_bound
+from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,
@@ -38,10 +38,9 @@ from zoo.layers import (
     Residual,
     TokenLinear,
 )
-from zoo.records import LayerBound
-from zoo.rounding import OUTWARD, UNDERFLOW, gamma
+from zoo.rounding import UNDERFLOW, gamma
 
-__all__ = ["RULES", "Bound", "Context", "bound_layer", "changed_by_hooks", "layer_bound"]
+__all__ = ["RULES", "Bound", "Context", "bound_layer", "changed_by_hooks"]
 
 
 def bound_layer(layer: nn.Module, context: Context) -> Bound:
@@ -51,21 +50,20 @@ def bound_layer(layer: nn.Module, context: Context) -> Bound:
         known = ", ".join(sorted(kind.__name__ for kind in RULES))
         raise context.refuse(f"no rule for {type(layer).__name__}; there are rules for {known}")
     if changed_by_hooks(layer):
-        raise context.refuse("a hook or a replaced `forward` changes what it computes")
+        raise context.refuse("a hook or a replaced method changes what it computes")
     return rule(layer, context)
 
 
 def changed_by_hooks(layer: nn.Module) -> bool:
-    """Whether something besides its class decides what the layer computes."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
+    """Whether something besides its class decides what the layer computes: a hook, or a method of its own."""
+    replaced = any(callable(getattr(type(layer), name, None)) for name in vars(layer))
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or replaced)
 
 
 def _pixels(layer: Pixels, context: Context) -> Bound:
     """x -> (clamp(x, 0, 1) - mean) * scale: Lipschitz max |scale|; the clamp is 1-Lipschitz and exact."""
     channels, rows, columns = context.map_shape()
-    mean, scale = context.exact(layer.mean), np.abs(context.exact(layer.scale))
-    if len(mean) != channels:
-        raise context.refuse(f"it has {len(mean)} channels, its input {channels}")
+    mean, scale = context.exact(layer.mean, channels), np.abs(context.exact(layer.scale, channels))
     pixels = rows * columns
     reach = np.maximum(np.abs(mean), np.abs(1.0 - mean)) * scale
     return Bound(
@@ -96,12 +94,16 @@ def _flatten(layer: nn.Flatten, context: Context) -> Bound:
 def _linear(layer: nn.Linear, context: Context) -> Bound:
     if context.input_shape != (layer.in_features,):
         raise context.refuse(f"it expects [{layer.in_features}], its input has the shape {list(context.input_shape)}")
-    weight = context.exact(layer.weight)
-    offset = l2(context.exact(layer.bias, layer.out_features))
-    proof = spectral_norm_bound([(weight, None)], context.tau, advance=context.advance)
-    absolute = schur_bound(np.abs(weight))
+    weight = context.exact(layer.weight, layer.out_features, layer.in_features)
+    proof = context.prove([(weight, None)])
     return Bound(
-        (layer.out_features,), *spectral("gram-cholesky", proof), layer.in_features, absolute, offset_norm=offset
+        (layer.out_features,),
+        proof.bound,
+        "gram-cholesky",
+        asdict(proof),
+        fan_in=layer.in_features,
+        absolute_norm=schur_bound(np.abs(weight)),
+        offset_norm=l2(context.exact(layer.bias, layer.out_features)),
     )
 
 
@@ -117,11 +119,13 @@ def _convolution(layer: nn.Conv2d, context: Context) -> Bound:
     outputs = output_shape(layer, shape)
     if min(outputs) < 1:
         raise context.refuse(f"its kernel does not fit a map of {shape[1]} x {shape[2]}")
-    kernel = context.exact(layer.weight)
-    method, proof, extra = convolution_norm(kernel, layer, shape, context.tau, context.advance)
+    kernel = context.exact(layer.weight, layer.out_channels, layer.in_channels, *layer.kernel_size)
+    method, proof, torus = convolution_norm(kernel, layer, shape, context)
     return Bound(
         outputs,
-        *spectral(method, proof, extra),
+        proof.bound,
+        method,
+        {**asdict(proof), **torus},
         fan_in=math.prod(kernel.shape[1:]),
         absolute_norm=schur_bound(np.abs(kernel).sum(axis=(2, 3))),
         offset_norm=l2(context.exact(layer.bias, layer.out_channels), outputs[1] * outputs[2]),
@@ -149,7 +153,10 @@ def _residual(layer: Residual, context: Context) -> Bound:
     proof: dict[str, float] = {}
     for name, inner in layer.branch._modules.items():
         assert inner is not None
-        bound = bound_layer(inner, Context(f"{context.name}.{name}", shape, advance=context.advance))
+        full_name = f"{context.name}.{name}"
+        bound = bound_layer(
+            inner, Context(full_name, shape, context.taus.get(full_name, 0.0), context.advance, context.taus)
+        )
         reach_slope, reach_constant = lipschitz + gamma(roundings) * slope, offset + gamma(roundings) * constant
         slope, constant = bound.lipschitz_bound * slope, bound.lipschitz_bound * constant
         if bound.fan_in:
@@ -164,12 +171,12 @@ def _residual(layer: Residual, context: Context) -> Bound:
         raise context.refuse(f"its branch makes {list(shape)} of {list(context.input_shape)}")
     return Bound(
         shape,
-        (1.0 + lipschitz) * OUTWARD,
+        (1.0 + lipschitz) * RAISED,
         "residual",
         proof,
         fan_in=max(roundings - 1, 1),
-        absolute_norm=(1.0 + lipschitz + slope) * OUTWARD,
-        offset_norm=(offset + constant) * OUTWARD,
+        absolute_norm=(1.0 + lipschitz + slope) * RAISED,
+        offset_norm=(offset + constant) * RAISED,
     )
 
 
@@ -190,9 +197,3 @@ RULES: dict[type[nn.Module], Callable[..., Bound]] = {
     Householder: householder,
     TokenLinear: token_linear,
 }
-
-
-def layer_bound(name: str, layer: nn.Module, context: Context, estimate: float) -> LayerBound:
-    """The record of a layer's proved bound, with an estimate beside it that says how tight it is."""
-    bound = bound_layer(layer, context)
-    return LayerBound(name, type(layer).__name__, context.input_shape, lipschitz_estimate=estimate, **vars(bound))

@@ -24,13 +24,14 @@ bound for zero padding: (-1, 2, -1) on three cells has norm 3.414, its circular 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from torch import nn
 
-from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
+from zoo.bounds.rule import Context
+from zoo.bounds.spectral import Matrix, NormProof
 from zoo.rounding import OUTWARD, gamma
 
 # Multiply-adds of the Gram matrix of a materialised convolution that are worth an exact norm (about 10 s on 2 cores).
@@ -57,47 +58,26 @@ def same_map(kernel_shape: Sequence[int]) -> Convolution:
 
 
 def convolution_norm(
-    kernel: Matrix,
-    layer: nn.Conv2d | Convolution,
-    input_shape: Shape,
-    tau: float = 0.0,
-    advance: Callable[[], None] = lambda: None,
+    kernel: Matrix, layer: nn.Conv2d | Convolution, input_shape: Shape, context: Context
 ) -> tuple[str, NormProof, dict[str, float]]:
-    """The norm of the convolution by this kernel [O, I, k, k] is at most `bound`: method, proof and its other numbers.
-
-    layer: its sizes. tau, advance: see `spectral_norm_bound`.
-    """
+    """The proof that bounds the norm of the convolution by this kernel [O, I, k, k]: method, proof, torus."""
     match geometry(layer, input_shape):
         case "patches":
-            flat = kernel.reshape(len(kernel), -1)
-            return "gram-cholesky", spectral_norm_bound([(flat, None)], tau, advance=advance), {}
+            return "gram-cholesky", context.prove([(kernel.reshape(len(kernel), -1), None)]), {}
         case "dense":
-            matrix = dense_matrix(kernel, layer, input_shape)
-            return "gram-cholesky", spectral_norm_bound([(matrix, None)], tau, advance=advance), {}
-    return "torus-symbol", *torus_norm(kernel, layer, input_shape, tau, advance)
+            return "gram-cholesky", context.prove([(dense_matrix(kernel, layer, input_shape), None)]), {}
+    return "torus-symbol", *torus_norm(kernel, layer, input_shape, context)
 
 
 def torus_norm(
-    kernel: Matrix,
-    layer: nn.Conv2d | Convolution,
-    input_shape: Shape,
-    tau: float = 0.0,
-    advance: Callable[[], None] = lambda: None,
+    kernel: Matrix, layer: nn.Conv2d | Convolution, input_shape: Shape, context: Context
 ) -> tuple[NormProof, dict[str, float]]:
     """The same by the torus theorem, however small the map: quick, and loose only there."""
     stride, sides = (layer.stride[0], layer.stride[1]), torus_sides(layer, input_shape)
-    aliases = math.sqrt(stride[0] * stride[1])
-    symbol_error = symbol_rounding(kernel)
-    symbols = torus_symbols(kernel, stride, sides)
-    proof = spectral_norm_bound(symbols, tau, symbol_error * aliases * OUTWARD, advance)
-    proof = NormProof(proof.bound / aliases * OUTWARD, proof.tau, proof.residual, proof.rounding)
-    extra = {
-        "symbol_rounding": symbol_error,
-        "torus_rows": float(sides[0]),
-        "torus_columns": float(sides[1]),
-        "frequencies": float(symbol_count(stride, sides)),
-    }
-    return proof, extra
+    count, aliases = symbol_count(stride, sides), math.sqrt(stride[0] * stride[1])
+    perturbation = symbol_rounding(kernel) * aliases * OUTWARD
+    proof = context.prove(torus_symbols(kernel, stride, sides), count, perturbation, aliases)
+    return proof, {"torus_rows": float(sides[0]), "torus_columns": float(sides[1]), "frequencies": float(count)}
 
 
 def geometry(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Geometry:

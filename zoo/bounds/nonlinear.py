@@ -8,14 +8,15 @@ gamma_{j+k} and u <= gamma_1 collect the terms.
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from fractions import Fraction
 
 import numpy as np
 from torch import nn
 
 from zoo.bounds.convolution import convolution_norm, same_map, torus_norm
-from zoo.bounds.rule import PUBLISHED, Bound, Context, l2, numbers, schur_bound, spectral
-from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
+from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
+from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,
@@ -66,17 +67,17 @@ def patch_pool(layer: PatchPool, context: Context) -> Bound:
 def token_linear(layer: TokenLinear, context: Context) -> Bound:
     """A kron I: the norm of the matrix A, once for all channels."""
     channels, rows, columns = context.map_shape()
-    weight, bias = context.exact(layer.weight), context.exact(layer.bias)
     tokens = rows * columns
-    if weight.shape != (tokens, tokens) or bias.shape != (tokens,):
-        raise context.refuse(f"it mixes {len(weight)} cells, its input has {rows} x {columns}")
-    proof = spectral_norm_bound([(weight, None)], context.tau, advance=context.advance)
+    weight = context.exact(layer.weight, tokens, tokens)
+    proof = context.prove([(weight, None)])
     return Bound(
         context.input_shape,
-        *spectral("gram-cholesky", proof),
+        proof.bound,
+        "gram-cholesky",
+        asdict(proof),
         fan_in=tokens,
         absolute_norm=schur_bound(np.abs(weight)),
-        offset_norm=l2(bias, channels),
+        offset_norm=l2(context.exact(layer.bias, tokens), channels),
     )
 
 
@@ -100,20 +101,21 @@ def convex_potential(layer: ConvexPotential, context: Context) -> Bound:
 
     The subtraction adds u (R + the norm of the second term): gamma_{n+m+3} (R + nu sigma' R + nu beta) in all.
     """
-    weight, bias, step = context.exact(layer.weight), context.exact(layer.bias), context.exact(layer.step)
-    taps = weight.shape[2:]
+    if layer.weight.ndim not in (2, 4):
+        raise context.refuse(f"a weight of {layer.weight.ndim} dimensions is neither a matrix nor a kernel")
+    hidden, _, *taps = layer.weight.shape
     shape = context.map_shape() if taps else context.input_shape
-    if weight.ndim not in (2, 4) or len(shape) != (3 if taps else 1) or weight.shape[1] != shape[0]:
-        raise context.refuse(f"a weight {list(weight.shape)} does not fit an input {list(context.input_shape)}")
-    if taps and (taps[0] != taps[1] or taps[0] % 2 == 0):
-        raise context.refuse(f"only square kernels of odd side are proved, got {list(taps)}")
-    if bias.shape != step.shape or bias.shape != (len(weight),):
-        raise context.refuse(f"{len(weight)} hidden channels, but {len(bias)} biases and {len(step)} steps")
+    if len(shape) != (3 if taps else 1):
+        raise context.refuse(f"a weight {list(layer.weight.shape)} does not fit an input {list(shape)}")
+    if taps and (taps[0] != taps[-1] or taps[0] % 2 == 0):
+        raise context.refuse(f"only square kernels of odd side are proved, got {taps}")
+    weight = context.exact(layer.weight, hidden, shape[0], *(taps[:1] * 2))
+    bias, step = context.exact(layer.bias, hidden), context.exact(layer.step, hidden)
     if (step < 0).any():
         raise context.refuse("a step is negative")
     root = np.sqrt(step) * (1.0 + 4.0 * U)
     scaled = root.reshape(-1, *[1] * (weight.ndim - 1)) * weight
-    proof, extra = _same_map_norm(scaled, context)
+    proof, torus = _same_map_norm(scaled, context)
     pixels = math.prod(shape[1:])
     absolute = schur_bound(np.abs(scaled).sum(axis=tuple(range(2, scaled.ndim)))) + UNDERFLOW
     norm = (proof.bound + 2.0 * U * absolute) * OUTWARD
@@ -122,12 +124,12 @@ def convex_potential(layer: ConvexPotential, context: Context) -> Bound:
     reach = (l2(root * bias, pixels) + l2(root + 1.0, pixels) * UNDERFLOW) * OUTWARD
     return Bound(
         context.input_shape,
-        max(1.0, (norm * norm * PUBLISHED - 1.0) * OUTWARD),
+        max(1.0, (norm * norm * RAISED - 1.0) * OUTWARD),
         "convex-potential",
-        {**numbers(proof), **extra},
+        {**asdict(proof), **torus},
         fan_in=terms + back + 1,
-        absolute_norm=(1.0 + absolute * computed) * OUTWARD,
-        offset_norm=(absolute * reach + UNDERFLOW) * OUTWARD,
+        absolute_norm=(1.0 + absolute * computed) * RAISED,
+        offset_norm=(absolute * reach + UNDERFLOW) * RAISED,
     )
 
 
@@ -145,17 +147,16 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     |b|): in all at most gamma_{n+T+2} ((1 + alpha) exp(a') R + |b|).
     """
     shape = context.map_shape()
-    weight, bias, terms = context.exact(layer.weight), context.exact(layer.bias), layer.terms
-    channels, _, *taps = weight.shape
-    if weight.shape[:2] != (shape[0], shape[0]) or bias.shape != (channels,):
-        raise context.refuse(f"a weight {list(weight.shape)} does not fit an input {list(shape)}")
-    if taps[0] != taps[1] or taps[0] % 2 == 0 or terms < 1:
-        raise context.refuse(f"only square kernels of odd side and a first term are proved, got {taps} and {terms}")
+    side = layer.weight.shape[-1]
+    if side % 2 == 0 or layer.terms < 1:
+        raise context.refuse(f"only kernels of odd side and a first term are proved, got {side} and {layer.terms}")
+    weight, terms = context.exact(layer.weight, shape[0], shape[0], side, side), layer.terms
+    bias = context.exact(layer.bias, shape[0])
     if not (weight == -weight[:, :, ::-1, ::-1].swapaxes(0, 1)).all():
         raise context.refuse("its kernel is not exactly skew")
     # The norm enters only by the series' rest, so the quick bound serves.
-    proof, extra = torus_norm(weight, same_map(weight.shape), shape, context.tau, context.advance)
-    norm = proof.bound * PUBLISHED
+    proof, torus = torus_norm(weight, same_map(weight.shape), shape, context)
+    norm = proof.bound
     if norm > LARGEST_EXPONENT:
         raise context.refuse(f"its convolution has norm {norm:.3g}, and exp of that bounds nothing")
     series = math.fsum(norm**power / math.factorial(power) for power in range(terms + 1)) * OUTWARD
@@ -167,12 +168,12 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     grown = math.exp(norm + gamma(fan_in + 1) * absolute) * OUTWARD
     return Bound(
         context.input_shape,
-        series,
+        series * RAISED,
         "skew-exponential",
-        {**numbers(proof), **extra},
+        {**asdict(proof), **torus},
         fan_in=fan_in + terms,
-        absolute_norm=(1.0 + absolute) * grown * OUTWARD,
-        offset_norm=l2(bias, shape[1] * shape[2]) + UNDERFLOW * grown,
+        absolute_norm=(1.0 + absolute) * grown * RAISED,
+        offset_norm=(l2(bias, shape[1] * shape[2]) + UNDERFLOW * grown) * RAISED,
     )
 
 
@@ -185,9 +186,10 @@ def householder(layer: Householder, context: Context) -> Bound:
     *Rounding.* Each entry is z_k - v_k min(v_1 z_1 + v_2 z_2, 0): two roundings of the sum of two products, one of the
     product, one of the subtraction: at most gamma_4 (|z| + |v| |v|.|z|), and | |v| |v|^T | = |v|^2.
     """
-    weight = context.exact(layer.weight)
-    if weight.shape != (2, context.input_shape[0] / 2):
-        raise context.refuse(f"it pairs {2 * weight.shape[-1]} channels, its input has {context.input_shape[0]}")
+    channels = context.input_shape[0]
+    if channels % 2:
+        raise context.refuse(f"halves of {channels} channels do not pair")
+    weight = context.exact(layer.weight, 2, channels // 2)
     square = max(Fraction(first) ** 2 + Fraction(second) ** 2 for first, second in weight.T.tolist())
     lipschitz = 1.0 if square <= 2 else float(square - 1) * OUTWARD
     return Bound(
@@ -204,8 +206,6 @@ def householder(layer: Householder, context: Context) -> Bound:
 def _same_map_norm(weight: Matrix, context: Context) -> tuple[NormProof, dict[str, float]]:
     """The norm of a matrix, or of a convolution of odd kernel whose padding keeps the size of the map."""
     if weight.ndim == 2:
-        return spectral_norm_bound([(weight, None)], context.tau, advance=context.advance), {}
-    _, proof, extra = convolution_norm(
-        weight, same_map(weight.shape), context.map_shape(), context.tau, context.advance
-    )
-    return proof, extra
+        return context.prove([(weight, None)]), {}
+    _, proof, torus = convolution_norm(weight, same_map(weight.shape), context.map_shape(), context)
+    return proof, torus

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.bounds.spectral import Matrix, NormProof
+from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
 from zoo.errors import UncertifiableLayerError
-
-# A published bound stands this far above the proved number, so that a proof repeated on another machine, whose sums
-# round in another order, still ends below it.
-PUBLISHED = 1.0 + 2.0**-32
 
 Shape = tuple[int, ...]
 
@@ -36,25 +32,36 @@ class Bound:
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may know besides its layer: the input's shape, a tau to start from, a progress bar to advance."""
+    """What a rule may know besides its layer: the input's shape, a tau to start from, a progress bar.
+
+    `advance` is called with the number of matrices that a proof will factor, then with 0 after each of them.
+    """
 
     name: str
     input_shape: Shape
     tau: float = 0.0
-    advance: Callable[[], None] = lambda: None
+    advance: Callable[[int], None] = lambda total: None
+    taus: Mapping[str, float] = field(default_factory=dict)  # of the layers inside this one, by their full names
 
     def refuse(self, reason: str) -> UncertifiableLayerError:
         return UncertifiableLayerError(f"layer {self.name!r} cannot be certified: {reason}")
+
+    def inside(self, name: str, input_shape: Shape) -> Context:
+        """The context of a layer inside this one."""
+        name = f"{self.name}.{name}"
+        return Context(name, input_shape, self.taus.get(name, 0.0), self.advance, self.taus)
 
     def map_shape(self) -> tuple[int, int, int]:
         if len(self.input_shape) != 3:
             raise self.refuse(f"it expects maps [C, H, W], its input has the shape {list(self.input_shape)}")
         return self.input_shape  # type: ignore[return-value]
 
-    def exact(self, tensor: Tensor | None, size: int = 0) -> Matrix:
-        """The stored float32 numbers as float64; zeros of length `size` for a missing bias."""
+    def exact(self, tensor: Tensor | None, *shape: int) -> Matrix:
+        """The stored float32 numbers as float64, of exactly this shape; zeros for a missing bias."""
         if tensor is None:
-            return np.zeros(size)
+            return np.zeros(shape)
+        if tuple(tensor.shape) != shape:
+            raise self.refuse(f"a tensor has the shape {list(tensor.shape)}, expected {list(shape)}")
         if tensor.dtype != torch.float32:
             raise self.refuse(f"its weights are {tensor.dtype}, certificates speak of torch.float32")
         array = tensor.detach().cpu().numpy().astype(np.float64)
@@ -62,16 +69,20 @@ class Context:
             raise self.refuse("a weight is NaN or infinite")
         return array
 
+    def prove(
+        self,
+        family: Iterable[tuple[Matrix, Matrix | None]],
+        count: int = 1,
+        perturbation: float = 0.0,
+        divisor: float = 1.0,
+    ) -> NormProof:
+        """The proof for a family of `count` matrices, from this context's tau, with its progress."""
+        self.advance(count)
+        return spectral_norm_bound(family, self.tau, perturbation, divisor, lambda: self.advance(0))
 
-def spectral(
-    method: str, proof: NormProof, extra: dict[str, float] | None = None
-) -> tuple[float, str, dict[str, float]]:
-    """The Lipschitz bound, the method and the proof of a layer that is a matrix, as `Bound` takes them."""
-    return proof.bound * PUBLISHED, method, {**numbers(proof), **(extra or {})}
 
-
-def numbers(proof: NormProof) -> dict[str, float]:
-    return {"proved": proof.bound, "tau": proof.tau, "residual": proof.residual, "rounding": proof.rounding}
+# Sums in `schur_bound` and `l2` have fewer than 2^22 terms; their results are published this far above them.
+RAISED = 1.0 + 2.0**-30
 
 
 def schur_bound(matrix: Matrix) -> float:
@@ -79,9 +90,9 @@ def schur_bound(matrix: Matrix) -> float:
 
     For a convolution the sum of |W_t| over the taps serves: a nonnegative symbol is largest at frequency 0.
     """
-    return math.sqrt(float(matrix.sum(axis=0).max()) * float(matrix.sum(axis=1).max())) * (1.0 + 2.0**-30)
+    return math.sqrt(float(matrix.sum(axis=0).max()) * float(matrix.sum(axis=1).max())) * RAISED
 
 
 def l2(vector: Matrix, copies: int = 1) -> float:
     """At least the l2 norm of `copies` copies of the vector."""
-    return math.sqrt(float(np.square(vector).sum()) * copies) * (1.0 + 2.0**-30)
+    return math.sqrt(float(np.square(vector).sum()) * copies) * RAISED

@@ -27,30 +27,43 @@ Matrix = NDArray[np.float64]
 HEADROOM = 1e-8  # tau above the largest eigenvalue, so that the factorisation succeeds; costs 5e-9 of the norm
 
 
+# What is measured (residuals, a-priori rounding) is published twice as large: another machine, whose sums round in
+# another order, then measures less than what it checks. It costs about 1e-12 of a bound.
+PUBLISHED = 2.0
+
+
 @dataclass(frozen=True)
 class NormProof:
-    """|S| <= bound for every matrix of a family, with the largest terms that were met on the way."""
+    """Numbers that hold for every matrix of a family, and the bound that follows from them alone."""
 
-    bound: float
     tau: float
-    residual: float  # of the Cholesky factor, its own rounding included
-    rounding: float  # of the Gram matrix and of the diagonal tau I - G
+    residual: float  # of the Cholesky factor of tau I - S S^H, its own rounding included
+    rounding: float  # of the computed S S^H and of the diagonal
+    perturbation: float = 0.0  # the spectral norm of what S itself is off by
+    divisor: float = 1.0  # of the family: sqrt(s_rows s_columns) for the symbol of a strided convolution
+
+    @property
+    def bound(self) -> float:
+        """At least |S| / divisor for every matrix S of the family; the same bits on every machine."""
+        root = math.sqrt((self.tau + self.residual + self.rounding) * OUTWARD)
+        return (root + self.perturbation) * OUTWARD / self.divisor * OUTWARD
 
 
 def spectral_norm_bound(
     family: Iterable[tuple[Matrix, Matrix | None]],
     tau: float = 0.0,
     perturbation: float = 0.0,
+    divisor: float = 1.0,
     advance: Callable[[], None] = lambda: None,
 ) -> NormProof:
-    """No matrix of the family has a spectral norm above `bound`.
+    """No matrix of the family, divided by `divisor`, has a spectral norm above the proof's bound.
 
     family: pairs (real, imaginary) of float64 matrices [m, n], imaginary None for real ones, each known up to an
         error of spectral norm `perturbation`.
     tau: where to start; a tau from an earlier proof saves the eigenvalues, and one that is too small is raised.
     advance: called after each matrix, for a progress bar.
     """
-    square, residual, rounding = 0.0, 0.0, 0.0
+    residual, rounding = 0.0, 0.0
     for real, imaginary in family:
         if real.shape[0] > real.shape[1]:  # the smaller of S S^H and S^H S; conjugation changes no norm
             real, imaginary = real.T, None if imaginary is None else -imaginary.T
@@ -60,11 +73,10 @@ def spectral_norm_bound(
             tau = max(float(np.linalg.eigvalsh(gram)[-1]), tau) * (1.0 + headroom)
             headroom *= 2.0
         factor_residual, diagonal_error = proof
-        error = (gram_error + diagonal_error) * OUTWARD
-        square = max(square, (tau + factor_residual + error) * OUTWARD)
-        residual, rounding = max(residual, factor_residual), max(rounding, error)
+        residual = max(residual, factor_residual)
+        rounding = max(rounding, (gram_error + diagonal_error) * OUTWARD)
         advance()
-    return NormProof((math.sqrt(square) + perturbation) * OUTWARD, tau, residual, rounding)
+    return NormProof(tau, PUBLISHED * residual, PUBLISHED * rounding, PUBLISHED * perturbation, divisor)
 
 
 def _gram(real: Matrix, imaginary: Matrix | None) -> tuple[Any, float]:
@@ -90,6 +102,8 @@ def _enclose(gram: Any, tau: float) -> tuple[float, float] | None:
     product, product_error = _gram(factor.real, factor.imag if np.iscomplexobj(factor) else None)
     residual = math.sqrt(_square_norm(product - matrix)) + product_error
     residual += 2.0 * gamma(2 * size + 8) * math.sqrt(_square_norm(matrix))
+    if math.isnan(residual):  # a factor that is no number proves nothing, and a maximum would lose it
+        residual = math.inf
     diagonal_error = 2.0 * U * (tau + float(np.abs(diagonal).max()))
     return residual * OUTWARD, diagonal_error
 

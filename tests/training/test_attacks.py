@@ -1,0 +1,36 @@
+"""PGD stays inside its ball and the pixel box, and finds what there is to find for a linear classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from training.attacks import pgd_l2
+
+
+def linear_classifier() -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
+    """f_1 - f_0 = x_0 - 1/2 on two pixels, and an image at distance 1/8 of that boundary."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
+        network[1].bias.copy_(torch.tensor([0.5, 0.0]))
+    return network, torch.tensor([[[[0.375, 0.5]]]]), torch.tensor([0])
+
+
+def test_it_crosses_a_boundary_inside_the_ball_and_no_other():
+    network, image, label = linear_classifier()
+    generator = torch.Generator().manual_seed(0)
+    inside = pgd_l2(network, image, label, 0.13, generator=generator)
+    assert network(inside).argmax(1).item() == 1
+    outside = pgd_l2(network, image, label, 0.12, generator=generator)
+    assert network(outside).argmax(1).item() == 0
+
+
+def test_it_stays_in_the_ball_and_in_the_box():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    images = torch.rand(16, 3, 4, 4)
+    attacked = pgd_l2(network, images, torch.zeros(16, dtype=torch.long), 1.5, steps=10)
+    assert (attacked - images).flatten(1).norm(dim=1).max() <= 1.5 * (1 + 1e-6)
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
