@@ -44,7 +44,7 @@ RULES, SPECTRAL, CONV, MARGINS = (
 ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
     f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify")
 )
-ONNX = "export/onnx.py"
+ONNX = "zoo/onnx.py"
 
 K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
 
