@@ -20,7 +20,7 @@ from zoo import hub, registry
 from zoo.errors import CertificateError, InputError, IntegrityError, UnknownModelError, UnpublishedModelError
 from zoo.folder import FILES, LISTED, read_folder
 from zoo.hub import fetch, load
-from zoo.records import dumps
+from zoo.records import ModelConfig, dumps, loads
 
 
 class TestSources:
@@ -182,8 +182,19 @@ class TestIntegrity:
                 read_folder(own_toy)
         (own_toy / "evaluation.json").write_text(json.dumps(evaluation).replace("0.25", "NaN"))
         write_sums(own_toy)
-        with pytest.raises(CertificateError, match="acr"):
+        with pytest.raises(CertificateError, match="NaN is no number"):
             read_folder(own_toy)
+
+    def test_json_that_readers_may_differ_about_is_refused(self):
+        for text, message in (
+            ('{"format": 1, "recipe": {"a": 1, "b": 2, "a": 1}}', "the key 'a' occurs twice"),
+            ('{"format": 1, "recipe": {"a": [Infinity]}}', "Infinity is no number"),
+            ('{"format": 1, "recipe": {"a": -Infinity}}', "-Infinity is no number"),
+            (" " * (16 * 2**20) + "1", "larger than 16 MiB"),
+        ):
+            for form in (text, text.encode()):
+                with pytest.raises(CertificateError, match=f"config.json.*{message}"):
+                    loads(ModelConfig, form, "config.json")
 
     def test_an_unknown_architecture_is_refused(self, own_toy: Path):
         folder = read_folder(own_toy)

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,7 @@ class TestArrays:
 
 NOT_SIZES = [
     *("", "abc", "1/0", "1/2/3", "/2", "-1", "-0.0", "nan", "inf", "1/inf", "1e999", "1e999999999/2", b"1"),
+    *("1_0", "١/٢", "０.5", "1/-2", "1/+2", "-1/2", "--1", "+", ".", "1e1000", "0x1", "1\n", "\t1", "1" * 41, "1/0.0"),
     *(-1, float("nan"), True, None, [], 10**400),
 ]
 
@@ -247,6 +249,10 @@ class TestEpsilon:
     def test_numbers_and_fractions(self):
         for value, expected in (("36/255", 36 / 255), ("0.14", 0.14), (" 1 / 2 ", 0.5), ("0", 0.0), ("1e-3", 1e-3)):
             assert parse_epsilon(value) == expected
+        for text in ("0.71/0.92", "0.1/0.3", "1e-300/3e-10", ".3/7.", "+1e2/255"):
+            numerator, denominator = text.split("/")
+            assert parse_epsilon(text) == float(Fraction(numerator) / Fraction(denominator))
+        assert parse_epsilon("0.71/0.92") != 0.71 / 0.92  # which is rounded three times
         assert parse_epsilon(1) == 1.0
         assert parse_epsilon(np.float32(0.5)) == 0.5
 
