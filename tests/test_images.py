@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from contextlib import suppress
@@ -146,6 +147,12 @@ class TestPictures:
     def test_paths_that_lead_nowhere(self, tmp_path: Path):
         for path in (tmp_path / "missing.png", tmp_path, "", "a\0b", "x" * 5000):
             with pytest.raises(InputError):
+                open_image(path)
+
+    def test_a_fifo_is_refused_before_it_is_opened(self, tmp_path: Path):
+        os.mkfifo(tmp_path / "never.png")
+        for path, message in ((tmp_path / "never.png", "not a regular file"), (tmp_path, "a folder")):
+            with pytest.raises(InputError, match=message):
                 open_image(path)
 
     def test_a_pil_image_obeys_the_same_rules(self):
