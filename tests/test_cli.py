@@ -132,8 +132,8 @@ class TestPredict:
         assert all(str(path) in result.out for path in pictures)
         assert f"at {epsilon}" in result.out
         assert len(re.findall(r" \(class \d+\) .* ABSTAIN", result.out)) == result.out.count("(class") == 1
-        words = " ".join(result.out.split())
-        assert words.endswith("ABSTAIN: the radius is not above epsilon; the label in parentheses is not certified.")
+        last = "ABSTAIN: the radius is not above epsilon; the label in parentheses is not certified."
+        assert result.out.splitlines()[-1] == last
         assert "(class" not in run("predict", names(toy), *pictures).out
         assert "Radii: l2, in pixels of [0, 1], over the whole 1 x 28 x 28 input; rounded down." in result.out
 

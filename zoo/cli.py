@@ -225,7 +225,7 @@ def predict(
     if not model.proved:
         console.print("float32: these radii are estimates, not proved. --precision float64 proves them.")
     if line := abstention_line(predictions):
-        console.print(line)
+        console.print(line, soft_wrap=True)  # one line, wherever it is read
     return 0
 
 
