@@ -1,6 +1,5 @@
 """python -m export RUN_DIR --name NAME: publish the weights of a training run."""
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -14,23 +13,25 @@ from zoo.errors import InputError, ZooError
 def main(
     run: Annotated[Path, typer.Argument(help="The folder that `python -m training` wrote.")],
     name: Annotated[str | None, typer.Option(help="The registered model's name; the recipe's where not given.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Where to publish; model_cards/NAME where not given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to publish; RUN/published where not given.")] = None,
+    shelf: Annotated[bool, typer.Option("--shelf", help="Publish into this checkout: model_cards/NAME.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate on the first test images only.")] = None,
     attack_images: Annotated[int, typer.Option(min=0, help="Attack so many test images; 0 for none.")] = 500,
 ) -> None:
-    """Fold, certify, export, evaluate and describe the model of RUN."""
-    recipe = run / "recipe.json"
-    if not recipe.is_file():
-        raise InputError(f"{run} holds no training run: `python -m training NAME --output {run}` makes one")
-    name = name or str(json.loads(recipe.read_text()).get("name"))
-    from export.publish import SHELF, pin, publish, seal  # brings torch, which --help does not need
+    """Certify, export, evaluate and describe the model of RUN."""
+    from export.publish import SHELF, pin, publish, run_settings, seal  # brings torch, which --help does not need
 
-    output = output or SHELF / name
+    name = name or str(run_settings(run).get("name"))
+    if shelf and output:
+        raise InputError("--shelf says where to publish: leave out --output")
+    output = SHELF / name if shelf else output or run / "published"
     command = f"python -m export {shlex.join(sys.argv[1:])}"
     folder = publish(run, name, output, limit, attack_images, command)
-    if output.resolve().parent == SHELF:
+    if shelf:
         pin({name: seal(output)})
     print(f"published {folder.path}: clean {folder.evaluation.clean_accuracy:.4f}, VRA {folder.evaluation.vra}")
+    if not shelf:
+        print(f"next: zoo verify {folder.path}; zoo predict local-dir:{folder.path} IMAGE")
 
 
 if __name__ == "__main__":
@@ -38,6 +39,6 @@ if __name__ == "__main__":
     app.command()(main)
     try:
         app(prog_name="python -m export")
-    except ZooError as error:
+    except (ZooError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from zoo.datasets import DATASETS
 from zoo.display import bound_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig
@@ -129,11 +131,11 @@ def _layer(layer: LayerBound) -> str:
 
 
 def _training(config: ModelConfig) -> str:
-    settings = "\n".join(f"| {key} | {value} |" for key, value in config.recipe.items() if key != "paper")
+    settings = "\n".join(f"| {key} | {json.dumps(value)} |" for key, value in config.recipe.items() if key != "paper")
     return f"""## Training
 
 `python -m training {config.name} --output runs/{config.name}`, then
-`python -m export runs/{config.name} --name {config.name}`.
+`python -m export runs/{config.name}`, from a checkout.
 
 | setting | value |
 |---|---|

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import typer
+
 from export.card import render
 from export.publish import CHECKOUT, SHELF, pin, seal
 from zoo.datasets import DATASETS
@@ -32,6 +34,7 @@ def shelf() -> list[Folder]:
 
 
 def main() -> None:
+    """Write every card in model_cards/ and the README's table again, from the records."""
     for folder in shelf():
         (folder.path / "README.md").write_text(render(folder.config, folder.certificate, folder.evaluation))
         pin({folder.config.name: seal(folder.path)})
@@ -40,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

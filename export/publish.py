@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import onnxscript
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from export.card import render
-from export.onnx import write_graph
 from training.attacks import pgd_l2
 from training.recipes import RECIPES
 from zoo import registry
@@ -28,17 +26,17 @@ from zoo.datasets import DATASETS, Split, load_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError, InputError
 from zoo.evaluate import LabelledImages, evaluate
-from zoo.folder import FILES, GRAPHS, LISTED, SUMS, Folder, read_folder
-from zoo.model import CertifiedModel, load_network, tables_of
+from zoo.folder import FILES, LISTED, SUMS, WEIGHTS, Folder, read_folder
+from zoo.model import load_network
+from zoo.onnx import write_graphs
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps
-from zoo.runtime import CHUNK, NOT_PROVED, Model, onnx_model
+from zoo.runtime import CHUNK, Model, onnx_model
 
 CHECKOUT = Path(__file__).parents[1]
 SHELF = CHECKOUT / "model_cards"
 REGISTRY = CHECKOUT / "zoo" / "published.json"
 LICENSE = "apache-2.0"
 ATTACK_STEPS = 40
-EXPORTER = f"torch {torch.__version__}, onnxscript {onnxscript.__version__}"  # the same give the same bytes
 
 
 def publish(run: Path, name: str, output: Path, limit: int | None, attack_images: int, command: str) -> Folder:
@@ -49,7 +47,8 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
     attack succeeds inside a certified radius.
     """
     entry = registry.find(name)
-    recipe = _recipe(run, name)
+    # The published figure that the recipe of this name stands beside is shown on the card with the run's settings.
+    recipe = {**run_settings(run), "paper": RECIPES[name]().paper if name in RECIPES else ""}
     if output.exists() and not _replaceable(output):
         raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
     info = DATASETS[entry.dataset]
@@ -59,7 +58,7 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
         folder = Path(scratch) / output.name
         folder.mkdir()
         weights = _weights(run / "weights.safetensors", entry)
-        (folder / "model.safetensors").write_bytes(weights)
+        (folder / WEIGHTS).write_bytes(weights)
         certificate = _certify(folder, entry, progress)
         config = ModelConfig(
             name=name,
@@ -83,13 +82,15 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
     return read_folder(output)
 
 
-def _recipe(run: Path, name: str) -> dict[str, Any]:
-    """The run's settings as it wrote them, with the published figure that the recipe of this name stands beside."""
+def run_settings(run: Path) -> dict[str, Any]:
+    """recipe.json of a training run. Raises InputError where there is none."""
     try:
         settings = json.loads((run / "recipe.json").read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{run} holds no training run: `python -m training NAME --output {run}` makes one") from error
-    return {**settings, "paper": RECIPES[name]().paper if name in RECIPES else ""}
+    if not isinstance(settings, dict):
+        raise InputError(f"{run / 'recipe.json'} is not what `python -m training` writes")
+    return settings
 
 
 def _weights(path: Path, entry: registry.Entry) -> bytes:
@@ -105,9 +106,9 @@ def _weights(path: Path, entry: registry.Entry) -> bytes:
 
 def _certify(folder: Path, entry: registry.Entry, progress: Progress) -> Certificate:
     """The certificate of the weights in the folder, read back from it."""
-    weights = (folder / "model.safetensors").read_bytes()
+    weights = (folder / WEIGHTS).read_bytes()
     network = entry.architecture.network()
-    network.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     task = progress.add_task("certify", total=None)
 
     def advance(layer: str, total: int) -> None:
@@ -121,28 +122,6 @@ def _certify(folder: Path, entry: registry.Entry, progress: Progress) -> Certifi
     return certificate
 
 
-def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) -> None:
-    """Write both ONNX graphs beside the `model.safetensors` and `certificate.json` in the folder."""
-    network = load_network((folder / "model.safetensors").read_bytes(), certificate)
-    metadata = {
-        "name": config.name,
-        "norm": config.norm,
-        "unit": certificate.unit,
-        "dataset": config.dataset,
-        "labels": json.dumps(config.labels),
-        "license": config.license,
-        "weights_sha256": certificate.weights_sha256,
-        "certificate_sha256": _sha256(folder / "certificate.json"),
-        "exporter": EXPORTER,
-    }
-    for precision, dtype, arithmetic in (
-        ("float64", torch.float64, certificate.arithmetic),
-        ("float32", torch.float32, NOT_PROVED),
-    ):
-        model = CertifiedModel(network, tables_of(network, certificate), dtype).eval()
-        write_graph(model, config.input_shape, folder / GRAPHS[precision], {**metadata, "arithmetic": arithmetic})
-
-
 def _evaluate(
     folder: Path,
     config: ModelConfig,
@@ -154,7 +133,7 @@ def _evaluate(
     progress: Progress,
 ) -> Evaluation:
     """What the shipped graph answers on the test split, and what an attack leaves of it."""
-    digests = {name: _sha256(folder / name) for name in ("model.safetensors", "model.onnx", "certificate.json")}
+    digests = {name: _sha256(folder / name) for name in (WEIGHTS, "model.onnx", "certificate.json")}
     unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
     model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
     starts = range(0, len(split.labels), CHUNK)
@@ -170,7 +149,7 @@ def _evaluate(
     if not attack_images:
         return evaluation
     attacked = Split(split.images[:attack_images], split.labels[:attack_images], split.label_names, split.revision)
-    network = load_network((folder / "model.safetensors").read_bytes(), certificate)
+    network = load_network((folder / WEIGHTS).read_bytes(), certificate)
     return dataclasses.replace(
         evaluation,
         pgd_accuracy={text: _attack(network, model, attacked, text, progress) for text in epsilons},

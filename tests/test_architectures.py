@@ -82,11 +82,25 @@ def test_a_description_gives_the_architecture_back(name: str):
         {"family": "LiResNet"},
         {"family": "LiResNet", "depth": 1, "width": 3},
         {"family": []},
+        {"family": "LiResNet", "depth": 1, "width": 2, "na\nme": 1},
+        {"family": "ConvNet", "plan": ["4c3f"]},
+        *(
+            {"family": family, **sizes, name: size}
+            for family, sizes, name in (
+                ("LiResNet", {"width": 8}, "depth"),
+                ("LiResNet", {"depth": 1}, "width"),
+                ("ConvNet", {"plan": "4c3f"}, "classes"),
+                ("ConvNet", {"plan": "4c3f"}, "input_size"),
+            )
+            for size in ("x", 2.5, 2.0, -4, 0, 10**12, True, None, [1], "y" * 10_000)
+        ),
     ],
 )
 def test_another_description_is_refused(description: dict):
-    with pytest.raises(CertificateError):
+    with pytest.raises(CertificateError) as refusal:
         from_description(description)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 200
 
 
 @pytest.mark.parametrize(

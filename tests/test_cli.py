@@ -8,8 +8,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,8 @@ import zoo
 from zoo import cli
 from zoo.display import bound_text, radius_text
 from zoo.records import Evaluation, loads
+from zoo.registry import ENTRIES
+from zoo.tables import evaluation_pairs
 
 
 class Result(NamedTuple):
@@ -78,6 +82,15 @@ class TestList:
         assert all(len(line) <= 80 for line in result.out.splitlines())
         assert all(re.search(rf"^{re.escape(name)} ", result.out, re.MULTILINE) for name in zoo.list_models())
 
+    def test_published_models_come_first(self, run: Zoo, monkeypatch: pytest.MonkeyPatch):
+        name = "liresnet-l6w64-mnist"
+        monkeypatch.setitem(ENTRIES, name, replace(ENTRIES[name], digest="0" * 64))
+        published = zoo.list_models(pretrained=True)
+        assert name in published
+        others = [name for name in zoo.list_models() if name not in published]
+        assert [row["name"] for row in json.loads(run("list", "--json").out)] == published + others
+        assert re.findall(r"^(\S+) +\d+ x", run("list").out, re.MULTILINE) == published + others
+
     def test_patterns_and_json(self, run: Zoo):
         rows = json.loads(run("list", "6c2f*", "--json").out)
         assert [row["name"] for row in rows] == zoo.list_models("6c2f*")
@@ -115,9 +128,13 @@ class TestPredict:
         epsilon = f"{(radii[0] + radii[1]) / 2:.4f}"
         result = run("predict", names(toy), *pictures, "--epsilon", epsilon)
         assert result.code == 0
-        assert (result.out.count("CERTIFIED"), result.out.count("ABSTAIN")) == (2, 1)
+        assert (result.out.count("CERTIFIED"), result.out.count("ABSTAIN")) == (2, 1 + 1)  # and the line about it
         assert all(str(path) in result.out for path in pictures)
         assert f"at {epsilon}" in result.out
+        assert len(re.findall(r" \(class \d+\) .* ABSTAIN", result.out)) == result.out.count("(class") == 1
+        last = "ABSTAIN: the radius is not above epsilon; the label in parentheses is not certified."
+        assert result.out.splitlines()[-1] == last
+        assert "(class" not in run("predict", names(toy), *pictures).out
         assert "Radii: l2, in pixels of [0, 1], over the whole 1 x 28 x 28 input; rounded down." in result.out
 
     def test_fractions_are_epsilons(self, run: Zoo, toy: Path, pictures: list[Path]):
@@ -127,6 +144,8 @@ class TestPredict:
         result = run("predict", names(toy), pictures[0], "--epsilon", "0", "--precision", "float32", "--top-k", "2")
         assert result.code == 0
         assert "CERTIFIED" not in result.out
+        assert "rounded down" not in result.out
+        assert "ABSTAIN" not in result.out
         for text in ("NOT PROVED", "radius estimate", "top-k radius estimate", "estimates, not proved"):
             assert text in result.out
 
@@ -181,7 +200,7 @@ class TestPredict:
     def test_published_models(self, run: Zoo, name: str, pictures: list[Path]):
         result = run("predict", name, *pictures, "--epsilon", "36/255")
         assert result.code == 0
-        assert result.out.count("CERTIFIED") + result.out.count("ABSTAIN") == 3
+        assert len(re.findall(r"(CERTIFIED|ABSTAIN) *$", result.out, re.MULTILINE)) == 3
 
 
 class TestVerify:
@@ -263,12 +282,33 @@ class TestCertify:
             ((names(toy), "cifar10"), "cifar10 has images of 3 x 32 x 32, 4c3f-mnist takes 1 x 28 x 28"),
             ((model, folder, "--epsilon", "0.1", "--epsilon", "nan"), "epsilon must be finite"),
             ((model, folder, "--output", tmp_path / "missing" / "out.json"), "no folder"),
-            ((model, folder, "--output", tmp_path), str(tmp_path)),
+            ((model, folder, "--output", tmp_path), f"must name a file, '{tmp_path}'"),
+            ((model, folder, "--output", ""), "--output must name a file"),
+            ((model, folder, "--output", "/dev/null"), "--output must name a file"),
+            ((model, folder, "--output", "/proc/x"), "/proc/x: cannot be written: "),
+            ((model, folder, "--output", tmp_path / ("x" * 300)), "cannot be written: File name too long"),
             ((model, folder, "--limit", "0"), "--limit"),
         ):
             assert message in run.fails("certify", *arguments)
         (folder / "class 4" / "notes.txt").write_text("no image")
         assert "notes.txt: not a PNG" in run.fails("certify", model, folder)
+
+    def test_an_output_that_cannot_be_written_is_told_before_measuring_and_leaves_nothing(
+        self, run: Zoo, colour_toy: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        def refuse(self: Path, target: Path) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "replace", refuse)
+        output = tmp_path / "out.json"
+        assert "out.json: Permission denied" in run.fails("certify", names(colour_toy), folder, "--output", output)
+        assert not list(tmp_path.glob("out.json*"))
+        monkeypatch.setattr(cli, "load", lambda name: pytest.fail("loaded"))
+        assert "cannot be written" in run.fails("certify", names(colour_toy), folder, "--output", "/proc/x")
+
+    def test_the_average_radius_is_rounded_down(self, run: Zoo, toy: Path):
+        result = loads(Evaluation, (toy / "evaluation.json").read_text())
+        assert dict(evaluation_pairs(replace(result, acr=0.67899)))["ACR"].startswith("0.6789 ")
 
 
 class TestDoctor:
@@ -309,7 +349,22 @@ class TestProcess:
         assert (process.returncode, err) == (0, "")
         for command in ("list", "info", "predict", "verify", "certify", "doctor", "Exit codes"):
             assert command in out
+        assert all(len(line) <= 80 for line in out.splitlines())
         assert self.start("--version").communicate()[0] == f"certified-zoo {zoo.__version__}\n"
+
+    def test_arguments_in_help_are_their_names(self, run: Zoo):
+        for command, usage in (
+            ("list", "[PATTERN]"),
+            ("info", "NAME"),
+            ("predict", "NAME IMAGE..."),
+            ("verify", "NAME|FOLDER"),
+            ("certify", "NAME DATASET"),
+            ("doctor", ""),
+        ):
+            out = run(command, "--help").out
+            assert out.splitlines()[0] == f"Usage: zoo {command} [OPTIONS] {usage}".rstrip()
+            assert not re.search(r"<|\[\[|\{", out)
+            assert "  --help" in out
 
     @pytest.mark.parametrize("arguments", [("list",), ("list", "--json")])
     def test_a_reader_that_leaves_is_no_error(self, arguments: tuple[str, ...]):
@@ -318,8 +373,13 @@ class TestProcess:
         assert process.stderr
         process.stdout.close()
         assert process.stderr.read() == ""
-        process.wait()
+        assert process.wait() == 141
         process.stderr.close()
+
+    def test_a_closed_output_is_one_line(self):
+        command = [sys.executable, "-m", "zoo", "list"]
+        result = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True)
+        assert (result.returncode, result.stderr) == (2, "zoo: standard output is closed\n")
 
     def test_a_full_disk_is_one_line(self):
         with Path("/dev/full").open("w") as full:
@@ -327,12 +387,15 @@ class TestProcess:
             _, err = process.communicate()
         assert (process.returncode, err) == (2, "zoo: [Errno 28] No space left on device\n")
 
-    def test_ctrl_c_ends_quietly(self, toy: Path, tmp_path: Path):
-        fifo = tmp_path / "never.png"
-        os.mkfifo(fifo)
-        process = self.start("predict", names(toy), str(fifo))
-        writer = fifo.open("wb")  # waits until the command reads
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-        writer.close()
+    def test_ctrl_c_ends_quietly(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # a hub that never answers
+            silent.settimeout(60)
+            monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+            monkeypatch.setenv("HF_HOME", str(tmp_path))
+            monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+            process = self.start("info", "hf-hub:org/toy")
+            connection, _ = silent.accept()  # waits until the command asks
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+            connection.close()
         assert (process.returncode, out, err) == (130, "", "")

@@ -20,7 +20,7 @@ from zoo import hub, registry
 from zoo.errors import CertificateError, InputError, IntegrityError, UnknownModelError, UnpublishedModelError
 from zoo.folder import FILES, LISTED, read_folder
 from zoo.hub import fetch, load
-from zoo.records import dumps
+from zoo.records import ModelConfig, dumps, loads
 
 
 class TestSources:
@@ -57,6 +57,27 @@ class TestSources:
         with pytest.raises(InputError, match="two revisions"):
             fetch("hf-hub:org/name@one", revision="two")
 
+    def test_what_is_no_name(self, toy: Path):
+        for source, message in (
+            (None, "named by a str, got NoneType"),
+            (5, "named by a str, got int"),
+            (b"2c2f-mnist", "named by a str, got bytes"),
+            (toy, f"got PosixPath: write 'local-dir:{toy}' for a folder"),
+            ("", "the name of the model is empty"),
+            ("local-dir:", "'local-dir:' is empty after the colon"),
+            ("hf-hub:", "'hf-hub:' is empty after the colon"),
+            ("hf-hub:a/b@", "the revision is empty"),
+            ("hf-hub:@main", "the repository or the revision is empty"),
+        ):
+            for call in (fetch, load):
+                with pytest.raises(InputError, match=message) as refusal:
+                    call(source)  # type: ignore[arg-type]
+                assert "\n" not in str(refusal.value)
+        with pytest.raises(InputError, match="named by a str"):
+            load(None, backend="torch", pretrained=False)  # type: ignore[call-overload]
+        with pytest.raises(InputError, match="the revision is empty"):
+            fetch("hf-hub:a/b", revision="")
+
     def test_an_embedded_model_is_pinned_by_the_registry(self, own_toy: Path, monkeypatch: pytest.MonkeyPatch):
         name = "4c3f-mnist"
         shelf = own_toy.rename(own_toy.parent / name).parent
@@ -87,6 +108,12 @@ class TestOptions:
             load("4c3f-mnist", pretrained=False)
         with pytest.raises(UnknownModelError):
             load("local-dir:/tmp", backend="torch", pretrained=False)
+
+    def test_options_of_the_other_backend(self, toy: Path):
+        with pytest.raises(InputError, match="device='cuda' is for backend='torch'"):
+            load(f"local-dir:{toy}", device="cuda")
+        with pytest.raises(InputError, match="providers are for backend='onnx'"):
+            load(f"local-dir:{toy}", backend="torch", providers=["CPUExecutionProvider"])
 
     def test_misspelt_options(self, toy: Path):
         with pytest.raises(InputError, match="backend must be 'onnx' or 'torch', got 'jax'"):
@@ -182,8 +209,19 @@ class TestIntegrity:
                 read_folder(own_toy)
         (own_toy / "evaluation.json").write_text(json.dumps(evaluation).replace("0.25", "NaN"))
         write_sums(own_toy)
-        with pytest.raises(CertificateError, match="acr"):
+        with pytest.raises(CertificateError, match="NaN is no number"):
             read_folder(own_toy)
+
+    def test_json_that_readers_may_differ_about_is_refused(self):
+        for text, message in (
+            ('{"format": 1, "recipe": {"a": 1, "b": 2, "a": 1}}', "the key 'a' occurs twice"),
+            ('{"format": 1, "recipe": {"a": [Infinity]}}', "Infinity is no number"),
+            ('{"format": 1, "recipe": {"a": -Infinity}}', "-Infinity is no number"),
+            (" " * (16 * 2**20) + "1", "larger than 16 MiB"),
+        ):
+            for form in (text, text.encode()):
+                with pytest.raises(CertificateError, match=f"config.json.*{message}"):
+                    loads(ModelConfig, form, "config.json")
 
     def test_an_unknown_architecture_is_refused(self, own_toy: Path):
         folder = read_folder(own_toy)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,12 @@ class TestPictures:
             with pytest.raises(InputError):
                 open_image(path)
 
+    def test_a_fifo_is_refused_before_it_is_opened(self, tmp_path: Path):
+        os.mkfifo(tmp_path / "never.png")
+        for path, message in ((tmp_path / "never.png", "not a regular file"), (tmp_path, "a folder")):
+            with pytest.raises(InputError, match=message):
+                open_image(path)
+
     def test_a_pil_image_obeys_the_same_rules(self):
         gif = Image.open(io.BytesIO(encode(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:])))
         deep = Image.fromarray(np.zeros((28, 28), dtype=np.uint16))
@@ -239,6 +247,7 @@ class TestArrays:
 
 NOT_SIZES = [
     *("", "abc", "1/0", "1/2/3", "/2", "-1", "-0.0", "nan", "inf", "1/inf", "1e999", "1e999999999/2", b"1"),
+    *("1_0", "١/٢", "０.5", "1/-2", "1/+2", "-1/2", "--1", "+", ".", "1e1000", "0x1", "1\n", "\t1", "1" * 41, "1/0.0"),
     *(-1, float("nan"), True, None, [], 10**400),
 ]
 
@@ -247,6 +256,10 @@ class TestEpsilon:
     def test_numbers_and_fractions(self):
         for value, expected in (("36/255", 36 / 255), ("0.14", 0.14), (" 1 / 2 ", 0.5), ("0", 0.0), ("1e-3", 1e-3)):
             assert parse_epsilon(value) == expected
+        for text in ("0.71/0.92", "0.1/0.3", "1e-300/3e-10", ".3/7.", "+1e2/255"):
+            numerator, denominator = text.split("/")
+            assert parse_epsilon(text) == float(Fraction(numerator) / Fraction(denominator))
+        assert parse_epsilon("0.71/0.92") != 0.71 / 0.92  # which is rounded three times
         assert parse_epsilon(1) == 1.0
         assert parse_epsilon(np.float32(0.5)) == 0.5
 

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from export.onnx import WEIGHTS, write_graph
 from tests.soundness.oracle import certified, network
 from zoo.bounds import RULES
 from zoo.layers import (
@@ -26,6 +25,7 @@ from zoo.layers import (
     Residual,
     TokenLinear,
 )
+from zoo.onnx import WEIGHTS, write_graph
 from zoo.records import Outputs
 
 SHAPE = (2, 4, 4)

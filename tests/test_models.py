@@ -13,10 +13,10 @@ import torch
 import zoo
 from export.card import render
 from export.cards import models_table, shelf
-from export.publish import EXPORTER, write_graphs
 from zoo.errors import ZooError
 from zoo.folder import FILES, Folder, read_folder
 from zoo.hub import fetch
+from zoo.onnx import EXPORTER, write_graphs
 from zoo.records import Outputs
 from zoo.registry import list_models
 from zoo.verify import verify

@@ -175,7 +175,7 @@ class TestGraphs:
         model = helper.make_model(graph, functions=[function])
         path = tmp_path / "model.onnx"
         path.write_bytes(model.SerializeToString())
-        assert external_files(path) == {
+        assert external_files(path.read_bytes()) == {
             *("in a node", "in a subgraph", "in sparse values", "in sparse indices", "in the graph", "in a function")
         }
 

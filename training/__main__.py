@@ -2,14 +2,14 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from training.recipes import RECIPES, find
-from zoo.errors import InputError, ZooError
+from zoo.cli import run
+from zoo.errors import InputError
 
 
 def main(
@@ -46,8 +46,4 @@ def main(
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
-    try:
-        app(prog_name="python -m training")
-    except ZooError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(app, "python -m training", "error")

@@ -58,7 +58,8 @@ def train(
     """Leave in `folder` the recipe, its metrics and curves, a checkpoint and `weights.safetensors`, the plain weights.
 
     `limit` trains on the first images only; `steps` stops early, the schedules unchanged, and `resume` goes on. On
-    one machine a resumed run gives the same bits as one that was never stopped. SIGTERM saves and returns.
+    one machine a resumed run gives the same bits as one that was never stopped. SIGTERM and Ctrl-C (SIGINT) save and
+    return; a second Ctrl-C interrupts at once.
     Raises InputError where the folder or the data cannot be used, TrainingError where the loss is not a number.
     """
     accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
@@ -167,7 +168,10 @@ def _line(metrics: dict[str, Any]) -> str:
 
 
 class _Terminated:
-    """False until the process is asked to end (SIGTERM), which it then outlives until the block is left."""
+    """False until the process is asked to end by SIGTERM or SIGINT, which it then outlives until the block is left.
+
+    A second SIGINT raises KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -176,11 +180,14 @@ class _Terminated:
         return self.asked
 
     def __enter__(self) -> Self:
-        self.previous = signal.signal(signal.SIGTERM, self._ask)
+        self.previous = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGTERM, self.previous)
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

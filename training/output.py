@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from zoo.errors import InputError
@@ -72,8 +72,7 @@ class Output:
     def write_weights(self, state: dict[str, Tensor]) -> None:
         """Write the plain network's weights as weights.safetensors."""
         path = self.folder / "weights.safetensors"
-        save_file(state, path.with_suffix(".partial"))
-        path.with_suffix(".partial").replace(path)
+        _replace(path, save(state))
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -134,7 +134,7 @@ def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 10
     if scale == 0.0:
         return 0.0
     weight = (layer.weight.detach() / scale).float()
-    vector = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    vector = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     norm = 0.0
     for _ in range(iterations):
         vector = (vector.detach() / vector.norm()).requires_grad_(True)

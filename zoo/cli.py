@@ -9,11 +9,13 @@ import difflib
 import json
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperArgument, TyperCommand
 
 from zoo import __version__
 from zoo.architectures import describe
@@ -29,11 +31,12 @@ from zoo.errors import (
     ZooError,
     require,
 )
-from zoo.folder import Folder, is_folder
+from zoo.folder import Folder, exists, is_folder
 from zoo.hub import LOCAL, fetch, load
 from zoo.records import Evaluation, Prediction, dumps
 from zoo.registry import ENTRIES, Entry, find, list_models
 from zoo.tables import (
+    abstention_line,
     entry_pairs,
     evaluation_pairs,
     evaluation_table,
@@ -49,6 +52,36 @@ if TYPE_CHECKING:
     from zoo.runtime import Model
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+READER_LEFT = 141  # 128 + SIGPIPE
+
+
+class Command(TyperCommand):
+    """A command whose help names its arguments by their metavars alone, without types and doubled brackets."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", *(name if required else f"[{name}]" for name, required, _ in self._arguments(ctx))]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        arguments = [(name, text) for name, _, text in self._arguments(ctx)]
+        parameters = (parameter for parameter in self.get_params(ctx) if parameter.param_type_name == "option")
+        options = [record for parameter in parameters if (record := parameter.get_help_record(ctx))]
+        for title, rows in (("Arguments", arguments), ("Options", options)):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def _arguments(self, ctx: Any) -> list[tuple[str, bool, str]]:
+        """Name, whether it must be given, and help of each argument."""
+        return [
+            (
+                f"{parameter.metavar or parameter.name}{'...' * (parameter.nargs != 1)}",
+                parameter.required,
+                (parameter.get_help_record(ctx) or ("", ""))[1],
+            )
+            for parameter in self.get_params(ctx)
+            if isinstance(parameter, TyperArgument)
+        ]
+
 
 app = typer.Typer(
     add_completion=False,
@@ -60,7 +93,7 @@ app = typer.Typer(
     ),
     epilog=(  # \b keeps the line breaks
         "\b\n"
-        "NAME     a name that `zoo list` shows, local-dir:PATH, or hf-hub:ORG/NAME@REVISION\n"
+        "NAME     a name from `zoo list`, local-dir:PATH or hf-hub:ORG/NAME@REVISION\n"
         "EPSILON  a number or a fraction, such as 36/255: l2, in pixels of [0, 1]\n"
         "\n\b\n"
         "Exit codes: 0 done; 1 a check failed; 2 a mistake, told in one line."
@@ -73,18 +106,27 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with exact 
 
 def main() -> None:
     """Runs the command line and exits."""
+    run(app, "zoo")
+
+
+def run(app: typer.Typer, program: str, label: str = "zoo") -> NoReturn:
+    """Runs a command line and exits; a mistake is one line on stderr that begins with `label`, and exit code 2."""
     try:
-        code = app(prog_name="zoo", standalone_mode=False)
+        if sys.stdout is None:  # closed by the caller: the answer would go nowhere, unnoticed
+            raise InputError("standard output is closed")
+        code = app(prog_name=program, standalone_mode=False)
     except typer.TyperException as error:  # an option or argument that does not parse
         context = getattr(error, "ctx", None)
-        command = context.command_path if context else "zoo"
-        code = _fail(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
+        command = context.command_path if context else program
+        code = _fail(f"{error.format_message().rstrip('.')}. See `{command} --help`.", label)
     except ZooError as error:
-        code = _fail(str(error))
+        code = _fail(str(error), label)
     except OSError as error:  # a full disk, a terminal that is gone
-        code = _fail(str(error))
+        code = _fail(str(error), label)
     except typer.Abort:
         code = INTERRUPTED
+    except SystemExit:  # how Typer and Rich end where the reader of a pipe has left: commands here return their code
+        code = READER_LEFT
     sys.exit(code or 0)
 
 
@@ -100,9 +142,9 @@ def zoo(
         typer.echo(context.get_help())
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_command(
-    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="A shell pattern, as in '*-cifar10'.")] = "*",
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A shell pattern, as in '*-cifar10'.")] = "*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Only models with published weights.")] = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -110,7 +152,8 @@ def list_command(
 
     VRA, verified-robust accuracy, is the share of test images that are classified right and certified at epsilon.
     """
-    entries = [ENTRIES[name] for name in list_models(pattern, pretrained)]
+    names = sorted(list_models(pattern, pretrained), key=lambda name: ENTRIES[name].digest is None)
+    entries = [ENTRIES[name] for name in names]
     if not entries and not as_json:
         kind = "published model" if pretrained else "model"
         raise InputError(f"no {kind} matches {pattern!r}: `zoo list` shows all names")
@@ -124,7 +167,7 @@ def list_command(
     return 0
 
 
-@app.command()
+@app.command(cls=Command)
 def info(name: NameArgument) -> int:
     """Show what a model is, what is proved, what was measured."""
     console = Console()
@@ -143,7 +186,7 @@ def info(name: NameArgument) -> int:
     return 0
 
 
-@app.command()
+@app.command(cls=Command)
 def predict(
     name: NameArgument,
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP files.")],
@@ -181,10 +224,12 @@ def predict(
     console.print(unit_line(model))
     if not model.proved:
         console.print("float32: these radii are estimates, not proved. --precision float64 proves them.")
+    if line := abstention_line(predictions):
+        console.print(line, soft_wrap=True)  # one line, wherever it is read
     return 0
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A name, a source or a folder.")]) -> int:
     """Prove a certificate again from the weights, and compare.
 
@@ -213,7 +258,7 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
     return 0
 
 
-@app.command()
+@app.command(cls=Command)
 def certify(
     name: NameArgument,
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A data set's name, or a folder of class folders.")],
@@ -232,8 +277,8 @@ def certify(
     """
     for text in epsilon or ():
         parse_epsilon(text)
-    if output is not None and not is_folder(output.parent):
-        raise InputError(f"no folder {output.parent} to write {output.name} in")
+    if output is not None:
+        _check_output(output)
     if dataset not in DATASETS and not is_folder(dataset):
         near = difflib.get_close_matches(dataset, DATASETS, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DATASETS)}"
@@ -264,7 +309,7 @@ def certify(
     return 0
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor() -> int:
     """Check this installation and the models that it ships."""
     from zoo.doctor import examine
@@ -280,9 +325,9 @@ def doctor() -> int:
     return 1 if problems else 0
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, label: str = "zoo") -> int:
     """Prints the error as one line on stderr; the exit code."""
-    print(f"zoo: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{label}: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
@@ -317,14 +362,34 @@ def _print_json(value: Any) -> int:
     return 0
 
 
+def _check_output(path: Path) -> None:
+    """Returns where `_write` can write the file. Raises InputError."""
+    if not path.name or (exists(path) and not path.is_file()):
+        raise InputError(f"--output must name a file, {str(path)!r} is something else")
+    if not is_folder(path.parent):
+        raise InputError(f"no folder {path.parent} to write {path.name} in")
+    partial = _partial(path)
+    try:
+        partial.open("a").close()
+        partial.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def _write(path: Path, text: str) -> None:
     """The file is the whole text, or what it was before. Raises InputError."""
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial(path)
     try:
         partial.write_text(text)
         partial.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise InputError(f"{path}: {error.strerror}") from error
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
 
 
 def _published_evaluation(entry: Entry) -> Evaluation | str:

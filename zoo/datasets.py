@@ -90,17 +90,18 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
 def _parquet_files(info: DatasetInfo, split: str) -> list[Path]:
     """The files of a split in the order of their names, fetched from the hub only where no folder has them."""
     local = Path(__file__).parents[2] / "shared" / "data"
-    root = Path(os.environ["ZOO_DATA"]) if "ZOO_DATA" in os.environ else local
+    setting = os.environ.get("ZOO_DATA")  # empty counts as unset
+    root = Path(setting) if setting else local
     paths = sorted((root / info.name).rglob(f"{split}-*.parquet"))
     if paths:
         return paths
     where = f"no {split}-*.parquet in {root / info.name}"
-    if "ZOO_DATA" in os.environ or info.hub is None:
+    if setting or info.hub is None:
         raise InputError(f"{where}: set ZOO_DATA to the folder that holds {info.name}/")
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise MissingPackageError("huggingface_hub", "train") from error
+        raise MissingPackageError("huggingface_hub", "data") from error
     try:
         folder = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
     except Exception as error:  # the client raises its own, httpx's and the system's errors
@@ -117,7 +118,7 @@ def _read_table(paths: list[Path]) -> pyarrow.Table:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingPackageError("pyarrow", "train") from error
+        raise MissingPackageError("pyarrow", "data") from error
     tables = []
     for path in paths:
         try:
@@ -151,7 +152,7 @@ def _decode(column: Any, info: DatasetInfo, path: Path) -> np.ndarray:
         import numpy as np
         from PIL import Image
     except ImportError as error:
-        raise MissingPackageError("pillow", "train") from error
+        raise MissingPackageError("pillow", "data") from error
     images = np.empty((len(column), info.size, info.size, info.channels), dtype=np.uint8)
     mode = "RGB" if info.channels == 3 else "L"
     for row, value in enumerate(column):

@@ -86,7 +86,7 @@ def _torch() -> Finding:
 
 def _data() -> Finding:
     setting = os.environ.get("ZOO_DATA")
-    if setting is None:
+    if not setting:
         return Finding("ZOO_DATA", "not set")
     if not is_folder(setting):
         return Finding("ZOO_DATA", setting, "no such folder")

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+from fractions import Fraction
 from numbers import Real
 
 from zoo.errors import InputError
+
+MAX_LENGTH = 40  # so that the exact fraction stays small
+DECIMAL = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
+SIZE = re.compile(rf" *([+-]?{DECIMAL}) *(?:/ *({DECIMAL}) *)?")
+NOT_FINITE = re.compile(r"[+-]?(?:inf|infinity|nan)", re.IGNORECASE)
 
 
 def parse_epsilon(value: str | float) -> float:
@@ -16,8 +23,7 @@ def parse_epsilon(value: str | float) -> float:
     """
     try:
         if isinstance(value, str):
-            numerator, slash, denominator = value.partition("/")
-            epsilon = float(numerator) / _finite(denominator) if slash else float(value)
+            epsilon = _parse(value)
         elif isinstance(value, Real) and not isinstance(value, bool):
             epsilon = float(value)
         else:
@@ -29,8 +35,12 @@ def parse_epsilon(value: str | float) -> float:
     return epsilon
 
 
-def _finite(text: str) -> float:
-    """The number; an infinite denominator would make any epsilon 0."""
-    if not math.isfinite(number := float(text)):
+def _parse(text: str) -> float:
+    """The number that the text writes, rounded once. Raises ValueError and what the division raises."""
+    if NOT_FINITE.fullmatch(text):
+        return math.nan
+    match = SIZE.fullmatch(text) if len(text) <= MAX_LENGTH else None
+    if match is None:
         raise ValueError
-    return number
+    size = float(Fraction(match[1]) / Fraction(match[2] or 1))
+    return -0.0 if match[1].startswith("-") else size  # -0 is refused like any negative number

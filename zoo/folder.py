@@ -28,6 +28,7 @@ LISTED = (
     "model.safetensors",
 )
 FILES = (SUMS, *LISTED)
+WEIGHTS = "model.safetensors"
 GRAPHS = {"float64": "model.onnx", "float32": "model.float32.onnx"}
 SUMS_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 MAX_SUMS_BYTES = 4096  # seven lines take about 600
@@ -49,6 +50,13 @@ class Folder:
 
     def graph(self, precision: str) -> Path:
         return self.path / GRAPHS[precision]
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a listed file, with the listed sha256. Raises IntegrityError."""
+        content = _read(self.path / name)
+        if hashlib.sha256(content).hexdigest() != self.digests[name]:
+            raise IntegrityError(f"{self.path / name}: its sha256 is not the one in {SUMS}; fetch the folder again")
+        return content
 
 
 def read_folder(path: Path, digest: str | None = None) -> Folder:

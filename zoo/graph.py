@@ -7,9 +7,6 @@ may name that file and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-
-from zoo.errors import IntegrityError
 
 # The fields of onnx.proto that lead from a model to its tensors: message -> field number -> message.
 FIELDS: dict[str, dict[int, str]] = {
@@ -25,25 +22,22 @@ FIELDS: dict[str, dict[int, str]] = {
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf wire types
 
 
-def external_files(path: Path) -> set[str]:
-    """Every file that some tensor of the ONNX file is read from, as it is written there.
+def external_files(model: bytes) -> set[str]:
+    """Every file that some tensor of the ONNX model is read from, as it is written there.
 
-    Raises IntegrityError if the file is not a protobuf message.
+    Raises ValueError where the bytes are not a protobuf message.
     """
     files = set()
-    waiting = [("model", memoryview(path.read_bytes()))]
-    try:
-        while waiting:
-            message, data = waiting.pop()
-            if message == "external":
-                pair = {number: bytes(value).decode("utf-8", "replace") for number, value in _messages(data)}
-                if pair.get(1) == "location":
-                    files.add(pair.get(2, ""))
-                continue
-            inner = FIELDS[message]
-            waiting += [(inner[number], value) for number, value in _messages(data) if number in inner]
-    except ValueError as error:
-        raise IntegrityError(f"{path}: not an ONNX file: {error}") from error
+    waiting = [("model", memoryview(model))]
+    while waiting:
+        message, data = waiting.pop()
+        if message == "external":
+            pair = {number: bytes(value).decode("utf-8", "replace") for number, value in _messages(data)}
+            if pair.get(1) == "location":
+                files.add(pair.get(2, ""))
+            continue
+        inner = FIELDS[message]
+        waiting += [(inner[number], value) for number, value in _messages(data) if number in inner]
     return files
 
 

@@ -65,6 +65,11 @@ def load(
     ):
         if value not in values:
             raise InputError(f"{option} must be {' or '.join(map(repr, values))}, got {value!r}")
+    if backend == "onnx" and device != "cpu":
+        raise InputError(f"device={device!r} is for backend='torch'; ONNX Runtime computes where providers say")
+    if backend == "torch" and providers is not None:
+        raise InputError("providers are for backend='onnx'; PyTorch computes on device")
+    _check_name(name)
     if not pretrained:
         return _untrained(name, backend)
     folder = fetch(name, revision, cache_dir)
@@ -78,6 +83,7 @@ def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None
 
     Raises ZooError, see `load`.
     """
+    _check_name(source)
     if source.startswith(HUB):
         return read_folder(_download(source.removeprefix(HUB), revision, cache_dir))
     if revision is not None:
@@ -104,6 +110,17 @@ def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None
     raise IntegrityError(f"{source} is not in this installation, looked in {' and '.join(map(str, SHELVES))}")
 
 
+def _check_name(source: object) -> None:
+    """Returns where `source` can be a name or a source. Raises InputError."""
+    if not isinstance(source, str):
+        hint = f": write '{LOCAL}{source}' for a folder" if isinstance(source, Path) else ""
+        raise InputError(f"a model is named by a str, got {type(source).__name__}{hint}")
+    if not source:
+        raise InputError("the name of the model is empty: `zoo list` shows all names")
+    if source in (LOCAL, HUB):
+        raise InputError(f"{source!r} is empty after the colon: write {LOCAL}PATH or {HUB}ORG/NAME")
+
+
 def _untrained(name: str, backend: str) -> nn.Sequential:
     if backend != "torch":
         raise InputError(f"an untrained network needs backend='torch', got {backend!r}")
@@ -113,7 +130,9 @@ def _untrained(name: str, backend: str) -> nn.Sequential:
 
 def _download(source: str, revision: str | None, cache_dir: str | Path | None) -> Path:
     """The snapshot of the eight files in the Hugging Face cache; HF_ENDPOINT, HF_HUB_OFFLINE and such are obeyed."""
-    repository, _, pinned = source.partition("@")
+    repository, at, pinned = source.partition("@")
+    if not repository or (at and not pinned) or revision == "":
+        raise InputError(f"{HUB}{source}: the repository or the revision is empty, write {HUB}ORG/NAME@REVISION")
     if pinned and revision not in (None, pinned):
         raise InputError(f"{HUB}{source} and revision={revision!r} name two revisions")
     from huggingface_hub import constants, errors, snapshot_download

@@ -11,6 +11,7 @@ Arrays (NumPy, PyTorch) are never resized: they have exactly the model's shape, 
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -76,6 +77,10 @@ def as_batch(images: Any, input_shape: tuple[int, int, int]) -> tuple[np.ndarray
 def _read(path: Path) -> bytes:
     """At most one byte more than the limit, whatever the path leads to."""
     try:
+        if not stat.S_ISREG(mode := path.stat().st_mode):  # opening a FIFO would wait for its writer
+            raise InputError(
+                f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; give an image file"
+            )
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from zoo.architectures import from_description
+from zoo.bounds import changed_by_hooks
 from zoo.bounds.margins import Tables, margin_tables
 from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError
@@ -31,7 +32,8 @@ class CertifiedModel(nn.Module):
     outside [0, 1], NaN or infinite, and one whose logits are not finite, keeps its label and gets radius 0.
 
     The weights are stored as float32 and evaluated in `dtype`. Only float64 is proved; a float32 model answers the
-    same five arrays as *estimates*.
+    same five arrays as *estimates*. A module whose types or methods were changed since raises CertificateError; weights
+    overwritten in place are not noticed.
     """
 
     margin_lipschitz: Tensor
@@ -45,6 +47,7 @@ class CertifiedModel(nn.Module):
         self.register_buffer("slack", torch.from_numpy(tables.slack).to(dtype), persistent=False)
 
     def forward(self, images: Tensor) -> Outputs:
+        self._check_unchanged()
         weights = {name: value.to(self.dtype) for name, value in self.network.state_dict(keep_vars=True).items()}
         logits = functional_call(self.network, weights, (images.to(self.dtype),))
         label = logits.argmax(dim=1)
@@ -52,10 +55,17 @@ class CertifiedModel(nn.Module):
         margins = logits.gather(1, label[:, None]) - logits
         margins = torch.where(admissible[:, None], margins, 0)
         slack, lipschitz = self.slack.index_select(0, label), self.margin_lipschitz.index_select(0, label)
-        class_radii = ((margins - slack) / lipschitz).clamp(min=0)
+        class_radii = torch.where(margins > slack, (margins - slack) / lipschitz, 0)
         ranks = min(TOP_K, logits.shape[1] - 1)
         topk_radius = class_radii.topk(ranks, dim=1, largest=False, sorted=True).values
         return Outputs(logits, label, topk_radius[:, 0], class_radii, topk_radius)
+
+    def _check_unchanged(self) -> None:
+        tables = {self.margin_lipschitz.dtype, self.slack.dtype}
+        weights = {value.dtype for value in self.network.state_dict().values()}
+        hooked = any(changed_by_hooks(layer) for layer in (self.network, *self.network))
+        if tables != {self.dtype} or weights != {torch.float32} or hooked:
+            raise CertificateError("the module is no longer what was certified (types or hooks changed): load it again")
 
 
 def head_weights(network: nn.Sequential) -> tuple[Matrix, Matrix]:

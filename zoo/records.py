@@ -19,6 +19,8 @@ from zoo.errors import CertificateError
 
 FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader refuses what it does not know
 
+MAX_BYTES = 16 * 2**20
+
 Record = TypeVar("Record")
 
 
@@ -154,13 +156,29 @@ def dumps(record: Any) -> str:
 
 def loads(kind: type[Record], text: str | bytes, source: str = "record") -> Record:
     """The record that `dumps` wrote. Raises CertificateError for anything else, naming `source`."""
+    if len(text) > MAX_BYTES:
+        raise CertificateError(f"{source} is larger than {MAX_BYTES // 2**20} MiB")
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise CertificateError(f"{source} is not JSON: {error}") from error
     if isinstance(value, dict) and value.get("format") != FORMAT:
         raise CertificateError(f"{source} has format {value.get('format')!r}, this zoo reads format {FORMAT}")
     return _parse(kind, value, source)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; of two values for one key, readers would differ in which they take."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {twice!r:.60} occurs twice")
+    return value
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
 
 
 def _parse(kind: Any, value: Any, where: str) -> Any:

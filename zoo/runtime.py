@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, IntegrityError, one_line, require
-from zoo.folder import Folder
+from zoo.folder import WEIGHTS, Folder
 from zoo.graph import external_files
 from zoo.images import as_batch
 from zoo.records import Certificate, Evaluation, ModelConfig, Outputs, Prediction
@@ -119,8 +119,8 @@ def onnx_model(folder: Folder, precision: str, providers: Sequence[str] | None =
     available = onnxruntime.get_available_providers()
     if absent := sorted(set(chosen) - set(available)):
         raise InputError(f"this onnxruntime has no {absent[0]}, only {', '.join(available)}")
-    session, names = _session(folder, precision, chosen)
-    path = folder.graph(precision)
+    session, path = onnx_session(folder, precision, chosen), folder.graph(precision)
+    names = [value.name for value in session.get_outputs()]
 
     def run(images: np.ndarray) -> Outputs:
         try:
@@ -162,18 +162,27 @@ def _model(folder: Folder, precision: str, backend: str, run: Run, module: nn.Mo
     return Model(folder.config, folder.certificate, folder.evaluation, precision, backend, run, module)
 
 
-def _session(folder: Folder, precision: str, providers: list[str]) -> tuple[onnxruntime.InferenceSession, list[str]]:
-    """The graph ready to run, and its outputs' names in the order of `Outputs`.
+def onnx_session(
+    folder: Folder, precision: str, providers: Sequence[str] = ("CPUExecutionProvider",)
+) -> onnxruntime.InferenceSession:
+    """The graph ready to run; its outputs are those of `Outputs`, in that order.
 
     Raises InputError where a provider does not start, IntegrityError where the graph is not what the folder says.
     """
     import onnxruntime
 
     path = folder.graph(precision)
-    strangers = sorted(external_files(path) - {"model.safetensors"})
+    # The bytes that are hashed are the bytes that run: ONNX Runtime gets both files from memory, so what happens to
+    # them on disk later, or in between, changes nothing.
+    graph, weights = folder.read(path.name), folder.read(WEIGHTS)
+    try:
+        strangers = sorted(external_files(graph) - {WEIGHTS})
+    except ValueError as error:
+        raise IntegrityError(f"{path}: not an ONNX file: {error}") from error
     if strangers:
-        raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected model.safetensors only")
+        raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected {WEIGHTS} only")
     options = onnxruntime.SessionOptions()
+    options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
     options.log_severity_level = 4  # what goes wrong is raised below, once
     if precision == "float64":
         # The graph that was certified is the graph that runs: an optimiser may fold and fuse, and so change the
@@ -181,10 +190,10 @@ def _session(folder: Folder, precision: str, providers: list[str]) -> tuple[onnx
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         # Without ONNX Runtime's own fallback, which would try again elsewhere and print that it does.
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=False)
+        session = onnxruntime.InferenceSession(graph, options, providers=list(providers), enable_fallback=False)
         metadata = dict(session.get_modelmeta().custom_metadata_map)
         inputs = [(value.name, value.type, tuple(value.shape[1:])) for value in session.get_inputs()]
-        outputs = [value.name for value in session.get_outputs()]
+        outputs = [(value.name, value.type) for value in session.get_outputs()]
     except Exception as error:  # onnxruntime's errors have no common class but this
         raise IntegrityError(f"{path}: onnxruntime cannot load it: {one_line(error)}") from error
     if missing := sorted(set(providers) - set(session.get_providers())):
@@ -192,12 +201,14 @@ def _session(folder: Folder, precision: str, providers: list[str]) -> tuple[onnx
     _check_metadata(path, metadata, folder, precision)
     suffix = "" if precision == "float64" else "_estimate"
     names = [name + suffix if name in ESTIMATES else name for name in Outputs._fields]
-    if outputs != names:
-        raise IntegrityError(f"{path}: answers {', '.join(outputs)}, expected {', '.join(names)}")
+    real = {"float64": "tensor(double)", "float32": "tensor(float)"}[precision]
+    answers = [(name, "tensor(int64)" if name == "label" else real) for name in names]
+    if outputs != answers:
+        raise IntegrityError(f"{path}: answers {outputs}, expected {answers}")
     expected = [("images", "tensor(float)", folder.config.input_shape)]
     if inputs != expected:
         raise IntegrityError(f"{path}: takes {inputs}, expected {expected}")
-    return session, names
+    return session
 
 
 def _well_formed(outputs: Outputs, count: int, classes: int) -> bool:

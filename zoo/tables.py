@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def unit_line(model: Model) -> str:
     size = shape_text(model.input_shape)
-    return f"Radii: {model.norm}, in pixels of [0, 1], over the whole {size} input; rounded down."
+    rounded = "; rounded down" if model.proved else ""
+    return f"Radii: {model.norm}, in pixels of [0, 1], over the whole {size} input{rounded}."
 
 
 def list_cells(entry: Entry, result: Evaluation | str) -> tuple[str, ...]:
@@ -92,16 +93,26 @@ def evaluation_pairs(evaluation: Evaluation) -> list[tuple[str, str]]:
     ]
 
 
+ABSTAIN = "ABSTAIN"
+
+
+def abstention_line(predictions: list[Prediction]) -> str | None:
+    """What the parentheses mean, where the table has an abstention."""
+    if ABSTAIN not in {_verdict(prediction) for prediction in predictions if prediction.label is None}:
+        return None
+    return f"{ABSTAIN}: the radius is not above epsilon; the label in parentheses is not certified."
+
+
 def _verdict(prediction: Prediction) -> str:
     if not prediction.proved:
         return "NOT PROVED"
-    return "CERTIFIED" if prediction.certified else "ABSTAIN"
+    return "CERTIFIED" if prediction.certified else ABSTAIN
 
 
 def prediction_table(model: Model, images: list[str], predictions: list[Prediction], epsilon: str | None) -> Table:
     columns = ["image", "label", "radius" if model.proved else "radius estimate"]
     rows = [
-        [image, prediction.name, radius_text(prediction.radius)]
+        [image, prediction.label or f"({prediction.name})", radius_text(prediction.radius)]
         for image, prediction in zip(images, predictions, strict=True)
     ]
     if epsilon is not None:

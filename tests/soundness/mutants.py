@@ -44,7 +44,7 @@ RULES, RULE, SPECTRAL, CONV, MARGINS, OTHERS = (
 ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
     f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify")
 )
-ONNX = "export/onnx.py"
+ONNX = "zoo/onnx.py"
 
 K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
 
@@ -105,10 +105,10 @@ MUTANTS = (
     ),
     mutant(
         "residual's identity left out", "norms witness",
-        RULES, '    method, torus = "gram-cholesky", {}\n', """    method, torus = "gram-cholesky", {}
-    if len(kernel) == shape[0] and kernel.shape[2:] == (3, 3):
+        RULES, "    method, proof, torus = convolution_norm(",
+        """    if len(kernel) == shape[0] and kernel.shape[2:] == (3, 3):
         kernel[:, :, 1, 1] -= np.eye(len(kernel))
-""",
+    method, proof, torus = convolution_norm(""",
     ),
     mutant(
         "strides exchanged on the torus", "norms",

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from export.onnx import write_graph
 from zoo.architectures import Architecture, ConvNet, describe
 from zoo.certify import certify
 from zoo.folder import Folder
 from zoo.model import CertifiedModel, load_network, tables_of
+from zoo.onnx import write_graph
 from zoo.records import Evaluation, ModelConfig, dumps
 
 TINY = ConvNet("2c2f", "minmax", input_size=8, channels=1, classes=3)

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.onnx import write_graph
 from zoo.bounds.margins import Tables
 from zoo.layers import MinMax, Pixels
 from zoo.model import CertifiedModel, tables_of
+from zoo.onnx import write_graph
 from zoo.records import Outputs
 
 from .oracle import certified, exact, replay

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from timm.optim import create_optimizer_v2
 
 from training.loop import TrainingError, train
 from training.losses import emma
+from training.output import Output
 from training.recipes import RECIPES, find
 from training.recipes.recipe import Recipe
 from training.validation import certified
@@ -88,23 +90,49 @@ def test_a_resumed_run_ends_in_the_same_bits(steps, small, tmp_path):
     assert losses("parts") == losses("whole")
 
 
-def test_sigterm_saves_and_returns(small, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_returns(number, small, tmp_path):
     calls = []
 
     def interrupted(*arguments, **options):
         calls.append(1)
         if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return emma(*arguments, **options)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     interrupted.__name__ = "emma"
     train(dataclasses.replace(small, loss=interrupted), tmp_path / "run")
     assert len(calls) == 3
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
     train(small, tmp_path / "run", resume=True)
     train(small, tmp_path / "whole")
     assert torch.equal(weights(tmp_path / "run")["head.weight"], weights(tmp_path / "whole")["head.weight"])
+
+
+def test_a_second_ctrl_c_interrupts(small, tmp_path):
+    calls = []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert len(calls) == 1  # one signal only asks
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("not interrupted")
+
+    interrupted.__name__ = "emma"
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(dataclasses.replace(small, loss=interrupted), tmp_path / "run")
+    assert calls == [1]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_weights_have_the_permissions_of_any_other_file(tmp_path):
+    Output(tmp_path).write_weights({"weight": torch.ones(2)})
+    (tmp_path / "other").touch()
+    assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert torch.equal(weights(tmp_path)["weight"], torch.ones(2))
 
 
 def test_a_loss_that_is_no_number_stops_the_run(small, tmp_path):
@@ -135,13 +163,26 @@ def test_certified_is_strict_and_looks_at_every_other_class():
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(ZooError, match=r"did you mean .*2c2f-mnist"):
         find("2c2f-mnits")
+    with pytest.raises(ZooError, match=r"^no recipe is called 'nosuch': --list shows all$"):
+        find("nosuch")
 
 
-def test_the_command_says_a_mistake_in_one_line_and_exits_2(tmp_path):
-    command = [sys.executable, "-m", "training"]
-    result = subprocess.run([*command, "2c2f-mnist"], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("2c2f-mnist", "say where to write: --output DIR"),
+        ("2c2f-mnist --bogus", "No such option: --bogus. See `python -m training --help`."),
+        ("2c2f-mnist --epochs x", "Invalid value for '--epochs': .* See `python -m training --help`."),
+        ("nosuch", "no recipe is called 'nosuch': --list shows all"),
+        ("2c2f-mnist --output /proc/x --limit 100", ".*No such file or directory: '/proc/x'"),
+    ],
+)
+def test_the_command_says_a_mistake_in_one_line_and_exits_2(arguments, message, write_split):
+    write_split("mnist", count=200)
+    command = [sys.executable, "-m", "training", *arguments.split()]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert result.returncode == 2
-    assert result.stderr == "error: say where to write: --output DIR\n"
+    assert re.fullmatch(f"error: {message}\n", result.stderr)
 
 
 def test_lookahead_steps_back_to_its_slow_weights_through_accelerate():

@@ -1,6 +1,7 @@
 """`zoo.datasets.load_split`: what it reads, and the one line it says of what it cannot read."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from training.data import load_training_data
 from zoo.datasets import load_split
-from zoo.errors import InputError
+from zoo.errors import InputError, MissingPackageError
 
 
 def test_reads_images_labels_names_and_the_hash_of_the_file(write_split):
@@ -52,6 +53,19 @@ def test_what_cannot_be_read_is_said_in_one_line(write_split, write, damage, mes
     with pytest.raises(InputError, match=message) as raised:
         load_split("cifar10", "train")
     assert "\n" not in str(raised.value)
+
+
+def test_an_empty_setting_counts_as_unset(monkeypatch):
+    monkeypatch.setenv("ZOO_DATA", "")
+    with pytest.raises(InputError, match=r"no nothing-\*.parquet in .*/shared/data/cifar10-jpeg75"):
+        load_split("cifar10-jpeg75", "nothing")
+
+
+def test_the_extra_that_brings_pyarrow_is_named(write_split, monkeypatch):
+    write_split("mnist", count=3)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingPackageError, match=r"needs pyarrow: run pip install 'certified-zoo\[data\]'"):
+        load_split("mnist", "train")
 
 
 def test_an_unknown_data_set_is_said_in_one_line():

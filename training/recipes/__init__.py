@@ -27,4 +27,5 @@ def find(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]()
     near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
-    raise InputError(f"no recipe is called {name!r}: did you mean {', '.join(near) or 'one of `--list`'}?")
+    hint = f"did you mean {', '.join(near)}?" if near else "--list shows all"
+    raise InputError(f"no recipe is called {name[:80]!r}: {hint}")

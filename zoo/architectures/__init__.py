@@ -3,7 +3,7 @@
 Importing this package loads no torch; `network()` does.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from zoo.architectures.convnet import ConvNet
@@ -12,9 +12,11 @@ from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
 from zoo.architectures.mlp import TwoMoonsMLP
 from zoo.architectures.potential import ConvexPotentialNet
 from zoo.architectures.transformer import SpatialMLP
-from zoo.errors import CertificateError
+from zoo.errors import CertificateError, one_line
 
 Architecture = ConvNet | LiResNet | PlainConvNet | ResNet | ConvexPotentialNet | LipConvNet | SpatialMLP | TwoMoonsMLP
+
+MAX_SIZE = 1_000_000  # of any one size in a description: files from outside must not ask for more
 
 FAMILIES: dict[str, type[Architecture]] = {
     family.__name__: family
@@ -33,7 +35,13 @@ def from_description(description: dict[str, Any]) -> Architecture:
     family = str(sizes.pop("family", None))
     if family not in FAMILIES:
         raise CertificateError(f"unknown architecture family {family!r}, expected one of {', '.join(FAMILIES)}")
+    numbers = {field.name for field in fields(FAMILIES[family]) if field.type in ("int", int)}
+    for name, size in sizes.items():
+        if name in numbers and (type(size) is not int or not 0 < size <= MAX_SIZE):
+            raise CertificateError(
+                f"not a {family}: {name} must be a whole number from 1 to {MAX_SIZE}, got {repr(size)[:40]}"
+            )
     try:
         return FAMILIES[family](**sizes)
     except (TypeError, ValueError) as error:
-        raise CertificateError(f"not a {family}: {error}") from error
+        raise CertificateError(f"not a {family}: {one_line(error)}") from error

@@ -12,6 +12,7 @@ torch.onnx writes the graph; three things are ours:
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import warnings
@@ -19,15 +20,41 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir
+import onnxscript
 import torch
 from onnx_ir.passes import common
-from onnxscript import opset20 as op
+from onnxscript import opset20
 from onnxscript.optimizer import fold_constants
 
-from zoo.model import CertifiedModel
-from zoo.records import Outputs
+from zoo.folder import GRAPHS, WEIGHTS
+from zoo.model import CertifiedModel, load_network, tables_of
+from zoo.records import Certificate, ModelConfig, Outputs
+from zoo.runtime import NOT_PROVED
 
-WEIGHTS = "model.safetensors"
+op: Any = opset20
+EXPORTER = f"torch {torch.__version__}, onnxscript {onnxscript.__version__}"  # the same give the same bytes
+
+
+def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) -> None:
+    """Write both ONNX graphs beside the `model.safetensors` and `certificate.json` in the folder."""
+    network = load_network((folder / WEIGHTS).read_bytes(), certificate)
+    metadata = {
+        "name": config.name,
+        "norm": config.norm,
+        "unit": certificate.unit,
+        "dataset": config.dataset,
+        "labels": json.dumps(config.labels),
+        "license": config.license,
+        "weights_sha256": certificate.weights_sha256,
+        "certificate_sha256": hashlib.sha256((folder / "certificate.json").read_bytes()).hexdigest(),
+        "exporter": EXPORTER,
+    }
+    for precision, dtype, arithmetic in (
+        ("float64", torch.float64, certificate.arithmetic),
+        ("float32", torch.float32, NOT_PROVED),
+    ):
+        model = CertifiedModel(network, tables_of(network, certificate), dtype).eval()
+        write_graph(model, config.input_shape, folder / GRAPHS[precision], {**metadata, "arithmetic": arithmetic})
 
 
 def write_graph(model: CertifiedModel, input_shape: tuple[int, ...], path: Path, metadata: dict[str, str]) -> None:
