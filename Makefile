@@ -8,7 +8,10 @@ INSTALL = $(if $(UV),uv pip install --quiet --python .venv/bin/python,.venv/bin/
 
 demo: .venv/.demo  ## certified predictions for a few pictures with the embedded models
 	@.venv/bin/python -m zoo.samples .venv/samples
-	@echo "zoo predict 2c2f-mnist digit-*.png --epsilon 0.3"
+	@echo 'zoo predict liresnet-l4w32-cifar10-jpeg75 airplane.png automobile.png ship.png truck.png --epsilon 36/255'
+	@cd .venv/samples && \
+	../bin/zoo predict liresnet-l4w32-cifar10-jpeg75 airplane.png automobile.png ship.png truck.png --epsilon 36/255
+	@echo && echo 'zoo predict 2c2f-mnist digit-*.png --epsilon 0.3'
 	@cd .venv/samples && ../bin/zoo predict 2c2f-mnist digit-*.png --epsilon 0.3
 
 test: .venv/.dev  ## every check that CI runs

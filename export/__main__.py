@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from zoo.errors import InputError, ZooError
+from zoo.cli import run as run_app
+from zoo.errors import InputError
 
 
 def main(
@@ -37,8 +38,4 @@ def main(
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
-    try:
-        app(prog_name="python -m export")
-    except (ZooError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_app(app, "python -m export", "error")
