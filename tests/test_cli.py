@@ -123,7 +123,9 @@ class TestInfo:
 
 
 class TestPredict:
-    def test_certified_and_abstaining(self, run: Zoo, toy: Path, pictures: list[Path]):
+    def test_certified_and_abstaining(self, run: Zoo, toy: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.chdir(pictures[0].parent)
+        pictures = [Path(path.name) for path in pictures]
         radii = sorted(zoo.load(names(toy)).predict(path).radius for path in pictures)
         epsilon = f"{(radii[0] + radii[1]) / 2:.4f}"
         result = run("predict", names(toy), *pictures, "--epsilon", epsilon)

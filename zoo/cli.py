@@ -162,7 +162,7 @@ def list_command(
         return _print_json([_list_json(*pair) for pair in zip(entries, results, strict=True)])
     rows = [list_cells(*pair) for pair in zip(entries, results, strict=True)]
     console = Console()
-    console.print(table(("name", "input", "clean", "VRA at", "epsilon"), rows, ("clean", "VRA at")))
+    console.print(table(("name", "input", "clean", "VRA at", "epsilon"), rows, ("clean", "VRA at"), tight=True))
     console.print("\nNo numbers: no published weights. Epsilon: l2, in pixels of [0, 1], whole input.")
     return 0
 

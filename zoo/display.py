@@ -40,9 +40,11 @@ def plain(text: str) -> Text:
     return Text("".join(character if character.isprintable() else "?" for character in text), overflow="fold")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], numbers: Sequence[str] = ()) -> Table:
-    """A table whose columns in `numbers` are set flush right."""
-    result = Table(box=SIMPLE, pad_edge=False, show_edge=False, header_style="bold")
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str | Text]], numbers: Sequence[str] = (), tight: bool = False
+) -> Table:
+    """A table whose columns in `numbers` are set flush right; `tight` leaves one space between columns."""
+    result = Table(box=SIMPLE, pad_edge=False, show_edge=False, header_style="bold", padding=(0, int(not tight)))
     for column in columns:
         right = column in numbers
         result.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")

@@ -17,7 +17,6 @@ from zoo.layers import MinMax, Pixels
 from zoo.records import Certificate, LayerBound, dumps, loads
 from zoo.rounding import U, gamma, propagate
 
-from .flaws import cases
 from .oracle import Exact, Sizes, certified, conv, exact, linear, network, replay
 
 
@@ -283,7 +282,7 @@ def test_weights_beyond_all_bounds_are_refused(case):
 WEIGHTS = {"tiny weights": 1e-30, "large weights": 1e15, "huge weights": 1e25}
 
 
-@pytest.mark.parametrize("case", cases(WEIGHTS))
+@pytest.mark.parametrize("case", WEIGHTS)
 def test_a_record_of_extreme_weights_can_be_written(case):
     """Every number of a certificate is finite, the estimates too: NaN is not JSON."""
     certificate, _ = certified(

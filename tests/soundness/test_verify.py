@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,6 @@ from zoo.model import load_network
 from zoo.records import Certificate, LayerBound
 from zoo.verify import verify
 
-from .flaws import cases
 from .published import TINY, publish, write_weights
 
 
@@ -149,7 +149,7 @@ def forged(certificate: Certificate, name: str, term: str, factor: float) -> Cer
     return with_layer(certificate, name, lipschitz_bound=bound)
 
 
-@pytest.mark.parametrize("change", cases(CHANGES))
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_certificate(folder, change):
     certificate = CHANGES[change](folder.certificate)
     follows = {"body_lipschitz", "feature_norm", "feature_error", "tables_sha256"}
@@ -214,13 +214,15 @@ GRAPHS: dict[str, Callable[[onnx.GraphProto], None]] = {
 }
 
 
-@pytest.mark.parametrize("change", cases(GRAPHS))
+@pytest.mark.parametrize("change", GRAPHS)
 def test_a_changed_graph(folder, tmp_path, change):
     copy = dataclasses.replace(folder, path=tmp_path / "copy")
     shutil.copytree(folder.path, copy.path)
     model = onnx.load(copy.path / "model.onnx", load_external_data=False)
     GRAPHS[change](model.graph)
     (copy.path / "model.onnx").write_bytes(model.SerializeToString())
+    digest = hashlib.sha256((copy.path / "model.onnx").read_bytes()).hexdigest()
+    copy = dataclasses.replace(copy, digests={**copy.digests, "model.onnx": digest})
     assert verify(copy)
 
 
