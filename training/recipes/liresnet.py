@@ -55,10 +55,10 @@ def liresnet_l6w64_cifar10_jpeg75() -> Recipe:
 
 
 def liresnet_l4w32_cifar10_jpeg75() -> Recipe:
-    """The smallest LiResNet of the zoo, for two CPU cores.
+    """The smallest LiResNet of the zoo, for one or two CPU cores.
 
-    Not run by us yet. Command: python -m training liresnet-l4w32-cifar10-jpeg75 --output
-    runs/liresnet-l4w32-cifar10-jpeg75
+    Measured: 68.32 clean, 53.76 VRA at 36/255 on the test split (its card); about 50 minutes on one shared core.
+    Command: python -m training liresnet-l4w32-cifar10-jpeg75 --output runs/liresnet-l4w32-cifar10-jpeg75
     """
     return Recipe(
         name="liresnet-l4w32-cifar10-jpeg75",

@@ -9,11 +9,12 @@ Around the blocks, all have the same stem, neck and head.
 
 Where we differ: the neck's dense layer has 512 outputs (2048 at 224 px) as in the authors' code. Their text
 says 2048 (4096 at 224 px), but with it the sizes in their tables (5, 49, 86 million) are out of reach:
-L6W128, L12W512 and L12W588 have 3.5, 45.2 and 89.3 million parameters here, 9.8, 70.4 and 129.9 by the text.
+L6W128, L12W512 and L12W588 have 3.5, 45.1 and 89.3 million parameters here, 9.8, 70.4 and 129.9 by the text.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ STEMS = {28: (5, 2, 2), 32: (5, 2, 2), 64: (7, 4, 3), 224: (14, 14, 0)}
 
 
 @dataclass(frozen=True)
-class Backbone:
+class Backbone(ABC):
     """A stem, `depth` blocks with `width` channels on a map of 16 x 16, a neck and a head, on `input_size` pixels."""
 
     depth: int
@@ -52,9 +53,9 @@ class Backbone:
         kernel, stride, padding = STEMS[self.input_size]
         return (self.input_size + 2 * padding - kernel) // stride + 1
 
+    @abstractmethod
     def block(self, number: int) -> dict[str, nn.Module]:
         """The layers of one block, each by its name."""
-        raise NotImplementedError
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""
