@@ -96,6 +96,8 @@ def test_what_follows_from_the_layers_must_follow(folder):
 
 
 CHANGES: dict[str, Callable[[Certificate], Certificate]] = {
+    "an absolute norm raised": lambda c: with_layer(c, "dense1", absolute_norm=1e20),
+    "an offset raised": lambda c: with_layer(c, "dense1", offset_norm=1e20),
     "a tau lowered": lambda c: with_proof(c, "conv2", "tau", lower),
     "a tau raised": lambda c: with_proof(c, "conv2", "tau", lambda tau: tau * (1 + 1e-6)),
     "a tau of zero": lambda c: with_proof(c, "dense1", "tau", lambda tau: 0.0),
