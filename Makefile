@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL = $(if $(UV),uv pip install --quiet --python .venv/bin/python,.venv/bin/python -m pip install --quiet --disable-pip-version-check)
 
-.PHONY: demo test lint clean
+.PHONY: demo space static test lint clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo  ## certified predictions for a few pictures with the embedded models
@@ -13,6 +13,17 @@ demo: .venv/.demo  ## certified predictions for a few pictures with the embedded
 	../bin/zoo predict liresnet-l4w32-cifar10-jpeg75 airplane.png automobile.png ship.png truck.png --epsilon 36/255
 	@echo && echo 'zoo predict 2c2f-mnist digit-*.png --epsilon 0.3'
 	@cd .venv/samples && ../bin/zoo predict 2c2f-mnist digit-*.png --epsilon 0.3
+
+space: .venv/.space  ## the Gradio app, on this machine only; the page without uploads too where npm is there
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory static; \
+	else echo 'no npm: the page that certifies in the browser needs `make static` once'; fi
+	.venv/bin/python -m space.app
+
+static: space/static/ort  ## ONNX Runtime Web from npm, checked, for the page that certifies in the browser
+
+space/static/ort: space/ort.sh
+	space/ort.sh
+	@touch $@
 
 test: .venv/.dev  ## every check that CI runs
 	.venv/bin/ruff format --check .
@@ -26,7 +37,7 @@ lint: .venv/.dev  ## format and lint in place, check types
 	.venv/bin/pyright
 
 clean:
-	rm -rf .venv
+	rm -rf .venv space/static/ort
 
 .venv/bin/python:
 	$(if $(UV),uv venv --quiet --python $(PYTHON) .venv,$(PYTHON) -m venv .venv)
@@ -35,6 +46,10 @@ clean:
 	$(INSTALL) -e '.[onnx]'
 	@touch $@
 
+.venv/.space: pyproject.toml | .venv/bin/python
+	$(INSTALL) -e '.[space]'
+	@touch $@
+
 .venv/.dev: pyproject.toml | .venv/bin/python
 	$(INSTALL) -e '.[dev]'
-	@touch $@ .venv/.demo
+	@touch $@ .venv/.demo .venv/.space

@@ -1,0 +1,132 @@
+"""What the app asks of the zoo: answers for one picture, and the records of every published model. Knows no Gradio."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import zoo
+from zoo.datasets import DATASETS
+from zoo.epsilon import parse_epsilon
+from zoo.errors import InputError
+from zoo.folder import WEIGHTS, Folder
+from zoo.hub import fetch
+from zoo.images import as_batch
+
+
+NORMS = {"l2": "l2 norm", "linf": "l-infinity norm"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One picture as a model sees it, and what the model proves about it."""
+
+    model: zoo.Model
+    image: np.ndarray  # float32 [C, H, W] in [0, 1], the x of the guarantee
+    prediction: zoo.Prediction
+
+    def nearest(self, count: int) -> list[tuple[str, float]]:
+        """The other classes with their certified distance, the nearest first."""
+        radii, predicted = self.prediction.class_radii, self.prediction.index
+        others = sorted(set(range(len(radii))) - {predicted}, key=radii.__getitem__)
+        return [(self.model.labels[other], radii[other]) for other in others[:count]]
+
+
+def names() -> list[str]:
+    """Every registered model with published weights."""
+    return zoo.list_models(pretrained=True)
+
+
+@cache
+def model(name: str) -> zoo.Model:
+    """The published model of this name, loaded once. Raises InputError for anything else, sources included."""
+    if name not in names():
+        raise InputError(f"no published model is called {str(name)[:80]!r}, expected one of {', '.join(names())}")
+    return zoo.load(name)
+
+
+@cache
+def folder(name: str) -> Folder:
+    return fetch(model(name).name)
+
+
+def answer(path: str | Path | None, name: str) -> Answer:
+    """The model's answer for the picture in a file. Raises InputError where the file is no picture that it takes."""
+    if not path:
+        raise InputError("no picture yet: upload one, paste one, take one with the webcam, or choose an example")
+    chosen = model(name)
+    try:
+        batch = as_batch(path, chosen.input_shape)[0]
+    except InputError as error:  # the message names the file by its path on the server
+        raise InputError(str(error).replace(str(path), Path(path).name)) from None
+    prediction = chosen.predict(batch[0])
+    assert isinstance(prediction, zoo.Prediction)
+    return Answer(chosen, batch[0], prediction)
+
+
+def unit(norm: str) -> str:
+    """The unit of a radius, for axes."""
+    return f"{NORMS[norm]}, pixels in [0, 1]"
+
+
+def first_epsilon(name: str) -> float:
+    """The smallest epsilon above 0 at which the model was measured."""
+    return min(value for value in map(parse_epsilon, model(name).evaluation.vra) if value > 0)
+
+
+def last_epsilon(name: str) -> float:
+    """Beyond it no test image was certified."""
+    return max(epsilon for epsilon, _ in model(name).evaluation.curve)
+
+
+def headline(name: str) -> str:
+    """The model in a line: norm, data, accuracy, verified-robust accuracy."""
+    measured, chosen = model(name).evaluation, model(name)
+    text, vra = next(iter(measured.vra.items()))
+    data = DATASETS[chosen.config.dataset].title
+    clean = f"clean {100 * measured.clean_accuracy:.1f} %"
+    return f"{name}: {chosen.norm}, {clean}, VRA {100 * vra:.1f} % at {text}; {data}"
+
+
+def parameters(name: str) -> int:
+    """How many numbers the weights hold, from the header of the file."""
+    weights = folder(name).path / WEIGHTS
+    with weights.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for key, tensor in header.items() if key != "__metadata__")
+
+
+def epsilons() -> list[str]:
+    """Every epsilon at which some published model was measured, in order of size."""
+    return sorted({text for name in names() for text in model(name).evaluation.vra}, key=parse_epsilon)
+
+
+def record(name: str) -> dict[str, Any]:
+    """The published model as plain values."""
+    chosen = model(name)
+    return {
+        "name": name,
+        "dataset": chosen.config.dataset,
+        "norm": chosen.norm,
+        "input_shape": list(chosen.input_shape),
+        "labels": list(chosen.labels),
+        "clean_accuracy": chosen.evaluation.clean_accuracy,
+        "vra": chosen.evaluation.vra,
+        "acr": chosen.evaluation.acr,
+        "parameters": parameters(name),
+        "paper": chosen.config.recipe.get("paper", ""),
+        "claim": chosen.certificate.claim,
+        "files": [f"browser/models/{name}/{file}" for file in sorted([*folder(name).digests, "SHA256SUMS"])],
+    }
+
+
+def card(name: str) -> str:
+    """The model's card as Markdown, without its front matter and title."""
+    text = folder(name).read("README.md").decode()
+    return text.split("\n---\n", 1)[1].split("\n", 3)[3]

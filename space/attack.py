@@ -1,0 +1,95 @@
+"""An attack to watch: the strongest perturbation found at each size up to a chosen one. It needs PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+import zoo
+from space.answers import Answer
+from zoo.errors import require
+
+SIZES = 16  # points of the path
+STEPS = 8  # gradient steps at each of them
+
+
+class Point(NamedTuple):
+    """The strongest perturbed image found at one size."""
+
+    image: np.ndarray  # float32 [C, H, W]
+    size: float  # its distance from the original, in the model's norm
+    margin: float  # the logit of the original label less the largest other one; below 0 the label has changed
+    floor: float  # proved: no image at this distance has a smaller margin
+
+
+def attack(answer: Answer, epsilon: float) -> list[Point]:
+    """The path of projected gradient descent on the margin, from the image itself to size `epsilon` or nearly.
+
+    At each size it starts from the perturbation of the size before and keeps the strongest of its steps; a path that
+    stays above 0 proves nothing, the certificate does. Raises MissingPackageError without PyTorch.
+    Source: Madry et al. 2018, arXiv 1706.06083, with the margin of Carlini & Wagner 2017 as the loss.
+    """
+    require("torch", "torch")
+    return list(_path(answer, epsilon))
+
+
+def _path(answer: Answer, epsilon: float) -> Iterator[Point]:
+    import torch
+
+    module, norm, label = _module(answer.model.name), answer.model.norm, answer.prediction.index
+    original = torch.tensor(answer.image)[None]
+    offset = torch.zeros_like(original)
+    logits = module(original).logits[0]
+    slack, lipschitz = module.slack[label], module.margin_lipschitz[label]
+    others = torch.arange(len(logits)) != label
+
+    def margin(point: torch.Tensor) -> torch.Tensor:
+        logits = module(point).logits[0]
+        return logits[label] - logits[others].max()
+
+    def point(offset: torch.Tensor) -> Point:
+        image = (original + offset).clamp(0, 1)
+        size = distance(image[0].numpy(), answer.image, norm)
+        floor = (logits[label] - logits - slack - lipschitz * size)[others].min()
+        return Point(image[0].numpy(), size, float(margin(image)), float(floor))
+
+    yield point(offset)
+    for size in np.linspace(0, epsilon, SIZES + 1)[1:]:
+        best = None
+        for step in range(STEPS):
+            offset.requires_grad_(True)
+            (gradient,) = torch.autograd.grad(margin((original + offset).clamp(0, 1)), offset)
+            length = size * (1 if step == 0 else 2.5 / STEPS)
+            moved = offset.detach() - length * _direction(gradient, norm)
+            offset = (original + _project(moved, norm, size)).clamp(0, 1) - original
+            found = point(offset)
+            if best is None or found.margin < best[0].margin:
+                best = found, offset
+        assert best is not None
+        yield best[0]
+        offset = best[1]
+
+
+def distance(image: np.ndarray, other: np.ndarray, norm: str) -> float:
+    """At least the distance in the norm of the model's radii: float64, and raised above its rounding."""
+    difference = np.abs(image.astype(np.float64) - other)
+    length = difference.max() if norm == "linf" else np.sqrt((difference**2).sum())
+    return float(length) * (1 + 1e-12)
+
+
+@cache
+def _module(name: str):
+    return zoo.load(name, backend="torch").module
+
+
+def _direction(gradient, norm: str):
+    return gradient.sign() if norm == "linf" else gradient / gradient.norm().clamp(min=1e-30)
+
+
+def _project(offset, norm: str, size: float):
+    """Into the ball of this size, a little less so that float32 does not round it out."""
+    size *= 1 - 1e-6
+    return offset.clamp(-size, size) if norm == "linf" else offset * (size / offset.norm().clamp(min=size))

@@ -1,0 +1,35 @@
+"""The folder to push as a Hugging Face Space: `python -m space.folder build/space`, after `make static`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from space.answers import folder, names
+from space.words import STATIC
+
+HERE = Path(__file__).parent
+START = "from space.app import main\n\nmain()\n"
+IGNORED = shutil.ignore_patterns("__pycache__", "embedded", "screenshots", "*.sh")
+
+
+def write(target: Path) -> None:
+    """Everything that the Space needs and its requirements do not bring: app, package, published models, runtime."""
+    if not (STATIC / "ort").is_dir():
+        raise SystemExit("space/static/ort is missing: run `make static` first, it needs npm")
+    if target.exists():
+        raise SystemExit(f"{target} exists already: remove it, or name another folder")
+    shutil.copytree(HERE, target / "space", ignore=IGNORED)
+    shutil.copytree(HERE.parent / "zoo", target / "zoo", ignore=IGNORED)
+    for name in names():
+        shutil.copytree(folder(name).path, target / "zoo" / "embedded" / name)
+    for name in ("README.md", "requirements.txt"):
+        shutil.move(target / "space" / name, target / name)
+    (target / "app.py").write_text(START)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("expected one folder: python -m space.folder build/space")
+    write(Path(sys.argv[1]))
