@@ -3,6 +3,9 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL = $(if $(UV),uv pip install --quiet --python .venv/bin/python,.venv/bin/python -m pip install --quiet --disable-pip-version-check)
 
+# The page that certifies in the browser needs npm once; everything else does without.
+STATIC = @if command -v npm >/dev/null; then $(MAKE) --no-print-directory static; else echo 'no npm: no make static'; fi
+
 .PHONY: demo space static test lint clean
 .DEFAULT_GOAL := demo
 
@@ -15,8 +18,7 @@ demo: .venv/.demo  ## certified predictions for a few pictures with the embedded
 	@cd .venv/samples && ../bin/zoo predict 2c2f-mnist digit-*.png --epsilon 0.3
 
 space: .venv/.space  ## the Gradio app, on this machine only; the page without uploads too where npm is there
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory static; \
-	else echo 'no npm: the page that certifies in the browser needs `make static` once'; fi
+	$(STATIC)
 	.venv/bin/python -m space.app
 
 static: space/static/ort  ## ONNX Runtime Web from npm, checked, for the page that certifies in the browser
@@ -29,6 +31,7 @@ test: .venv/.dev  ## every check that CI runs
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/pyright
+	$(STATIC)
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2
 
 lint: .venv/.dev  ## format and lint in place, check types

@@ -19,7 +19,6 @@ from zoo.folder import WEIGHTS, Folder
 from zoo.hub import fetch
 from zoo.images import as_batch
 
-
 NORMS = {"l2": "l2 norm", "linf": "l-infinity norm"}
 
 

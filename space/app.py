@@ -5,17 +5,16 @@ From top to bottom: what each tab shows, what the API answers, the page, the ser
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Callable
 from functools import wraps
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-import fastapi
 import gradio as gr
-import uvicorn
-from fastapi.staticfiles import StaticFiles
+from gradio.utils import get_upload_folder
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
 from space import answers, plots, words
 from space.attack import attack
@@ -29,21 +28,25 @@ TORCH = find_spec("torch") is not None
 QUEUE, AT_ONCE = 32, 2  # requests that may wait, and that are computed at the same time
 
 
-class Picture(gr.Image):
-    """An image input that hands on the path of the uploaded file: only `zoo.images` decodes what strangers send."""
+Upload = dict[str, Any] | None  # a file as Gradio hands it on
 
-    is_template = True  # in the browser it is a gr.Image
 
-    def preprocess(self, payload: Any) -> str | None:
-        return payload.path if payload else None
+def path_of(upload: Upload) -> Path | None:
+    """Of an uploaded file. Raises InputError for any other file of this machine: Gradio lets some requests name one."""
+    if not upload:
+        return None
+    path = Path(str(upload["path"])).resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()):
+        raise InputError("the picture was not uploaded")
+    return path
 
 
 # What each tab shows. A mistake of the user is told in the place of the answer.
 
 
-def show_certify(picture: str | None, name: str, epsilon: float) -> tuple[str, str]:
+def show_certify(picture: Upload, name: str, epsilon: float) -> tuple[str, str]:
     try:
-        answer = answers.answer(picture, name)
+        answer = answers.answer(path_of(picture), name)
     except ZooError as error:
         return words.problem(str(error)), ""
     return words.verdict(answer, epsilon, answers.last_epsilon(name)), plots.distances(answer)
@@ -55,18 +58,18 @@ def reset_epsilon(name: str) -> tuple[gr.Slider, gr.Slider]:
     return gr.Slider(maximum=limit, value=value), gr.Slider(maximum=2 * limit, value=round(1.5 * limit, 3))
 
 
-def show_attack(picture: str | None, name: str, strength: float) -> tuple[str, str]:
+def show_attack(picture: Upload, name: str, strength: float) -> tuple[str, str]:
     try:
-        answer = answers.answer(picture, name)
-        path = attack(answer, strength)
+        answer = answers.answer(path_of(picture), name)
+        path = attack(answer, parse_epsilon(strength))
     except ZooError as error:
         return words.problem(str(error)), ""
     return words.attacked(answer, path[-1], answer.model.predict(path[-1].image).name), plots.margins(answer, path)
 
 
-def show_comparison(picture: str | None, first: str, second: str) -> tuple[str, str]:
+def show_comparison(picture: Upload, first: str, second: str) -> tuple[str, str]:
     try:
-        pair = [answers.answer(picture, name) for name in (first, second)]
+        pair = [answers.answer(path_of(picture), name) for name in (first, second)]
         if pair[0].model.norm != pair[1].model.norm:
             raise InputError(
                 f"{first} measures in {pair[0].model.norm}, {second} in {pair[1].model.norm}: no comparison"
@@ -76,20 +79,17 @@ def show_comparison(picture: str | None, first: str, second: str) -> tuple[str, 
     return words.compared(pair), plots.curves(pair)
 
 
-def leaderboard() -> tuple[list[str], list[list[Any]]]:
+def leaderboard() -> str:
     epsilons = answers.epsilons()
     columns = ["model", "norm", "data", "clean %", *(f"VRA % at {epsilon}" for epsilon in epsilons)]
     rows = []
     for record in map(answers.record, answers.names()):
-        vra = [round(100 * record["vra"][epsilon], 2) if epsilon in record["vra"] else None for epsilon in epsilons]
-        clean = round(100 * record["clean_accuracy"], 2)
-        row = [record["name"], record["norm"], record["dataset"], clean, *vra]
-        rows.append([*row, round(record["acr"], 4), record["parameters"], record["paper"] or "none for this model"])
-    return [*columns, "ACR", "parameters", "the paper's figure"], rows
-
-
-def name_of_row(event: gr.SelectData) -> str:
-    return event.row_value[0]
+        rates = [record["clean_accuracy"], *(record["vra"].get(epsilon) for epsilon in epsilons)]
+        percents = [None if rate is None else round(100 * rate, 2) for rate in rates]
+        paper = record["paper"] or "none for this model"
+        row = [record["name"], record["norm"], record["dataset"], *percents]
+        rows.append([*row, round(record["acr"], 4), record["parameters"], paper])
+    return words.table([*columns, "ACR", "parameters", "the paper's figure"], rows)
 
 
 def show_card(name: str) -> tuple[str, str]:
@@ -112,10 +112,10 @@ def telling(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @telling
-def certify_endpoint(image: str, model: str, epsilon: str) -> dict[str, Any]:
+def certify_endpoint(image: Upload, model: str, epsilon: str) -> dict[str, Any]:
     """The label of an image with its certified radius, and whether the radius is above epsilon (such as 36/255)."""
     size = parse_epsilon(epsilon)
-    answer = answers.answer(image, model)
+    answer = answers.answer(path_of(image), model)
     prediction, certified = answer.prediction, answer.prediction.radius > size
     return {
         "model": model,
@@ -132,9 +132,9 @@ def certify_endpoint(image: str, model: str, epsilon: str) -> dict[str, Any]:
 
 
 @telling
-def attack_endpoint(image: str, model: str, strength: str) -> dict[str, Any]:
+def attack_endpoint(image: Upload, model: str, strength: str) -> dict[str, Any]:
     """The path of an attack on an image up to a size: at each, the strongest perturbation found and its margin."""
-    size, answer = parse_epsilon(strength), answers.answer(image, model)
+    size, answer = parse_epsilon(strength), answers.answer(path_of(image), model)
     if size > 2 * answers.last_epsilon(model):
         raise InputError(f"strength must be at most {2 * answers.last_epsilon(model):g} for {model}, got {size:g}")
     path = attack(answer, size)
@@ -159,12 +159,12 @@ def models_endpoint() -> list[dict[str, Any]]:
 def page() -> gr.Blocks:
     choices = [(answers.headline(name), name) for name in answers.names()]
     limit, start = answers.last_epsilon(DEFAULT), round(answers.first_epsilon(DEFAULT), 3)
-    verdict_now, plot_now = show_certify(str(SAMPLES[0]), DEFAULT, start)
+    answer_now = answers.answer(SAMPLES[0], DEFAULT)
     with gr.Blocks(title=words.TITLE, analytics_enabled=False) as blocks:
         gr.Markdown(words.INTRODUCTION)
         with gr.Tab("Certify"), gr.Row():
             with gr.Column(scale=2, min_width=300):
-                picture = Picture(
+                picture = gr.Image(
                     str(SAMPLES[0]), label="Picture", sources=["upload", "webcam", "clipboard"], height=260,
                     image_mode=None, elem_id="picture", buttons=[], alt_text="The picture to certify",
                 )  # fmt: skip
@@ -174,11 +174,11 @@ def page() -> gr.Blocks:
                     [[str(path)] for path in SAMPLES], picture, label="Drawn for this page", examples_per_page=14
                 )
             with gr.Column(scale=3, min_width=300):
-                verdict = gr.HTML(verdict_now, elem_id="verdict")
+                verdict = gr.HTML(words.verdict(answer_now, start, limit), elem_id="verdict")
                 epsilon = gr.Slider(
                     0, limit, start, step=0.001, label="epsilon", info=words.EPSILON, elem_id="epsilon"
                 )  # fmt: skip
-                plot = gr.HTML(plot_now, elem_id="distances")
+                plot = gr.HTML(plots.distances(answer_now), elem_id="distances")
         with gr.Tab("Attack"):
             gr.Markdown(words.ATTACK if TORCH else words.NO_TORCH)
             with gr.Row(visible=TORCH, equal_height=True):
@@ -198,10 +198,7 @@ def page() -> gr.Blocks:
             curves = gr.HTML(elem_id="curves")
         with gr.Tab("The zoo"):
             gr.Markdown(words.ZOO)
-            columns, rows = leaderboard()
-            board = gr.Dataframe(
-                rows, headers=columns, interactive=False, elem_id="board", column_widths=words.widths(columns)
-            )
+            gr.HTML(leaderboard(), elem_id="board", apply_default_css=False)
             links_now, card_now = show_card(DEFAULT)
             chosen = gr.Dropdown(answers.names(), value=DEFAULT, label="Card of", elem_id="chosen")
             links, card = gr.Markdown(links_now, elem_id="links"), gr.Markdown(card_now, elem_id="card")
@@ -209,24 +206,29 @@ def page() -> gr.Blocks:
             gr.Markdown(words.GUARANTEE)
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
+        # Gradio would decode a picture by its own rules: with preprocess=False only zoo.images does.
+        raw: dict[str, Any] = {**private, "preprocess": False}
         name.change(reset_epsilon, name, [epsilon, strength], **private)
-        gr.on([picture.change, name.change], show_certify, [picture, name, epsilon], [verdict, plot], **private)
+        gr.on([picture.change, name.change], show_certify, [picture, name, epsilon], [verdict, plot], **raw)
         epsilon.change(None, epsilon, js="(value) => { window.setEpsilon(value); }", api_visibility="private")
-        run.click(show_attack, [picture, name, strength], [outcome, path], **private)
+        run.click(show_attack, [picture, name, strength], [outcome, path], **raw)
         gr.on(
             [compare.select, first.change, second.change],
-            show_comparison, [picture, first, second], [compared, curves], **private,
+            show_comparison, [picture, first, second], [compared, curves], **raw,
         )  # fmt: skip
-        board.select(name_of_row, None, chosen, **private)
         chosen.change(show_card, chosen, [links, card], **private)
 
         # The API takes files through components, which check that they were uploaded.
         with gr.Row(visible=False):
-            image, size, result = Picture(label="image"), gr.Textbox("36/255", label="epsilon"), gr.JSON(label="answer")
+            image, size, result = (
+                gr.Image(label="image"),
+                gr.Textbox("36/255", label="epsilon"),
+                gr.JSON(label="answer"),
+            )
             model = gr.Dropdown(answers.names(), value=DEFAULT, label="model")
-            gr.Button().click(certify_endpoint, [image, model, size], result, api_name="certify")
+            gr.Button().click(certify_endpoint, [image, model, size], result, api_name="certify", preprocess=False)
             if TORCH:
-                gr.Button().click(attack_endpoint, [image, model, size], result, api_name="attack")
+                gr.Button().click(attack_endpoint, [image, model, size], result, api_name="attack", preprocess=False)
         gr.api(models_endpoint, api_name="models")
     return blocks.queue(max_size=QUEUE, default_concurrency_limit=AT_ONCE)
 
@@ -234,24 +236,23 @@ def page() -> gr.Blocks:
 # The server.
 
 
-def server() -> fastapi.FastAPI:
-    """The page at /, the page that certifies in the browser at /browser/, and the published files below it."""
-    app = fastapi.FastAPI(title=words.TITLE, docs_url=None, redoc_url=None, openapi_url=None)
-    for name in answers.names():
-        app.mount(f"/browser/models/{name}", StaticFiles(directory=answers.folder(name).path))
-    app.mount("/browser", StaticFiles(directory=words.STATIC, html=True))
-    return gr.mount_gradio_app(
-        app, page(), "/", theme=words.THEME, css=words.CSS, head=words.HEAD, footer_links=["api"],
-        max_file_size=MAX_BYTES, show_error=True, enable_monitoring=False, ssr_mode=False, run_history=False,
-    )  # fmt: skip
+def routes() -> list[Mount]:
+    """The page that certifies in the browser at /browser/, and the published files below it."""
+    models = [(name, answers.folder(name).path) for name in answers.names()]
+    return [
+        *(Mount(f"/browser/models/{name}", StaticFiles(directory=path)) for name, path in models),
+        Mount("/browser", StaticFiles(directory=words.STATIC, html=True)),
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
-    options = parser.parse_args()
-    uvicorn.run(server(), host=options.host, port=options.port, log_level="warning")
+    """Serves on loopback, or where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say."""
+    # Not gr.mount_gradio_app: only in an app that was launched does Gradio check that files were uploaded.
+    page().launch(
+        theme=words.THEME, css=words.CSS, head=words.HEAD, footer_links=["api"], app_kwargs={"routes": routes()},
+        max_file_size=MAX_BYTES, show_error=True, enable_monitoring=False, ssr_mode=False, run_history=False,
+        share=False,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ matplotlib.rcParams.update(
 def distances(answer: Answer) -> str:
     """How far each other class is, at least: bars in the order of distance, with epsilon as a line that moves."""
     nearest = answer.nearest(NEAREST)
-    figure = Figure(figsize=(4.8, 0.9 + 0.28 * len(nearest)), layout="constrained")
+    figure = Figure(figsize=(4.3, 0.9 + 0.28 * len(nearest)), layout="constrained")
     axes = figure.add_subplot()
     texts, radii = [text[:24] for text, _ in nearest], [radius for _, radius in nearest]
     positions = range(len(nearest))
@@ -59,7 +59,7 @@ def distances(answer: Answer) -> str:
 
 def margins(answer: Answer, path: Sequence[Point]) -> str:
     """The attack's margin against the size of the perturbation, with the proved floor and the radius."""
-    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
     axes = figure.add_subplot()
     radius = answer.prediction.radius
     sizes = [point.size for point in path]
@@ -79,7 +79,7 @@ def margins(answer: Answer, path: Sequence[Point]) -> str:
 
 def curves(answers: Sequence[Answer]) -> str:
     """Certified accuracy against epsilon for each model, with the radius of this picture marked on its curve."""
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
     axes = figure.add_subplot()
     for answer, colour, line in zip(answers, (BLUE, ORANGE), ("-", "--"), strict=True):
         points = answer.model.evaluation.curve

@@ -23,12 +23,13 @@ THEME = gr.themes.Default(
     primary_hue="blue", neutral_hue="zinc", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
 )
 HEAD = (
-    '<link rel="stylesheet" href="browser/style.css"><script type="module" src="browser/verdict.js"></script>'
+    '<link rel="stylesheet" href="browser/style.css"><script type="module" src="browser/elements.js"></script>'
     '<meta name="description" content="Image classifiers whose answers come with a proof">'
 )
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
 #picture img { height: 100%; image-rendering: pixelated; object-fit: contain; width: 100%; }
+.gallery-item .container { height: 52px !important; width: 52px !important; }
 """
 
 INTRODUCTION = """# Which answers can be trusted?
@@ -46,27 +47,24 @@ Runtime has none. Where you run the app yourself, `pip install 'certified-zoo[to
 COMPARE = """Two models, the same picture. Each curve is the share of test images that the model gets right *and*
 certifies at epsilon; the mark is the certified radius of this picture."""
 ZOO = """Click a column to sort. VRA, verified-robust accuracy: the share of test images that are right and certified at
-that epsilon. ACR: average certified radius, wrong answers counted as 0. Choose a row to read its card."""
+that epsilon. ACR: average certified radius, wrong answers counted as 0. Below is each model's card, with its files."""
 GUARANTEE = """## What a certified radius says
 
-*If the model answers* dog *with radius 0.5, then every picture within distance 0.5 of the one it saw is also* dog *to it.*
+*If the model answers* dog *with radius 0.5, then each picture within distance 0.5 of the one it saw is* dog *to it.*
 No search, no statistics, no "with high probability": a bound on how fast the network's outputs can change, proved layer
 by layer and rounded the safe way.
 
 ## What it does not say
 
-| | |
-|---|---|
-| **That the label is right** | A wrong answer can be certified, too: look for the model's accuracy in *The zoo*. |
-| **Anything about your large picture** | The distance is measured on the picture *as the model sees it*, at its own few \
-pixels. Cropping, resizing and decoding come before and are not covered. |
-| **Other kinds of change** | The distance is the one named beside each radius (l2: square root of the sum of squared \
-differences over all pixels and colours, black 0, white 1). Rotations, shifts and new backgrounds are large in it. |
-| **Other arithmetic** | The proof is for `model.onnx` in IEEE-754 float64 on a CPU, rounding included. The float32 graph \
-gives estimates, which this app never shows as proofs. |
-| **Unknown things** | A model knows the classes of its data set. Show a digit model a cat, and it will name a digit. |
-| **Certainty beyond mathematics** | The proofs are on paper and the code is tested; nothing here was checked by a proof \
-assistant. |
+* **That the label is right.** A wrong answer can be certified, too: look for the model's accuracy in *The zoo*.
+* **Anything about your large picture.** The distance is measured on the picture *as the model sees it*, at its own few
+  pixels. Cropping, resizing and decoding come before and are not covered.
+* **Other kinds of change.** The distance is the one named beside each radius (l2: the square root of the sum of squared
+  differences over all pixels and colours, black 0, white 1). Rotations, shifts and new backgrounds are large in it.
+* **Other arithmetic.** The proof is for `model.onnx` in IEEE-754 float64 on a CPU, rounding included. The float32 graph
+  gives estimates, which this app never shows.
+* **Unknown things.** A model knows the classes of its data set. Show a digit model a cat, and it will name a digit.
+* **Certainty beyond mathematics.** The proofs are on paper and the code is tested; no proof assistant checked them.
 
 ## How to check it
 
@@ -75,10 +73,17 @@ CERTIFIED means radius > epsilon, strictly; ABSTAIN means that nothing is promis
 """
 
 
-def widths(columns: Sequence[str]) -> list[int]:
-    """Of the leaderboard's columns, in pixels, so that a narrow screen scrolls and breaks no word."""
-    wide = {"model": 280, "data": 150, "the paper's figure": 620}
-    return [wide.get(column, max(70, 30 + 9 * len(column))) for column in columns]
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> str:
+    """A table that `static/elements.js` sorts by the column whose header is pressed."""
+
+    def cell(value: str | float | None) -> str:
+        if isinstance(value, str):
+            return f"<td>{escape(value)}</td>"
+        return "<td></td>" if value is None else f'<td class="number" data-value="{value!r}">{value:,}</td>'
+
+    head = "".join(f'<th scope="col"><button>{escape(column)}</button></th>' for column in columns)
+    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+    return f"<zoo-table tabindex='0'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></zoo-table>"
 
 
 def problem(message: str) -> str:
@@ -87,7 +92,7 @@ def problem(message: str) -> str:
 
 
 def verdict(answer: Answer, epsilon: float, limit: float) -> str:
-    """The element that `static/verdict.js` fills, beside the picture as the model sees it.
+    """The element that `static/elements.js` fills, beside the picture as the model sees it.
 
     It compares the radius with epsilon wherever the slider goes, so that no epsilon needs another forward pass.
     """

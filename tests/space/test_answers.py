@@ -1,0 +1,126 @@
+"""Attack, plots and texts, without a server."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="needs the extra [space]")
+with warnings.catch_warnings():  # of Gradio's own, when it is imported
+    warnings.simplefilter("ignore")
+    pytest.importorskip("gradio", reason="needs the extra [space]")
+
+import zoo
+from tests.space.conftest import ROOT, SAMPLES
+
+COLOUR, GREY = "liresnet-l4w32-cifar10-jpeg75", "2c2f-mnist"
+
+
+def test_without_torch_all_but_the_attack_works():
+    """And with it, nothing loads it before the first attack."""
+    script = (
+        "import importlib.util as util, sys; find = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'torch' else find(name, *rest)\n"
+        "import space.app\n"
+        "config = str(space.app.page().get_config_file())\n"
+        "print('Attacks need PyTorch' in config, \"'attack'\" in config, \"'certify'\" in config)\n"
+        "answer = space.answers.answer(space.app.SAMPLES[0], space.app.DEFAULT)\n"
+        "try: space.app.attack(answer, 1.0)\n"
+        "except space.app.ZooError as error: print(error)\n"
+        "print(sorted({'torch', 'onnx', 'training', 'export'} & set(sys.modules)))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    words, attack, loaded = run.stdout.splitlines()
+    assert words == "True False True"
+    assert "this needs torch" in attack
+    assert loaded == "[]"
+
+
+def test_space_imports_zoo_and_nothing_else_of_ours():
+    for path in (ROOT / "space").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.partition(".")[0] for name in names} & {"training", "export", "tests"}, path
+
+
+@pytest.mark.parametrize(("name", "picture"), [(COLOUR, "ship"), (GREY, "digit-3")])
+def test_the_path_of_an_attack_keeps_its_word(name: str, picture: str):
+    pytest.importorskip("torch")
+    from space import answers
+    from space.attack import attack, distance
+
+    answer = answers.answer(SAMPLES / f"{picture}.png", name)
+    radius = answer.prediction.radius
+    path = attack(answer, 1.2 * radius)
+    assert path[0].size == 0
+    assert np.array_equal(path[0].image, answer.image)
+    assert path[-1].margin < 0.8 * path[0].margin  # it is an attack
+    for point in path:
+        assert point.size <= 1.2 * radius * (1 + 1e-5)
+        assert point.size == distance(point.image, answer.image, "l2")
+        assert 0 <= point.image.min() <= point.image.max() <= 1
+        assert point.margin >= point.floor  # what is proved holds, with no tolerance
+        if point.size <= radius:
+            assert point.margin > 0
+            assert zoo.load(name).predict(point.image).index == answer.prediction.index
+
+
+def test_in_linf_steps_go_to_the_corners_and_stay_in_the_box():
+    torch = pytest.importorskip("torch")
+    from space.attack import _direction, _project, distance
+
+    gradient = torch.tensor([0.5, -3.0, 0.0])
+    assert _direction(gradient, "linf").tolist() == [1, -1, 0]
+    assert _project(gradient, "linf", 1.0).abs().max() <= 1
+    assert float(_project(gradient, "l2", 1.0).norm()) <= 1
+    assert _project(gradient / 10, "l2", 1.0).tolist() == (gradient / 10).tolist()
+    image, other = np.zeros((1, 2, 2), np.float32), np.array([[[0, 0.25], [0, 0.5]]], np.float32)
+    assert 0.5 <= distance(image, other, "linf") < 0.5000001
+    assert 0.3125**0.5 <= distance(image, other, "l2") < 0.3125**0.5 + 1e-7
+
+
+def test_a_name_is_escaped_and_a_radius_is_rounded_down():
+    from space import answers, plots, words
+
+    answer = answers.answer(SAMPLES / "ship.png", COLOUR)
+    changed = dataclasses.replace(answer.prediction, name="<b>", radius=0.99999)
+    answer = dataclasses.replace(answer, prediction=changed)
+    shown = words.verdict(answer, 0.1, 1.6), words.compared([answer]), plots.distances(answer), words.problem("<b>")
+    assert not any("<b>" in text for text in shown)
+    assert "certified radius 0.9999<" in shown[1]
+    assert 'data-radius="0.99999"' in shown[0]
+
+
+def test_what_an_attack_shows_is_what_it_found():
+    from space import answers, words
+    from space.attack import Point
+
+    answer = answers.answer(SAMPLES / "ship.png", COLOUR)
+    radius = answer.prediction.radius
+    inside, outside = (Point(answer.image, factor * radius, 1.0, 0.0) for factor in (0.9, 1.1))
+    assert "still <b>ship</b>, as proved" in words.attacked(answer, inside, "ship")
+    assert "another may not" in words.attacked(answer, outside, "ship")
+    assert "now <b>cat</b>" in words.attacked(answer, outside, "cat")
+    assert "contradicts the certificate" in words.attacked(answer, inside, "cat")
+
+
+def test_the_folder_to_push_answers_by_itself(tmp_path: Path):
+    if not (ROOT / "space" / "static" / "ort").is_dir():
+        pytest.skip("needs ONNX Runtime Web: make static, which needs npm")
+    subprocess.run([sys.executable, "-m", "space.folder", str(tmp_path / "pushed")], cwd=ROOT, check=True)
+    pushed = tmp_path / "pushed"
+    assert "app_file: app.py" in (pushed / "README.md").read_text()
+    assert "torch" not in (pushed / "requirements.txt").read_text()
+    script = "import zoo, space.app; print(zoo.__file__); space.app.page(); print(len(space.app.SAMPLES))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=pushed)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == [str(pushed / "zoo" / "__init__.py"), "14"]

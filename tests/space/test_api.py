@@ -1,0 +1,92 @@
+"""The named endpoints, asked as a program asks them."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zoo
+from tests.space.conftest import SAMPLES, App
+
+COLOUR = "liresnet-l4w32-cifar10-jpeg75"
+SHIP = SAMPLES / "ship.png"
+
+
+@pytest.fixture(scope="module")
+def client(app: App, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    gradio_client = pytest.importorskip("gradio_client")
+    return gradio_client.Client(app.url, verbose=False, download_files=str(tmp_path_factory.mktemp("files")))
+
+
+def ask(client: Any, endpoint: str, *arguments: Any) -> Any:
+    from gradio_client import handle_file
+
+    sent = [handle_file(str(value)) if isinstance(value, Path) else value for value in arguments]
+    return client.predict(*sent, api_name=endpoint)
+
+
+def test_the_endpoints_are_these(client: Any):
+    pytest.importorskip("torch")
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/certify", "/attack", "/models"}
+
+
+def test_certify_says_what_the_model_says(client: Any):
+    answer = ask(client, "/certify", SHIP, COLOUR, "36/255")
+    prediction = zoo.load(COLOUR).predict(SHIP, epsilon="36/255")
+    assert (answer["label"], answer["radius"], answer["certified"]) == ("ship", prediction.radius, True)
+    assert answer["proved"]
+    assert answer["norm"] == "l2"
+    assert answer["class_radii"]["cat"] == prediction.class_radii[3]
+    assert min(answer["class_radii"].values()) == prediction.radius
+    assert ask(client, "/certify", SHIP, COLOUR, "2.0")["label"] is None
+
+
+def test_an_attack_stays_above_0_inside_the_radius(client: Any):
+    pytest.importorskip("torch")
+    answer = ask(client, "/attack", SHIP, COLOUR, "0.9")
+    assert answer["name"] == answer["attacked_name"] == "ship"
+    assert answer["radius"] > max(answer["sizes"]) > 0.89
+    assert min(answer["margins"]) > 0
+
+
+def test_models_are_the_published_ones(client: Any):
+    records = ask(client, "/models")
+    assert [record["name"] for record in records] == zoo.list_models(pretrained=True)
+    assert all(record["parameters"] > 100_000 and record["vra"] for record in records)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((SHIP, COLOUR, "-1"), "epsilon must be"),
+        ((SHIP, COLOUR, "one"), "epsilon must be"),
+        ((None, COLOUR, "1"), "no picture yet"),
+        ((SHIP, "local-dir:/tmp", "1"), "local-dir:/tmp"),
+        ((Path(__file__), COLOUR, "1"), "test_api.py: not a PNG, JPEG or WebP image"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(client: Any, arguments: tuple[Any, ...], message: str):
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError, match=message) as caught:
+        ask(client, "/certify", *arguments)
+    assert "Traceback" not in str(caught.value)
+    assert ask(client, "/certify", SHIP, COLOUR, "0")["certified"]
+
+
+@pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "gradio.FileData"}}])
+def test_a_file_of_the_server_is_no_upload(app: App, meta: dict[str, Any]):
+    """A picture that lies on the server, asked for by its path without an upload, is refused."""
+    body = json.dumps({"data": [{"path": str(SHIP), **meta}, COLOUR, "1"]}).encode()
+    call = f"{app.url}gradio_api/call/certify"
+    request = urllib.request.Request(call, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        event = json.load(response)["event_id"]
+    with urllib.request.urlopen(f"{call}/{event}") as response:
+        answer = response.read().decode()
+    assert "event: error" in answer
+    assert "radius" not in answer

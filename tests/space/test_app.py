@@ -1,0 +1,240 @@
+"""The app in a real browser: what a visitor does, and what a hostile one tries."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+from tests.space.conftest import SAMPLES, App
+
+COLOUR, GREY = "liresnet-l4w32-cifar10-jpeg75", "2c2f-mnist"
+
+
+def expect(target: Any) -> Any:
+    from playwright.sync_api import expect as retrying
+
+    return retrying(target)
+
+
+def upload(page: Any, name: str, content: bytes) -> None:
+    """Puts a file in the place of the picture, whatever is there."""
+    clear = page.locator("#picture").get_by_label("Clear")
+    if clear.count():
+        clear.first.click()
+        expect(page.locator("#verdict")).to_contain_text("no picture yet")
+    field = page.locator("#picture input[type=file]").first
+    field.set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+
+
+def choose(page: Any, dropdown: str, text: str) -> None:
+    page.locator(f"{dropdown} input").click()
+    page.get_by_role("option", name=re.compile(re.escape(text))).first.click()
+
+
+def set_epsilon(page: Any, value: str) -> None:
+    field = page.locator("#epsilon input[type=number]")
+    field.fill(value)
+    field.press("Tab")
+
+
+def png(image: Image.Image, **options: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, **{"format": "PNG", **options})
+    return file.getvalue()
+
+
+def test_an_upload_is_answered_as_the_model_answers(visit: Any, screenshot: Any):
+    page = visit().page
+    expect(page.locator("#verdict .label")).to_have_text("airplane")
+    screenshot(page, "certify")
+    upload(page, "ship.png", (SAMPLES / "ship.png").read_bytes())
+    expect(page.locator("#verdict .label")).to_have_text("ship")
+    prediction = zoo.load(COLOUR).predict(SAMPLES / "ship.png")
+    assert float(page.locator("zoo-verdict").get_attribute("data-radius")) == prediction.radius
+    expect(page.locator("#verdict figcaption")).to_contain_text("32 x 32 pixels, RGB")
+    for name in set(zoo.load(COLOUR).labels) - {"ship"}:  # how far is each other class?
+        expect(page.locator("#distances").get_by_text(name, exact=True)).to_be_visible()
+
+
+def test_another_model_answers_for_the_same_picture(visit: Any):
+    page = visit().page
+    page.locator("button.gallery-item").nth(7).click()  # four scenes, then the digits
+    expect(page.locator("#verdict .label")).not_to_have_text("airplane")
+    choose(page, "#model", GREY)
+    expect(page.locator("#verdict figcaption")).to_contain_text("28 x 28 pixels, grey")
+    expect(page.locator("#verdict .label")).to_have_text("3")
+    expect(page.locator("#epsilon input[type=number]")).to_have_value("0.3")
+
+
+def test_epsilon_flips_the_verdict_without_asking_the_server(visit: Any, screenshot: Any):
+    seen = visit()
+    page, badge = seen.page, seen.page.locator("#verdict .badge")
+    expect(badge).to_contain_text("CERTIFIED")
+    radius = float(page.locator("zoo-verdict").get_attribute("data-radius"))
+    page.wait_for_load_state("networkidle")
+    before = len(seen.requests)
+    set_epsilon(page, f"{radius + 0.001:.3f}")
+    expect(badge).to_contain_text("ABSTAIN")
+    screenshot(page, "abstain")
+    set_epsilon(page, f"{radius - 0.001:.3f}")
+    expect(badge).to_contain_text("CERTIFIED")
+    assert seen.requests[before:] == []
+    page.evaluate("radius => window.setEpsilon(radius)", radius)
+    expect(badge).to_contain_text("ABSTAIN")  # strict: equal is not certified
+
+
+def test_an_attack_inside_the_radius_fails_and_outside_it_may_not(visit: Any, screenshot: Any):
+    pytest.importorskip("torch")
+    page = visit().page
+    page.get_by_role("tab", name="Attack").click()
+    strength = page.locator("#strength input[type=number]")
+    strength.fill("0.7")
+    strength.press("Tab")
+    page.locator("#run").click()
+    expect(page.locator(".outcome")).to_contain_text("inside the certified radius 0.7088: still airplane, as proved")
+    expect(page.locator("#outcome figure")).to_have_count(3)
+    strength.fill("3.2")
+    strength.press("Tab")
+    page.locator("#run").click()
+    expect(page.locator(".outcome")).to_contain_text("outside the certified radius 0.7088: now ")
+    expect(page.locator("#path")).to_contain_text("size of the perturbation (l2 norm, pixels in [0, 1])")
+    screenshot(page, "attack")
+
+
+def test_two_models_are_compared_on_one_picture(visit: Any, screenshot: Any):
+    page = visit().page
+    page.get_by_role("tab", name="Compare").click()
+    expect(page.locator("#compared figure")).to_have_count(2)
+    expect(page.locator("#curves")).to_contain_text("certified accuracy on the test split (%)")
+    screenshot(page, "compare")
+
+
+def test_the_leaderboard_sorts_and_its_files_are_served(visit: Any, app: App, screenshot: Any):
+    page = visit().page
+    page.get_by_role("tab", name="The zoo").click()
+    header = page.locator("#board th").filter(has_text="clean %")
+    first = page.locator("#board tbody tr").first
+    header.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    expect(header).to_have_attribute("aria-sort", "descending")
+    expect(first).to_contain_text(GREY)
+    screenshot(page, "zoo")
+    page.keyboard.press("Enter")
+    expect(first).to_contain_text(COLOUR)
+    page.locator("#board th").filter(has_text="VRA % at 0.3").get_by_role("button").click()
+    expect(first).to_contain_text(GREY)  # where the other has no figure
+    choose(page, "#chosen", GREY)
+    expect(page.locator("#card")).to_contain_text("A certified image classifier for MNIST")
+    link = page.locator("#links").get_by_role("link", name="certificate.json")
+    expect(link).to_have_attribute("href", f"browser/models/{GREY}/certificate.json")
+    assert page.request.get(f"{app.url}browser/models/{GREY}/certificate.json").json()["name"] == GREY
+
+
+def test_what_is_guaranteed_is_said(visit: Any, screenshot: Any):
+    page = visit().page
+    page.get_by_role("tab", name="What this guarantees").click()
+    for text in ("resizing", "l2", "float64", "data set"):
+        expect(page.get_by_role("tabpanel").get_by_text(re.compile(text)).last).to_be_visible()
+    screenshot(page, "guarantee")
+
+
+def noise(mode: str, size: tuple[int, int]) -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], len(mode)), dtype=np.uint8)
+    return Image.frombytes(mode, size, values.tobytes())
+
+
+def huge() -> bytes:
+    return png(Image.new("1", (10_000, 10_000)))
+
+
+HOSTILE = {
+    "a hundred megapixels": ("huge.png", huge, "10000 x 10000 pixels"),
+    "a text": ("text.png", lambda: b"no picture", "text.png: not a PNG, JPEG or WebP image"),
+    "an animation": (
+        "moving.gif",
+        lambda: png(noise("L", (8, 8)), format="GIF", save_all=True, append_images=[noise("L", (8, 9))]),
+        "moving.gif: not a PNG, JPEG or WebP image",
+    ),
+    "four colours": ("cmyk.jpg", lambda: png(noise("CMYK", (8, 8)), format="JPEG"), "colour mode CMYK"),
+    "half a picture": ("half.png", lambda: png(noise("RGB", (99, 99)))[:2000], "cannot be decoded"),
+}
+
+
+def test_hostile_files_are_refused_in_words_and_the_app_goes_on(visit: Any, screenshot: Any):
+    page = visit(width=375, height=800).page
+    for name, content, message in HOSTILE.values():
+        upload(page, name, content())
+        expect(page.locator("#verdict [role=alert]")).to_contain_text(message)
+    screenshot(page, "hostile")
+    upload(page, "one.png", png(noise("RGB", (1, 1))))  # a single pixel is a picture
+    expect(page.locator("#verdict figcaption")).to_contain_text("32 x 32")
+    upload(page, "ship.png", (SAMPLES / "ship.png").read_bytes())
+    expect(page.locator("#verdict .label")).to_have_text("ship")
+
+
+def test_two_visitors_at_once_get_their_own_answers(visit: Any):
+    pages = [visit().page for _ in range(2)]
+    for page, name in zip(pages, ("truck", "ship"), strict=True):
+        upload(page, f"{name}.png", (SAMPLES / f"{name}.png").read_bytes())
+    for page, name in zip(pages, ("truck", "ship"), strict=True):
+        expect(page.locator("#verdict .label")).to_have_text(name)
+
+
+def test_the_keyboard_is_enough(visit: Any):
+    page = visit().page
+
+    def tab_to(selector: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+        raise AssertionError(f"the tabulator never reaches {selector}")
+
+    tab_to("[role=tab]")
+    tab_to("#model input")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    tab_to("button.gallery-item")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # the third example
+    expect(page.locator("#verdict .label")).not_to_have_text("airplane")
+    tab_to("#epsilon input[type=range]")
+    page.keyboard.press("End")
+    expect(page.locator("#verdict .badge")).to_contain_text("ABSTAIN")
+    page.keyboard.press("Home")
+    expect(page.locator("#verdict .badge")).to_contain_text("CERTIFIED")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1440])
+def test_no_screen_is_too_narrow_or_too_dark(visit: Any, screenshot: Any, width: int, scheme: str):
+    page = visit(width=width, scheme=scheme).page
+    for tab in ("Certify", "What this guarantees"):
+        if not page.get_by_role("tab", name=tab).first.is_visible():  # a narrow screen keeps the last tabs in a menu
+            page.locator(".overflow-menu button").first.click()
+        page.get_by_role("tab", name=tab).or_(page.locator(".overflow-dropdown").get_by_text(tab)).first.click()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), tab
+    page.get_by_role("tab", name="Certify").first.click()
+    dark, light = page.evaluate(
+        """() => ["#verdict .label", "#distances text"].map((selector) => {
+            const style = getComputedStyle(document.querySelector(selector));
+            const colour = selector.endsWith("text") ? style.fill : style.color;
+            return colour.match(/[0-9.]+/g).slice(0, 3).map(Number).reduce((sum, value) => sum + value, 0) / 765;
+        })"""
+    )
+    for ink in (dark, light):
+        assert ink > 0.8 if scheme == "dark" else ink < 0.3
+    screenshot(page, f"{width}-{scheme}")
+
+
+def test_the_committed_pictures_are_small():
+    assert sum(path.stat().st_size for path in Path(SAMPLES).glob("*.png")) < 30_000

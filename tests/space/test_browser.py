@@ -1,0 +1,87 @@
+"""The page that certifies in the browser says what the server says, from the same file."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+from tests.space.conftest import ROOT, SAMPLES
+from tests.space.test_app import COLOUR, GREY, HOSTILE, expect, png
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "space" / "static" / "ort").is_dir(), reason="needs ONNX Runtime Web: make static, which needs npm"
+)
+
+
+@pytest.fixture
+def page(visit: Any) -> Any:
+    return visit("browser/", width=900).page
+
+
+def certify(page: Any, name: str, content: bytes) -> tuple[str, float]:
+    page.evaluate("document.querySelector('#verdict').replaceChildren()")
+    page.locator("#file").set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+    verdict = page.locator("zoo-verdict")
+    expect(verdict).to_have_count(1)
+    return verdict.get_attribute("data-label"), float(verdict.get_attribute("data-radius"))
+
+
+def larger(seed: int) -> bytes:
+    """A smooth picture that is larger than the model's, of other proportions, sharpened by noise."""
+    generator = np.random.default_rng(seed)
+    low = Image.fromarray(generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((233, 141))
+    noise = generator.integers(-9, 10, (141, 233, 3))
+    return png(Image.fromarray(np.clip(np.asarray(low, dtype=int) + noise, 0, 255).astype(np.uint8)))
+
+
+@pytest.mark.parametrize("model", [COLOUR, GREY])
+def test_the_radius_is_the_servers(page: Any, model: str, screenshot: Any):
+    """All committed pictures, of exactly the model's size and not, and larger ones: cropped and resized alike."""
+    page.select_option("#model", model)
+    expect(page.locator("#caption")).to_contain_text("28 x 28" if model == GREY else "32 x 32")
+    files = [(path.name, path.read_bytes()) for path in sorted(Path(SAMPLES).glob("*.png"))]
+    for name, content in [*files, *((f"larger-{seed}.png", larger(seed)) for seed in range(3))]:
+        label, radius = certify(page, name, content)
+        prediction = zoo.load(model).predict(content)
+        assert label == prediction.name, name
+        assert abs(radius - prediction.radius) <= 1e-6, name
+    screenshot(page, f"browser-{model}")
+
+
+def test_a_jpeg_is_certified_too(page: Any):
+    file = BytesIO()
+    Image.open(BytesIO(larger(0))).save(file, format="JPEG", quality=95)
+    assert certify(page, "larger.jpg", file.getvalue())[1] >= 0
+
+
+def test_epsilon_flips_the_verdict(page: Any, screenshot: Any):
+    badge = page.locator("zoo-verdict .badge")
+    expect(badge).to_contain_text("CERTIFIED")
+    page.locator("#epsilon").focus()
+    page.keyboard.press("End")
+    expect(badge).to_contain_text("ABSTAIN")
+    page.keyboard.press("Home")
+    expect(badge).to_contain_text("CERTIFIED")
+
+
+def test_nothing_is_sent(visit: Any):
+    seen = visit("browser/", width=375, scheme="dark")
+    before = len(seen.requests)
+    certify(seen.page, "ship.png", (SAMPLES / "ship.png").read_bytes())
+    assert [url for url in seen.requests[before:] if not url.startswith("blob:")] == []
+    assert seen.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_hostile_files_are_refused_in_words(page: Any):
+    for kind, (name, content, message) in HOSTILE.items():
+        if kind == "four colours":  # a browser turns CMYK into RGB without a word
+            continue
+        page.locator("#file").set_input_files({"name": name, "mimeType": "image/png", "buffer": content()})
+        expect(page.locator("#problem")).to_contain_text(message)
+    assert certify(page, "ship.png", (SAMPLES / "ship.png").read_bytes())[0] == "ship"
