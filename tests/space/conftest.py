@@ -19,10 +19,7 @@ import pytest
 CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "space" / "static" / "samples"
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
-]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WAIT = 60_000  # milliseconds before a test gives up
 
 

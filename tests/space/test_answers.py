@@ -113,6 +113,7 @@ def test_what_an_attack_shows_is_what_it_found():
     assert "contradicts the certificate" in words.attacked(answer, inside, "cat")
 
 
+@pytest.mark.slow
 def test_the_folder_to_push_answers_by_itself(tmp_path: Path):
     if not (ROOT / "space" / "static" / "ort").is_dir():
         pytest.skip("needs ONNX Runtime Web: make static, which needs npm")

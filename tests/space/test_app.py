@@ -25,10 +25,6 @@ def expect(target: Any) -> Any:
 
 def upload(page: Any, name: str, content: bytes) -> None:
     """Puts a file in the place of the picture, whatever is there."""
-    clear = page.locator("#picture").get_by_label("Clear")
-    if clear.count():
-        clear.first.click()
-        expect(page.locator("#verdict")).to_contain_text("no picture yet")
     field = page.locator("#picture input[type=file]").first
     field.set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
 
@@ -61,6 +57,8 @@ def test_an_upload_is_answered_as_the_model_answers(visit: Any, screenshot: Any)
     expect(page.locator("#verdict figcaption")).to_contain_text("32 x 32 pixels, RGB")
     for name in set(zoo.load(COLOUR).labels) - {"ship"}:  # how far is each other class?
         expect(page.locator("#distances").get_by_text(name, exact=True)).to_be_visible()
+    page.get_by_label("Remove Image").click()
+    expect(page.locator("#verdict [role=alert]")).to_contain_text("no picture yet")
 
 
 def test_another_model_answers_for_the_same_picture(visit: Any):
