@@ -8,6 +8,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -82,10 +83,10 @@ def curves(answers: Sequence[Answer]) -> str:
     figure = Figure(figsize=(4.8, 3.4), layout="constrained")
     axes = figure.add_subplot()
     for answer, colour, line in zip(answers, (BLUE, ORANGE), ("-", "--"), strict=True):
-        points = answer.model.evaluation.curve
-        axes.plot(*zip(*((epsilon, 100 * vra) for epsilon, vra in points), strict=True), line, color=colour)
+        epsilons, rates = np.array(answer.model.evaluation.curve).T
+        axes.plot(epsilons, 100 * rates, line, color=colour)
         radius = answer.prediction.radius
-        rate = 100 * next((vra for epsilon, vra in points if epsilon >= radius), 0.0)
+        rate = 100 * np.interp(radius, epsilons, rates, right=0)
         label = f"{answer.model.name}\nthis picture: {answer.prediction.name}, {radius_text(radius)}"
         axes.plot([radius], [rate], "oD"[line == "--"], color=colour, markersize=8, label=label)
         axes.vlines(radius, 0, rate, color=colour, linestyle=line, linewidth=1)
