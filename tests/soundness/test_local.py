@@ -143,6 +143,18 @@ def test_ordered_and_exchanged_pairs_are_linear(bias):
     assert 0.1 * (1 - 1e-2) < found.radius <= 0.1 + 1e-5  # float32 holds the 0.6 to 4e-6
 
 
+def test_intervals_pay_for_sums_that_cancel():
+    """A matrix of large entries at a point that it nearly maps to 0: there is no width but that of rounding."""
+    g = np.random.default_rng(0)
+    for _ in range(50):
+        point = g.random(6)
+        weight = (1e6 * g.standard_normal((1, 6))).astype(np.float32).astype(np.float64)
+        weight[0, 5] = np.float32(-(weight[0, :5] @ point[:5]) / point[5])
+        found = local._affine(weight, np.zeros(1), local.Interval(point, point))
+        truth = sum((a * b for a, b in zip(exact(weight[0]), exact(point), strict=True)), Fraction(0))
+        assert Fraction(found.low[0]) <= truth <= Fraction(found.high[0])
+
+
 def test_a_kink_inside_the_ball_counts():
     """Off at the image and steep beyond x_0 = 0.5 +- 0.125, on either side: the radius must not outrun the flip."""
     for sign in (1.0, -1.0):
