@@ -76,13 +76,7 @@ def _results(config: ModelConfig, evaluation: Evaluation) -> str:
         "",
         "VRA, verified-robust accuracy: right and certified radius > epsilon.",
         *([f"Attack: {evaluation.pgd}; what it leaves bounds VRA from above."] if evaluation.pgd else []),
-        *(
-            [
-                f"Tightness: the largest |g(x) - g(x')| / |x - x'| found by {evaluation.tightness_search}, over its bound."
-            ]
-            if evaluation.tightness
-            else []
-        ),
+        *([f"Tightness: largest quotient / bound, by {evaluation.tightness_search}."] if evaluation.tightness else []),
         "",
         f"Measured in {evaluation.seconds:.1f} s on {evaluation.machine} by `{evaluation.command}`. Data: sha256 "
         f"`{evaluation.revision[:16]}`.",
