@@ -1,8 +1,8 @@
 """Losch, Stutz, Schiele, Fritz 2023, "Certified robust models with slack control and large Lipschitz constants" (CLL).
 
 arXiv 2309.06166. The rows of its tables 1 and 2 whose settings are in the public code, the sweeps of figure 5, and
-small ones for CPUs. The p of each is the published one (`training.losses.cll`). Hardware and hours are not given. Command:
-python -m training NAME --output runs/NAME. None of the paper's rows has been run by us.
+small ones for CPUs. The p of each is the published one (`training.losses.cll`). Hardware and hours are not given.
+Command: python -m training NAME --output runs/NAME. None of the paper's rows has been run by us.
 
 Where every recipe here differs: crops and flips only, no colour jitter, no rotation of 2 degrees; orthogonal instead of
 Kaiming initialisation. Not here, for want of settings: LipConvNet-20 on CIFAR-100 and SLL-XL on CIFAR-10.
