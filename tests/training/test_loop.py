@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -16,6 +17,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from timm.optim import create_optimizer_v2
 
+from tests.training import distributed
 from training.loop import TrainingError, train
 from training.losses import emma
 from training.output import Output
@@ -88,6 +90,33 @@ def test_a_resumed_run_ends_in_the_same_bits(steps, small, tmp_path):
         return [json.loads(row)["loss"] for row in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
 
     assert losses("parts") == losses("whole")
+
+
+@pytest.mark.parametrize(("processes", "accumulate"), [(1, 3), (2, 1)], ids=["one process, 3 pieces", "two processes"])
+def test_any_sharing_of_the_batch_trains_the_same(processes, accumulate, write_split, tmp_path):
+    path = write_split("cifar10-jpeg75", count=20)
+    random = np.random.default_rng(1)
+    generated = random.integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
+    np.savez(path.parent / "generated.npz", image=generated, label=np.arange(11) % 10)
+    train(distributed.recipe(), tmp_path / "one")
+    if processes == 1:
+        train(distributed.recipe(), tmp_path / "shared", accumulate=accumulate)
+    else:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        command = [sys.executable, *torchrun, "-m", "tests.training.distributed", str(tmp_path / "shared"), "1"]
+        root = Path(__file__).parents[2]
+        result = subprocess.run(
+            command, capture_output=True, text=True, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+        assert result.returncode == 0, result.stderr
+        states = list((tmp_path / "shared" / "checkpoints").glob("*/random_states_*.pkl"))
+        assert len(states) == processes  # so many did take part
+    one, shared = weights(tmp_path / "one"), weights(tmp_path / "shared")
+    for key in one | shared:
+        assert torch.allclose(one[key], shared[key], rtol=1e-4, atol=1e-6), key
+    rows = [json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("one", "shared")]
+    for key in ("loss", "train_accuracy", "validation_accuracy", "estimated_vra", "lipschitz_estimate"):
+        assert rows[0][key] == pytest.approx(rows[1][key], rel=1e-4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

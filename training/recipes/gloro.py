@@ -4,6 +4,7 @@ Where every recipe here differs: NAdam with Lookahead and a cosine instead of Ad
 epochs, crops instead of the paper's augmentation.
 """
 
+from training.augment import Crop
 from training.losses import gloro_trades
 from training.recipes.recipe import Recipe
 
@@ -24,7 +25,7 @@ def mnist_2c2f() -> Recipe:
         learning_rate=2e-3,
         epsilon_ratio=1.5,
         warmup=0.05,
-        crop_padding=1,
+        augment=(Crop(1),),
     )
 
 
@@ -44,6 +45,6 @@ def mnist_4c3f() -> Recipe:
         learning_rate=1e-3,
         epsilon_ratio=1.75 / 1.58,
         warmup=0.05,
-        crop_padding=1,
+        augment=(Crop(1),),
         paper="GloRo 4C3F with ReLU: 62.8 % VRA at 1.58 (README of klasleino/gloro, estimated Lipschitz constants)",
     )

@@ -5,6 +5,7 @@ arXiv 2301.12549; the loss is their EMMA. Where every recipe here differs: crop 
 
 from dataclasses import replace
 
+from training.augment import Crop, Flip
 from training.losses import emma
 from training.recipes.recipe import Recipe
 
@@ -26,8 +27,7 @@ def liresnet_l6w128_cifar10() -> Recipe:
         learning_rate=1e-3,
         warmup=20 / 800,
         power_iterations=10,
-        crop_padding=4,
-        flip=True,
+        augment=(Crop(4), Flip()),
         validate_every=10,
         paper=PAPER,
     )
@@ -48,8 +48,7 @@ def liresnet_l6w64_cifar10_jpeg75() -> Recipe:
         learning_rate=2e-3,
         epsilon_ratio=1.5,
         warmup=0.05,
-        crop_padding=4,
-        flip=True,
+        augment=(Crop(4), Flip()),
         paper=f"{PAPER}; here a smaller network, far fewer epochs, and CIFAR-10 re-encoded as JPEG",
     )
 
@@ -69,8 +68,7 @@ def liresnet_l4w32_cifar10_jpeg75() -> Recipe:
         learning_rate=2e-3,
         epsilon_ratio=1.5,
         warmup=0.05,
-        crop_padding=4,
-        flip=True,
+        augment=(Crop(4), Flip()),
         paper=f"{PAPER}; here a smaller network, far fewer epochs, and CIFAR-10 re-encoded as JPEG",
     )
 

@@ -5,6 +5,7 @@ every recipe here differs: the loss is EMMA, the optimiser NAdam with Lookahead 
 certificate regularisation and SGD (SOC), a hinge or a cross-entropy with temperature and offset and Adam (CPL, SLL).
 """
 
+from training.augment import Crop, Flip
 from training.losses import emma
 from training.recipes.recipe import Recipe
 
@@ -19,8 +20,7 @@ def _small(name: str) -> Recipe:
         learning_rate=2e-3,
         epsilon_ratio=1.5,
         warmup=0.05,
-        crop_padding=4,
-        flip=True,
+        augment=(Crop(4), Flip()),
     )
 
 
