@@ -1,4 +1,4 @@
-"""A small run, started by `test_loop.py` under torchrun: python tests/training/distributed.py FOLDER ACCUMULATE."""
+"""A small run, started by `test_loop.py` under torchrun: python -m tests.training.distributed FOLDER."""
 
 import dataclasses
 import sys
@@ -15,6 +15,7 @@ def recipe() -> Recipe:
     return dataclasses.replace(
         find("liresnet-l4w32-cifar10-jpeg75"),
         epochs=2,
+        validate_every=2,
         batch_size=7,
         optimizer="sgd",
         learning_rate=0.05,
@@ -24,4 +25,4 @@ def recipe() -> Recipe:
 
 
 if __name__ == "__main__":
-    train(recipe(), Path(sys.argv[1]), accumulate=int(sys.argv[2]))
+    train(recipe(), Path(sys.argv[1]))

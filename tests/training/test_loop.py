@@ -14,6 +14,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from PIL import Image
 from safetensors.torch import load_file
 from timm.optim import create_optimizer_v2
 
@@ -103,7 +104,7 @@ def test_any_sharing_of_the_batch_trains_the_same(processes, accumulate, write_s
         train(distributed.recipe(), tmp_path / "shared", accumulate=accumulate)
     else:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        command = [sys.executable, *torchrun, "-m", "tests.training.distributed", str(tmp_path / "shared"), "1"]
+        command = [sys.executable, *torchrun, "-m", "tests.training.distributed", str(tmp_path / "shared")]
         root = Path(__file__).parents[2]
         result = subprocess.run(
             command, capture_output=True, text=True, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -182,6 +183,67 @@ def test_a_folder_in_use_is_refused_and_so_is_another_run(small, tmp_path):
         train(small, tmp_path / "other", resume=True)
 
 
+def test_a_folder_that_another_run_holds_is_refused_until_it_ends(small, tmp_path):
+    train(small, tmp_path / "run", steps=1)
+    before = (tmp_path / "run" / "recipe.json").read_bytes()
+    description = json.loads(before)
+    with Output(tmp_path / "run").open(description, resume=True), pytest.raises(InputError, match="a run that goes on"):
+        train(small, tmp_path / "run", resume=True)
+    with pytest.raises(InputError, match="describes another run"):
+        train(dataclasses.replace(small, learning_rate=0.5), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "recipe.json").read_bytes() == before
+    train(small, tmp_path / "run", steps=2, resume=True)
+
+
+def test_a_loss_that_breaks_later_leaves_the_last_checkpoint(small, tmp_path):
+    calls = []
+
+    def breaks(logits, *arguments, **options):
+        calls.append(1)
+        return emma(logits, *arguments, **options) * (torch.nan if len(calls) == 5 else 1)
+
+    breaks.__name__ = "emma"
+    recipe = dataclasses.replace(small, validate_every=1)
+    with pytest.raises(TrainingError, match="the loss is nan at step 4"):
+        train(dataclasses.replace(recipe, loss=breaks), tmp_path / "run")
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+    train(recipe, tmp_path / "run", resume=True)
+    train(recipe, tmp_path / "whole")
+    assert torch.equal(weights(tmp_path / "run")["head.weight"], weights(tmp_path / "whole")["head.weight"])
+
+
+def test_bf16_is_for_the_forward_pass_alone(small, tmp_path, monkeypatch):
+    seen = []
+
+    def looks(logits, labels, margins, *arguments, **options):
+        seen.append((logits.dtype, margins))
+        return emma(logits, labels, margins, *arguments, **options)
+
+    looks.__name__ = "emma"
+    for precision in ("no", "bf16"):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        train(dataclasses.replace(small, loss=looks, mixed_precision=precision), tmp_path / precision, steps=1)
+    (_, exact), (dtype, estimated) = seen
+    assert dtype == torch.float32
+    assert torch.equal(exact, estimated)
+    assert all(value.dtype == torch.float32 for value in weights(tmp_path / "bf16").values())
+
+
+def test_a_folder_of_images_is_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path / "nothing"))
+    generator = np.random.default_rng(0)
+    for label in range(10):
+        (tmp_path / "images" / str(label)).mkdir(parents=True)
+        pixels = generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / str(label) / "a.png")
+    recipe = dataclasses.replace(find(SMALL), batch_size=4, epochs=2, validate_every=2)
+    train(recipe, tmp_path / "run", images=tmp_path / "images")
+    train(recipe, tmp_path / "parts", images=tmp_path / "images", steps=1)
+    train(recipe, tmp_path / "parts", images=tmp_path / "images", resume=True)
+    whole, parts = weights(tmp_path / "run"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[key], parts[key]) for key in whole | parts)
+
+
 def test_certified_is_strict_and_looks_at_every_other_class():
     constants = torch.tensor([[0.0, 1.0, 4.0], [1.0, 0.0, 1.0], [4.0, 1.0, 0.0]])
     logits = torch.tensor([[2.0, 0.9, 0.0], [2.0, 1.0, -9.0], [9.0, 1.0, 6.0], [1.0, 1.0, -9.0], [torch.nan, 0.0, 0.0]])
@@ -203,6 +265,8 @@ def test_an_unknown_recipe_names_the_nearest():
         ("2c2f-mnist --bogus", "No such option: --bogus. See `python -m training --help`."),
         ("2c2f-mnist --epochs x", "Invalid value for '--epochs': .* See `python -m training --help`."),
         ("nosuch", "no recipe is called 'nosuch': --list shows all"),
+        ("2c2f-mnist --output run --limit 1", "training needs at least two images, got 1"),
+        ("2c2f-mnist --output run --data nosuch", "nosuch is no folder: expected one with a subfolder for each class"),
         ("2c2f-mnist --output /proc/x --limit 100", ".*No such file or directory: '/proc/x'"),
     ],
 )
