@@ -106,9 +106,10 @@ class LipschitzEstimate:
             raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a {kind.__name__}")
         return shape
 
-    def __call__(self) -> Tensor:
-        """The product of the layers' estimates after a few more iterations: a scalar with a gradient."""
-        return self._body((names, sigmas) for names, _, sigmas in self._estimates(self.iterations))
+    def __call__(self, improve: bool = True) -> Tensor:
+        """The product of the layers' estimates, after a few more iterations if to `improve`: a scalar with gradient."""
+        iterations = self.iterations if improve else 0
+        return self._body((names, sigmas) for names, _, sigmas in self._estimates(iterations))
 
     @torch.no_grad()
     def converge(self, tolerance: float = 1e-5, steps: int = 10, limit: int = 2000) -> Tensor:
@@ -127,8 +128,9 @@ class LipschitzEstimate:
 
     def _body(self, groups: Iterable[tuple[list[str], Tensor]]) -> Tensor:
         """The body's estimate from those of its layers, which come in groups."""
-        scale = torch.tensor(self.scale, device=next(self.network.parameters()).device)
-        product, branches = scale, dict.fromkeys(self.branches.values(), torch.tensor(1.0))
+        # `full` fills on the device, where `tensor` would wait for it to take a copy.
+        product = torch.full((), self.scale, device=next(self.network.parameters()).device)
+        branches = dict.fromkeys(self.branches.values(), torch.ones_like(product))
         for names, sigmas in groups:
             for name, sigma in zip(names, sigmas, strict=True):
                 if name in self.branches:

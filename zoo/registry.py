@@ -104,6 +104,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 # Where one network has several trainings on a data set, each but the first has a word between the two.
 TRAININGS: dict[str, tuple[str, ...]] = {
     **{f"{kind}-l12w256-{place}": ("trades",) for kind in ("convnet", "liresnet") for place in PAPERS},
+    **{f"liresnet-l12w512-{place}": ("ddpm",) for place in PAPERS},
     "2c2f-mnist": ("cll",),
     "2c2f-relu-mnist": ("crm",),
     "4c3f-relu-mnist": ("crm",),
