@@ -171,11 +171,11 @@ class LipLTEstimate:
             before = after
         return self._recursion()
 
-    def margins(self) -> Tensor:
-        """K_ij, the constants of f_j - f_i by the last call: [C, C], symmetric, 0 on the diagonal."""
+    def margins(self, body: Tensor) -> Tensor:
+        """K_ij, the constants of f_j - f_i as of the last call, which gave `body`: [C, C], 0 on the diagonal."""
         weights, head = self._weights(), self.network[-1].weight
         if len(head) > MAX_CLASSES:
-            return margin_lipschitz(self.constants[-1], head)
+            return margin_lipschitz(body, head)
         rows = self._back(weights, self.steps[-1].before, head, self.inputs[-1])
         total = torch.zeros(len(head), len(head)).to(head)
         for k in reversed(range(len(self.steps) - 1)):
