@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import vjp
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
@@ -192,7 +191,11 @@ class LipLTEstimate:
         """u A for each row u, A the path's product on inputs of this shape: the gradient of x -> u A x."""
         if not path:
             return rows
-        return vjp(lambda x: self._through(weights, path, x), rows.new_zeros(len(rows), *shape))[1](rows)[0]
+        differentiable = torch.is_grad_enabled()
+        with torch.enable_grad():
+            start = rows.new_zeros(len(rows), *shape).requires_grad_(True)
+            images = self._through(weights, path, start)
+            return torch.autograd.grad(images, start, rows, create_graph=differentiable)[0]
 
     def state_dict(self) -> dict[str, Any]:
         return {"vectors": self.vectors}

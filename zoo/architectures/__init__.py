@@ -16,15 +16,7 @@ from zoo.architectures.transformer import SpatialMLP
 from zoo.errors import CertificateError, one_line
 
 Architecture = (
-    ConvNet
-    | LiResNet
-    | PlainConvNet
-    | ResNet
-    | ConvexPotentialNet
-    | LipConvNet
-    | SpatialMLP
-    | LoopResNet
-    | TwoMoonsMLP
+    ConvNet | LiResNet | PlainConvNet | ResNet | ConvexPotentialNet | LipConvNet | SpatialMLP | LoopResNet | TwoMoonsMLP
 )
 
 MAX_SIZE = 1_000_000  # of any one size in a description: files from outside must not ask for more

@@ -39,6 +39,7 @@ from zoo.bounds.products import (
     affordable,
     basis,
     path_norm,
+    representable,
 )
 from zoo.bounds.residual import SLOPES, Loop, find_loop, follow, loop_transform
 from zoo.bounds.rule import RAISED, Context
@@ -106,6 +107,8 @@ def liplt(network: nn.Sequential, layers: Sequence[LayerBound]) -> LipLT:
 
 def compose_loops(blocks: Sequence[Block], tail: Path, scale: float = 1.0) -> LipLT:
     """The constants of the blocks, then the linear layers `tail`, on an input with the constant `scale`."""
+    if not representable(tail, *(path or () for one in blocks for path in one.loop[1:4])):
+        raise UncertifiableLayerError("the weights are too large: LipLT's products could leave the range of binary64")
     norms = product_norms(blocks)
     hidden: list[float] = []
     reach = [scale]  # of each x_k

@@ -14,14 +14,18 @@ no reduction of NumPy's), so every machine computes the same bits from the same 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from zoo.bounds.spectral import Matrix
+from zoo.bounds.spectral import Matrix, spectral_norm_bound
 from zoo.errors import CertificateError
 from zoo.rounding import OUTWARD, TINY, U, gamma
+
+if TYPE_CHECKING:
+    from zoo.bounds.liplt import LipLT
 
 # The radius fl(fl(m - T) / K) exceeds (m - T) / K by a factor below (1 + u)^2. Raising K by more than that rounds every
 # radius down and leaves no operation in the graph that an optimiser could take for a multiplication by 1 (torch.onnx's
@@ -79,6 +83,27 @@ def margin_tables(
     margin_lipschitz[diagonal, diagonal] = 1.0
     slack[diagonal, diagonal] = -np.inf
     return Tables(margin_lipschitz, slack)
+
+
+def margin_constants(weight: Matrix, body_lipschitz: float, liplt: LipLT | None) -> dict[str, Matrix]:
+    """Bounds of the constants of f_j - f_i, by the name of the rule that gives them, for comparison: each [C, C].
+
+    From constants L_i of f_i and L of f: pairs L_ij directly, sums L_i + L_j (Leino et al. 2021), and sqrt(2) L
+    (Tsuzuku et al. 2018); by the product of layer bounds with the head's weight [C, d], and by LipLT where it applies.
+    A certificate takes the smaller of the two `pairs`.
+    """
+    rows = _row_norms(weight)
+    network = spectral_norm_bound([(weight, None)]).bound * body_lipschitz * OUTWARD
+    pairs = np.stack([_row_norms(weight - row) for row in weight]) * body_lipschitz * OUTWARD
+    tables = {"product": (pairs, rows * body_lipschitz * OUTWARD, network)}
+    if liplt is not None:
+        tables["LipLT"] = (liplt.pairwise, liplt.classes, liplt.logits)
+    named: dict[str, Matrix] = {}
+    for rule, (pairs, single, network) in tables.items():
+        named[f"{rule}, pairs"] = pairs
+        named[f"{rule}, sums"] = (single[:, None] + single) * OUTWARD
+        named[f"{rule}, sqrt(2)"] = np.full(pairs.shape, math.sqrt(2.0) * network * OUTWARD)
+    return named
 
 
 def _symmetric(pairwise: Sequence[float], classes: int) -> Matrix:

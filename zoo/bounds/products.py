@@ -20,7 +20,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp
 
 from zoo.bounds.convolution import DENSE_COST
 from zoo.bounds.spectral import NormProof, spectral_norm_bound
@@ -29,6 +28,7 @@ from zoo.rounding import OUTWARD, TINY, gamma
 
 LINEAR = (nn.Linear, nn.Conv2d, nn.Flatten, nn.PixelUnshuffle, PadChannels, FirstChannels, PatchPool, TokenLinear)
 ENTRIES = 2**27  # of a batch of vectors: a GiB
+LARGEST = 1e60  # norm of a product: its Gram matrix is squared once more, within binary64
 
 Shape = tuple[int, ...]
 
@@ -59,15 +59,18 @@ class Operator:
         self.norm, self.absolute = bound.lipschitz_bound, bound.absolute_norm
         weight = getattr(layer, "weight", None)
         self.terms = bound.fan_in if weight is None else max(bound.fan_in, weight.numel() // weight.shape[1])
-        self.zeros = {"bias": torch.zeros_like(self.layer.bias)} if getattr(layer, "bias", None) is not None else {}
+        if isinstance(bias := getattr(self.layer, "bias", None), Tensor):
+            bias.zero_()
 
     def apply(self, vectors: Tensor) -> Tensor:
         """A x for each x of the batch: [N, *input_shape] to [N, *output_shape]."""
-        return functional_call(self.layer, self.zeros, (vectors,))
+        return self.layer(vectors)
 
     def adjoint(self, images: Tensor) -> Tensor:
         """A^T u for each u of the batch: [N, *output_shape] to [N, *input_shape]."""
-        return vjp(self.apply, images.new_zeros(len(images), *self.input_shape))[1](images)[0]
+        with torch.enable_grad():
+            start = images.new_zeros(len(images), *self.input_shape).requires_grad_(True)
+            return torch.autograd.grad(self.apply(start), start, images)[0]
 
 
 Path = tuple[Operator, ...]  # one after the other; empty: the identity
@@ -76,6 +79,11 @@ Path = tuple[Operator, ...]  # one after the other; empty: the identity
 def path_norm(path: Path) -> float:
     """At least the norm of the product: that of the norms."""
     return math.prod(operator.norm * OUTWARD for operator in path) * OUTWARD
+
+
+def representable(*paths: Path) -> bool:
+    """Whether no product of layers of these paths can come near the largest number of binary64."""
+    return math.prod(max(1.0, operator.norm) for path in paths for operator in path) <= LARGEST
 
 
 @dataclass(frozen=True)

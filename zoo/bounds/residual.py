@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.bounds.products import LINEAR, Operator, Path, Vectors, affordable, basis, path_norm
+from zoo.bounds.products import LINEAR, Operator, Path, Vectors, affordable, basis, path_norm, representable
 from zoo.bounds.rule import RAISED, Bound, Context
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import Residual
@@ -81,7 +81,7 @@ def residual(layer: Residual, context: Context, rule: Callable[[nn.Module, Conte
     if (loop := find_loop(skip, branch, context.input_shape)) is not None:
         bounds, terms = loop_bounds(loop, context)
         proof |= terms
-        lipschitz = min(lipschitz, *bounds.values())
+        lipschitz = min([lipschitz, *bounds.values()])
     return Bound(
         branch.shape,
         lipschitz * RAISED,
@@ -151,9 +151,11 @@ def loop_bounds(loop: Loop, context: Context) -> tuple[dict[str, float], dict[st
     A_ij |x_i x_j| <= A_ij (x_i^2 q_j / q_i + x_j^2 q_i / q_j) / 2. Here `sn` has T = |G|^2 (spectral normalisation),
     `aol` q = 1, and `sll` q_i = 1 / |G e_i|, which no scaling of the hidden units changes.
 
-    None at all where the matrices are too large to be written out.
+    None at all where the matrices are too many or too large to be written out.
     """
     inputs, hidden, outputs = (math.prod(shape) for shape in (loop.shape, loop.hidden, loop.output))
+    if not representable(loop.skip or (), loop.before, loop.after):
+        return {}, {}
     if not (affordable(inputs, outputs) and affordable(hidden, inputs) and affordable(hidden, outputs)):
         return {}, {}
     _, transformed = loop_transform(basis(loop.shape), loop)
