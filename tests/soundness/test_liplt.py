@@ -1,4 +1,4 @@
-"""LipLT: below the product bound, above every Jacobian; its norms of products against SVDs, its tables against patterns."""
+"""LipLT: below the product bound, above every Jacobian; norms of products against SVDs, tables against patterns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from zoo.bounds import Context, bound_layer, liplt, products
 from zoo.bounds.liplt import Block, LipLT, compose_loops, product_norms
@@ -263,7 +263,7 @@ def test_products_are_above_their_svd(case, cost):
         with patch.object(products, "DENSE_COST", cost):
             table = product_norms(blocks)
         dense_layers = matrices(net, shape)
-        for k, j in ((k, j) for k in range(len(blocks)) for j in range(-1, k)):
+        for k, j in [(end, start) for end in range(len(blocks)) for start in range(-1, end)]:
             truth = norm(np.linalg.multi_dot([np.eye(len(dense_layers[k])), *dense_layers[j + 1 : k + 1][::-1]]))
             truth *= 0.5 ** (k - j - 1)
             assert table[k][j + 1] >= truth * SVD
@@ -446,7 +446,7 @@ OTHERS = {
     "MinMax": lambda: [MinMax("halves")],
     "Householder": lambda: [Householder(4)],
     "a potential": lambda: [ConvexPotential(4, 3)],
-    "no activation": lambda: [],
+    "no activation": list,
     "a branch of MinMax": lambda: [Residual(nn.Linear(4, 4), MinMax("halves"), nn.Linear(4, 4))],
     "a branch of two ReLUs": lambda: [Residual(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU())],
     "a linear branch": lambda: [Residual(nn.Linear(4, 4))],
@@ -472,21 +472,3 @@ def test_weights_beyond_all_products_are_refused():
         certified(net, (1, 1, 2))
     block = Residual(linear(1e35 * np.eye(2)), nn.ReLU(), linear(-1e35 * np.eye(2)))
     assert 1e70 <= lipschitz_bound(block, (2,)) <= 1e70 * (1 + 1e-6)
-
-
-def test_estimates_are_below_their_bounds():
-    """The training estimate of the same recursion: at most the bound, and near it once it has converged."""
-    from training.liplt import LipLTEstimate
-
-    for case in ("dense", "convolutions", "residual"):
-        make, shape = NETWORKS[case]
-        net = make(1)
-        table = transformed(net, shape)
-        estimate = LipLTEstimate(net, shape, 0, 3)  # type: ignore[arg-type]
-        assert float(estimate()) <= table.body * (1 + 1e-6)
-        body = estimate.converge(1e-7)
-        margins: Tensor = estimate.margins(body)
-        off = ~np.eye(len(margins), dtype=bool)
-        ratio = margins.detach().numpy()[off] / table.pairwise[off]
-        assert (ratio <= 1 + 1e-5).all()
-        assert (ratio >= 0.98).all()

@@ -1,16 +1,16 @@
 """LipLT: Lipschitz constants of whole ReLU networks from the norms of products of their layers.
 
-The network is x_{k+1} = H_k x_k + G_k phi_k(y_k), y_k = W_k x_k + b_k for k < L (biases also in H and G), and a head on
-x_L; a plain layer has H = 0 and G = I. phi_k acts on each number by itself, with slopes in [alpha_k, beta_k]. The loop
-transformation of `zoo.bounds.residual` makes each step the linear map H^_k = H_k + centre_k G_k W_k plus G_k psi_k(y_k),
-psi_k of slopes in [-halfwidth_k, halfwidth_k]. So the constants m_k of x_0 -> y_k obey
+The network is x_{k+1} = H_k x_k + G_k phi_k(y_k), y_k = W_k x_k + b_k for k < L (biases also in H and G), and a head
+on x_L; a plain layer has H = 0 and G = I. phi_k acts on each number by itself, with slopes in [alpha_k, beta_k]. The
+loop transformation of `zoo.bounds.residual` makes each step the linear map H^_k = H_k + centre_k G_k W_k plus
+G_k psi_k(y_k), psi_k of slopes in [-halfwidth_k, halfwidth_k]. So the constants m_k of x_0 -> y_k obey
 
     m_k = |W_k H^_{k-1} ... H^_0| + sum over j < k of halfwidth_j |W_k H^_{k-1} ... H^_{j+1} G_j| m_j,            (19)
 
 and a row h of the head has |h H^_{L-1} ... H^_0| + sum over j < L of halfwidth_j |h H^_{L-1} ... H^_{j+1} G_j| m_j.
 *Proof.* Differences of two inputs turn x_{k+1} = H^_k x_k + G_k psi_k(y_k) into a sum over paths; the triangle
-inequality. Stopping it at any x_s instead of x_0, with a known constant of x_0 -> x_s, is as sound: stopped at x_L it is
-today's product bound, so the smallest of all is never above that.
+inequality. Stopping it at any x_s instead of x_0, with a known constant of x_0 -> x_s, is as sound: stopped at x_L it
+is the product bound, so the smallest of all is never above that.
 
 A norm of a product is that of the matrix where it can be written out (`zoo.bounds.products`), otherwise the product of
 the norms of its factors: of all ways to cut it, the best, a shortest path. Products of more than WINDOW steps are cut
