@@ -49,7 +49,7 @@ from zoo.layers import Residual
 from zoo.records import LayerBound
 from zoo.rounding import OUTWARD, TINY, gamma
 
-WINDOW = 8
+WINDOW = 6
 
 
 @dataclass(frozen=True)
