@@ -17,6 +17,7 @@ from zoo.architectures import (
     ConvNet,
     LipConvNet,
     LiResNet,
+    LoopResNet,
     PlainConvNet,
     ResNet,
     SpatialMLP,
@@ -75,6 +76,8 @@ TRANSFORMERS = {
     **{f"spatialmlp-{kind}-l12w256": SpatialMLP(12, 256, feedforward=kind) for kind in ("liffn", "ffn")},
     **{f"spatialmlp-{kind}-l4w32": SpatialMLP(4, 32, features=256, feedforward=kind) for kind in ("liffn", "ffn")},
 }
+# Ours, in CRM's multi-layer structure; the smaller one trains on two CPU cores.
+LOOPS = {"loopresnet-d2w8": LoopResNet(2, 8, features=64), "loopresnet-d3w32": LoopResNet(3, 32)}
 CONVNETS = {
     **{plan: ConvNet(plan) for plan in PLANS if not plan.endswith("-liplt")},
     **{f"{plan}-relu": ConvNet(plan, "relu") for plan in PLANS if not plan.endswith(("-liplt", "-cll"))},
@@ -87,6 +90,7 @@ PREFIXES: dict[str, Architecture] = {
     **POTENTIALS,
     **LIPCONVNETS,
     **TRANSFORMERS,
+    **LOOPS,
     **CONVNETS,
 }
 CIFAR = ("cifar10", "cifar10-jpeg75", "cifar100")
@@ -126,6 +130,8 @@ TRAININGS: dict[str, tuple[str, ...]] = {
 def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
     if isinstance(architecture, ConvNet):
         return PLACES[architecture.plan]
+    if prefix in LOOPS:
+        return ("mnist", *CIFAR) if architecture == LOOPS["loopresnet-d2w8"] else (*CIFAR, "tiny-imagenet")
     if prefix in LIRESNETS:
         return tuple(DATASETS)
     return (*CIFAR, "tiny-imagenet") if prefix in {*POTENTIALS, *LIPCONVNETS, "convnet-l12w256"} else CIFAR
