@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 
 from export.card import render
 from training.attacks import pgd_l2
+from training.data import pixels
 from training.recipes import RECIPES
 from zoo import registry
 from zoo.architectures import describe
@@ -165,7 +166,7 @@ def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: s
     task = progress.add_task(f"attack at {epsilon}", total=len(split.labels))
     for start in range(0, len(split.labels), CHUNK):
         images, labels = split.images[start : start + CHUNK], torch.from_numpy(split.labels[start : start + CHUNK])
-        tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+        tensor = pixels(torch.from_numpy(images).permute(0, 3, 1, 2))
         attacked = pgd_l2(network, tensor, labels, size * (1 - 1e-6), ATTACK_STEPS, generator)
         before, after = model.outputs(tensor.numpy()), model.outputs(attacked.numpy())
         broken = (before.radius > size) & (before.label != after.label)

@@ -16,7 +16,7 @@ SPLIT_SEED = 0  # not the run's seed: every run of a data set validates on the s
 
 
 class Images(NamedTuple):
-    """Images uint8 [N, C, H, W] and their labels int64 [N]."""
+    """Images [N, C, H, W] as `zoo.datasets.Split` has them and their labels int64 [N]."""
 
     images: Tensor
     labels: Tensor
@@ -51,6 +51,11 @@ def load_training_data(name: str, limit: int | None = None) -> TrainingData:
         split.label_names,
         split.revision,
     )
+
+
+def pixels(images: Tensor) -> Tensor:
+    """The images as float32 in [0, 1]: uint8 divided by 255, floats as they are."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 class Batches(Dataset[tuple[Tensor, Tensor]]):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from training.augment import crop_with_padding, flip
 from training.constraints import constrain, folded_state
-from training.data import EpochOrder, load_training_data, seeded, training_loader
+from training.data import EpochOrder, load_training_data, pixels, seeded, training_loader
 from training.estimate import LipschitzEstimate, margin_lipschitz
 from training.output import Output
 from training.recipes.recipe import Recipe
@@ -96,7 +96,7 @@ def train(
                 images = _augment(images, recipe, seeded(seed, progress.step, accelerator.process_index))
 
                 with parametrize.cached():  # one evaluation of the weights for the network and for its estimate
-                    logits = model(images.float() / 255)  # (N, C)
+                    logits = model(pixels(images))  # (N, C)
                     lipschitz = estimate()
                     margins = margin_lipschitz(lipschitz, network.head.weight)  # (C, C)
                     loss = recipe.loss(logits, labels, margins, epsilon, **recipe.loss_options)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from training.constraints import folded_state
-from training.data import Images
+from training.data import Images, pixels
 from training.estimate import LipschitzEstimate, margin_lipschitz
 from zoo.architectures import Architecture
 
@@ -25,7 +25,7 @@ def validate(
     constants = margin_lipschitz(body, plain.head.weight)
     correct = robust = 0
     for images, labels in zip(validation.images.split(batch_size), validation.labels.split(batch_size), strict=True):
-        logits = plain(images.to(body.device).float() / 255)
+        logits = plain(pixels(images.to(body.device)))
         labels = labels.to(body.device)
         right = logits.argmax(dim=1) == labels
         correct += int(right.sum())

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable
 
-from training.recipes import gloro, liresnet, orthogonal
+from training.recipes import gloro, liresnet, moons, orthogonal
 from training.recipes.recipe import Recipe
 from zoo.errors import InputError
 
@@ -14,10 +14,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         liresnet.liresnet_l6w64_cifar10_jpeg75,
         liresnet.liresnet_l4w32_cifar10_jpeg75,
         liresnet.resnet_l4w32_cifar10_jpeg75,
+        liresnet.olsa_ffn_l4w32_cifar10_jpeg75,
         orthogonal.sll_xs_cifar10_jpeg75,
         orthogonal.lipconvnet_5w8_cifar10_jpeg75,
         gloro.mnist_2c2f,
         gloro.mnist_4c3f,
+        moons.mlp_two_moons,
     )
 }
 

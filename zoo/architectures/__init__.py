@@ -11,16 +11,28 @@ from zoo.architectures.lipconvnet import LipConvNet
 from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
 from zoo.architectures.mlp import TwoMoonsMLP
 from zoo.architectures.potential import ConvexPotentialNet
-from zoo.architectures.transformer import SpatialMLP
+from zoo.architectures.transformer import OLSA, SpatialMLP
 from zoo.errors import CertificateError, one_line
 
-Architecture = ConvNet | LiResNet | PlainConvNet | ResNet | ConvexPotentialNet | LipConvNet | SpatialMLP | TwoMoonsMLP
+Architecture = (
+    ConvNet | LiResNet | PlainConvNet | ResNet | ConvexPotentialNet | LipConvNet | SpatialMLP | OLSA | TwoMoonsMLP
+)
 
 MAX_SIZE = 1_000_000  # of any one size in a description: files from outside must not ask for more
 
 FAMILIES: dict[str, type[Architecture]] = {
     family.__name__: family
-    for family in (ConvNet, LiResNet, PlainConvNet, ResNet, ConvexPotentialNet, LipConvNet, SpatialMLP, TwoMoonsMLP)
+    for family in (
+        ConvNet,
+        LiResNet,
+        PlainConvNet,
+        ResNet,
+        ConvexPotentialNet,
+        LipConvNet,
+        SpatialMLP,
+        OLSA,
+        TwoMoonsMLP,
+    )
 }
 
 

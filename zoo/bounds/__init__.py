@@ -14,6 +14,7 @@ from dataclasses import asdict
 import numpy as np
 from torch import nn
 
+from zoo.bounds.attention import self_attention
 from zoo.bounds.convolution import convolution_norm, output_shape
 from zoo.bounds.nonlinear import (
     conv_exponential,
@@ -36,6 +37,7 @@ from zoo.layers import (
     PatchPool,
     Pixels,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
 from zoo.rounding import UNDERFLOW, gamma
@@ -196,4 +198,5 @@ RULES: dict[type[nn.Module], Callable[..., Bound]] = {
     ConvExponential: conv_exponential,
     Householder: householder,
     TokenLinear: token_linear,
+    SelfAttention: self_attention,
 }
