@@ -48,7 +48,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_makes_two_steps(name, write_split, tmp_path):
     entry = registry.find(name)
-    write_split(entry.dataset, count=16)
+    if entry.dataset != "two-moons":  # made, not read
+        write_split(entry.dataset, count=16)
     recipe = dataclasses.replace(find(name), batch_size=4)
     assert recipe.name == name
     assert json.loads(json.dumps(recipe.describe())) == recipe.describe()
