@@ -146,6 +146,11 @@ class TestInfo:
             "No layer table: this needs torch: run pip install 'certified-zoo[torch]'"
         )
 
+    def test_an_unknown_name_gets_the_near_ones(self, run: Zoo):
+        assert "did you mean olsa-ffn-l12w256-cifar10" in run.fails("info", "olsa-ffn-l12w256-cifar")
+        assert "`zoo list` shows all names" in run.fails("info", "@@@")
+        assert "no model matches 'vgg*'" in run.fails("list", "vgg*")
+
     @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
     def test_published_models(self, run: Zoo, name: str):
         result = run("info", name)
