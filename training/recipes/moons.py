@@ -4,8 +4,17 @@ Losch, Stutz, Schiele, Fritz 2023 (CLL). Where the recipe differs: the loss is E
 and a cosine.
 """
 
+from collections.abc import Iterable
+
 from training.losses import emma
 from training.recipes.recipe import Recipe
+from training.schedules import Cosine, epsilon_ramp
+
+EPSILON = 0.15 / 4
+
+
+def recipes() -> Iterable[Recipe]:
+    yield mlp_two_moons()
 
 
 def mlp_two_moons() -> Recipe:
@@ -16,13 +25,13 @@ def mlp_two_moons() -> Recipe:
     """
     return Recipe(
         name="mlp-two-moons",
-        epsilon=0.15 / 4,
+        epsilon=EPSILON,
         loss=emma,
         epochs=60,
         batch_size=100,
         learning_rate=1e-2,
-        epsilon_ratio=1.0,
-        warmup=0.05,
+        training_epsilon=epsilon_ramp(EPSILON, 1.0),
+        rate=Cosine(warmup=0.05),
         validate_every=20,
         paper="CLL: 100 % certified at 0.15 on the training points (Losch et al. 2023, figure 4)",
     )
