@@ -24,12 +24,13 @@ from zoo.layers import (
     PatchPool,
     Pixels,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
 
 # Layers that `training.constraints` keeps at a constant of 1.
 RESHAPING = (PadChannels, FirstChannels, PatchPool, nn.PixelUnshuffle)
-CONSTRAINED = (*RESHAPING, ConvexPotential, ConvExponential, Householder)
+CONSTRAINED = (*RESHAPING, ConvexPotential, ConvExponential, Householder, SelfAttention)
 
 
 class Operator(NamedTuple):

@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from training.constraints import constrain, folded_state
-from training.data import load_generated, load_training_data
+from training.data import load_generated, load_training_data, pixels
 from training.estimate import LipschitzEstimate, margin_lipschitz
 from training.feed import Feed
 from training.output import Output
@@ -135,7 +135,7 @@ def train(
                     with _float32():
                         lipschitz = estimate(improve=number == 1)
                     margins = margin_lipschitz(lipschitz, network.head.weight)  # (C, C)
-                    logits = model(inputs.float() / 255)  # (N, C)
+                    logits = model(pixels(inputs))  # (N, C)
                     loss = recipe.loss(logits, labels, margins, epsilon, **options)
                     # Gradients are averaged over the processes, whatever their shares.
                     loss = loss * (len(labels) * accelerator.num_processes / feed.batch_size)

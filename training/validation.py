@@ -5,7 +5,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from training.constraints import folded_state
-from training.data import Source
+from training.data import Source, pixels
 from training.estimate import LipschitzEstimate, margin_lipschitz
 from zoo.architectures import Architecture
 
@@ -31,7 +31,7 @@ def validate(
     share = torch.arange(accelerator.process_index, len(validation), accelerator.num_processes)
     counts = torch.zeros(2, device=accelerator.device)
     for images, labels in validation.batches((rows, None) for rows in share.split(batch_size)):
-        logits = plain(images.float() / 255)
+        logits = plain(pixels(images))
         right = logits.argmax(dim=1) == labels
         counts += torch.stack([right.sum(), (right & certified(logits, constants, epsilon)).sum()])
     correct, robust = accelerator.reduce(counts).tolist()

@@ -1,6 +1,6 @@
 """Image data sets in the Hugging Face parquet layout: local files under ZOO_DATA, else the hub by name.
 
-Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N].
+Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N]; two-moons is made here, not read.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ DATASETS: dict[str, DatasetInfo] = {
         DatasetInfo("cifar100", "CIFAR-100", 32, 3, 100, "test", "uoft-cs/cifar100", NATURAL),
         DatasetInfo("tiny-imagenet", "Tiny-ImageNet", 64, 3, 200, "valid", "zh-plus/tiny-imagenet", NATURAL),
         DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", NATURAL, True),
+        # Its points are images of one pixel; the epsilon is 0.15 in the plane, see `zoo.moons`.
+        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, ("0.15/4",)),
     )
 }
 
@@ -53,7 +55,7 @@ DATASETS: dict[str, DatasetInfo] = {
 class Split(NamedTuple):
     """The images of one split, decoded, in the order of its files."""
 
-    images: np.ndarray  # uint8 [N, H, W, C]
+    images: np.ndarray  # uint8 [N, H, W, C]; float32 in [0, 1] for two-moons
     labels: np.ndarray  # int64 [N]
     label_names: tuple[str, ...]
     revision: str  # sha256 of the parquet files, in the order of their names
@@ -67,6 +69,10 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
     """
     if name not in DATASETS:
         raise InputError(f"no data set is called {name!r}, expected one of {', '.join(DATASETS)}")
+    if name == "two-moons":
+        from zoo.moons import two_moons
+
+        return two_moons(split, limit)
     info = DATASETS[name]
     paths = parquet_files(info, split)
     table = _read_table(paths)

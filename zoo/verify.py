@@ -26,6 +26,7 @@ COMPOSED = (
     "residual",
     "convex-potential",
     "skew-exponential",
+    "self-attention",
 )  # bounds that follow from more than one NormProof's terms
 REPEATED = 1.0 + 2.0**-31  # less than `zoo.bounds.RAISED`, more than that order changes
 PROBES = 8  # random images on which graph and weights are compared

@@ -45,8 +45,8 @@ RULES, RULE, SPECTRAL, CONV, MARGINS, OTHERS, RESIDUAL, LIPLT, PRODUCTS = (
     )
 )  # fmt: skip
 LOCAL = "zoo/bounds/local.py"
-ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
-    f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify")
+ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY, ATTENTION = (
+    f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify", "bounds/attention")
 )
 ONNX = "zoo/onnx.py"
 
@@ -164,6 +164,18 @@ MUTANTS = (
     mutant(
         "potential by another kernel than its adjoint", "composite",
         LAYERS, "weight.flip(2, 3).transpose(0, 1)", "weight.transpose(0, 1)",
+    ),
+    mutant("attention counted as 1", "composite", ATTENTION, "value * (1.0 + 3.0 * query * key) / 4.0 * RAISED", "1.0"),
+    mutant("attention's scores taken as fixed", "composite", ATTENTION, "(1.0 + 3.0 * query", "(1.0 + query"),
+    mutant("attention without its mean", "composite", ATTENTION, "(1.0 + 3.0 * query", "(3.0 * query"),
+    mutant(
+        "tokens not projected onto the ball", "composite",
+        LAYERS, "tokens / (tokens * tokens).sum(dim=1, keepdim=True).clamp(min=1).sqrt()", "tokens",
+    ),
+    mutant("heads that do not fit", "composite", ATTENTION, "if layer.heads < 1 or channels % layer.heads:", "if 0:"),
+    mutant(
+        "range of attention without its scores", "composite",
+        ATTENTION, "math.sqrt(tokens) * value * (1.0 + query * key)", "math.sqrt(tokens) * value * 0.5",
     ),
     # Which layers have a rule
     mutant(

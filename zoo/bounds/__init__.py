@@ -14,6 +14,7 @@ from dataclasses import asdict
 import numpy as np
 from torch import nn
 
+from zoo.bounds.attention import self_attention
 from zoo.bounds.convolution import convolution_norm, output_shape
 from zoo.bounds.nonlinear import (
     conv_exponential,
@@ -37,6 +38,7 @@ from zoo.layers import (
     PatchPool,
     Pixels,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
 
@@ -154,4 +156,5 @@ RULES: dict[type[nn.Module], Callable[..., Bound]] = {
     ConvExponential: conv_exponential,
     Householder: householder,
     TokenLinear: token_linear,
+    SelfAttention: self_attention,
 }
