@@ -94,7 +94,7 @@ app = typer.Typer(
     epilog=(  # \b keeps the line breaks
         "\b\n"
         "NAME     a name from `zoo list`, local-dir:PATH or hf-hub:ORG/NAME@REVISION\n"
-        "EPSILON  a number or a fraction, such as 36/255: l2, in pixels of [0, 1]\n"
+        "EPSILON  a number or a fraction, such as 36/255: in the model's norm, in pixels of [0, 1]\n"
         "\n\b\n"
         "Exit codes: 0 done; 1 a check failed; 2 a mistake, told in one line."
     ),
@@ -162,8 +162,9 @@ def list_command(
         return _print_json([_list_json(*pair) for pair in zip(entries, results, strict=True)])
     rows = [list_cells(*pair) for pair in zip(entries, results, strict=True)]
     console = Console()
-    console.print(table(("name", "input", "clean", "VRA at", "epsilon"), rows, ("clean", "VRA at"), tight=True))
-    console.print("\nNo numbers: no published weights. Epsilon: l2, in pixels of [0, 1], whole input.")
+    columns = ("name", "input", "norm", "clean", "VRA at", "epsilon")
+    console.print(table(columns, rows, ("clean", "VRA at"), tight=True))
+    console.print("\nNo numbers: no published weights. Epsilon: in the norm, in pixels of [0, 1], whole input.")
     return 0
 
 
@@ -297,7 +298,7 @@ def certify(
         result = evaluate(
             model,
             data,
-            epsilon or DATASETS[model.config.dataset].epsilons,
+            epsilon or DATASETS[model.config.dataset].epsilons[model.norm],
             lambda count: bar.advance(task, count),
             command=shlex.join(["zoo", *sys.argv[1:]]),
         )

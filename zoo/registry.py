@@ -15,6 +15,8 @@ from zoo.architectures import (
     Architecture,
     ConvexPotentialNet,
     ConvNet,
+    DistanceMLP,
+    DistanceNet,
     LipConvNet,
     LiResNet,
     PlainConvNet,
@@ -90,6 +92,12 @@ PREFIXES: dict[str, Architecture] = {
     **CONVNETS,
 }
 CIFAR = ("cifar10", "cifar10-jpeg75", "cifar100")
+# In l-infinity: the papers' distance nets, small ones for two CPU cores, and the ReLU networks of their tables.
+LINF: dict[str, Architecture] = {
+    **{f"linfdist-{depth}x{width}": DistanceNet(depth, width) for depth in (5, 6) for width in (256, 5120)},
+    **{f"linfdist-mlp-{depth}x{width}": DistanceMLP(depth, width) for depth in (5, 6) for width in (256, 5120)},
+    **{f"{plan}-relu-linf": ConvNet(plan, "relu") for plan in ("2c2f", "4c3f")},
+}
 # Where each network is trained; ConvNet plans were made for one size of image.
 PLACES: dict[str, tuple[str, ...]] = {
     "2c2f": ("mnist",),
@@ -103,6 +111,8 @@ PLACES: dict[str, tuple[str, ...]] = {
 
 
 def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
+    if isinstance(architecture, DistanceNet):
+        return ("mnist",) if architecture.depth == 5 else ("cifar10", "cifar10-jpeg75")
     if isinstance(architecture, ConvNet):
         return PLACES[architecture.plan]
     if prefix in LIRESNETS:
@@ -113,14 +123,15 @@ def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
 def _entries() -> dict[str, Entry]:
     digests = json.loads(files("zoo").joinpath("published.json").read_text())
     entries = {}
-    for prefix, architecture in PREFIXES.items():
+    for prefix, architecture in (PREFIXES | LINF).items():
         for place in _places(prefix, architecture):
             data = DATASETS[place]
             sizes: dict[str, int] = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
             if isinstance(architecture, LiResNet) and data.size == 224:
                 sizes["features"] = 2048
             name = f"{prefix}-{place}"
-            entries[name] = Entry(name, replace(architecture, **sizes), place, digest=digests.get(name))
+            norm = "linf" if prefix in LINF else "l2"
+            entries[name] = Entry(name, replace(architecture, **sizes), place, norm, digests.get(name))
     return dict(sorted(entries.items()))
 
 

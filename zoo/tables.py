@@ -27,9 +27,9 @@ def unit_line(model: Model) -> str:
 def list_cells(entry: Entry, result: Evaluation | str) -> tuple[str, ...]:
     shape = shape_text(entry.architecture.input_shape)
     if isinstance(result, str):
-        return (entry.name, shape, result, "", "")
+        return (entry.name, shape, entry.norm, result, "", "")
     epsilon, vra = next(iter(result.vra.items()), ("", 0.0))
-    return (entry.name, shape, percent_text(result.clean_accuracy), percent_text(vra), epsilon)
+    return (entry.name, shape, entry.norm, percent_text(result.clean_accuracy), percent_text(vra), epsilon)
 
 
 def entry_pairs(entry: Entry) -> list[tuple[str, str]]:
@@ -59,6 +59,7 @@ def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
         ("domain", certificate.domain),
         ("arithmetic", certificate.arithmetic),
         ("composition", certificate.composition),
+        *([("levels", ", ".join(map(radius_text, certificate.levels)))] if certificate.levels else []),
         ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)} (rounded up)"),
     ]
 

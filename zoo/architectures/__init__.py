@@ -4,9 +4,10 @@ Importing this package loads no torch; `network()` does.
 """
 
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, get_args
 
 from zoo.architectures.convnet import ConvNet
+from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.lipconvnet import LipConvNet
 from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
 from zoo.architectures.mlp import TwoMoonsMLP
@@ -14,14 +15,22 @@ from zoo.architectures.potential import ConvexPotentialNet
 from zoo.architectures.transformer import SpatialMLP
 from zoo.errors import CertificateError, one_line
 
-Architecture = ConvNet | LiResNet | PlainConvNet | ResNet | ConvexPotentialNet | LipConvNet | SpatialMLP | TwoMoonsMLP
+Architecture = (
+    ConvNet
+    | LiResNet
+    | PlainConvNet
+    | ResNet
+    | ConvexPotentialNet
+    | LipConvNet
+    | SpatialMLP
+    | TwoMoonsMLP
+    | DistanceNet
+    | DistanceMLP
+)
 
 MAX_SIZE = 1_000_000  # of any one size in a description: files from outside must not ask for more
 
-FAMILIES: dict[str, type[Architecture]] = {
-    family.__name__: family
-    for family in (ConvNet, LiResNet, PlainConvNet, ResNet, ConvexPotentialNet, LipConvNet, SpatialMLP, TwoMoonsMLP)
-}
+FAMILIES: dict[str, type[Architecture]] = {family.__name__: family for family in get_args(Architecture)}
 
 
 def describe(architecture: Architecture) -> dict[str, Any]:
