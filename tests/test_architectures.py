@@ -9,6 +9,8 @@ from torch import nn
 from zoo.architectures import (
     ConvexPotentialNet,
     ConvNet,
+    DistanceMLP,
+    DistanceNet,
     LipConvNet,
     LiResNet,
     SpatialMLP,
@@ -16,7 +18,7 @@ from zoo.architectures import (
     describe,
     from_description,
 )
-from zoo.bounds import RULES
+from zoo.bounds import TABLES
 from zoo.datasets import DATASETS
 from zoo.errors import CertificateError, UnknownModelError
 from zoo.layers import MinMax, Pixels
@@ -33,7 +35,7 @@ def test_a_network_is_plain_and_fits_its_data_set(name: str):
     children = dict(network.named_children())
     assert network(images).shape == (2, data.classes)
     assert entry.architecture.input_shape == (data.channels, data.size, data.size)
-    assert {type(layer) for layer in network} <= set(RULES)
+    assert {type(layer) for layer in network} <= set(TABLES[entry.norm])
     assert type(network[0]) is Pixels
     assert list(children)[-1] == "head"
     assert type(children["head"]) is nn.Linear
@@ -60,6 +62,9 @@ def test_a_network_is_plain_and_fits_its_data_set(name: str):
         ("4c3f-cll-cifar10", 2.43),  # 4096 inputs to the first dense layer, as 6c2f
         ("6c2f-liplt-cifar10", 0.73),
         ("8c2f-liplt-tiny-imagenet", 4.34),
+        ("linfdist-5x5120-mnist", 82.73),
+        ("linfdist-6x5120-cifar10", 120.66),  # their 120.6 and the biases of five mean shifts
+        ("linfdist-mlp-6x5120-cifar10", 123.24),
     ],
 )
 def test_parameter_counts(name: str, millions: float):
@@ -119,6 +124,8 @@ def test_another_description_is_refused(description: dict):
         lambda: LipConvNet(5, input_size=28),
         lambda: LipConvNet(5, activation="relu"),  # type: ignore[arg-type]
         lambda: SpatialMLP(4, 32, feedforward="attention"),  # type: ignore[arg-type]
+        lambda: DistanceNet(1, 8),
+        lambda: DistanceMLP(3, 8, channels=2),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(make):
@@ -144,6 +151,19 @@ def test_unknown_names_get_near_ones():
         find("liresnet-l6w128-cifar")
     assert list_models("*-imagenet", pretrained=True) == []
     assert "liresnet-l12w588-imagenet" in list_models("liresnet*")
+
+
+def test_the_logits_of_a_distance_net_are_minus_its_distances():
+    network = DistanceNet(3, 8, input_size=2, channels=1).network()
+    features = network[:-1](torch.rand(4, 1, 2, 2))
+    assert torch.equal(network.head(features), -features)
+
+
+def test_linf_models_say_so():
+    assert {name for name in ENTRIES if ENTRIES[name].norm == "linf"} == {
+        name for name in ENTRIES if name.startswith("linfdist-") or "-linf-" in name
+    }
+    assert {ENTRIES[name].norm for name in list_models("liresnet*")} == {"l2"}
 
 
 def test_the_two_moons_network_sees_the_plane():

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from training.augment import crop_with_padding, flip
 from training.constraints import constrain, folded_state
 from training.data import EpochOrder, load_training_data, seeded, training_loader
-from training.estimate import LipschitzEstimate, margin_lipschitz
+from training.estimate import lipschitz_estimate, margin_lipschitz
 from training.output import Output
 from training.recipes.recipe import Recipe
 from training.schedules import cosine_with_warmup, epsilon_ramp
@@ -70,7 +70,8 @@ def train(
     output.open({**recipe.describe(), "seed": seed, "limit": limit, "data_revision": data.revision}, resume)
 
     network = constrain(entry.architecture.network(), entry.architecture).to(accelerator.device)
-    estimate = LipschitzEstimate(network, entry.architecture.input_shape, seed, recipe.power_iterations)
+    shape, norm = entry.architecture.input_shape, entry.norm
+    estimate = lipschitz_estimate(network, shape, norm, seed, recipe.power_iterations)
     order = EpochOrder(len(data.train.labels), seed)
     optimizer = create_optimizer_v2(network, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=0.0)
     model, optimizer, loader = accelerator.prepare(
@@ -98,7 +99,7 @@ def train(
                 with parametrize.cached():  # one evaluation of the weights for the network and for its estimate
                     logits = model(images.float() / 255)  # (N, C)
                     lipschitz = estimate()
-                    margins = margin_lipschitz(lipschitz, network.head.weight)  # (C, C)
+                    margins = margin_lipschitz(lipschitz, network.head.weight, norm)  # (C, C)
                     loss = recipe.loss(logits, labels, margins, epsilon, **recipe.loss_options)
                     value = loss.item()
                     if not math.isfinite(value):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from training.constraints import folded_state
 from training.data import Images
-from training.estimate import LipschitzEstimate, margin_lipschitz
+from training.estimate import LipschitzEstimate, RowSums, margin_lipschitz
 from zoo.architectures import Architecture
 
 
@@ -13,7 +13,7 @@ from zoo.architectures import Architecture
 def validate(
     network: nn.Sequential,
     architecture: Architecture,
-    estimate: LipschitzEstimate,
+    estimate: LipschitzEstimate | RowSums,
     validation: Images,
     epsilon: float,
     batch_size: int = 500,
@@ -22,7 +22,7 @@ def validate(
     plain = architecture.network().to(next(network.parameters()).device).eval()
     plain.load_state_dict(folded_state(network))
     body = estimate.converge()
-    constants = margin_lipschitz(body, plain.head.weight)
+    constants = margin_lipschitz(body, plain.head.weight, estimate.norm)
     correct = robust = 0
     for images, labels in zip(validation.images.split(batch_size), validation.labels.split(batch_size), strict=True):
         logits = plain(images.to(body.device).float() / 255)

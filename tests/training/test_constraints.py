@@ -27,6 +27,8 @@ FOLDED = [
     "lipconvnet-5w8-cifar10",
     "spatialmlp-liffn-l4w32-cifar10",
     "spatialmlp-ffn-l4w32-cifar10",
+    "linfdist-5x256-mnist",
+    "linfdist-mlp-5x256-mnist",
 ]
 
 
@@ -36,7 +38,7 @@ def test_the_folded_network_is_the_constrained_one(name):
     network = constrain(architecture.network(), architecture)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(0.1 * torch.randn_like(parameter) * parameter.requires_grad)
     network.eval()  # power iteration stands still
     plain = architecture.network()
     plain.load_state_dict(folded_state(network))  # strict: the keys are the plain network's

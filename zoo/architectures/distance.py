@@ -42,12 +42,13 @@ class DistanceNet:
 
     def top(self) -> dict[str, nn.Module]:
         """The layers on the last hidden distances, `head` last."""
+        import torch
         from torch import nn
 
         from zoo.layers import LInfDistance
 
         head = nn.Linear(self.classes, self.classes)
-        nn.init.eye_(head.weight).neg_()
+        head.weight = nn.Parameter(-torch.eye(self.classes))
         nn.init.zeros_(head.bias)
         return {f"distance{self.depth}": LInfDistance(self.width, self.classes), "head": head}
 
