@@ -25,7 +25,7 @@ def unit_line(model: Model) -> str:
 
 
 def list_cells(entry: Entry, result: Evaluation | str) -> tuple[str, ...]:
-    shape = shape_text(entry.architecture.input_shape)
+    shape = "x".join(map(str, entry.architecture.input_shape))  # 80 columns hold no more
     if isinstance(result, str):
         return (entry.name, shape, entry.norm, result, "", "")
     epsilon, vra = next(iter(result.vra.items()), ("", 0.0))
