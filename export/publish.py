@@ -48,7 +48,7 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
     """
     entry = registry.find(name)
     # The published figure that the recipe of this name stands beside is shown on the card with the run's settings.
-    recipe = {**run_settings(run), "paper": RECIPES[name]().paper if name in RECIPES else ""}
+    recipe = {**run_settings(run), "paper": RECIPES[name].paper if name in RECIPES else ""}
     if output.exists() and not _replaceable(output):
         raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
     info = DATASETS[entry.dataset]
