@@ -94,7 +94,7 @@ app = typer.Typer(
     epilog=(  # \b keeps the line breaks
         "\b\n"
         "NAME     a name from `zoo list`, local-dir:PATH or hf-hub:ORG/NAME@REVISION\n"
-        "EPSILON  a number or a fraction, such as 36/255: in the model's norm, in pixels of [0, 1]\n"
+        "EPSILON  a number or a fraction, such as 36/255, in pixels of [0, 1]\n"
         "\n\b\n"
         "Exit codes: 0 done; 1 a check failed; 2 a mistake, told in one line."
     ),

@@ -133,6 +133,8 @@ def test_ends_err_by_no_more_than_the_certificate_says(kind, seed):
                 ):
                     assert max(map(abs, exact(computed).flat)) <= Fraction(norm)
                     assert max(map(abs, (exact(computed) - truth).flat)) <= Fraction(error)
+    assert certificate.feature_norm >= norm * (1 - 1e-9)
+    assert certificate.feature_error >= error * (1 - 1e-9)
     label = model(images).label
     margins = least_margins(net, weights, images.double(), label, LEVELS)
     slack = model.slack.index_select(0, label)
@@ -173,6 +175,17 @@ def test_computed_ends_of_distances_hold_computed_outputs():
         lower, upper = RULES[type(layer)](layer, inside, lower, upper)
         points = copy.deepcopy(layer).double()(points)
         assert bool(((lower <= points) & (points <= upper)).all())
+
+
+def test_a_distance_from_far_away_rounds():
+    net = network(nn.Flatten(), distance([[-1e9, 0], [0, -1e9]]), linear(np.eye(2)))
+    certificate, _ = certified(net, (1, 1, 2), "linf")
+    image = torch.tensor([0.1, 0.7]).reshape(1, 1, 2)
+    computed, truth = (
+        copy.deepcopy(net[:-1]).double()(image[None].double())[0],
+        body_ends(list(net)[:-1], image, 0.0)[0],
+    )
+    assert 0 < max(map(abs, (exact(computed) - truth).flat)) <= Fraction(certificate.feature_error)
 
 
 # Rounding that matters -----------------------------------------------------------------------------------------------
