@@ -30,7 +30,7 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError, InputError
 from zoo.evaluate import LabelledImages, evaluate
 from zoo.folder import FILES, LISTED, SUMS, WEIGHTS, Folder, read_folder
-from zoo.model import CertifiedModel, load_network, tables_of
+from zoo.model import certified_model, load_network
 from zoo.onnx import write_graphs
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps
 from zoo.runtime import CHUNK, Model, onnx_model
@@ -157,7 +157,7 @@ def _evaluate(
         return evaluation
     attacked = Split(split.images[:attack_images], split.labels[:attack_images], split.label_names, split.revision)
     network = load_network((folder / WEIGHTS).read_bytes(), certificate)
-    certified = CertifiedModel(network, tables_of(network, certificate))
+    certified = certified_model(network, certificate)
     progress.add_task("search for the tightest", total=None)
     return dataclasses.replace(
         evaluation,

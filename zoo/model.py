@@ -47,11 +47,13 @@ class CertifiedModel(nn.Module):
         network: nn.Sequential,
         tables: Tables,
         dtype: torch.dtype = torch.float64,
+        norm: str = "l2",
         levels: tuple[float, ...] = (),
     ):
         super().__init__()
         self.network = network
         self.dtype = dtype
+        self.norm = norm
         self.levels = levels
         self.register_buffer("margin_lipschitz", torch.from_numpy(tables.margin_lipschitz).to(dtype), persistent=False)
         self.register_buffer("slack", torch.from_numpy(tables.slack).to(dtype), persistent=False)
@@ -114,7 +116,7 @@ def certified_model(
     network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64
 ) -> CertifiedModel:
     """The model that the certificate describes, of its network. Raises CertificateError as `tables_of` does."""
-    return CertifiedModel(network, tables_of(network, certificate), dtype, certificate.levels).eval()
+    return CertifiedModel(network, tables_of(network, certificate), dtype, certificate.norm, certificate.levels).eval()
 
 
 def load_network(weights: bytes, certificate: Certificate) -> nn.Sequential:
