@@ -9,6 +9,7 @@ import difflib
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -309,6 +310,53 @@ def certify(
     console.print()
     console.print(unit_line(model))
     return 0
+
+
+@app.command(cls=Command)
+def serve(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Models, each as for predict.")],
+    host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="For HTTP; 0 takes a free one.")] = 8080,
+    grpc_port: Annotated[
+        int | None, typer.Option(metavar="P", min=0, max=65535, help="For gRPC; the next after --port if not given.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", envvar="ZOO_TOKEN", help="Ask for this bearer token.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.01, help="For a body to arrive, and again for its answer.")
+    ] = 30.0,
+    queue: Annotated[int, typer.Option(metavar="N", min=1, help="Requests that may wait; more get 429.")] = 128,
+) -> int:
+    """Answer over HTTP and gRPC, with certificates.
+
+    Speaks the Open Inference Protocol v2, Hugging Face's image classification and a plain certify route; the page
+    /docs shows them. SIGTERM ends it after the last accepted request is answered.
+    """
+    for package in ("kserve", "fastapi_offline", "onnxruntime"):
+        require(package, "serve")
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
+        raise InputError("the token must be printable ASCII and not empty")
+    for name in names:
+        if name in ENTRIES:
+            fetch(name)  # a mistake here should not wait for the port
+    from zoo.serve.server import serve as run_server
+    from zoo.serve.service import Limits
+
+    def announce(models: Sequence[str], url: str, grpc: str) -> None:
+        for name in models:
+            typer.echo(f"{name}: {url}/v1/models/{name}/certify")
+        typer.echo(f"documents {url}/docs, metrics {url}/metrics, gRPC {grpc}")
+        sys.stdout.flush()
+
+    run_server(
+        names, host, port, _next_port(port) if grpc_port is None else grpc_port, token, Limits(timeout, queue), announce
+    )
+    return 0
+
+
+def _next_port(port: int) -> int:
+    return min(port + 1, 65535) if port else 0
 
 
 @app.command(cls=Command)
