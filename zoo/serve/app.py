@@ -75,9 +75,9 @@ def application(service: Service) -> FastAPI:
         responses=PROBLEMS,
     )
     _errors(app)
-    _pages(app, service)
-    _pictures(app, service)
     _protocol(app, service)
+    _pictures(app, service)
+    _pages(app, service)
     return app
 
 
@@ -172,6 +172,36 @@ def _pictures(app: FastAPI, service: Service) -> None:
 def _protocol(app: FastAPI, service: Service) -> None:
     tags: list[Any] = ["Open Inference Protocol"]
 
+    content = {
+        "application/json": _schema(v2.InferenceRequest),
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    }
+    answer: dict[str, Any] = {"response_model": v2.InferenceResponse, "openapi_extra": _body(content)}
+
+    @app.post("/v2/models/{name}/infer", tags=tags, **answer)
+    @app.post("/v2/models/{name}/versions/{version}/infer", tags=tags, **answer)
+    async def infer(name: str, request: Request, version: str = protocol.VERSION) -> Response:
+        """Tensor `images` in, the five outputs of the graph out, as JSON or with the binary tensor extension.
+
+        In JSON the largest finite float stands for infinity, the certified distance of a label to itself.
+        """
+        served, body = _find(name, version), await request.body()
+        length = request.headers.get("inference-header-content-length")
+        asked = None
+
+        def read() -> np.ndarray:
+            nonlocal asked
+            asked = protocol.read_request(body, length, name)
+            return protocol.read_images(asked, served.model.input_shape)
+
+        outputs = await service.answer(served, read, parse_epsilon(served.epsilon), small=len(body) <= SMALL)
+        assert asked is not None
+        result, json_length = protocol.write_answer(asked, served, outputs, request.state.request_id).to_rest()
+        if json_length is None:
+            return _json(result)
+        headers = {"inference-header-content-length": str(json_length)}
+        return Response(result, media_type="application/octet-stream", headers=headers)
+
     @app.get("/v2", tags=tags, response_model=v2.ServerMetadataResponse)
     async def server() -> Response:
         return _json({"name": "certified-zoo", "version": __version__, "extensions": ["binary_tensor_data"]})
@@ -200,36 +230,6 @@ def _protocol(app: FastAPI, service: Service) -> None:
     @app.get("/v2/models/{name}/versions/{version}/ready", tags=tags, response_model=v2.ModelReadyResponse)
     async def model_ready(name: str, version: str = protocol.VERSION) -> Response:
         return _json({"name": _find(name, version).model.name, "ready": True})
-
-    content = {
-        "application/json": _schema(v2.InferenceRequest),
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-    }
-    answer: dict[str, Any] = {"response_model": v2.InferenceResponse, "openapi_extra": _body(content)}
-
-    @app.post("/v2/models/{name}/infer", tags=tags, **answer)
-    @app.post("/v2/models/{name}/versions/{version}/infer", tags=tags, **answer)
-    async def infer(name: str, request: Request, version: str = protocol.VERSION) -> Response:
-        """Tensor `images` in, the five outputs of the graph out, as JSON or with the binary tensor extension.
-
-        In JSON the largest finite float stands for infinity, the certified distance of a label to itself.
-        """
-        served, body = _find(name, version), await request.body()
-        length = request.headers.get("inference-header-content-length")
-        asked = None
-
-        def read() -> np.ndarray:
-            nonlocal asked
-            asked = protocol.read_request(body, length, name)
-            return protocol.read_images(asked, served.model.input_shape)
-
-        outputs = await service.answer(served, read, parse_epsilon(served.epsilon), small=len(body) <= SMALL)
-        assert asked is not None
-        result, length = protocol.write_answer(asked, served, outputs, request.state.request_id).to_rest()
-        if length is None:
-            return _json(result)
-        headers = {"inference-header-content-length": str(length)}
-        return Response(result, media_type="application/octet-stream", headers=headers)
 
     def _find(name: str, version: str) -> Served:
         if version != protocol.VERSION:

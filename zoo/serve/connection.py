@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_BYTES = 64 * 2**10
-HEADER_SECONDS = 10.0
 
 
 class Connection(HttpToolsProtocol):
-    """Closed with 431 where a header grows beyond HEADER_BYTES, with 408 where it takes longer than HEADER_SECONDS."""
+    """Closed with 431 where a header grows beyond HEADER_BYTES, with 408 where it takes longer than `seconds`."""
+
+    def __init__(self, *arguments: Any, seconds: float, **options: Any):
+        super().__init__(*arguments, **options)
+        self._seconds = seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -43,7 +47,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _expect_header(self) -> None:
-        self._deadline = self.loop.call_later(HEADER_SECONDS, self._end, b"408 Request Timeout")
+        self._deadline = self.loop.call_later(self._seconds, self._end, b"408 Request Timeout")
 
     def _header_arrived(self) -> None:
         if self._deadline is not None:

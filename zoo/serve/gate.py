@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import itertools
 import json
 import logging
+import os
 import re
 import time
-import uuid
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -46,12 +47,13 @@ class Gate:
 
     def __init__(self, app: ASGIApp, service: Service, token: str | None):
         self._app, self._service, self._token = app, service, token
+        self._numbers, self._start = itertools.count(1), os.urandom(6).hex()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start, status, sent = time.perf_counter(), 500, 0
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        identity = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        identity = given if REQUEST_ID.fullmatch(given) else f"{self._start}-{next(self._numbers)}"
         scope.setdefault("state", {})["request_id"] = identity
 
         async def answer(message: Message) -> None:

@@ -79,7 +79,8 @@ class Gate(aio.ServerInterceptor):
     def __init__(self, service: Service, token: str | None):
         self._service, self._token = service, token
 
-    async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], call: Any) -> Any:
+    async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], handler_call_details: Any) -> Any:
+        call = handler_call_details
         handler = await continuation(call)
         if handler is None or handler.unary_unary is None:
             return handler

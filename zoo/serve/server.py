@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import uvicorn
 
@@ -90,7 +91,7 @@ async def _serve(
     http = Server(
         uvicorn.Config(
             Gate(application(service), service, token),
-            http=Connection,
+            http=partial(Connection, seconds=limits.seconds),  # type: ignore[arg-type]  a class, to uvicorn
             ws="none",
             lifespan="off",
             log_config=None,

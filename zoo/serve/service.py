@@ -39,7 +39,7 @@ class NotReadyError(ZooError):
 class Limits:
     """What one client may ask of the server."""
 
-    seconds: float = 30.0  # for a body to arrive, and again for its answer
+    seconds: float = 30.0  # for a header to arrive, for a body, and for an answer
     queue: int = 128  # requests accepted and not yet answered
     body: int = MAX_BYTES * 4 // 3 + SMALL  # bytes; the largest picture, as base64
 
