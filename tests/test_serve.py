@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -211,8 +212,6 @@ def test_request_ids_and_the_log(server: Server):
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
-    from io import BytesIO
-
     buffer = BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
@@ -223,7 +222,7 @@ def test_the_rules_for_pictures_hold_over_http(server: Server):
         (Image.new("CMYK", (28, 28)), "JPEG", "CMYK"),
         (Image.new("RGBA", (28, 28)), "PNG", "transparent"),
         (Image.new("I;16", (28, 28)), "PNG", "16 bits"),
-        (Image.new("L", (9000, 9000)), "PNG", "81000000 pixels".replace("81000000", "9000 x 9000")),
+        (Image.new("L", (9000, 9000)), "PNG", "9000 x 9000 pixels"),
         (Image.new("L", (28, 28)), "BMP", "not a PNG, JPEG or WebP"),
     ):
         status, _, body = server.request("POST", f"/v1/models/{MNIST}/certify", encoded(image, kind))
@@ -256,20 +255,14 @@ def test_a_wrong_tensor_is_refused_with_the_reason(server: Server, change: dict,
     assert told in json.loads(body)["error"]
 
 
-def test_schemathesis_finds_nothing(server: Server):
+def test_schemathesis_finds_nothing(server: Server, tmp_path: Path):
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(f'[parameters]\n"path.name" = "{MNIST}"\n"path.version" = "1"\n')
     # positive_data_acceptance is left out: no schema can say that a string is a picture.
-    # unsupported_method: Starlette answers OPTIONS, HEAD and the like as it should, TRACE with 405.
     command = [
-        *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
-        *(
-            "--exclude-checks",
-            "positive_data_acceptance",
-            "--max-examples",
-            "8",
-            "--phases",
-            "examples,coverage,fuzzing",
-        ),
-        *("--seed", "1", "--suppress-health-check", "all", "--no-color"),
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
+        *("run", f"{server.url}/openapi.json", "--exclude-checks", "positive_data_acceptance", "--seed", "1"),
+        *("--max-examples", "5", "--phases", "coverage,fuzzing", "--suppress-health-check", "all", "--no-color"),
     ]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stdout[-6000:]

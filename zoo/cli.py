@@ -33,7 +33,7 @@ from zoo.errors import (
     require,
 )
 from zoo.folder import Folder, exists, is_folder
-from zoo.hub import LOCAL, fetch, load
+from zoo.hub import HUB, LOCAL, fetch, load
 from zoo.records import Evaluation, Prediction, dumps
 from zoo.registry import ENTRIES, Entry, find, list_models
 from zoo.tables import (
@@ -333,13 +333,13 @@ def serve(
     Speaks the Open Inference Protocol v2, Hugging Face's image classification and a plain certify route; the page
     /docs shows them. SIGTERM ends it after the last accepted request is answered.
     """
-    for package in ("kserve", "fastapi_offline", "onnxruntime"):
-        require(package, "serve")
     if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
         raise InputError("the token must be printable ASCII and not empty")
     for name in names:
-        if name in ENTRIES:
+        if not name.startswith((LOCAL, HUB)):
             fetch(name)  # a mistake here should not wait for the port
+    for package in ("kserve", "fastapi_offline", "onnxruntime"):
+        require(package, "serve")
     from zoo.serve.server import serve as run_server
     from zoo.serve.service import Limits
 

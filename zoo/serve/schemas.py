@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Epsilon = Annotated[str | float, Field(description="A number or a fraction, such as 36/255.", examples=["36/255"])]
 Picture = Annotated[str, Field(description="A PNG, JPEG or WebP file, as base64.", min_length=1)]
+Shape = Annotated[list[int], Field(min_length=3, max_length=3, description="Channels, height, width.")]
 RADIUS = "l2, pixels of [0, 1], over the whole input at the model's own resolution; rounded down"
 
 
@@ -29,7 +30,7 @@ class CertifyAnswer(BaseModel):
     model_digest: str = Field(description="sha256 of model.onnx, which holds those of its weights and certificate.")
     norm: str
     unit: str
-    input_shape: tuple[int, int, int]
+    input_shape: Shape
     label: str | None = Field(description="null (abstention) where the radius is not above the epsilon asked for.")
     abstained: bool
     name: str = Field(description="The predicted class, certified or not.")
@@ -78,7 +79,7 @@ class ModelCard(BaseModel):
     dataset: str
     norm: str
     unit: str
-    input_shape: tuple[int, int, int]
+    input_shape: Shape
     classes: int
     epsilon: str = Field(description="Answers are `certified` at this size where none is asked for.")
     clean_accuracy: float
