@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,7 @@ class DatasetInfo:
     epsilons: tuple[str, ...]  # the radii at which papers report, l2 in pixels of [0, 1]
 
 
+IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img"), ("label", "fine_label")
 NATURAL = ("36/255", "72/255", "108/255", "1.0")
 
 DATASETS: dict[str, DatasetInfo] = {
@@ -47,6 +49,85 @@ DATASETS: dict[str, DatasetInfo] = {
         DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", NATURAL),
     )
 }
+
+
+CHUNK_ROWS = 1024  # read from a file at a time
+
+
+@dataclass(frozen=True)
+class SplitStream:
+    """A split that is read as it is used, in memory that does not grow with it."""
+
+    info: DatasetInfo
+    paths: tuple[Path, ...]
+    label_names: tuple[str, ...]
+    revision: str  # sha256 of the parquet files, in the order of their names
+    count: int  # images, no more than the limit
+
+    def read(self, wanted: Container[int], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images and labels of the wanted chunks in order, chunk n being the images n size to (n + 1) size - 1.
+
+        What is not wanted is not decoded. Raises InputError as `load_split` does.
+        """
+        import pyarrow
+
+        rest, first = None, 0
+        for table in self._tables():
+            rest = table if rest is None else pyarrow.concat_tables([rest, table])
+            while rest.num_rows >= size or (rest.num_rows and first + rest.num_rows == self.count):
+                chunk, rest = rest.slice(0, size), rest.slice(size)
+                if first // size in wanted:
+                    yield self._decoded(chunk, first)
+                first += chunk.num_rows
+
+    def _tables(self) -> Iterator[pyarrow.Table]:
+        """The rows of all files, a few at a time, up to the limit."""
+        import pyarrow
+        import pyarrow.parquet
+
+        left = self.count
+        for path in self.paths:
+            try:
+                with pyarrow.parquet.ParquetFile(path) as file:
+                    names = [_column(file.schema_arrow, columns, path) for columns in (IMAGE_COLUMNS, LABEL_COLUMNS)]
+                    for batch in file.iter_batches(CHUNK_ROWS, columns=names):
+                        table = pyarrow.table({"image": batch.column(names[0]), "label": batch.column(names[1])})
+                        yield table.slice(0, left)
+                        left -= min(left, table.num_rows)
+                        if not left:
+                            return
+            except (pyarrow.ArrowException, OSError) as error:
+                raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
+
+    def _decoded(self, table: pyarrow.Table, first: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = _checked_labels(table["label"], self.info, self.paths[0], first)
+        return _decode(table["image"], self.info, self.paths[0], first), labels
+
+
+def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream:
+    """The split for reading in chunks; only its labels' names, its size and its sha256 are read here.
+
+    Files are looked for as by `load_split`. Raises InputError, MissingPackageError without pyarrow.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingPackageError("pyarrow", "data") from error
+    info = DATASETS[name]
+    paths = _parquet_files(info, split)
+    count, schema = 0, None
+    for path in paths:
+        try:
+            metadata = pyarrow.parquet.read_metadata(path)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
+        count += metadata.num_rows
+        schema = schema or metadata.schema.to_arrow_schema()
+    if not count or schema is None:
+        raise InputError(f"{paths[0]} has no images: fetch it again")
+    names = _label_names(schema, _column(schema, LABEL_COLUMNS, paths[0]), info)
+    return SplitStream(info, tuple(paths), names, _sha256(paths), count if limit is None else min(limit, count))
 
 
 class Split(NamedTuple):
@@ -69,20 +150,14 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
     info = DATASETS[name]
     paths = _parquet_files(info, split)
     table = _read_table(paths)
-    image_column = _column(table, ("image", "img"), paths[0])
-    label_column = _column(table, ("label", "fine_label"), paths[0])
-    label_names = _label_names(table, label_column, info)
+    image_column = _column(table.schema, IMAGE_COLUMNS, paths[0])
+    label_column = _column(table.schema, LABEL_COLUMNS, paths[0])
+    label_names = _label_names(table.schema, label_column, info)
     if limit is not None:
         table = table.slice(0, limit)
     if table.num_rows == 0:
         raise InputError(f"{paths[0]} has no images: fetch it again")
-    labels = table[label_column].to_numpy().astype("int64")
-    outside = (labels < 0) | (labels >= info.classes)
-    if outside.any():
-        row = int(outside.argmax())
-        raise InputError(
-            f"{paths[0]}: image {row} has label {labels[row]}, {info.name} has the classes 0 to {info.classes - 1}"
-        )
+    labels = _checked_labels(table[label_column], info, paths[0])
     images = _decode(table[image_column], info, paths[0])
     return Split(images, labels, label_names, _sha256(paths))
 
@@ -128,16 +203,28 @@ def _read_table(paths: list[Path]) -> pyarrow.Table:
     return pyarrow.concat_tables(tables)
 
 
-def _column(table: pyarrow.Table, names: tuple[str, ...], path: Path) -> str:
+def _column(schema: pyarrow.Schema, names: tuple[str, ...], path: Path) -> str:
     for name in names:
-        if name in table.column_names:
+        if name in schema.names:
             return name
-    raise InputError(f"{path} has the columns {', '.join(table.column_names)}, expected {' or '.join(names)}")
+    raise InputError(f"{path} has the columns {', '.join(schema.names)}, expected {' or '.join(names)}")
 
 
-def _label_names(table: pyarrow.Table, column: str, info: DatasetInfo) -> tuple[str, ...]:
+def _checked_labels(column: Any, info: DatasetInfo, path: Path, first: int = 0) -> np.ndarray:
+    """The labels of the images from number `first` on, int64; each is a class of the data set."""
+    labels = column.to_numpy().astype("int64")
+    outside = (labels < 0) | (labels >= info.classes)
+    if outside.any():
+        row = int(outside.argmax())
+        raise InputError(
+            f"{path}: image {first + row} has label {labels[row]}, {info.name} has the classes 0 to {info.classes - 1}"
+        )
+    return labels
+
+
+def _label_names(schema: pyarrow.Schema, column: str, info: DatasetInfo) -> tuple[str, ...]:
     """The class names that the schema's metadata give, else the class numbers."""
-    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
     if names is None:
         return tuple(str(number) for number in range(info.classes))
@@ -146,8 +233,8 @@ def _label_names(table: pyarrow.Table, column: str, info: DatasetInfo) -> tuple[
     return tuple(names)
 
 
-def _decode(column: Any, info: DatasetInfo, path: Path) -> np.ndarray:
-    """The decoded images [N, H, W, C]; an image of another size is refused, never resized."""
+def _decode(column: Any, info: DatasetInfo, path: Path, first: int = 0) -> np.ndarray:
+    """The decoded images [N, H, W, C], of the numbers from `first` on; an image of another size is refused, never resized."""
     try:
         import numpy as np
         from PIL import Image
@@ -158,17 +245,17 @@ def _decode(column: Any, info: DatasetInfo, path: Path) -> np.ndarray:
     for row, value in enumerate(column):
         encoded = (value.as_py() or {}).get("bytes")
         if encoded is None:
-            raise InputError(f"{path}: image {row} has no bytes")
+            raise InputError(f"{path}: image {first + row} has no bytes")
         try:
             with Image.open(io.BytesIO(encoded)) as image:
                 if image.size != (info.size, info.size):
                     raise InputError(
-                        f"{path}: image {row} is {image.width} x {image.height}, "
+                        f"{path}: image {first + row} is {image.width} x {image.height}, "
                         f"{info.name} has {info.size} x {info.size}: resize the data set first"
                     )
                 images[row] = np.asarray(image.convert(mode)).reshape(info.size, info.size, info.channels)
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise InputError(f"{path}: image {row} cannot be decoded: fetch the file again") from error
+            raise InputError(f"{path}: image {first + row} cannot be decoded: fetch the file again") from error
     return images
 
 
