@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -269,11 +271,17 @@ def certify(
     epsilon: Annotated[
         list[str] | None, typer.Option(metavar="EPSILON", help="A size to certify at; may be repeated.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Also write the result as JSON.", metavar="FILE")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Also write the rates (.json), or a row for each image (.parquet).", metavar="FILE"),
+    ] = None,
 ) -> int:
     """Measure accuracy and certified accuracy on a data set.
 
     Prints clean accuracy, VRA (right and certified) at each epsilon, and the average certified radius.
+
+    With --output FILE.parquet a run that was ended goes on where it was, and the same command under torchrun,
+    accelerate launch or several processes with RANK and WORLD_SIZE shares the images out.
 
     DATASET is one that the zoo knows (its test split, found through ZOO_DATA or the hub), or a folder with one
     subfolder of images for each class, named as the model names it.
@@ -282,6 +290,8 @@ def certify(
         parse_epsilon(text)
     if output is not None:
         _check_output(output)
+        if output.suffix not in (".json", ".parquet"):
+            raise InputError(f"--output must end in .json or .parquet, got {output.name!r}")
     if dataset not in DATASETS and not is_folder(dataset):
         near = difflib.get_close_matches(dataset, DATASETS, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DATASETS)}"
@@ -289,21 +299,30 @@ def certify(
     model = load(name)
     if not epsilon and model.config.dataset not in DATASETS:
         raise InputError(f"no usual epsilons are known for {model.config.dataset}: give --epsilon")
-    from zoo.evaluate import dataset_images, evaluate, folder_images
+    from zoo.evaluate import dataset_images, evaluate, folder_images, summarise
+    from zoo.results import Results, share
 
     known = dataset in DATASETS
     data = dataset_images(model, dataset, limit) if known else folder_images(model, Path(dataset), limit)
-    with progress() as bar:
-        task = bar.add_task("images", total=data.count)
-        result = evaluate(
-            model,
-            data,
-            epsilon or DATASETS[model.config.dataset].epsilons,
-            lambda count: bar.advance(task, count),
-            command=shlex.join(["zoo", *sys.argv[1:]]),
-        )
-    if output is not None:
-        _write(output, dumps(result))
+    sizes = epsilon or DATASETS[model.config.dataset].epsilons
+    command = shlex.join(["zoo", *sys.argv[1:]])
+    part, start = share(), time.perf_counter()
+    if output is None or output.suffix == ".json":
+        if part.world > 1:
+            raise InputError(f"{part.world} processes (WORLD_SIZE) need --output FILE.parquet to put their shares in")
+        with progress() as bar:
+            task = bar.add_task("images", total=data.count)
+            result = evaluate(model, data, sizes, lambda count: bar.advance(task, count), command)
+        if output is not None:
+            _write(output, dumps(result))
+    else:
+        results = Results(output, model, data)
+        with progress() as bar:
+            task = bar.add_task("images", total=-(-data.count // part.world))
+            if not results.certify(part, lambda count: bar.advance(task, count)):
+                typer.echo(f"process {part.rank} of {part.world} is done; the last to end writes {output}")
+                return 0
+        result = summarise(model, data, sizes, *results.arrays(), time.perf_counter() - start, command)
     console = Console()
     console.print(evaluation_table(result))
     console.print(pairs(evaluation_pairs(result)))
@@ -450,7 +469,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(path.name + ".partial")
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")  # others may write beside us
 
 
 def _published_evaluation(entry: Entry) -> Evaluation | str:

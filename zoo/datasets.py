@@ -234,7 +234,7 @@ def _label_names(schema: pyarrow.Schema, column: str, info: DatasetInfo) -> tupl
 
 
 def _decode(column: Any, info: DatasetInfo, path: Path, first: int = 0) -> np.ndarray:
-    """The decoded images [N, H, W, C], of the numbers from `first` on; an image of another size is refused, never resized."""
+    """The decoded images [N, H, W, C], the first of number `first`; one of another size is refused, never resized."""
     try:
         import numpy as np
         from PIL import Image
