@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 import orjson
-from fastapi import FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
@@ -61,6 +63,16 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 EpsilonQuery = Annotated[
     str | None, Query(description="A number or a fraction, such as 36/255; l2, in pixels of [0, 1].")
 ]
+
+
+class DirectRoute(APIRoute):
+    """Calls its endpoint with the path's parameters and the request, without FastAPI's reading of anything else."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        async def handler(request: Request) -> Response:
+            return await self.endpoint(**request.path_params, request=request)
+
+        return handler
 
 
 def application(service: Service) -> FastAPI:
@@ -119,7 +131,7 @@ def _pictures(app: FastAPI, service: Service) -> None:
             data, size = _base64(asked.image), size if asked.epsilon is None else str(asked.epsilon)
         epsilon_value = None if size is None else parse_epsilon(size)
         model = served.model
-        threshold = parse_epsilon(served.epsilon) if epsilon_value is None else epsilon_value
+        threshold = served.epsilon_size if epsilon_value is None else epsilon_value
         outputs = await service.answer(served, partial(_decoded, data, served), threshold)
         prediction = next(model.predictions(outputs, epsilon_value))
         return _json(
@@ -178,8 +190,10 @@ def _protocol(app: FastAPI, service: Service) -> None:
     }
     answer: dict[str, Any] = {"response_model": v2.InferenceResponse, "openapi_extra": _body(content)}
 
-    @app.post("/v2/models/{name}/infer", tags=tags, **answer)
-    @app.post("/v2/models/{name}/versions/{version}/infer", tags=tags, **answer)
+    direct = APIRouter(route_class=DirectRoute)
+
+    @direct.post("/v2/models/{name}/infer", tags=tags, **answer)
+    @direct.post("/v2/models/{name}/versions/{version}/infer", tags=tags, **answer)
     async def infer(name: str, request: Request, version: str = protocol.VERSION) -> Response:
         """Tensor `images` in, the five outputs of the graph out, as JSON or with the binary tensor extension.
 
@@ -194,13 +208,15 @@ def _protocol(app: FastAPI, service: Service) -> None:
             asked = protocol.read_request(body, length, name)
             return protocol.read_images(asked, served.model.input_shape)
 
-        outputs = await service.answer(served, read, parse_epsilon(served.epsilon), small=len(body) <= SMALL)
+        outputs = await service.answer(served, read, served.epsilon_size, small=len(body) <= SMALL)
         assert asked is not None
         result, json_length = protocol.write_answer(asked, served, outputs, request.state.request_id).to_rest()
         if json_length is None:
             return _json(result)
         headers = {"inference-header-content-length": str(json_length)}
         return Response(result, media_type="application/octet-stream", headers=headers)
+
+    app.include_router(direct)
 
     @app.get("/v2", tags=tags, response_model=v2.ServerMetadataResponse)
     async def server() -> Response:

@@ -13,7 +13,6 @@ import grpc
 from grpc import aio
 
 from zoo import __version__
-from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, UnknownModelError, ZooError
 from zoo.serve import protocol
 from zoo.serve.service import BusyError, LateError, NotReadyError, Served, Service
@@ -61,7 +60,7 @@ class Servicer(stubs.GRPCInferenceServiceServicer):
             return protocol.read_images(asked, served.model.input_shape)
 
         with self._service.admitted():
-            outputs = await self._service.answer(served, read, parse_epsilon(served.epsilon))
+            outputs = await self._service.answer(served, read, served.epsilon_size)
         assert asked is not None
         await context.send_initial_metadata((("x-model-digest", f"sha256:{served.digest}"),))
         answer = protocol.write_answer(asked, served, outputs, uuid.uuid4().hex)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, UnknownModelError, ZooError
 from zoo.hub import fetch
 from zoo.images import MAX_BYTES
@@ -52,6 +53,7 @@ class Served:
     batcher: Batcher
     digest: str  # sha256 of model.onnx, which names those of its weights and certificate
     epsilon: str  # the first at which its card reports; answers say "certified" for this unless asked for another
+    epsilon_size: float
 
 
 class Service:
@@ -89,7 +91,7 @@ class Service:
         batcher = Batcher(model.run, self._runners, self._lanes, observe)
         self.metrics.waiting.labels(model.name).set_function(lambda: batcher.waiting)
         epsilon = next(iter(model.evaluation.vra), "0")
-        self.served[model.name] = Served(model, batcher, model.evaluation.graph_sha256, epsilon)
+        self.served[model.name] = Served(model, batcher, model.evaluation.graph_sha256, epsilon, parse_epsilon(epsilon))
 
     def find(self, name: str) -> Served:
         """The model of this name. Raises UnknownModelError, and NotReadyError before the warm-up is over."""
