@@ -11,6 +11,7 @@ from zoo.architectures import (
     ConvNet,
     LipConvNet,
     LiResNet,
+    LoopResNet,
     SpatialMLP,
     TwoMoonsMLP,
     describe,
@@ -57,6 +58,7 @@ def test_a_network_is_plain_and_fits_its_data_set(name: str):
         ("lipconvnet-5-cifar10", 16.63),
         ("spatialmlp-liffn-l12w256-cifar10", 7.90),
         ("spatialmlp-ffn-l12w256-cifar10", 8.69),
+        ("loopresnet-d3w32-cifar10", 1.46),  # ours
         ("4c3f-cll-cifar10", 2.43),  # 4096 inputs to the first dense layer, as 6c2f
         ("6c2f-liplt-cifar10", 0.73),
         ("8c2f-liplt-tiny-imagenet", 4.34),
@@ -118,6 +120,7 @@ def test_another_description_is_refused(description: dict):
         lambda: LipConvNet(0),
         lambda: LipConvNet(5, input_size=28),
         lambda: LipConvNet(5, activation="relu"),  # type: ignore[arg-type]
+        lambda: LoopResNet(3, 8, input_size=28),
         lambda: SpatialMLP(4, 32, feedforward="attention"),  # type: ignore[arg-type]
     ],
 )

@@ -43,6 +43,9 @@ BODIES: dict[str, Callable[[], list[nn.Module]]] = {
         nn.Conv2d(2, 4, 3, 1, 1),
         Residual(nn.Conv2d(4, 6, 3, 1, 1), MinMax("halves"), nn.Conv2d(6, 4, 1)),
     ],
+    "residual with a skip": lambda: [
+        Residual(nn.Conv2d(2, 4, 4, 2, 1), nn.ReLU(), nn.Conv2d(4, 6, 3, 1, 1), skip=nn.Conv2d(2, 6, 2, 2)),
+    ],
     "potential": lambda: [PadChannels(5), ConvexPotential(5, 3, 3), PatchPool(4), nn.Flatten(), ConvexPotential(5, 9)],
     "exponential": lambda: [
         nn.PixelUnshuffle(2),

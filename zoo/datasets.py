@@ -33,9 +33,9 @@ class DatasetInfo:
     test_split: str  # the prefix of the held-out files
     hub: str | None  # the data set on the Hugging Face hub; None where it is local only
     epsilons: tuple[str, ...]  # the radii at which papers report, l2 in pixels of [0, 1]
+    streamed: bool = False  # images of all sizes, too many to hold decoded: training reads them from disk as it goes
 
 
-IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img"), ("label", "fine_label")
 NATURAL = ("36/255", "72/255", "108/255", "1.0")
 
 DATASETS: dict[str, DatasetInfo] = {
@@ -46,7 +46,7 @@ DATASETS: dict[str, DatasetInfo] = {
         DatasetInfo("cifar10-jpeg75", "CIFAR-10 re-encoded as JPEG 75", 32, 3, 10, "test", None, NATURAL),
         DatasetInfo("cifar100", "CIFAR-100", 32, 3, 100, "test", "uoft-cs/cifar100", NATURAL),
         DatasetInfo("tiny-imagenet", "Tiny-ImageNet", 64, 3, 200, "valid", "zh-plus/tiny-imagenet", NATURAL),
-        DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", NATURAL),
+        DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", NATURAL, True),
     )
 }
 
@@ -89,9 +89,9 @@ class SplitStream:
         for path in self.paths:
             try:
                 with pyarrow.parquet.ParquetFile(path) as file:
-                    names = [_column(file.schema_arrow, columns, path) for columns in (IMAGE_COLUMNS, LABEL_COLUMNS)]
-                    for batch in file.iter_batches(CHUNK_ROWS, columns=names):
-                        table = pyarrow.table({"image": batch.column(names[0]), "label": batch.column(names[1])})
+                    image, label = columns(file.schema_arrow, path)
+                    for batch in file.iter_batches(CHUNK_ROWS, columns=[image, label]):
+                        table = pyarrow.table({"image": batch.column(image), "label": batch.column(label)})
                         yield table.slice(0, left)
                         left -= min(left, table.num_rows)
                         if not left:
@@ -100,7 +100,8 @@ class SplitStream:
                 raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
 
     def _decoded(self, table: pyarrow.Table, first: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = _checked_labels(table["label"], self.info, self.paths[0], first)
+        labels = table["label"].to_numpy().astype("int64")
+        check_labels(labels, self.info, self.paths[0], first)
         return _decode(table["image"], self.info, self.paths[0], first), labels
 
 
@@ -115,7 +116,7 @@ def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream
     except ImportError as error:
         raise MissingPackageError("pyarrow", "data") from error
     info = DATASETS[name]
-    paths = _parquet_files(info, split)
+    paths = parquet_files(info, split)
     count, schema = 0, None
     for path in paths:
         try:
@@ -126,7 +127,7 @@ def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream
         schema = schema or metadata.schema.to_arrow_schema()
     if not count or schema is None:
         raise InputError(f"{paths[0]} has no images: fetch it again")
-    names = _label_names(schema, _column(schema, LABEL_COLUMNS, paths[0]), info)
+    names = class_names(schema, columns(schema, paths[0])[1], info)
     return SplitStream(info, tuple(paths), names, _sha256(paths), count if limit is None else min(limit, count))
 
 
@@ -148,44 +149,49 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
     if name not in DATASETS:
         raise InputError(f"no data set is called {name!r}, expected one of {', '.join(DATASETS)}")
     info = DATASETS[name]
-    paths = _parquet_files(info, split)
+    paths = parquet_files(info, split)
     table = _read_table(paths)
-    image_column = _column(table.schema, IMAGE_COLUMNS, paths[0])
-    label_column = _column(table.schema, LABEL_COLUMNS, paths[0])
-    label_names = _label_names(table.schema, label_column, info)
+    image_column, label_column = columns(table.schema, paths[0])
+    label_names = class_names(table.schema, label_column, info)
     if limit is not None:
         table = table.slice(0, limit)
     if table.num_rows == 0:
         raise InputError(f"{paths[0]} has no images: fetch it again")
-    labels = _checked_labels(table[label_column], info, paths[0])
+    labels = table[label_column].to_numpy().astype("int64")
+    check_labels(labels, info, paths[0])
     images = _decode(table[image_column], info, paths[0])
     return Split(images, labels, label_names, _sha256(paths))
 
 
-def _parquet_files(info: DatasetInfo, split: str) -> list[Path]:
+def parquet_files(info: DatasetInfo, split: str) -> list[Path]:
     """The files of a split in the order of their names, fetched from the hub only where no folder has them."""
-    local = Path(__file__).parents[2] / "shared" / "data"
-    setting = os.environ.get("ZOO_DATA")  # empty counts as unset
-    root = Path(setting) if setting else local
-    paths = sorted((root / info.name).rglob(f"{split}-*.parquet"))
+    folder = data_folder(info.name)
+    paths = sorted(folder.rglob(f"{split}-*.parquet"))
     if paths:
         return paths
-    where = f"no {split}-*.parquet in {root / info.name}"
-    if setting or info.hub is None:
+    where = f"no {split}-*.parquet in {folder}"
+    if os.environ.get("ZOO_DATA") or info.hub is None:
         raise InputError(f"{where}: set ZOO_DATA to the folder that holds {info.name}/")
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise MissingPackageError("huggingface_hub", "data") from error
     try:
-        folder = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
+        fetched = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
     except Exception as error:  # the client raises its own, httpx's and the system's errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{where}, and the hub did not give {info.hub} ({reason}): set ZOO_DATA") from error
-    paths = sorted(Path(folder).rglob(f"{split}-*.parquet"))
+    paths = sorted(Path(fetched).rglob(f"{split}-*.parquet"))
     if not paths:
         raise InputError(f"{info.hub} on the hub has no split {split!r}")
     return paths
+
+
+def data_folder(name: str) -> Path:
+    """$ZOO_DATA/NAME, or ../shared/data/NAME beside the checkout where ZOO_DATA is not set or empty."""
+    setting = os.environ.get("ZOO_DATA")
+    root = Path(setting) if setting else Path(__file__).parents[2] / "shared" / "data"
+    return root / name
 
 
 def _read_table(paths: list[Path]) -> pyarrow.Table:
@@ -203,26 +209,28 @@ def _read_table(paths: list[Path]) -> pyarrow.Table:
     return pyarrow.concat_tables(tables)
 
 
-def _column(schema: pyarrow.Schema, names: tuple[str, ...], path: Path) -> str:
-    for name in names:
-        if name in schema.names:
-            return name
-    raise InputError(f"{path} has the columns {', '.join(schema.names)}, expected {' or '.join(names)}")
+def columns(schema: pyarrow.Schema, path: Path) -> tuple[str, str]:
+    """The names of the image column and of the label column. Raises InputError where there are none."""
+    found = []
+    for names in (("image", "img"), ("label", "fine_label")):
+        known = [name for name in names if name in schema.names]
+        if not known:
+            raise InputError(f"{path} has the columns {', '.join(schema.names)}, expected {' or '.join(names)}")
+        found.append(known[0])
+    return found[0], found[1]
 
 
-def _checked_labels(column: Any, info: DatasetInfo, path: Path, first: int = 0) -> np.ndarray:
-    """The labels of the images from number `first` on, int64; each is a class of the data set."""
-    labels = column.to_numpy().astype("int64")
+def check_labels(labels: np.ndarray, info: DatasetInfo, path: Path, first: int = 0) -> None:
+    """Raises InputError where a label is no class of the data set; `first` is the first image's number."""
     outside = (labels < 0) | (labels >= info.classes)
     if outside.any():
         row = int(outside.argmax())
         raise InputError(
             f"{path}: image {first + row} has label {labels[row]}, {info.name} has the classes 0 to {info.classes - 1}"
         )
-    return labels
 
 
-def _label_names(schema: pyarrow.Schema, column: str, info: DatasetInfo) -> tuple[str, ...]:
+def class_names(schema: pyarrow.Schema, column: str, info: DatasetInfo) -> tuple[str, ...]:
     """The class names that the schema's metadata give, else the class numbers."""
     metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")

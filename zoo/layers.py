@@ -68,17 +68,21 @@ class MinMax(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + branch(x): the conventional residual block, whose branch may be any layers one after the other.
+    """skip(x) + branch(x): the residual block, whose branch may be any layers one after the other.
 
-    Shapes: [N, ...] to the same; the branch keeps the shape of its input.
+    Without a skip, the conventional block x + branch(x). Residual(W, nn.ReLU(), G, skip=H) is the layer
+    H x + G relu(W x + b) of Fazlyab et al. 2023 (CRM, LipLT), equations (10) and (17), biases included.
+
+    Shapes: [N, ...] to the branch's and the skip's common one; without a skip the branch keeps that of its input.
     """
 
-    def __init__(self, *branch: nn.Module):
+    def __init__(self, *branch: nn.Module, skip: nn.Module | None = None):
         super().__init__()
         self.branch = nn.Sequential(*branch)
+        self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        return (x if self.skip is None else self.skip(x)) + self.branch(x)
 
 
 class PadChannels(nn.Module):
@@ -133,6 +137,10 @@ class ConvexPotential(nn.Module):
 
     W is a zero-padded convolution of odd kernel, or a matrix where `kernel` is None. The steps t >= 0 are stored, 2
     until something else sets them; however they came about, the bound is computed from W and t as they stand.
+
+    The sqrt(rho)-Lipschitz layer of Fazlyab et al. 2023 (CRM, LipLT), Proposition 3.1, is sqrt(rho) times this one with
+    t = T / rho. Scaling commutes with relu: a factor c behind the layer is one before it, with biases c b. So all of a
+    network's factors move into its head, and this class is theirs as well.
 
     Shapes: [N, C, H, W] to the same with weight [hidden, C, k, k]; [N, C] to the same with weight [hidden, C].
     Source: Meunier, Delattre, Araujo, Allauzen 2022 (CPL), arXiv 2110.12690; Araujo et al. 2023 (SLL), arXiv

@@ -75,6 +75,7 @@ class Certificate:
     feature_error: float  # at least the l2 distance of computed from exact features, on the domain
     tables_sha256: str  # of margin_lipschitz K and slack T, float64 little endian, K first
     versions: dict[str, str]
+    pairwise: tuple[float, ...] | None = None  # LipLT: at least the constant of f_j - f_i, i < j, row by row of j
     format: int = FORMAT
 
 
@@ -111,6 +112,8 @@ class Evaluation:
     pgd_accuracy: dict[str, float] = field(default_factory=dict)  # empirical upper bound, by epsilon as text
     pgd_images: int = 0
     pgd: str = ""  # the attack in words
+    tightness: dict[str, float] = field(default_factory=dict)  # largest quotients found / their bounds, by what of
+    tightness_search: str = ""  # the search in words
     command: str = ""
     format: int = FORMAT
 

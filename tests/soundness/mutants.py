@@ -38,9 +38,13 @@ def mutant(name: str, tests: str, *edits: str) -> Mutant:
     return Mutant(name, tuple(zip(edits[::3], edits[1::3], edits[2::3], strict=True)), tests)
 
 
-RULES, RULE, SPECTRAL, CONV, MARGINS, OTHERS = (
-    f"zoo/bounds/{room}.py" for room in ("__init__", "rule", "spectral", "convolution", "margins", "nonlinear")
-)
+RULES, RULE, SPECTRAL, CONV, MARGINS, OTHERS, RESIDUAL, LIPLT, PRODUCTS = (
+    f"zoo/bounds/{room}.py"
+    for room in (
+        "__init__", "rule", "spectral", "convolution", "margins", "nonlinear", "residual", "liplt", "products",
+    )
+)  # fmt: skip
+LOCAL = "zoo/bounds/local.py"
 ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
     f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify")
 )
@@ -142,7 +146,8 @@ MUTANTS = (
         "absolute norm from the largest tap", "norms",
         RULES, "schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "schur_bound(np.abs(kernel).max(axis=(2, 3)))",
     ),
-    mutant("residual's identity not added", "composite", RULES, "(1.0 + lipschitz) * RAISED,\n", "lipschitz,\n"),
+    mutant("residual's identity not added", "composite", RESIDUAL,
+           "skip.lipschitz + branch.lipschitz\n", "branch.lipschitz\n"),
     mutant("potential counted as 1", "composite", OTHERS, "max(1.0, (norm * norm * RAISED - 1.0) * OUTWARD)", "1.0"),
     mutant(
         "steps left out of the potential", "composite", OTHERS, "np.sqrt(step) * (1.0 + 4.0 * U)", "np.ones_like(step)",
@@ -281,6 +286,99 @@ MUTANTS = (
     ),
     mutant("infinite logits unchecked", "radius", MODEL, " & logits.isfinite().all(dim=1)", ""),
     mutant("farthest class instead of the nearest", "radius witness", MODEL, "largest=False", "largest=True"),
+    # LipLT and the loop transformation
+    mutant("a term of LipLT's sum dropped", "liplt", LIPLT, "(norms[k][0] * scale + math.fsum(halves))",
+           "(norms[k][0] * scale + math.fsum(halves[1:]))"),
+    mutant("LipLT's linear part dropped", "liplt", LIPLT, "(norms[k][0] * scale + math.fsum(halves))",
+           "math.fsum(halves)"),
+    mutant("LipLT's sum dropped from the pairs", "liplt", LIPLT,
+           "best = np.minimum(best, looped + measured * reach[k])", "best = np.minimum(best, measured * reach[k])"),
+    mutant("slopes' half of the range left out", "liplt", RESIDUAL,
+           "max(self.centre - self.slopes[0], self.slopes[1] - self.centre)", "0.5 * self.centre"),
+    mutant("alpha ignored in the centre", "liplt", RESIDUAL, "return sum(self.slopes) / 2.0",
+           "return self.slopes[1] / 2.0"),
+    mutant("the pixels' scale left out of LipLT", "liplt witness", LIPLT, "layers[0].lipschitz_bound)\n\n\ndef compose",
+           "1.0)\n\n\ndef compose"),
+    mutant("products on the torus of the map", "liplt", PRODUCTS, "        if isinstance(bias := getattr(",
+           "        self.layer.padding_mode = 'circular'\n        if isinstance(bias := getattr("),
+    mutant("rounding of products left out", "liplt", PRODUCTS,
+           "gamma(operator.terms + 2) * operator.absolute * vectors.size", "0.0"),
+    mutant("sqrt(2) halved", "liplt", MARGINS, "math.sqrt(2.0) * network", "math.sqrt(0.5) * network"),
+    mutant("sums of one class only", "liplt", MARGINS, "(single[:, None] + single)", "(single[:, None] + 0 * single)"),
+    mutant("T of the theorem without its off-diagonal", "liplt", RESIDUAL, "(gram @ q) / q", "gram.diagonal()"),
+    mutant("the loop's linear part without H", "liplt", RESIDUAL, "    if loop.skip is None:\n        return inner",
+           "    if True:\n        return inner"),
+    mutant("cuts without the skip", "liplt", LIPLT, "            if loop.skip is None:\n                behind",
+           "            if True:\n                behind"),
+    mutant("MinMax taken for a ReLU", "liplt", RESIDUAL, "{nn.ReLU: (0.0, 1.0)}",
+           "{nn.ReLU: (0.0, 1.0), __import__('zoo.layers').layers.MinMax: (0.0, 1.0)}"),
+    mutant("pairwise constants on trust", "verify", VERIFY, "if not bound / REPEATED <= claim <= bound * REPEATED**4:",
+           "if False:"),
+    # Local bounds
+    mutant(
+        "local: radius beyond its ball", "local",
+        LOCAL, "LocalRadius(label, min(ball, found), ball)", "LocalRadius(label, max(ball, found), ball)",
+    ),
+    mutant(
+        "local: units fixed by the image alone", "local",
+        LOCAL, "_activation(layer, values, shape)", "_activation(layer, point, shape)",
+    ),
+    mutant(
+        "local: off decided by the middle", "local",
+        LOCAL, "alive = high > 0.0", "alive = low + high > 0.0",
+    ),
+    mutant(
+        "local: on decided by the middle", "local",
+        LOCAL, "alive & (low < 0.0)", "alive & (low + high < 0.0)",
+    ),
+    mutant(
+        "local: pairs ordered by their upper ends", "local",
+        LOCAL, "low[first] >= high[second], high", "high[first] >= high[second], high",
+    ),
+    mutant(
+        "local: pairs exchanged by their lower ends", "local",
+        LOCAL, "high[first] <= low[second]\n", "low[first] <= low[second]\n",
+    ),
+    mutant(
+        "local: exchanged pairs kept in place", "local",
+        LOCAL, "one[first[exchanged]] = two[first[exchanged]]", "_ = one[first[exchanged]]",
+    ),
+    mutant(
+        "local: what may change not counted", "local",
+        LOCAL, "[*through, Path(choose, 0.0, _length(paths, differences) / 2)]", "through",
+    ),
+    mutant(
+        "local: a change counted by a quarter", "local",
+        LOCAL, "_length(paths, differences) / 2", "_length(paths, differences) / 4",
+    ),
+    mutant(
+        "local: only the first path counts", "local",
+        LOCAL, "for part in parts[1:]:", "for part in ():",
+    ),
+    mutant(
+        "local: cut forgets what came before", "local",
+        LOCAL, "_length(paths, lambda matrix: matrix[alive])", "1.0",
+    ),
+    mutant(
+        "local: intervals of no width", "local",
+        LOCAL, "(absolute @ half + gamma(terms)", "(gamma(terms)",
+    ),
+    mutant(
+        "local: intervals in l2 of half the ball", "local",
+        LOCAL, "ball * _row_sizes(paths)", "ball / 2 * _row_sizes(paths)",
+    ),
+    mutant(
+        "local: intervals without rounding", "local",
+        LOCAL, "absolute @ half + gamma(terms) * (absolute @ np.abs(middle) + np.abs(bias))", "absolute @ half",
+    ),
+    mutant(
+        "local: slack left out", "local",
+        LOCAL, "spare = (logits[label] - logits) - slack", "spare = logits[label] - logits",
+    ),
+    mutant(
+        "local: scale left out", "local",
+        LOCAL, "Path(np.diag(scales), 0.0, 1.0)", "Path(np.diag(np.sign(scales)), 0.0, 1.0)",
+    ),
     # The files
     mutant(
         "kernel transposed in the graph", "graph",

@@ -173,7 +173,7 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case nn.Flatten():
             return x.reshape(-1)
         case Residual():
-            return x + replay(layer.branch, x)
+            return (x if layer.skip is None else replay([layer.skip], x)) + replay(layer.branch, x)  # type: ignore
         case PadChannels():
             zeros = np.full((layer.channels - len(x), *x.shape[1:]), Fraction(0), dtype=object)
             return np.concatenate([x, zeros])

@@ -76,6 +76,14 @@ def residual_conv() -> nn.Module:
 LAYERS: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "residual, dense": (residual_dense, (5,)),
     "residual, convolutions": (residual_conv, (3, 4, 5)),
+    "residual with a skip, dense": (
+        lambda: Residual(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 5), skip=nn.Linear(5, 5)),
+        (5,),
+    ),
+    "residual with a skip, convolutions": (
+        lambda: Residual(nn.Conv2d(3, 5, 3, 1, 1), nn.ReLU(), nn.Conv2d(5, 3, 1), skip=nn.Conv2d(3, 3, 3, 1, 1)),
+        (3, 4, 3),
+    ),
     "potential, dense and narrow": (lambda: ConvexPotential(6, 4), (6,)),
     "potential, dense and wide": (lambda: ConvexPotential(4, 9), (4,)),
     "potential, convolution": (lambda: ConvexPotential(2, 5, 3), (2, 4, 5)),
@@ -159,6 +167,9 @@ KNOWN: dict[str, tuple[nn.Module, Shape, float]] = {
     "truncation": (FirstChannels(2), (3, 2, 2), 1),
     "exponential of zeros": (ConvExponential(3, 3), (3, 4, 4), 1),
     "exponential of a turn": (turn(1.0), (2, 3, 3), 1),
+    "skip of three": (Residual(linear(np.zeros((2, 2))), nn.ReLU(), skip=linear(3 * np.eye(2))), (2,), 3),
+    "skip and branch of MinMax": (Residual(MinMax("halves"), skip=linear(3 * np.eye(2))), (2,), 4),
+    "skip against its branch": (Residual(nn.ReLU(), linear(-2 * np.eye(2)), skip=linear(np.eye(2))), (2,), 1),
     "branch of 1 x 1 convolutions": (Residual(conv(2 * np.eye(3)[:, :, None, None])), (3, 2, 2), 3),
 }
 
@@ -256,6 +267,8 @@ def not_skew(size: float) -> nn.Module:
 REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "branch without a rule": (lambda: Residual(nn.Linear(4, 4), nn.Tanh()), (4,)),
     "branch of another shape": (lambda: Residual(nn.Linear(4, 1)), (4,)),
+    "skip of another shape": (lambda: Residual(nn.Linear(4, 4), skip=nn.Linear(4, 3)), (4,)),
+    "skip without a rule": (lambda: Residual(nn.Linear(4, 4), skip=nn.Tanh()), (4,)),
     "branch of a subclass": (lambda: with_branch(MySequential(nn.Linear(4, 4))), (4,)),
     "potential with a negative step": (lambda: potential(np.eye(2), [1, -1e-30]), (2,)),
     "potential with an infinite step": (lambda: potential(np.eye(2), [1, math.inf]), (2,)),
@@ -297,5 +310,5 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_layer_that_no_rule_proves_is_refused(case):
     make, shape = REFUSED[case]
-    with pytest.raises(UncertifiableLayerError, match=r"layer 'suspect(\.\d)?' cannot be certified: ."):
+    with pytest.raises(UncertifiableLayerError, match=r"layer 'suspect(\.\d|\.skip)?' cannot be certified: ."):
         bound_layer(make(), Context("suspect", shape))

@@ -9,18 +9,31 @@ from typing import Any
 from zoo.architectures.convnet import ConvNet
 from zoo.architectures.lipconvnet import LipConvNet
 from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
+from zoo.architectures.loop import LoopResNet
 from zoo.architectures.mlp import TwoMoonsMLP
 from zoo.architectures.potential import ConvexPotentialNet
 from zoo.architectures.transformer import SpatialMLP
 from zoo.errors import CertificateError, one_line
 
-Architecture = ConvNet | LiResNet | PlainConvNet | ResNet | ConvexPotentialNet | LipConvNet | SpatialMLP | TwoMoonsMLP
+Architecture = (
+    ConvNet | LiResNet | PlainConvNet | ResNet | ConvexPotentialNet | LipConvNet | SpatialMLP | LoopResNet | TwoMoonsMLP
+)
 
 MAX_SIZE = 1_000_000  # of any one size in a description: files from outside must not ask for more
 
 FAMILIES: dict[str, type[Architecture]] = {
     family.__name__: family
-    for family in (ConvNet, LiResNet, PlainConvNet, ResNet, ConvexPotentialNet, LipConvNet, SpatialMLP, TwoMoonsMLP)
+    for family in (
+        ConvNet,
+        LiResNet,
+        PlainConvNet,
+        ResNet,
+        ConvexPotentialNet,
+        LipConvNet,
+        SpatialMLP,
+        LoopResNet,
+        TwoMoonsMLP,
+    )
 }
 
 
