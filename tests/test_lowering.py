@@ -23,6 +23,7 @@ from zoo.layers import (
     PadChannels,
     PatchPool,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
 from zoo.onnx import WEIGHTS, write_graph
@@ -56,6 +57,7 @@ BODIES: dict[str, Callable[[], list[nn.Module]]] = {
         nn.Linear(24, 4),
         nn.ReLU(),
     ],
+    "attention": lambda: [nn.Conv2d(2, 6, 1), Residual(SelfAttention(6, 2), nn.Conv2d(6, 6, 1)), MinMax("halves")],
     "tokens": lambda: [TokenLinear(16), nn.Conv2d(2, 4, 1), MinMax("neighbours")],
 }
 

@@ -40,7 +40,7 @@ class Source(ABC):
 
 
 class InMemory(Source):
-    """Decoded images that lie on the device: uint8 [N, C, H, W], labels int64 [N]."""
+    """Decoded images that lie on the device: [N, C, H, W] as `zoo.datasets.Split` has them, labels int64 [N]."""
 
     def __init__(self, images: Tensor, labels: Tensor):
         self.images = images
@@ -123,6 +123,11 @@ def load_training_data(
         encoded.label_names,
         encoded.revision,
     )
+
+
+def pixels(images: Tensor) -> Tensor:
+    """The images as float32 in [0, 1]: uint8 divided by 255, floats as they are."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def load_generated(name: str, device: torch.device | str = "cpu") -> InMemory:

@@ -23,12 +23,13 @@ from typer.core import TyperArgument, TyperCommand
 from zoo import __version__
 from zoo.architectures import describe
 from zoo.datasets import DATASETS
-from zoo.display import bound_text, pairs, progress, table
+from zoo.display import bound_text, pairs, progress
 from zoo.epsilon import parse_epsilon
 from zoo.errors import (
     CertificateError,
     InputError,
     IntegrityError,
+    MissingPackageError,
     UncertifiableLayerError,
     UnpublishedModelError,
     ZooError,
@@ -45,10 +46,12 @@ from zoo.tables import (
     evaluation_table,
     folder_pairs,
     layer_table,
-    list_cells,
     prediction_table,
+    published_table,
+    shape_table,
     top_k_table,
     unit_line,
+    unpublished_table,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +100,7 @@ app = typer.Typer(
     epilog=(  # \b keeps the line breaks
         "\b\n"
         "NAME     a name from `zoo list`, local-dir:PATH or hf-hub:ORG/NAME@REVISION\n"
-        "EPSILON  a number or a fraction, such as 36/255: l2, in pixels of [0, 1]\n"
+        "EPSILON  a number or a fraction, such as 36/255, in pixels of [0, 1]\n"
         "\n\b\n"
         "Exit codes: 0 done; 1 a check failed; 2 a mistake, told in one line."
     ),
@@ -151,7 +154,7 @@ def list_command(
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Only models with published weights.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """List the models by name, and what the published ones achieve.
+    """List the models: first the published ones and what they achieve, then those without weights, by family.
 
     VRA, verified-robust accuracy, is the share of test images that are classified right and certified at epsilon.
     """
@@ -163,22 +166,38 @@ def list_command(
     results = [_published_evaluation(entry) for entry in entries]
     if as_json:
         return _print_json([_list_json(*pair) for pair in zip(entries, results, strict=True)])
-    rows = [list_cells(*pair) for pair in zip(entries, results, strict=True)]
+    published = [entry for entry in entries if entry.digest is not None]
+    others = entries[len(published) :]
     console = Console()
-    console.print(table(("name", "input", "clean", "VRA at", "epsilon"), rows, ("clean", "VRA at"), tight=True))
-    console.print("\nNo numbers: no published weights. Epsilon: l2, in pixels of [0, 1], whole input.")
+    if published:
+        console.print(published_table(published, results[: len(published)]))
+    if published and others:
+        console.print()
+    if others:
+        console.print(unpublished_table(others))
+    console.print(
+        f"\nModels: {len(entries)}, with weights: {len(published)}. VRA at an epsilon in the norm, pixels of [0, 1]."
+    )
+    console.print("Fewer: zoo list '*-cifar10', or --pretrained. The layers of one: zoo info NAME.")
     return 0
 
 
 @app.command(cls=Command)
 def info(name: NameArgument) -> int:
-    """Show what a model is, what is proved, what was measured."""
+    """Show what a model is: its layers, and, where it is published, what is proved and what was measured."""
     console = Console()
     try:
         folder = fetch(name)
     except UnpublishedModelError as error:
         entry = find(name)
         console.print(pairs([*entry_pairs(entry), ("weights", str(error))]))
+        console.print()
+        try:
+            require("torch", "torch")
+        except MissingPackageError as missing:
+            typer.echo(f"No layer table: {missing}")
+        else:
+            console.print(shape_table(entry.architecture))
         return 0
     console.print(pairs(folder_pairs(folder)))
     console.print()
@@ -304,7 +323,7 @@ def certify(
 
     known = dataset in DATASETS
     data = dataset_images(model, dataset, limit) if known else folder_images(model, Path(dataset), limit)
-    sizes = epsilon or DATASETS[model.config.dataset].epsilons
+    sizes = epsilon or DATASETS[model.config.dataset].epsilons[model.norm]
     command = shlex.join(["zoo", *sys.argv[1:]])
     part, start = share(), time.perf_counter()
     if output is None or output.suffix == ".json":
@@ -490,6 +509,7 @@ def _list_json(entry: Entry, result: Evaluation | str) -> dict[str, Any]:
         "dataset": entry.dataset,
         "norm": entry.norm,
         "input_shape": entry.architecture.input_shape,
+        "parameters": entry.parameters,
         "pretrained": entry.digest is not None,
         "clean_accuracy": result.clean_accuracy if measured else None,
         "vra": result.vra if measured else None,

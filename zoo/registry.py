@@ -1,6 +1,7 @@
 """Every model of the zoo by name: `architecture-dataset` or `architecture-training-dataset`, published or not.
 
-Loads no torch. `published.json` pins the sha256 of each published folder's SHA256SUMS, and so of every byte in it.
+Loads no torch. `parameters.json` has the counts that a test counts again. `published.json` pins the sha256 of each
+published folder's SHA256SUMS, and so of every byte in it.
 """
 
 from __future__ import annotations
@@ -8,19 +9,24 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import json
+import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from zoo.architectures import (
+    OLSA,
     Architecture,
     ConvexPotentialNet,
     ConvNet,
+    DistanceMLP,
+    DistanceNet,
     LipConvNet,
     LiResNet,
     LoopResNet,
     PlainConvNet,
     ResNet,
     SpatialMLP,
+    TwoMoonsMLP,
 )
 from zoo.architectures.convnet import PLANS
 from zoo.datasets import DATASETS
@@ -36,6 +42,7 @@ class Entry:
     dataset: str
     norm: str = "l2"
     digest: str | None = None
+    parameters: int | None = None  # None where parameters.json was not written anew: `python -m export.parameters`
 
 
 LIRESNETS = {
@@ -75,6 +82,8 @@ LIPCONVNETS = {
 TRANSFORMERS = {
     **{f"spatialmlp-{kind}-l12w256": SpatialMLP(12, 256, feedforward=kind) for kind in ("liffn", "ffn")},
     **{f"spatialmlp-{kind}-l4w32": SpatialMLP(4, 32, features=256, feedforward=kind) for kind in ("liffn", "ffn")},
+    **{f"olsa-{kind}-l12w256": OLSA(12, 256, feedforward=kind) for kind in ("liffn", "ffn")},
+    **{f"olsa-{kind}-l4w32": OLSA(4, 32, features=256, feedforward=kind) for kind in ("liffn", "ffn")},
 }
 # Ours, in CRM's multi-layer structure; the smaller one trains on two CPU cores.
 LOOPS = {"loopresnet-d2w8": LoopResNet(2, 8, features=64), "loopresnet-d3w32": LoopResNet(3, 32)}
@@ -92,8 +101,15 @@ PREFIXES: dict[str, Architecture] = {
     **TRANSFORMERS,
     **LOOPS,
     **CONVNETS,
+    "mlp": TwoMoonsMLP(),
 }
 CIFAR = ("cifar10", "cifar10-jpeg75", "cifar100")
+# In l-infinity: the papers' distance nets, small ones for two CPU cores, and the ReLU networks of their tables.
+LINF: dict[str, Architecture] = {
+    **{f"linfdist-{depth}x{width}": DistanceNet(depth, width) for depth in (5, 6) for width in (256, 5120)},
+    **{f"linfdist-mlp-{depth}x{width}": DistanceMLP(depth, width) for depth in (5, 6) for width in (256, 5120)},
+    **{f"{plan}-relu-linf": ConvNet(plan, "relu") for plan in ("2c2f", "4c3f")},
+}
 PAPERS = ("cifar10", "cifar100", "tiny-imagenet")
 # Where each network is trained; ConvNet plans were made for one size of image.
 PLACES: dict[str, tuple[str, ...]] = {
@@ -128,28 +144,43 @@ TRAININGS: dict[str, tuple[str, ...]] = {
 
 
 def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
+    if isinstance(architecture, TwoMoonsMLP):
+        return ("two-moons",)
+    if isinstance(architecture, DistanceNet):
+        return ("mnist",) if architecture.depth == 5 else ("cifar10", "cifar10-jpeg75")
     if isinstance(architecture, ConvNet):
         return PLACES[architecture.plan]
     if prefix in LOOPS:
         return ("mnist", *CIFAR) if architecture == LOOPS["loopresnet-d2w8"] else (*CIFAR, "tiny-imagenet")
     if prefix in LIRESNETS:
-        return tuple(DATASETS)
+        return tuple(name for name in DATASETS if name != "two-moons")
     return (*CIFAR, "tiny-imagenet") if prefix in {*POTENTIALS, *LIPCONVNETS, "convnet-l12w256"} else CIFAR
 
 
 def _entries() -> dict[str, Entry]:
-    digests = json.loads(files("zoo").joinpath("published.json").read_text())
+    digests, parameters = (
+        json.loads(files("zoo").joinpath(name).read_text()) for name in ("published.json", "parameters.json")
+    )
     entries = {}
-    for prefix, architecture in PREFIXES.items():
+    for prefix, architecture in (PREFIXES | LINF).items():
         for place in _places(prefix, architecture):
             data = DATASETS[place]
             sizes: dict[str, int] = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
+            if isinstance(architecture, TwoMoonsMLP):  # made for its data set
+                sizes = {}
             if isinstance(architecture, LiResNet) and data.size == 224:
                 sizes["features"] = 2048
+            norm = "linf" if prefix in LINF else "l2"
             plain = f"{prefix}-{place}"
             for name in (plain, *(f"{prefix}-{training}-{place}" for training in TRAININGS.get(plain, ()))):
-                entries[name] = Entry(name, replace(architecture, **sizes), place, digest=digests.get(name))
-    return dict(sorted(entries.items()))
+                network = replace(architecture, **sizes)
+                entries[name] = Entry(name, network, place, norm, digests.get(name), parameters.get(name))
+    return {name: entries[name] for name in sorted(entries, key=_natural)}
+
+
+def _natural(name: str) -> list[tuple[float, str]]:
+    """Sorts l6 before l12, and p0.05 before p0.1."""
+    return [(float(part), "") if part[0].isdigit() else (0.0, part) for part in re.findall(r"\d+(?:\.\d+)?|\D+", name)]
 
 
 ENTRIES: dict[str, Entry] = _entries()

@@ -25,7 +25,6 @@ from zoo.folder import exists
 from zoo.records import Outputs
 from zoo.runtime import CHUNK, Model
 
-UNIT = "radii: l2, pixels of [0, 1], over the whole input at the model's own resolution; proved, rounded down"
 ROW_GROUP = 256  # chunks that are written together
 
 
@@ -153,7 +152,9 @@ class Results:
             "radius": pyarrow.float64(),
             "topk_radius": pyarrow.list_(pyarrow.float64()),
         }
-        schema = pyarrow.schema(list(kinds.items()), metadata={"certified-zoo": json.dumps(self._run), "unit": UNIT})
+        schema = pyarrow.schema(
+            list(kinds.items()), metadata={"certified-zoo": json.dumps(self._run), "unit": self.model.certificate.unit}
+        )
         partial = self.path.with_name(self.path.name + ".partial")
         files = {path: path.open("rb") for path in {path for path, _ in found.values()}}
         try:

@@ -66,7 +66,8 @@ def kinds() -> list[str]:
 def test_every_kind_of_recipe_makes_two_steps_on_a_small_network(name, write_split, tmp_path):
     small = small_network(name)
     entry = registry.find(small)
-    write_split(entry.dataset, count=9)
+    if entry.dataset != "two-moons":  # made, not read
+        write_split(entry.dataset, count=9)
     train(dataclasses.replace(find(name), name=small), tmp_path / "run", steps=2)
     network = entry.architecture.network()
     start = {key: value.clone() for key, value in network.state_dict().items()}

@@ -86,8 +86,10 @@ DDPM = {"cifar10": (82.1, 70.1), "cifar100": (55.5, 41.5), "tiny-imagenet": (46.
 TRANSFORMERS = {
     "spatialmlp-liffn-l12w256-cifar10": 63.3,
     "spatialmlp-ffn-l12w256-cifar10": 62.6,
+    "olsa-ffn-l12w256-cifar10": 56.6,
     "spatialmlp-liffn-l12w256-cifar100": 36.5,
     "spatialmlp-ffn-l12w256-cifar100": 33.7,
+    "olsa-ffn-l12w256-cifar100": 28.4,
 }
 
 
@@ -106,7 +108,10 @@ def recipes() -> Iterable[Recipe]:
     for name, vra in TRANSFORMERS.items():
         yield table_row(name, None, vra, "table 7, whose layers are not described")
     yield liresnet_l6w64_cifar10_jpeg75()
-    for name in ("liresnet-l4w32", "resnet-l4w32", "convnet-l4w32", "spatialmlp-liffn-l4w32", "spatialmlp-ffn-l4w32"):
+    for name in (
+        *("liresnet-l4w32", "resnet-l4w32", "convnet-l4w32"),
+        *("spatialmlp-liffn-l4w32", "spatialmlp-ffn-l4w32", "olsa-liffn-l4w32", "olsa-ffn-l4w32"),
+    ):
         yield small(f"{name}-cifar10-jpeg75")
 
 

@@ -61,7 +61,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 EpsilonQuery = Annotated[
-    str | None, Query(description="A number or a fraction, such as 36/255; l2, in pixels of [0, 1].")
+    str | None, Query(description="A number or a fraction, such as 36/255; in the model's norm, pixels of [0, 1].")
 ]
 
 

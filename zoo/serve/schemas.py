@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Epsilon = Annotated[str | float, Field(description="A number or a fraction, such as 36/255.", examples=["36/255"])]
 Picture = Annotated[str, Field(description="A PNG, JPEG or WebP file, as base64.", min_length=1)]
 Shape = Annotated[list[int], Field(min_length=3, max_length=3, description="Channels, height, width.")]
-RADIUS = "l2, pixels of [0, 1], over the whole input at the model's own resolution; rounded down"
+RADIUS = "in the model's norm, pixels of [0, 1], the whole input at the model's own resolution; rounded down"
 
 
 class Strict(BaseModel):
