@@ -28,7 +28,7 @@ from zoo.certify import certify
 from zoo.datasets import DATASETS, Split, load_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError, InputError
-from zoo.evaluate import LabelledImages, evaluate
+from zoo.evaluate import array_images, evaluate
 from zoo.folder import FILES, LISTED, SUMS, WEIGHTS, Folder, read_folder
 from zoo.model import certified_model, load_network
 from zoo.onnx import write_graphs
@@ -143,14 +143,7 @@ def _evaluate(
     digests = {name: _sha256(folder / name) for name in (WEIGHTS, "model.onnx", "certificate.json")}
     unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
     model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
-    starts = range(0, len(split.labels), CHUNK)
-    data = LabelledImages(
-        config.dataset,
-        DATASETS[config.dataset].test_split,
-        split.revision,
-        len(split.labels),
-        ((split.images[start : start + CHUNK], split.labels[start : start + CHUNK]) for start in starts),
-    )
+    data = array_images(config.dataset, DATASETS[config.dataset].test_split, split.revision, split.images, split.labels)
     task = progress.add_task("evaluate", total=data.count)
     evaluation = evaluate(model, data, epsilons, lambda count: progress.advance(task, count), command)
     if not attack_images:

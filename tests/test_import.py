@@ -16,7 +16,7 @@ import zoo
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 TORCH_FREE = (
     *("records", "errors", "epsilon", "registry", "datasets", "folder", "graph", "hub", "images", "runtime"),
-    *("evaluate", "cli", "tables", "display", "doctor"),
+    *("evaluate", "results", "cli", "tables", "display", "doctor"),
 )  # fmt: skip
 
 
@@ -38,7 +38,9 @@ def test_import_zoo_loads_nothing_heavy():
     assert loaded_by("import zoo; zoo.__version__; dir(zoo); zoo.list_models('*-cifar10')").isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["list", "*-mnist"], ["info", "2c2f-mnist"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["predict", "--help"], ["serve", "--help"], ["list", "*-mnist"], ["info", "2c2f-mnist"]]
+)
 def test_help_and_listing_load_nothing_heavy(arguments: list[str]):
     assert command_line(*arguments).isdisjoint(HEAVY)
 

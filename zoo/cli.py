@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import shlex
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -33,7 +36,7 @@ from zoo.errors import (
     require,
 )
 from zoo.folder import Folder, exists, is_folder
-from zoo.hub import LOCAL, fetch, load
+from zoo.hub import HUB, LOCAL, fetch, load
 from zoo.records import Evaluation, Prediction, dumps
 from zoo.registry import ENTRIES, Entry, find, list_models
 from zoo.tables import (
@@ -287,11 +290,17 @@ def certify(
     epsilon: Annotated[
         list[str] | None, typer.Option(metavar="EPSILON", help="A size to certify at; may be repeated.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Also write the result as JSON.", metavar="FILE")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Also write the rates (.json), or a row for each image (.parquet).", metavar="FILE"),
+    ] = None,
 ) -> int:
     """Measure accuracy and certified accuracy on a data set.
 
     Prints clean accuracy, VRA (right and certified) at each epsilon, and the average certified radius.
+
+    With --output FILE.parquet a run that was ended goes on where it was, and the same command under torchrun,
+    accelerate launch or several processes with RANK and WORLD_SIZE shares the images out.
 
     DATASET is one that the zoo knows (its test split, found through ZOO_DATA or the hub), or a folder with one
     subfolder of images for each class, named as the model names it.
@@ -300,6 +309,8 @@ def certify(
         parse_epsilon(text)
     if output is not None:
         _check_output(output)
+        if output.suffix not in (".json", ".parquet"):
+            raise InputError(f"--output must end in .json or .parquet, got {output.name!r}")
     if dataset not in DATASETS and not is_folder(dataset):
         near = difflib.get_close_matches(dataset, DATASETS, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DATASETS)}"
@@ -307,27 +318,83 @@ def certify(
     model = load(name)
     if not epsilon and model.config.dataset not in DATASETS:
         raise InputError(f"no usual epsilons are known for {model.config.dataset}: give --epsilon")
-    from zoo.evaluate import dataset_images, evaluate, folder_images
+    from zoo.evaluate import dataset_images, evaluate, folder_images, summarise
+    from zoo.results import Results, share
 
     known = dataset in DATASETS
     data = dataset_images(model, dataset, limit) if known else folder_images(model, Path(dataset), limit)
-    with progress() as bar:
-        task = bar.add_task("images", total=data.count)
-        result = evaluate(
-            model,
-            data,
-            epsilon or DATASETS[model.config.dataset].epsilons[model.norm],
-            lambda count: bar.advance(task, count),
-            command=shlex.join(["zoo", *sys.argv[1:]]),
-        )
-    if output is not None:
-        _write(output, dumps(result))
+    sizes = epsilon or DATASETS[model.config.dataset].epsilons[model.norm]
+    command = shlex.join(["zoo", *sys.argv[1:]])
+    part, start = share(), time.perf_counter()
+    if output is None or output.suffix == ".json":
+        if part.world > 1:
+            raise InputError(f"{part.world} processes (WORLD_SIZE) need --output FILE.parquet to put their shares in")
+        with progress() as bar:
+            task = bar.add_task("images", total=data.count)
+            result = evaluate(model, data, sizes, lambda count: bar.advance(task, count), command)
+        if output is not None:
+            _write(output, dumps(result))
+    else:
+        results = Results(output, model, data)
+        with progress() as bar:
+            task = bar.add_task("images", total=-(-data.count // part.world))
+            if not results.certify(part, lambda count: bar.advance(task, count)):
+                typer.echo(f"process {part.rank} of {part.world} is done; the last to end writes {output}")
+                return 0
+        result = summarise(model, data, sizes, *results.arrays(), time.perf_counter() - start, command)
     console = Console()
     console.print(evaluation_table(result))
     console.print(pairs(evaluation_pairs(result)))
     console.print()
     console.print(unit_line(model))
     return 0
+
+
+@app.command(cls=Command)
+def serve(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Models, each as for predict.")],
+    host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="For HTTP; 0 takes a free one.")] = 8080,
+    grpc_port: Annotated[
+        int | None, typer.Option(metavar="P", min=0, max=65535, help="For gRPC; the next after --port if not given.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", envvar="ZOO_TOKEN", help="Ask for this bearer token.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.01, help="For a header to arrive, for a body, for an answer.")
+    ] = 30.0,
+    queue: Annotated[int, typer.Option(metavar="N", min=1, help="Requests that may wait; more get 429.")] = 128,
+) -> int:
+    """Answer over HTTP and gRPC, with certificates.
+
+    Speaks the Open Inference Protocol v2, Hugging Face's image classification and a plain certify route; the page
+    /docs shows them. SIGTERM ends it after the last accepted request is answered.
+    """
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
+        raise InputError("the token must be printable ASCII and not empty")
+    for name in names:
+        if not name.startswith((LOCAL, HUB)):
+            fetch(name)  # a mistake here should not wait for the port
+    for package in ("kserve", "fastapi_offline", "onnxruntime"):
+        require(package, "serve")
+    from zoo.serve.server import serve as run_server
+    from zoo.serve.service import Limits
+
+    def announce(models: Sequence[str], url: str, grpc: str) -> None:
+        for name in models:
+            typer.echo(f"{name}: {url}/v1/models/{name}/certify")
+        typer.echo(f"documents {url}/docs, metrics {url}/metrics, gRPC {grpc}")
+        sys.stdout.flush()
+
+    run_server(
+        names, host, port, _next_port(port) if grpc_port is None else grpc_port, token, Limits(timeout, queue), announce
+    )
+    return 0
+
+
+def _next_port(port: int) -> int:
+    return min(port + 1, 65535) if port else 0
 
 
 @app.command(cls=Command)
@@ -421,7 +488,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(path.name + ".partial")
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")  # others may write beside us
 
 
 def _published_evaluation(entry: Entry) -> Evaluation | str:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,6 +61,86 @@ DATASETS: dict[str, DatasetInfo] = {
         DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, {"l2": ("0.15/4",), "linf": ()}),
     )
 }
+
+
+CHUNK_ROWS = 1024  # read from a file at a time
+
+
+@dataclass(frozen=True)
+class SplitStream:
+    """A split that is read as it is used, in memory that does not grow with it."""
+
+    info: DatasetInfo
+    paths: tuple[Path, ...]
+    label_names: tuple[str, ...]
+    revision: str  # sha256 of the parquet files, in the order of their names
+    count: int  # images, no more than the limit
+
+    def read(self, wanted: Container[int], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images and labels of the wanted chunks in order, chunk n being the images n size to (n + 1) size - 1.
+
+        What is not wanted is not decoded. Raises InputError as `load_split` does.
+        """
+        import pyarrow
+
+        rest, first = None, 0
+        for table in self._tables():
+            rest = table if rest is None else pyarrow.concat_tables([rest, table])
+            while rest.num_rows >= size or (rest.num_rows and first + rest.num_rows == self.count):
+                chunk, rest = rest.slice(0, size), rest.slice(size)
+                if first // size in wanted:
+                    yield self._decoded(chunk, first)
+                first += chunk.num_rows
+
+    def _tables(self) -> Iterator[pyarrow.Table]:
+        """The rows of all files, a few at a time, up to the limit."""
+        import pyarrow
+        import pyarrow.parquet
+
+        left = self.count
+        for path in self.paths:
+            try:
+                with pyarrow.parquet.ParquetFile(path) as file:
+                    image, label = columns(file.schema_arrow, path)
+                    for batch in file.iter_batches(CHUNK_ROWS, columns=[image, label]):
+                        table = pyarrow.table({"image": batch.column(image), "label": batch.column(label)})
+                        yield table.slice(0, left)
+                        left -= min(left, table.num_rows)
+                        if not left:
+                            return
+            except (pyarrow.ArrowException, OSError) as error:
+                raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
+
+    def _decoded(self, table: pyarrow.Table, first: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = table["label"].to_numpy().astype("int64")
+        check_labels(labels, self.info, self.paths[0], first)
+        return _decode(table["image"], self.info, self.paths[0], first), labels
+
+
+def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream:
+    """The split for reading in chunks; only its labels' names, its size and its sha256 are read here.
+
+    Files are looked for as by `load_split`. Raises InputError, MissingPackageError without pyarrow.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingPackageError("pyarrow", "data") from error
+    info = DATASETS[name]
+    paths = parquet_files(info, split)
+    count, schema = 0, None
+    for path in paths:
+        try:
+            metadata = pyarrow.parquet.read_metadata(path)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
+        count += metadata.num_rows
+        schema = schema or metadata.schema.to_arrow_schema()
+    if not count or schema is None:
+        raise InputError(f"{paths[0]} has no images: fetch it again")
+    names = class_names(schema, columns(schema, paths[0])[1], info)
+    return SplitStream(info, tuple(paths), names, _sha256(paths), count if limit is None else min(limit, count))
 
 
 class Split(NamedTuple):
@@ -155,13 +236,13 @@ def columns(schema: pyarrow.Schema, path: Path) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def check_labels(labels: np.ndarray, info: DatasetInfo, path: Path) -> None:
-    """Raises InputError where a label is no class of the data set."""
+def check_labels(labels: np.ndarray, info: DatasetInfo, path: Path, first: int = 0) -> None:
+    """Raises InputError where a label is no class of the data set; `first` is the first image's number."""
     outside = (labels < 0) | (labels >= info.classes)
     if outside.any():
         row = int(outside.argmax())
         raise InputError(
-            f"{path}: image {row} has label {labels[row]}, {info.name} has the classes 0 to {info.classes - 1}"
+            f"{path}: image {first + row} has label {labels[row]}, {info.name} has the classes 0 to {info.classes - 1}"
         )
 
 
@@ -176,8 +257,8 @@ def class_names(schema: pyarrow.Schema, column: str, info: DatasetInfo) -> tuple
     return tuple(names)
 
 
-def _decode(column: Any, info: DatasetInfo, path: Path) -> np.ndarray:
-    """The decoded images [N, H, W, C]; an image of another size is refused, never resized."""
+def _decode(column: Any, info: DatasetInfo, path: Path, first: int = 0) -> np.ndarray:
+    """The decoded images [N, H, W, C], the first of number `first`; one of another size is refused, never resized."""
     try:
         import numpy as np
         from PIL import Image
@@ -188,17 +269,17 @@ def _decode(column: Any, info: DatasetInfo, path: Path) -> np.ndarray:
     for row, value in enumerate(column):
         encoded = (value.as_py() or {}).get("bytes")
         if encoded is None:
-            raise InputError(f"{path}: image {row} has no bytes")
+            raise InputError(f"{path}: image {first + row} has no bytes")
         try:
             with Image.open(io.BytesIO(encoded)) as image:
                 if image.size != (info.size, info.size):
                     raise InputError(
-                        f"{path}: image {row} is {image.width} x {image.height}, "
+                        f"{path}: image {first + row} is {image.width} x {image.height}, "
                         f"{info.name} has {info.size} x {info.size}: resize the data set first"
                     )
                 images[row] = np.asarray(image.convert(mode)).reshape(info.size, info.size, info.channels)
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise InputError(f"{path}: image {row} cannot be decoded: fetch the file again") from error
+            raise InputError(f"{path}: image {first + row} cannot be decoded: fetch the file again") from error
     return images
 
 
