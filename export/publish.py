@@ -16,11 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from export.card import render
 from training.attacks import pgd_l2
 from training.recipes import RECIPES
 from zoo import registry
 from zoo.architectures import describe
+from zoo.card import render
 from zoo.certify import certify
 from zoo.datasets import DATASETS, Split, load_split
 from zoo.epsilon import parse_epsilon
