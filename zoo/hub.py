@@ -138,7 +138,7 @@ def pull(
         with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
             copy = Path(scratch) / target.name
             copy.mkdir()
-            for name, content in _contents(folder):
+            for name, content in contents(folder):
                 (copy / name).write_bytes(content)
             read_folder(copy, hashlib.sha256((folder.path / SUMS).read_bytes()).hexdigest())
             copy.replace(target)
@@ -182,17 +182,15 @@ def push(
         )
     if differences := verify(folder, advance):
         raise CertificateError(f"{folder.path} does not verify, nothing was uploaded: {differences[0]}")
-    contents, api, where = dict(_contents(folder)), HfApi(), f"{HUB}{repository}"
+    files, api, where = dict(contents(folder)), HfApi(), f"{HUB}{repository}"
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationAdd(name, content) for name, content in contents.items()
+            CommitOperationAdd(name, content) for name, content in files.items()
         ]
-        if SIGNATURE not in contents and api.file_exists(repository, SIGNATURE):
+        if SIGNATURE not in files and api.file_exists(repository, SIGNATURE):
             operations.append(CommitOperationDelete(SIGNATURE))  # of other files than these
-        commit = api.create_commit(
-            repository, operations, commit_message=f"{folder.config.name}, {len(contents)} files"
-        )
+        commit = api.create_commit(repository, operations, commit_message=f"{folder.config.name}, {len(files)} files")
         if tag is not None:
             api.create_tag(repository, tag=tag, revision=commit.oid)
     except Exception as error:  # as in _download
@@ -200,7 +198,7 @@ def push(
     return f"{where}@{commit.oid}"
 
 
-def _contents(folder: Folder) -> Iterator[tuple[str, bytes]]:
+def contents(folder: Folder) -> Iterator[tuple[str, bytes]]:
     """Each file of the folder with its bytes as they were checked, and its signature where there is one."""
     for name in LISTED:
         yield name, folder.read(name)

@@ -75,7 +75,8 @@ def _hashing() -> hashing.Config:
         def hash(self, model_path: Any, *, files_to_hash: Any = None) -> Any:
             return super().hash(model_path, files_to_hash=[Path(model_path) / name for name in FILES])
 
-    return Published().use_file_serialization(hashing_algorithm="sha256", allow_symlinks=True)
+    config = Published().use_file_serialization(hashing_algorithm="sha256", allow_symlinks=True)
+    return config.set_allow_symlinks(True)
 
 
 def _check_key(path: Path) -> None:
