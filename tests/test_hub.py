@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from tests.toy import sha256, write_sums
+from tests.toy import make_folder, sha256, write_sums
 from zoo import hub, registry
 from zoo.errors import CertificateError, InputError, IntegrityError, UnknownModelError, UnpublishedModelError
 from zoo.folder import FILES, LISTED, read_folder
@@ -90,13 +91,28 @@ class TestSources:
         write_sums(shelf / name)
         with pytest.raises(IntegrityError, match="not the one that the registry pins"):
             load(name)
-        monkeypatch.setattr(hub, "SHELVES", (shelf / "empty",))
-        with pytest.raises(IntegrityError, match="not in this installation"):
-            load(name)
 
     @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
     def test_published_folders_are_whole(self, name: str):
         assert fetch(name).config.name == name
+
+
+class TestPull:
+    def test_a_copy_is_the_whole_folder(self, toy: Path, tmp_path: Path):
+        assert zoo.pull(f"local-dir:{toy}") == toy
+        copy = zoo.pull(f"local-dir:{toy}", tmp_path / "new" / "copy")
+        assert sorted(path.name for path in copy.iterdir()) == sorted(FILES)
+        assert all((copy / name).read_bytes() == (toy / name).read_bytes() for name in FILES)
+        assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+
+    def test_what_is_there_stays(self, toy: Path, tmp_path: Path):
+        (tmp_path / "empty").mkdir()
+        zoo.pull(f"local-dir:{toy}", tmp_path / "empty")
+        for place in (tmp_path, tmp_path / "empty", Path(__file__)):
+            with pytest.raises(InputError, match="is there already"):
+                zoo.pull(f"local-dir:{toy}", place)
+        with pytest.raises(InputError, match="cannot be written"):
+            zoo.pull(f"local-dir:{toy}", Path(__file__) / "below")
 
 
 class TestOptions:
@@ -147,6 +163,59 @@ class TestIntegrity:
         (own_toy / "certificate.json").unlink()
         with pytest.raises(CertificateError, match=r"has no certificate\.json"):
             load(f"local-dir:{own_toy}")
+
+    def test_weights_and_certificates_of_another_model_are_named(self, own_toy: Path, tmp_path: Path):
+        other = make_folder(tmp_path / "other", seed=1)
+        weights = (own_toy / "model.safetensors").read_bytes()
+        for name in ("model.safetensors", "certificate.json"):
+            mine = (own_toy / name).read_bytes()
+            (own_toy / name).write_bytes((other / name).read_bytes())
+            with pytest.raises(IntegrityError, match=f"{name}: its sha256 is not the one in SHA256SUMS"):
+                load(f"local-dir:{own_toy}")
+            write_sums(own_toy)
+            with pytest.raises(IntegrityError, match=r"certificate\.json: weights_sha256"):
+                load(f"local-dir:{own_toy}")
+            (own_toy / name).write_bytes(mine)
+        assert len((other / "model.safetensors").read_bytes()) == len(weights)
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_a_link_out_of_the_folder_is_refused(self, name: str, own_toy: Path, tmp_path: Path):
+        outside = (own_toy / name).rename(tmp_path / "outside")
+        (own_toy / name).symlink_to(outside)
+        with pytest.raises(IntegrityError, match=f"{name}: a link out of its folder, to {outside}"):
+            load(f"local-dir:{own_toy}")
+        (own_toy / name).unlink()
+        (own_toy / name).symlink_to(name)
+        with pytest.raises((IntegrityError, CertificateError), match=name):
+            load(f"local-dir:{own_toy}")
+
+    def test_a_link_inside_the_folder_and_a_link_to_the_folder_are_files(self, own_toy: Path, tmp_path: Path):
+        (own_toy / "model.onnx").rename(own_toy / "graph")
+        (own_toy / "model.onnx").symlink_to("graph")
+        (tmp_path / "link").symlink_to(own_toy)
+        assert load(f"local-dir:{tmp_path / 'link'}").name == "4c3f-mnist"
+
+    def test_what_is_no_file_is_refused_and_not_waited_for(self, own_toy: Path):
+        (own_toy / "README.md").unlink()
+        os.mkfifo(own_toy / "README.md")
+        with pytest.raises(IntegrityError, match=r"README\.md: not a regular file"):
+            load(f"local-dir:{own_toy}")
+
+    def test_no_pickle_is_opened(self, own_toy: Path, tmp_path: Path):
+        class Canary:
+            def __reduce__(self) -> tuple[object, tuple[str]]:
+                return os.mkdir, (str(tmp_path / "opened"),)
+
+        for name in ("pytorch_model.bin", "model.safetensors"):
+            (own_toy / name).write_bytes(pickle.dumps(Canary()))
+        text = (own_toy / "certificate.json").read_text()
+        before = json.loads(text)["weights_sha256"]
+        (own_toy / "certificate.json").write_text(text.replace(before, sha256(own_toy / "model.safetensors")))
+        write_sums(own_toy)
+        for backend, error in (("torch", CertificateError), ("onnx", IntegrityError)):
+            with pytest.raises(error):
+                load(f"local-dir:{own_toy}", backend=backend)
+        assert not (tmp_path / "opened").exists()
 
     @pytest.mark.parametrize(
         ("line", "message"),

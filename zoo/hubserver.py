@@ -138,8 +138,14 @@ class Hub:
         if asked.get("type", "model") not in (None, "model"):
             raise Refusal(400, "this hub keeps models only")
         name = f"{asked.get('organization') or ORGANISATION}/{asked.get('name')}"
-        await run_in_threadpool(self.store.create, name)
-        return JSONResponse({"name": name, "url": f"{_base(request)}/{name}"})
+        status = 200
+        try:
+            await run_in_threadpool(self.store.create, name)
+        except Refusal as refusal:
+            if refusal.status != 409:
+                raise
+            status = 409  # with the url, which the client reads where it may exist
+        return JSONResponse({"name": name, "url": f"{_base(request)}/{name}"}, status)
 
     async def preupload(self, request: Request) -> Response:
         self._authorise(request)

@@ -266,7 +266,8 @@ class Store:
                 if key == "header":
                     header = dict(value)
                 elif key == "file":
-                    added[_checked(value["path"])] = self._keep(value)
+                    path = _checked(value["path"])
+                    added[path] = self._keep(value)
                 elif key in ("deletedFile", "deletedFolder"):
                     path = _checked(value["path"].rstrip("/"))
                     deleted.append(path + "/" if key == "deletedFolder" else path)
