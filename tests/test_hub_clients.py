@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from tests.hub import QUIET, HubProcess, finish, start_fetch
+from tests.hub import QUIET, TOKEN, HubProcess, finish, start_fetch
 from tests.toy import make_folder
 from zoo.folder import FILES
 
@@ -118,6 +120,42 @@ class TestCaches:
             assert finish(start_fetch(hub.address, home, SOURCE)) == [MODEL]
 
 
+class TestRefusals:
+    def test_what_is_not_to_be_had(self, toy: Path, tmp_path: Path):
+        (tmp_path / "shelf").mkdir()
+        flipped, other = tmp_path / "flipped", tmp_path / "other"
+        shutil.copytree(toy, flipped)
+        body = bytearray((toy / "model.safetensors").read_bytes())
+        body[-1] ^= 1
+        (flipped / "model.safetensors").write_bytes(body)
+        other.mkdir()
+        (other / "pytorch_model.bin").write_bytes(b"never asked for")
+        (other / "config.json").write_text("{}")
+        with HubProcess(tmp_path / "shelf", tmp_path / "log", token=True) as hub:
+            api = HfApi(endpoint=hub.address, token=TOKEN)
+            for name in ("flipped", "other"):
+                api.create_repo(f"me/{name}")
+                api.upload_folder(repo_id=f"me/{name}", folder_path=tmp_path / name)
+            asked = len(hub.requests())
+            sources = ("me/flipped", "me/other", "me/flipped@no-such-tag", "me/missing", "a b")
+            answers = finish(start_fetch(hub.address, tmp_path / "home", *(f"hf-hub:{source}" for source in sources)))
+            assert not [path for _, path, _ in hub.requests()[asked:] if "pytorch_model.bin" in path]
+        answers += finish(start_fetch("http://127.0.0.1:9", tmp_path / "new", "hf-hub:me/flipped"))
+        for answer, message in zip(
+            answers,
+            (
+                r"IntegrityError \| .*model\.safetensors: its sha256 is not the one in SHA256SUMS",
+                r"CertificateError \| .* has no certificate\.json",
+                r"HubError \| hf-hub:me/flipped@no-such-tag: no such revision",
+                r"HubError \| hf-hub:me/missing: no such repository",
+                r"HubError \| hf-hub:a b: ",
+                r"HubError \| hf-hub:me/flipped: not to be had from http://127\.0\.0\.1:9",
+            ),
+            strict=True,
+        ):
+            assert re.match(message, answer), answer
+
+
 class TestFaults:
     def test_a_hub_killed_in_mid_download_is_resumed(self, large_shelf: Path, tmp_path: Path):
         with HubProcess(large_shelf, tmp_path / "first") as hub:
@@ -184,3 +222,40 @@ def test_a_registered_name_that_is_not_shipped_comes_from_the_hub(toy: Path, tmp
     assert load(digest).startswith(
         f"HubError | {MODEL} is not in this installation, and hf-hub:certified-zoo/{MODEL}: "
     )
+
+
+@pytest.mark.slow
+def test_a_server_that_is_not_ours(toy: Path, tmp_path: Path):
+    """olah over a git repository, in an environment of its own: its pins are not ours."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv, which brings olah, is not installed")
+    olah = [uv, "tool", "run", "--quiet", "--from", "olah==0.5.4", "olah-cli"]
+    if subprocess.run([*olah, "--help"], capture_output=True).returncode:
+        pytest.skip("olah 0.5.4 is not to be had from the package index")
+    repository = tmp_path / "mirrors" / "models" / "org" / "toy"
+    shutil.copytree(toy, repository)
+    git = ["git", "-C", str(repository), "-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+    for command in (["init", "--quiet", "--initial-branch=main"], ["add", "--all"], ["commit", "--quiet", "-m", "toy"]):
+        subprocess.run([*git, *command], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    (tmp_path / "olah.toml").write_text(
+        f'[basic]\nhost = "127.0.0.1"\nport = {port}\nrepos-path = "{tmp_path}/repos"\nlog-path = "{tmp_path}/logs"\n'
+        f'mirrors-path = ["{tmp_path}/mirrors"]\n[accessibility]\noffline = true\n'
+    )
+    log = (tmp_path / "log").open("w")
+    process = subprocess.Popen([*olah, "--config", tmp_path / "olah.toml"], stdout=log, stderr=log, cwd=tmp_path)
+    try:
+        for _ in range(600):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.1)
+        address, home = f"http://127.0.0.1:{port}", tmp_path / "home"
+        assert finish(start_fetch(address, home, "hf-hub:org/toy", f"hf-hub:org/toy@{commit}")) == [MODEL, MODEL]
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        log.close()
+    assert finish(start_fetch("", home, f"hf-hub:org/toy@{commit}", HF_HUB_OFFLINE="1")) == [MODEL]

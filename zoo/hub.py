@@ -169,7 +169,6 @@ def push(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
     from zoo.card import render
-    from zoo.verify import verify
 
     if get_token() is None:
         raise HubError("a push needs a token of the hub: set HF_TOKEN, or `hf auth login`")
@@ -180,9 +179,15 @@ def push(
             f"{folder.path / 'README.md'}: not the card of these records, which "
             f"`python -m export.cards {folder.path}` renders"
         )
+    files, api, where = dict(contents(folder)), HfApi(), f"{HUB}{repository}"
+    try:
+        api.repo_exists(repository)  # a hub out of reach is told before the long proof
+    except Exception as error:  # as in _download
+        raise HubError(f"{where}: {one_line(error)}") from error
+    from zoo.verify import verify
+
     if differences := verify(folder, advance):
         raise CertificateError(f"{folder.path} does not verify, nothing was uploaded: {differences[0]}")
-    files, api, where = dict(contents(folder)), HfApi(), f"{HUB}{repository}"
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
