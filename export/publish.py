@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors import SafetensorError
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save
 
 from training.attacks import pgd_l2
 from training.recipes import RECIPES
+from training.tightness import tightness
 from zoo import registry
 from zoo.architectures import describe
 from zoo.card import render
@@ -27,7 +29,7 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError, InputError
 from zoo.evaluate import LabelledImages, evaluate
 from zoo.folder import FILES, LISTED, SUMS, WEIGHTS, Folder, read_folder
-from zoo.model import load_network
+from zoo.model import CertifiedModel, load_network, tables_of
 from zoo.onnx import write_graphs
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps
 from zoo.runtime import CHUNK, Model, onnx_model
@@ -37,6 +39,8 @@ SHELF = CHECKOUT / "model_cards"
 REGISTRY = CHECKOUT / "zoo" / "published.json"
 LICENSE = "apache-2.0"
 ATTACK_STEPS = 40
+TIGHTNESS_STEPS = 60
+TIGHTNESS_IMAGES = 4
 
 
 def publish(run: Path, name: str, output: Path, limit: int | None, attack_images: int, command: str) -> Folder:
@@ -48,7 +52,7 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
     """
     entry = registry.find(name)
     # The published figure that the recipe of this name stands beside is shown on the card with the run's settings.
-    recipe = {**run_settings(run), "paper": RECIPES[name]().paper if name in RECIPES else ""}
+    recipe = {**run_settings(run), "paper": RECIPES[name].paper if name in RECIPES else ""}
     if output.exists() and not _replaceable(output):
         raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
     info = DATASETS[entry.dataset]
@@ -150,11 +154,16 @@ def _evaluate(
         return evaluation
     attacked = Split(split.images[:attack_images], split.labels[:attack_images], split.label_names, split.revision)
     network = load_network((folder / WEIGHTS).read_bytes(), certificate)
+    certified = CertifiedModel(network, tables_of(network, certificate))
+    progress.add_task("search for the tightest", total=None)
     return dataclasses.replace(
         evaluation,
         pgd_accuracy={text: _attack(network, model, attacked, text, progress) for text in epsilons},
         pgd_images=len(attacked.labels),
         pgd=f"l2 PGD, {ATTACK_STEPS} steps, one random start, margin loss, on the float32 network",
+        tightness=tightness(certified, certificate, _tensor(attacked.images[:TIGHTNESS_IMAGES]), TIGHTNESS_STEPS),
+        tightness_search=f"gradient ascent of {TIGHTNESS_STEPS} steps from each of "
+        f"{min(TIGHTNESS_IMAGES, len(attacked.labels))} test images",
     )
 
 
@@ -165,7 +174,7 @@ def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: s
     task = progress.add_task(f"attack at {epsilon}", total=len(split.labels))
     for start in range(0, len(split.labels), CHUNK):
         images, labels = split.images[start : start + CHUNK], torch.from_numpy(split.labels[start : start + CHUNK])
-        tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+        tensor = _tensor(images)
         attacked = pgd_l2(network, tensor, labels, size * (1 - 1e-6), ATTACK_STEPS, generator)
         before, after = model.outputs(tensor.numpy()), model.outputs(attacked.numpy())
         broken = (before.radius > size) & (before.label != after.label)
@@ -176,6 +185,11 @@ def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: s
         right += int(((before.label == labels.numpy()) & (after.label == labels.numpy())).sum())
         progress.advance(task, len(labels))
     return right / len(split.labels)
+
+
+def _tensor(images: np.ndarray) -> torch.Tensor:
+    """Bytes [N, H, W, C] as the numbers [N, C, H, W] that enter the network."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
 def seal(folder: Path) -> str:

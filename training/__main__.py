@@ -25,8 +25,8 @@ def main(
 ) -> None:
     """Train RECIPE into a folder: weights.safetensors, metrics.jsonl, curves.png, recipe.json and checkpoints."""
     if list_recipes:
-        for name, make in RECIPES.items():
-            print(f"{name:34} {(make.__doc__ or '').splitlines()[0]}")
+        for name, entry in RECIPES.items():
+            print(f"{name:40} {entry.loss.__name__}, {entry.epochs} epochs. {entry.paper}".rstrip())
         return
     if recipe is None:
         raise InputError("name a recipe: --list shows all")

@@ -10,7 +10,7 @@ from typing import Any, Self
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from timm.optim import create_optimizer_v2
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn, tensor
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
@@ -20,10 +20,11 @@ from training.data import EpochOrder, load_training_data, seeded, training_loade
 from training.estimate import LipschitzEstimate, margin_lipschitz
 from training.output import Output
 from training.recipes.recipe import Recipe
-from training.schedules import cosine_with_warmup, epsilon_ramp
 from training.validation import validate
 from zoo import registry
 from zoo.errors import ZooError
+
+LEARNED_RATE = 0.2  # of a learned loss option, in rates of the weights: Zhang et al. 2022, arXiv 2110.06850, appendix
 
 
 class TrainingError(ZooError):
@@ -72,12 +73,15 @@ def train(
     network = constrain(entry.architecture.network(), entry.architecture).to(accelerator.device)
     estimate = LipschitzEstimate(network, entry.architecture.input_shape, seed, recipe.power_iterations)
     order = EpochOrder(len(data.train.labels), seed)
-    optimizer = create_optimizer_v2(network, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=0.0)
+    optimizer = create_optimizer_v2(network, opt=recipe.optimizer, lr=recipe.learning_rate, **recipe.optimizer_options)
+    learned = nn.ParameterDict({name: tensor(value) for name, value in recipe.learned.items()}).to(accelerator.device)
+    if learned:
+        optimizer.add_param_group({"params": list(learned.values()), "lr_scale": LEARNED_RATE})
     model, optimizer, loader = accelerator.prepare(
         network, optimizer, training_loader(data.train, recipe.batch_size, order)
     )
     progress = Progress()
-    accelerator.register_for_checkpointing(progress, estimate)
+    accelerator.register_for_checkpointing(progress, estimate, learned)
     if resume:
         accelerator.load_state(str(output.latest_checkpoint()))
 
@@ -89,22 +93,24 @@ def train(
             model.train()
             for images, labels in accelerator.skip_first_batches(loader, progress.step % len(loader)):
                 started = time.perf_counter()
-                rate = recipe.learning_rate * cosine_with_warmup((progress.step + 1) / total, recipe.warmup)
-                epsilon = epsilon_ramp(progress.step / total, recipe.epsilon, recipe.epsilon_ratio)
+                rate = recipe.learning_rate * recipe.rate((progress.step + 1) / total)
+                epsilon = recipe.training_epsilon(progress.step / total)
+                options = recipe.options(progress.step / total) | dict(learned)
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group.get("lr_scale", 1.0)
                 images = _augment(images, recipe, seeded(seed, progress.step, accelerator.process_index))
 
                 with parametrize.cached():  # one evaluation of the weights for the network and for its estimate
                     logits = model(images.float() / 255)  # (N, C)
                     lipschitz = estimate()
                     margins = margin_lipschitz(lipschitz, network.head.weight)  # (C, C)
-                    loss = recipe.loss(logits, labels, margins, epsilon, **recipe.loss_options)
+                    loss = recipe.loss(logits, labels, margins, epsilon, **options)
                     value = loss.item()
                     if not math.isfinite(value):
                         raise TrainingError(f"the loss is {value} at step {progress.step}: lower the learning rate")
                     accelerator.backward(loss)
-                accelerator.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+                if recipe.clip_norm is not None:
+                    accelerator.clip_grad_norm_(model.parameters(), recipe.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad()
 

@@ -70,11 +70,13 @@ def _results(config: ModelConfig, evaluation: Evaluation) -> str:
         attacked = evaluation.pgd_accuracy.get(text)
         upper = "" if attacked is None else f" (PGD leaves {_percent(attacked)} % of {evaluation.pgd_images:,})"
         rows.append(f"| VRA at {config.norm} {text} | {_percent(value)} %{upper} |")
+    rows.append(f"| average certified radius | {evaluation.acr:.4f} |")
+    rows += [f"| tightness, {what} | {_percent(value)} % |" for what, value in evaluation.tightness.items()]
     rows += [
-        f"| average certified radius | {evaluation.acr:.4f} |",
         "",
         "VRA, verified-robust accuracy: right and certified radius > epsilon.",
         *([f"Attack: {evaluation.pgd}; what it leaves bounds VRA from above."] if evaluation.pgd else []),
+        *([f"Tightness: largest quotient / bound, by {evaluation.tightness_search}."] if evaluation.tightness else []),
         "",
         f"Measured in {evaluation.seconds:.1f} s on {evaluation.machine} by `{evaluation.command}`. Data: sha256 "
         f"`{evaluation.revision[:16]}`.",

@@ -111,6 +111,8 @@ class Evaluation:
     pgd_accuracy: dict[str, float] = field(default_factory=dict)  # empirical upper bound, by epsilon as text
     pgd_images: int = 0
     pgd: str = ""  # the attack in words
+    tightness: dict[str, float] = field(default_factory=dict)  # largest quotients found / their bounds, by what of
+    tightness_search: str = ""  # the search in words
     command: str = ""
     format: int = FORMAT
 

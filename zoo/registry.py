@@ -1,4 +1,4 @@
-"""Every model of the zoo by name: `architecture-dataset`, with or without published weights.
+"""Every model of the zoo by name: `architecture-dataset` or `architecture-training-dataset`, published or not.
 
 Loads no torch. `published.json` pins the sha256 of each published folder's SHA256SUMS, and so of every byte in it.
 """
@@ -90,6 +90,7 @@ PREFIXES: dict[str, Architecture] = {
     **CONVNETS,
 }
 CIFAR = ("cifar10", "cifar10-jpeg75", "cifar100")
+PAPERS = ("cifar10", "cifar100", "tiny-imagenet")
 # Where each network is trained; ConvNet plans were made for one size of image.
 PLACES: dict[str, tuple[str, ...]] = {
     "2c2f": ("mnist",),
@@ -100,6 +101,25 @@ PLACES: dict[str, tuple[str, ...]] = {
     "8c2f": ("tiny-imagenet",),
     "8c2f-liplt": ("tiny-imagenet",),
 }
+# Where one network has several trainings on a data set, each but the first has a word between the two.
+TRAININGS: dict[str, tuple[str, ...]] = {
+    **{f"{kind}-l12w256-{place}": ("trades",) for kind in ("convnet", "liresnet") for place in PAPERS},
+    "2c2f-mnist": ("cll",),
+    "2c2f-relu-mnist": ("crm",),
+    "4c3f-relu-mnist": ("crm",),
+    "4c3f-cll-cifar10": (
+        *(f"p{slack}" for slack in (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
+        *(f"epsilon{radius}" for radius in (0.25, 0.5, 0.75, 1.0, 1.25)),
+    ),
+    "6c2f-cifar10": ("cll",),
+    "6c2f-liplt-cifar10": ("epsilon18",),
+    "8c2f-tiny-imagenet": ("cll", "cll-epsilon1.0"),
+    "cpl-xl-cifar10": ("cll",),
+    "cpl-xl-cifar100": ("cll",),
+    "lipconvnet-20-cifar10": ("cll",),
+    "lipconvnet-20-tiny-imagenet": ("cll",),
+    "sll-xl-cifar100": ("cll",),
+}
 
 
 def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
@@ -107,7 +127,7 @@ def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
         return PLACES[architecture.plan]
     if prefix in LIRESNETS:
         return tuple(DATASETS)
-    return (*CIFAR, "tiny-imagenet") if prefix in POTENTIALS | LIPCONVNETS else CIFAR
+    return (*CIFAR, "tiny-imagenet") if prefix in {*POTENTIALS, *LIPCONVNETS, "convnet-l12w256"} else CIFAR
 
 
 def _entries() -> dict[str, Entry]:
@@ -119,8 +139,9 @@ def _entries() -> dict[str, Entry]:
             sizes: dict[str, int] = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
             if isinstance(architecture, LiResNet) and data.size == 224:
                 sizes["features"] = 2048
-            name = f"{prefix}-{place}"
-            entries[name] = Entry(name, replace(architecture, **sizes), place, digest=digests.get(name))
+            plain = f"{prefix}-{place}"
+            for name in (plain, *(f"{prefix}-{training}-{place}" for training in TRAININGS.get(plain, ()))):
+                entries[name] = Entry(name, replace(architecture, **sizes), place, digest=digests.get(name))
     return dict(sorted(entries.items()))
 
 

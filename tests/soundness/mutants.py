@@ -41,6 +41,7 @@ def mutant(name: str, tests: str, *edits: str) -> Mutant:
 RULES, RULE, SPECTRAL, CONV, MARGINS, OTHERS = (
     f"zoo/bounds/{room}.py" for room in ("__init__", "rule", "spectral", "convolution", "margins", "nonlinear")
 )
+LOCAL = "zoo/bounds/local.py"
 ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
     f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify")
 )
@@ -281,6 +282,71 @@ MUTANTS = (
     ),
     mutant("infinite logits unchecked", "radius", MODEL, " & logits.isfinite().all(dim=1)", ""),
     mutant("farthest class instead of the nearest", "radius witness", MODEL, "largest=False", "largest=True"),
+    # Local bounds
+    mutant(
+        "local: radius beyond its ball", "local",
+        LOCAL, "LocalRadius(label, min(ball, found), ball)", "LocalRadius(label, max(ball, found), ball)",
+    ),
+    mutant(
+        "local: units fixed by the image alone", "local",
+        LOCAL, "_activation(layer, values, shape)", "_activation(layer, point, shape)",
+    ),
+    mutant(
+        "local: off decided by the middle", "local",
+        LOCAL, "alive = high > 0.0", "alive = low + high > 0.0",
+    ),
+    mutant(
+        "local: on decided by the middle", "local",
+        LOCAL, "alive & (low < 0.0)", "alive & (low + high < 0.0)",
+    ),
+    mutant(
+        "local: pairs ordered by their upper ends", "local",
+        LOCAL, "low[first] >= high[second], high", "high[first] >= high[second], high",
+    ),
+    mutant(
+        "local: pairs exchanged by their lower ends", "local",
+        LOCAL, "high[first] <= low[second]\n", "low[first] <= low[second]\n",
+    ),
+    mutant(
+        "local: exchanged pairs kept in place", "local",
+        LOCAL, "one[first[exchanged]] = two[first[exchanged]]", "_ = one[first[exchanged]]",
+    ),
+    mutant(
+        "local: what may change not counted", "local",
+        LOCAL, "[*through, Path(choose, 0.0, _length(paths, differences) / 2)]", "through",
+    ),
+    mutant(
+        "local: a change counted by a quarter", "local",
+        LOCAL, "_length(paths, differences) / 2", "_length(paths, differences) / 4",
+    ),
+    mutant(
+        "local: only the first path counts", "local",
+        LOCAL, "for part in parts[1:]:", "for part in ():",
+    ),
+    mutant(
+        "local: cut forgets what came before", "local",
+        LOCAL, "_length(paths, lambda matrix: matrix[alive])", "1.0",
+    ),
+    mutant(
+        "local: intervals of no width", "local",
+        LOCAL, "(absolute @ half + gamma(terms)", "(gamma(terms)",
+    ),
+    mutant(
+        "local: intervals in l2 of half the ball", "local",
+        LOCAL, "ball * _row_sizes(paths)", "ball / 2 * _row_sizes(paths)",
+    ),
+    mutant(
+        "local: intervals without rounding", "local",
+        LOCAL, "absolute @ half + gamma(terms) * (absolute @ np.abs(middle) + np.abs(bias))", "absolute @ half",
+    ),
+    mutant(
+        "local: slack left out", "local",
+        LOCAL, "spare = (logits[label] - logits) - slack", "spare = logits[label] - logits",
+    ),
+    mutant(
+        "local: scale left out", "local",
+        LOCAL, "Path(np.diag(scales), 0.0, 1.0)", "Path(np.diag(np.sign(scales)), 0.0, 1.0)",
+    ),
     # The files
     mutant(
         "kernel transposed in the graph", "graph",

@@ -16,11 +16,13 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from timm.optim import create_optimizer_v2
 
+from tests.training.small import small_network
 from training.loop import TrainingError, train
-from training.losses import emma
+from training.losses import clipped_hinge, emma
 from training.output import Output
 from training.recipes import RECIPES, find
 from training.recipes.recipe import Recipe
+from training.schedules import Points
 from training.validation import certified
 from zoo import registry
 from zoo.errors import InputError, ZooError
@@ -45,14 +47,24 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "weights.safetensors")
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_makes_two_steps(name, write_split, tmp_path):
-    entry = registry.find(name)
-    write_split(entry.dataset, count=16)
-    recipe = dataclasses.replace(find(name), batch_size=4)
-    assert recipe.name == name
-    assert json.loads(json.dumps(recipe.describe())) == recipe.describe()
-    train(recipe, tmp_path / "run", steps=2)
+def kinds() -> list[str]:
+    """Recipes enough to have every small network, and every loss with each of its optimisers and estimates."""
+    chosen, seen = [], set()
+    for name, recipe in RECIPES.items():
+        features = {small_network(name), (recipe.loss, recipe.optimizer, recipe.estimate)}
+        if not features <= seen:
+            chosen.append(name)
+            seen |= features
+    return chosen
+
+
+# test_recipes.py has every recipe, without its network.
+@pytest.mark.parametrize("name", kinds())
+def test_every_kind_of_recipe_makes_two_steps_on_a_small_network(name, write_split, tmp_path):
+    small = small_network(name)
+    entry = registry.find(small)
+    write_split(entry.dataset, count=9)
+    train(dataclasses.replace(find(name), name=small), tmp_path / "run", steps=2)
     network = entry.architecture.network()
     start = {key: value.clone() for key, value in network.state_dict().items()}
     network.load_state_dict(weights(tmp_path / "run"))
@@ -88,6 +100,40 @@ def test_a_resumed_run_ends_in_the_same_bits(steps, small, tmp_path):
         return [json.loads(row)["loss"] for row in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
 
     assert losses("parts") == losses("whole")
+
+
+def test_a_loss_gets_its_scheduled_and_its_learned_options_and_resumes_with_them(small, tmp_path):
+    seen = []
+
+    def watched(*arguments, weight, scale):
+        seen.append((arguments[3], weight, scale.item()))
+        return clipped_hinge(*arguments, threshold=1.0, weight=weight, scale=scale)
+
+    recipe = dataclasses.replace(
+        small,
+        loss=watched,
+        loss_options={"weight": Points(((0.0, 2.0), (1.0, 1.0)))},
+        learned={"scale": 1.0},
+        training_epsilon=Points(((0.0, 0.0), (1.0, 0.8))),
+        rate=Points(((0.0, 1.0),)),
+        epochs=2,
+        validate_every=2,
+        learning_rate=0.01,
+        optimizer="sgd",
+        clip_norm=None,
+    )
+    train(recipe, tmp_path / "whole")
+    whole = seen.copy()
+    assert [epsilon for epsilon, _, _ in whole] == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    assert [weight for _, weight, _ in whole] == pytest.approx([2.0, 1.75, 1.5, 1.25])
+    scales = [scale for _, _, scale in whole]
+    assert scales[0] == 1.0
+    assert len(set(scales)) == 4
+    seen.clear()
+    train(recipe, tmp_path / "parts", steps=3)
+    train(recipe, tmp_path / "parts", resume=True)
+    assert seen == whole
+    assert set(weights(tmp_path / "whole")) == set(registry.find(SMALL).architecture.network().state_dict())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
