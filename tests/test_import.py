@@ -16,7 +16,7 @@ import zoo
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 TORCH_FREE = (
     *("records", "errors", "epsilon", "registry", "datasets", "folder", "graph", "hub", "images", "runtime"),
-    *("evaluate", "cli", "tables", "display", "doctor"),
+    *("evaluate", "cli", "cli_hub", "card", "tables", "display", "doctor", "hubstore", "hubserver", "signing"),
 )  # fmt: skip
 
 

@@ -14,38 +14,14 @@ from huggingface_hub import HfApi
 
 import zoo
 from tests.hub import QUIET, TOKEN, HubProcess
-from tests.soundness.published import TINY, write_weights
 from tests.test_cli import Zoo, run  # noqa: F401  (a fixture)
-from tests.toy import sha256, write_sums
-from zoo.architectures import describe
+from tests.tiny import sealed
 from zoo.card import render
-from zoo.certify import certify
 from zoo.errors import CertificateError, HubError, InputError, IntegrityError
 from zoo.folder import FILES, SIGNATURE
 from zoo.hub import fetch
-from zoo.onnx import write_graphs
-from zoo.records import Evaluation, ModelConfig, dumps
+from zoo.records import dumps
 from zoo.signing import check_signature, sign
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny folder that `zoo verify` proves, with its card."""
-    path = tmp_path_factory.mktemp("whole") / "tiny"
-    path.mkdir()
-    network = TINY.network().requires_grad_(False).eval()
-    certificate = certify(network, "tiny", TINY, write_weights(network, path))
-    labels = tuple(f"class {index}" for index in range(TINY.classes))
-    config = ModelConfig("tiny", describe(TINY), "mnist", "l2", TINY.input_shape, labels, {}, "apache-2.0")
-    (path / "certificate.json").write_text(dumps(certificate))
-    (path / "config.json").write_text(dumps(config))
-    write_graphs(path, config, certificate)
-    evaluation = Evaluation(
-        "mnist", "test", "", 1, 0.0, {"0.3": 0.0}, 0.0, (), 0.0, "a machine", sha256(path / "model.onnx")
-    )
-    (path / "evaluation.json").write_text(dumps(evaluation))
-    (path / "README.md").write_text(render(config, certificate, evaluation))
-    return _sealed(path)
 
 
 @pytest.fixture
@@ -110,17 +86,17 @@ class TestPush:
         (own / "README.md").write_text(card + "And better than all others.\n")
         with pytest.raises(IntegrityError, match=r"README\.md: its sha256"):
             zoo.push(source, "me/tiny")
-        write_sums(own)
+        sealed(own)
         with pytest.raises(IntegrityError, match="not the card of these records"):
             zoo.push(source, "me/tiny")
         (own / "README.md").write_text(card)
-        folder = fetch(f"local-dir:{_sealed(own)}")
+        folder = fetch(f"local-dir:{sealed(own)}")
         lower = dataclasses.replace(folder.certificate, body_lipschitz=folder.certificate.body_lipschitz * 0.99)
         (own / "certificate.json").write_text(dumps(lower))
         (own / "README.md").write_text(render(folder.config, lower, folder.evaluation))
         monkeypatch.setattr(HfApi, "repo_exists", lambda self, repository: False)
         with pytest.raises(CertificateError, match="nothing was uploaded"):
-            zoo.push(f"local-dir:{_sealed(own)}", "me/tiny")
+            zoo.push(f"local-dir:{sealed(own)}", "me/tiny")
 
     def test_a_hub_out_of_reach_is_one_line(self, own: Path, tmp_path: Path):
         settings = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN, **QUIET}
@@ -129,11 +105,6 @@ class TestPush:
         assert result.returncode == 2
         assert result.stderr.startswith("zoo: hf-hub:me/tiny: ")
         assert result.stderr.count("\n") == 1
-
-
-def _sealed(folder: Path) -> Path:
-    write_sums(folder)
-    return folder
 
 
 class TestSign:
@@ -156,7 +127,7 @@ class TestSign:
             body[len(body) // 2] ^= 1
             (own / name).write_bytes(body)
         (own / "README.md").write_text(card + "x")
-        resealed = fetch(f"local-dir:{_sealed(own)}")  # as somebody without the key would
+        resealed = fetch(f"local-dir:{sealed(own)}")  # as somebody without the key would
         with pytest.raises(IntegrityError, match="not this key's signature"):
             check_signature(resealed, keys / "a.pub")
 

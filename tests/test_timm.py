@@ -17,22 +17,19 @@ import zoo
 from tests.toy import write_sums
 from zoo.errors import CertificateError, InputError, IntegrityError, UnpublishedModelError
 from zoo.folder import FILES
-from zoo.hub import fetch
 from zoo.mixin import HubModel
 from zoo.registry import PREFIXES
 from zoo.timm import TAGS
 
-NAME = "2c2f-mnist"
-
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(fetch(NAME).path, tmp_path / "folder"))
+def folder(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "folder"))
 
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32))
+    return torch.from_numpy(np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32))
 
 
 def damage(folder: Path) -> None:
@@ -59,22 +56,24 @@ class TestTimm:
             timm.create_model("liresnet_l4w32", drop_rate=0.1)
 
     def test_published_weights_and_their_images(self, images: torch.Tensor, folder: Path):
-        ours = zoo.load(NAME, backend="torch", precision="float32").outputs(images).logits
-        sources = ({"file": str(folder)}, None)
-        for overlay in sources:
-            network = timm.create_model("2c2f", pretrained=True, pretrained_cfg_overlay=overlay).eval()
-            assert (network(images).detach().numpy() == ours).all()
-        data = timm.data.resolve_model_data_config(network)
-        assert (data["mean"], data["std"], data["input_size"]) == ((0.0,), (1.0,), (1, 28, 28))
+        ours = zoo.load(f"local-dir:{folder}", backend="torch", precision="float32").outputs(images).logits
+        overlay = {"file": str(folder)}
+        network = timm.create_model("2c2f", pretrained=True, pretrained_cfg_overlay=overlay).eval()
+        assert (network(images).detach().numpy() == ours).all()
         assert all(parameter.requires_grad for parameter in network.parameters())
 
+    @pytest.mark.parametrize("tag", sorted(TAGS))
+    def test_a_tag_is_a_published_model(self, tag: str):
+        network = timm.create_model(tag, pretrained=True)
+        data, shape = timm.data.resolve_model_data_config(network), TAGS[tag][1].architecture.input_shape
+        assert (data["mean"], data["std"], data["input_size"]) == ((0.0,) * shape[0], (1.0,) * shape[0], shape)
+
     def test_what_timm_is_refused(self, folder: Path):
-        for options, message in (
-            ({"num_classes": 11}, "its certificate allows no change"),
-            ({"pretrained_cfg_overlay": {"file": str(fetch(zoo.list_models("liresnet*", True)[0]).path)}}, "no 2c2f"),
-        ):
-            with pytest.raises(InputError, match=message):
-                timm.create_model("2c2f", pretrained=True, **options)
+        overlay = {"file": str(folder)}
+        with pytest.raises(InputError, match="its certificate allows no change"):
+            timm.create_model("2c2f", pretrained=True, pretrained_cfg_overlay=overlay, num_classes=11)
+        with pytest.raises(InputError, match="no 4c3f"):
+            timm.create_model("4c3f", pretrained=True, pretrained_cfg_overlay=overlay)
         with pytest.raises(UnpublishedModelError, match="python -m training liresnet-l12w512-DATASET"):
             timm.create_model("liresnet_l12w512", pretrained=True)
         damage(folder)
@@ -87,15 +86,15 @@ class TestTimm:
 
 
 class TestMixin:
-    def test_from_pretrained_and_back(self, folder: Path, images: torch.Tensor, tmp_path: Path):
+    def test_from_pretrained_and_back(self, folder: Path, whole: Path, images: torch.Tensor, tmp_path: Path):
         model = HubModel.from_pretrained(folder)
         assert isinstance(model, PyTorchModelHubMixin)
-        ours = zoo.load(NAME, backend="torch").outputs(images)
+        ours = zoo.load(f"local-dir:{folder}", backend="torch").outputs(images)
         assert (model(images).radius.numpy() == ours.radius).all()
         assert HubModel.from_pretrained(folder, precision="float32")(images).radius.dtype == torch.float32
         for target in (tmp_path / "saved", folder):
             model.save_pretrained(target)
-            assert all((target / name).read_bytes() == (fetch(NAME).path / name).read_bytes() for name in FILES)
+            assert all((target / name).read_bytes() == (whole / name).read_bytes() for name in FILES)
 
     def test_half_of_the_tensors_is_none(self, folder: Path):
         tensors = load_file(folder / "model.safetensors")
