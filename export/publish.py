@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from training.attacks import pgd_l2
+from training.data import pixels
 from training.recipes import RECIPES
 from training.tightness import tightness
 from zoo import registry
@@ -188,8 +189,8 @@ def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: s
 
 
 def _tensor(images: np.ndarray) -> torch.Tensor:
-    """Bytes [N, H, W, C] as the numbers [N, C, H, W] that enter the network."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    """Images [N, H, W, C] as the numbers [N, C, H, W] that enter the network."""
+    return pixels(torch.from_numpy(images).permute(0, 3, 1, 2))
 
 
 def seal(folder: Path) -> str:

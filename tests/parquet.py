@@ -23,7 +23,12 @@ def write_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     monkeypatch.setenv("ZOO_DATA", str(root))
 
     def write(
-        name: str, count: int = 24, split: str = "train", size: int | None = None, label: int | None = None
+        name: str,
+        count: int = 24,
+        split: str = "train",
+        size: int | None = None,
+        label: int | None = None,
+        row_group: int | None = None,
     ) -> Path:
         info = DATASETS[name]
         generator = np.random.default_rng(0)
@@ -43,7 +48,7 @@ def write_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         )
         path = root / name / f"{split}-00000-of-00001.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table({"image": rows, "label": labels}, schema=schema), path)
+        pq.write_table(pa.table({"image": rows, "label": labels}, schema=schema), path, row_group_size=row_group)
         return path
 
     return write

@@ -38,9 +38,7 @@ def test_import_zoo_loads_nothing_heavy():
     assert loaded_by("import zoo; zoo.__version__; dir(zoo); zoo.list_models('*-cifar10')").isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["predict", "--help"], ["list", "*-mnist"], ["info", "liresnet-l12w588-imagenet"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["list", "*-mnist"], ["info", "2c2f-mnist"]])
 def test_help_and_listing_load_nothing_heavy(arguments: list[str]):
     assert command_line(*arguments).isdisjoint(HEAVY)
 

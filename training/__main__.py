@@ -1,4 +1,14 @@
-"""python -m training RECIPE --output DIR: train a model of the zoo."""
+"""Train a model of the zoo, on whatever there is; everything needed is in the extra [train].
+
+    python -m training RECIPE --output DIR                                     one CPU or one GPU
+    accelerate launch --multi_gpu -m training RECIPE --output DIR              all GPUs of a machine
+    torchrun --nproc_per_node 2 -m training RECIPE --output DIR                two processes on a CPU
+    torchrun --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29500 \
+        -m training RECIPE --output DIR                                        the same on each of two machines
+
+A recipe's batch is shared by all processes, so its result is the same up to rounding; --accumulate N passes it in N
+pieces where it does not fit. (`accelerate launch --cpu --num_processes 2` starts one process only: use torchrun.)
+"""
 
 import dataclasses
 import json
@@ -19,6 +29,10 @@ def main(
     limit: Annotated[int | None, typer.Option(min=2, help="Train on the first images only.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps; --resume goes on.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option(help="Another folder of images, with a subfolder for each class.")
+    ] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="Pass each batch in so many pieces, to save memory.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     list_recipes: Annotated[bool, typer.Option("--list", help="Show all recipes and exit.")] = False,
     describe: Annotated[bool, typer.Option("--describe", help="Show the recipe as JSON and exit.")] = False,
@@ -40,7 +54,7 @@ def main(
         raise InputError("say where to write: --output DIR")
     from training.loop import train  # slow to import, and the options above need none of it
 
-    train(chosen, output, seed=seed, limit=limit, steps=steps, resume=resume)
+    train(chosen, output, seed=seed, limit=limit, steps=steps, resume=resume, images=data, accumulate=accumulate)
 
 
 if __name__ == "__main__":

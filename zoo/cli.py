@@ -20,12 +20,13 @@ from typer.core import TyperArgument, TyperCommand
 from zoo import __version__, cli_hub
 from zoo.architectures import describe
 from zoo.datasets import DATASETS
-from zoo.display import bound_text, pairs, progress, proof_progress, table
+from zoo.display import bound_text, pairs, progress, proof_progress
 from zoo.epsilon import parse_epsilon
 from zoo.errors import (
     CertificateError,
     InputError,
     IntegrityError,
+    MissingPackageError,
     UncertifiableLayerError,
     UnpublishedModelError,
     ZooError,
@@ -42,10 +43,12 @@ from zoo.tables import (
     evaluation_table,
     folder_pairs,
     layer_table,
-    list_cells,
     prediction_table,
+    published_table,
+    shape_table,
     top_k_table,
     unit_line,
+    unpublished_table,
 )
 
 if TYPE_CHECKING:
@@ -148,7 +151,7 @@ def list_command(
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Only models with published weights.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """List the models by name, and what the published ones achieve.
+    """List the models: first the published ones and what they achieve, then those without weights, by family.
 
     VRA, verified-robust accuracy, is the share of test images that are classified right and certified at epsilon.
     """
@@ -160,22 +163,36 @@ def list_command(
     results = [_published_evaluation(entry) for entry in entries]
     if as_json:
         return _print_json([_list_json(*pair) for pair in zip(entries, results, strict=True)])
-    rows = [list_cells(*pair) for pair in zip(entries, results, strict=True)]
+    published = [entry for entry in entries if entry.digest is not None]
+    others = entries[len(published) :]
     console = Console()
-    console.print(table(("name", "input", "clean", "VRA at", "epsilon"), rows, ("clean", "VRA at"), tight=True))
-    console.print("\nNo numbers: no published weights. Epsilon: l2, in pixels of [0, 1], whole input.")
+    if published:
+        console.print(published_table(published, results[: len(published)]))
+    if published and others:
+        console.print()
+    if others:
+        console.print(unpublished_table(others))
+    console.print(f"\nModels: {len(entries)}, with weights: {len(published)}. VRA at an epsilon in pixels of [0, 1].")
+    console.print("Fewer: zoo list '*-cifar10', or --pretrained. The layers of one: zoo info NAME.")
     return 0
 
 
 @app.command(cls=Command)
 def info(name: NameArgument) -> int:
-    """Show what a model is, what is proved, what was measured."""
+    """Show what a model is: its layers, and, where it is published, what is proved and what was measured."""
     console = Console()
     try:
         folder = fetch(name)
     except UnpublishedModelError as error:
         entry = find(name)
         console.print(pairs([*entry_pairs(entry), ("weights", str(error))]))
+        console.print()
+        try:
+            require("torch", "torch")
+        except MissingPackageError as missing:
+            typer.echo(f"No layer table: {missing}")
+        else:
+            console.print(shape_table(entry.architecture))
         return 0
     console.print(pairs(folder_pairs(folder)))
     console.print()
@@ -426,6 +443,7 @@ def _list_json(entry: Entry, result: Evaluation | str) -> dict[str, Any]:
         "dataset": entry.dataset,
         "norm": entry.norm,
         "input_shape": entry.architecture.input_shape,
+        "parameters": entry.parameters,
         "pretrained": entry.digest is not None,
         "clean_accuracy": result.clean_accuracy if measured else None,
         "vra": result.vra if measured else None,

@@ -1,6 +1,6 @@
 """Image data sets in the Hugging Face parquet layout: local files under ZOO_DATA, else the hub by name.
 
-Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N].
+Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N]; two-moons is made here, not read.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class DatasetInfo:
     test_split: str  # the prefix of the held-out files
     hub: str | None  # the data set on the Hugging Face hub; None where it is local only
     epsilons: tuple[str, ...]  # the radii at which papers report, l2 in pixels of [0, 1]
+    streamed: bool = False  # images of all sizes, too many to hold decoded: training reads them from disk as it goes
 
 
 NATURAL = ("36/255", "72/255", "108/255", "1.0")
@@ -44,7 +45,9 @@ DATASETS: dict[str, DatasetInfo] = {
         DatasetInfo("cifar10-jpeg75", "CIFAR-10 re-encoded as JPEG 75", 32, 3, 10, "test", None, NATURAL),
         DatasetInfo("cifar100", "CIFAR-100", 32, 3, 100, "test", "uoft-cs/cifar100", NATURAL),
         DatasetInfo("tiny-imagenet", "Tiny-ImageNet", 64, 3, 200, "valid", "zh-plus/tiny-imagenet", NATURAL),
-        DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", NATURAL),
+        DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", NATURAL, True),
+        # Its points are images of one pixel; the epsilon is 0.15 in the plane, see `zoo.moons`.
+        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, ("0.15/4",)),
     )
 }
 
@@ -52,7 +55,7 @@ DATASETS: dict[str, DatasetInfo] = {
 class Split(NamedTuple):
     """The images of one split, decoded, in the order of its files."""
 
-    images: np.ndarray  # uint8 [N, H, W, C]
+    images: np.ndarray  # uint8 [N, H, W, C]; float32 in [0, 1] for two-moons
     labels: np.ndarray  # int64 [N]
     label_names: tuple[str, ...]
     revision: str  # sha256 of the parquet files, in the order of their names
@@ -66,51 +69,54 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
     """
     if name not in DATASETS:
         raise InputError(f"no data set is called {name!r}, expected one of {', '.join(DATASETS)}")
+    if name == "two-moons":
+        from zoo.moons import two_moons
+
+        return two_moons(split, limit)
     info = DATASETS[name]
-    paths = _parquet_files(info, split)
+    paths = parquet_files(info, split)
     table = _read_table(paths)
-    image_column = _column(table, ("image", "img"), paths[0])
-    label_column = _column(table, ("label", "fine_label"), paths[0])
-    label_names = _label_names(table, label_column, info)
+    image_column, label_column = columns(table.schema, paths[0])
+    label_names = class_names(table.schema, label_column, info)
     if limit is not None:
         table = table.slice(0, limit)
     if table.num_rows == 0:
         raise InputError(f"{paths[0]} has no images: fetch it again")
     labels = table[label_column].to_numpy().astype("int64")
-    outside = (labels < 0) | (labels >= info.classes)
-    if outside.any():
-        row = int(outside.argmax())
-        raise InputError(
-            f"{paths[0]}: image {row} has label {labels[row]}, {info.name} has the classes 0 to {info.classes - 1}"
-        )
+    check_labels(labels, info, paths[0])
     images = _decode(table[image_column], info, paths[0])
     return Split(images, labels, label_names, _sha256(paths))
 
 
-def _parquet_files(info: DatasetInfo, split: str) -> list[Path]:
+def parquet_files(info: DatasetInfo, split: str) -> list[Path]:
     """The files of a split in the order of their names, fetched from the hub only where no folder has them."""
-    local = Path(__file__).parents[2] / "shared" / "data"
-    setting = os.environ.get("ZOO_DATA")  # empty counts as unset
-    root = Path(setting) if setting else local
-    paths = sorted((root / info.name).rglob(f"{split}-*.parquet"))
+    folder = data_folder(info.name)
+    paths = sorted(folder.rglob(f"{split}-*.parquet"))
     if paths:
         return paths
-    where = f"no {split}-*.parquet in {root / info.name}"
-    if setting or info.hub is None:
+    where = f"no {split}-*.parquet in {folder}"
+    if os.environ.get("ZOO_DATA") or info.hub is None:
         raise InputError(f"{where}: set ZOO_DATA to the folder that holds {info.name}/")
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise MissingPackageError("huggingface_hub", "data") from error
     try:
-        folder = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
+        fetched = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
     except Exception as error:  # the client raises its own, httpx's and the system's errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{where}, and the hub did not give {info.hub} ({reason}): set ZOO_DATA") from error
-    paths = sorted(Path(folder).rglob(f"{split}-*.parquet"))
+    paths = sorted(Path(fetched).rglob(f"{split}-*.parquet"))
     if not paths:
         raise InputError(f"{info.hub} on the hub has no split {split!r}")
     return paths
+
+
+def data_folder(name: str) -> Path:
+    """$ZOO_DATA/NAME, or ../shared/data/NAME beside the checkout where ZOO_DATA is not set or empty."""
+    setting = os.environ.get("ZOO_DATA")
+    root = Path(setting) if setting else Path(__file__).parents[2] / "shared" / "data"
+    return root / name
 
 
 def _read_table(paths: list[Path]) -> pyarrow.Table:
@@ -128,16 +134,30 @@ def _read_table(paths: list[Path]) -> pyarrow.Table:
     return pyarrow.concat_tables(tables)
 
 
-def _column(table: pyarrow.Table, names: tuple[str, ...], path: Path) -> str:
-    for name in names:
-        if name in table.column_names:
-            return name
-    raise InputError(f"{path} has the columns {', '.join(table.column_names)}, expected {' or '.join(names)}")
+def columns(schema: pyarrow.Schema, path: Path) -> tuple[str, str]:
+    """The names of the image column and of the label column. Raises InputError where there are none."""
+    found = []
+    for names in (("image", "img"), ("label", "fine_label")):
+        known = [name for name in names if name in schema.names]
+        if not known:
+            raise InputError(f"{path} has the columns {', '.join(schema.names)}, expected {' or '.join(names)}")
+        found.append(known[0])
+    return found[0], found[1]
 
 
-def _label_names(table: pyarrow.Table, column: str, info: DatasetInfo) -> tuple[str, ...]:
+def check_labels(labels: np.ndarray, info: DatasetInfo, path: Path) -> None:
+    """Raises InputError where a label is no class of the data set."""
+    outside = (labels < 0) | (labels >= info.classes)
+    if outside.any():
+        row = int(outside.argmax())
+        raise InputError(
+            f"{path}: image {row} has label {labels[row]}, {info.name} has the classes 0 to {info.classes - 1}"
+        )
+
+
+def class_names(schema: pyarrow.Schema, column: str, info: DatasetInfo) -> tuple[str, ...]:
     """The class names that the schema's metadata give, else the class numbers."""
-    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
     if names is None:
         return tuple(str(number) for number in range(info.classes))

@@ -36,9 +36,21 @@ def shape_text(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
+def count_text(number: int | None) -> str:
+    """Millions with two decimals, thousands with none; a question mark where nobody has counted."""
+    if number is None:
+        return "?"
+    return f"{number / 1e6:.2f} M" if number >= 10**5 else f"{number / 1e3:.1f} k"
+
+
 def plain(text: str) -> Text:
     """The text as it is: no markup, and no control characters, which names from outside may hold."""
     return Text("".join(character if character.isprintable() else "?" for character in text), overflow="fold")
+
+
+def heading(text: str) -> Text:
+    """A row of a table that heads those below it."""
+    return Text(text, style="bold")
 
 
 def table(

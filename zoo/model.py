@@ -79,7 +79,11 @@ def head_weights(network: nn.Sequential) -> tuple[Matrix, Matrix]:
 def tables_of(network: nn.Sequential, certificate: Certificate) -> Tables:
     """K and T from the head's weights and the certificate. Raises CertificateError where their hash differs."""
     tables = margin_tables(
-        *head_weights(network), certificate.body_lipschitz, certificate.feature_norm, certificate.feature_error
+        *head_weights(network),
+        certificate.body_lipschitz,
+        certificate.feature_norm,
+        certificate.feature_error,
+        certificate.pairwise,
     )
     if tables.sha256() != certificate.tables_sha256:
         raise CertificateError(f"the tables of {certificate.name} are not those of its certificate")

@@ -75,6 +75,7 @@ class Certificate:
     feature_error: float  # at least the l2 distance of computed from exact features, on the domain
     tables_sha256: str  # of margin_lipschitz K and slack T, float64 little endian, K first
     versions: dict[str, str]
+    pairwise: tuple[float, ...] | None = None  # LipLT: at least the constant of f_j - f_i, i < j, row by row of j
     format: int = FORMAT
 
 

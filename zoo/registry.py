@@ -1,6 +1,7 @@
 """Every model of the zoo by name: `architecture-dataset` or `architecture-training-dataset`, published or not.
 
-Loads no torch. `published.json` pins the sha256 of each published folder's SHA256SUMS, and so of every byte in it.
+Loads no torch. `parameters.json` has the counts that a test counts again. `published.json` pins the sha256 of each
+published folder's SHA256SUMS, and so of every byte in it.
 """
 
 from __future__ import annotations
@@ -8,18 +9,22 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import json
+import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from zoo.architectures import (
+    OLSA,
     Architecture,
     ConvexPotentialNet,
     ConvNet,
     LipConvNet,
     LiResNet,
+    LoopResNet,
     PlainConvNet,
     ResNet,
     SpatialMLP,
+    TwoMoonsMLP,
 )
 from zoo.architectures.convnet import PLANS
 from zoo.datasets import DATASETS
@@ -35,6 +40,7 @@ class Entry:
     dataset: str
     norm: str = "l2"
     digest: str | None = None
+    parameters: int | None = None  # None where parameters.json was not written anew: `python -m export.parameters`
 
 
 LIRESNETS = {
@@ -74,7 +80,11 @@ LIPCONVNETS = {
 TRANSFORMERS = {
     **{f"spatialmlp-{kind}-l12w256": SpatialMLP(12, 256, feedforward=kind) for kind in ("liffn", "ffn")},
     **{f"spatialmlp-{kind}-l4w32": SpatialMLP(4, 32, features=256, feedforward=kind) for kind in ("liffn", "ffn")},
+    **{f"olsa-{kind}-l12w256": OLSA(12, 256, feedforward=kind) for kind in ("liffn", "ffn")},
+    **{f"olsa-{kind}-l4w32": OLSA(4, 32, features=256, feedforward=kind) for kind in ("liffn", "ffn")},
 }
+# Ours, in CRM's multi-layer structure; the smaller one trains on two CPU cores.
+LOOPS = {"loopresnet-d2w8": LoopResNet(2, 8, features=64), "loopresnet-d3w32": LoopResNet(3, 32)}
 CONVNETS = {
     **{plan: ConvNet(plan) for plan in PLANS if not plan.endswith("-liplt")},
     **{f"{plan}-relu": ConvNet(plan, "relu") for plan in PLANS if not plan.endswith(("-liplt", "-cll"))},
@@ -87,7 +97,9 @@ PREFIXES: dict[str, Architecture] = {
     **POTENTIALS,
     **LIPCONVNETS,
     **TRANSFORMERS,
+    **LOOPS,
     **CONVNETS,
+    "mlp": TwoMoonsMLP(),
 }
 CIFAR = ("cifar10", "cifar10-jpeg75", "cifar100")
 PAPERS = ("cifar10", "cifar100", "tiny-imagenet")
@@ -104,6 +116,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 # Where one network has several trainings on a data set, each but the first has a word between the two.
 TRAININGS: dict[str, tuple[str, ...]] = {
     **{f"{kind}-l12w256-{place}": ("trades",) for kind in ("convnet", "liresnet") for place in PAPERS},
+    **{f"liresnet-l12w512-{place}": ("ddpm",) for place in PAPERS},
     "2c2f-mnist": ("cll",),
     "2c2f-relu-mnist": ("crm",),
     "4c3f-relu-mnist": ("crm",),
@@ -123,26 +136,45 @@ TRAININGS: dict[str, tuple[str, ...]] = {
 
 
 def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
+    if isinstance(architecture, TwoMoonsMLP):
+        return ("two-moons",)
     if isinstance(architecture, ConvNet):
         return PLACES[architecture.plan]
+    if prefix in LOOPS:
+        return ("mnist", *CIFAR) if architecture == LOOPS["loopresnet-d2w8"] else (*CIFAR, "tiny-imagenet")
     if prefix in LIRESNETS:
-        return tuple(DATASETS)
+        return tuple(name for name in DATASETS if name != "two-moons")
     return (*CIFAR, "tiny-imagenet") if prefix in {*POTENTIALS, *LIPCONVNETS, "convnet-l12w256"} else CIFAR
 
 
 def _entries() -> dict[str, Entry]:
-    digests = json.loads(files("zoo").joinpath("published.json").read_text())
+    digests, parameters = (
+        json.loads(files("zoo").joinpath(name).read_text()) for name in ("published.json", "parameters.json")
+    )
     entries = {}
     for prefix, architecture in PREFIXES.items():
         for place in _places(prefix, architecture):
             data = DATASETS[place]
             sizes: dict[str, int] = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
+            if isinstance(architecture, TwoMoonsMLP):  # made for its data set
+                sizes = {}
             if isinstance(architecture, LiResNet) and data.size == 224:
                 sizes["features"] = 2048
             plain = f"{prefix}-{place}"
             for name in (plain, *(f"{prefix}-{training}-{place}" for training in TRAININGS.get(plain, ()))):
-                entries[name] = Entry(name, replace(architecture, **sizes), place, digest=digests.get(name))
-    return dict(sorted(entries.items()))
+                entries[name] = Entry(
+                    name,
+                    replace(architecture, **sizes),
+                    place,
+                    digest=digests.get(name),
+                    parameters=parameters.get(name),
+                )
+    return {name: entries[name] for name in sorted(entries, key=_natural)}
+
+
+def _natural(name: str) -> list[str | int]:
+    """Sorts l6 before l12."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 ENTRIES: dict[str, Entry] = _entries()

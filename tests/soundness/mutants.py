@@ -38,12 +38,15 @@ def mutant(name: str, tests: str, *edits: str) -> Mutant:
     return Mutant(name, tuple(zip(edits[::3], edits[1::3], edits[2::3], strict=True)), tests)
 
 
-RULES, RULE, SPECTRAL, CONV, MARGINS, OTHERS = (
-    f"zoo/bounds/{room}.py" for room in ("__init__", "rule", "spectral", "convolution", "margins", "nonlinear")
-)
+RULES, RULE, SPECTRAL, CONV, MARGINS, OTHERS, RESIDUAL, LIPLT, PRODUCTS = (
+    f"zoo/bounds/{room}.py"
+    for room in (
+        "__init__", "rule", "spectral", "convolution", "margins", "nonlinear", "residual", "liplt", "products",
+    )
+)  # fmt: skip
 LOCAL = "zoo/bounds/local.py"
-ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
-    f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify")
+ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY, ATTENTION = (
+    f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify", "bounds/attention")
 )
 ONNX = "zoo/onnx.py"
 
@@ -143,7 +146,8 @@ MUTANTS = (
         "absolute norm from the largest tap", "norms",
         RULES, "schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "schur_bound(np.abs(kernel).max(axis=(2, 3)))",
     ),
-    mutant("residual's identity not added", "composite", RULES, "(1.0 + lipschitz) * RAISED,\n", "lipschitz,\n"),
+    mutant("residual's identity not added", "composite", RESIDUAL,
+           "skip.lipschitz + branch.lipschitz\n", "branch.lipschitz\n"),
     mutant("potential counted as 1", "composite", OTHERS, "max(1.0, (norm * norm * RAISED - 1.0) * OUTWARD)", "1.0"),
     mutant(
         "steps left out of the potential", "composite", OTHERS, "np.sqrt(step) * (1.0 + 4.0 * U)", "np.ones_like(step)",
@@ -160,6 +164,18 @@ MUTANTS = (
     mutant(
         "potential by another kernel than its adjoint", "composite",
         LAYERS, "weight.flip(2, 3).transpose(0, 1)", "weight.transpose(0, 1)",
+    ),
+    mutant("attention counted as 1", "composite", ATTENTION, "value * (1.0 + 3.0 * query * key) / 4.0 * RAISED", "1.0"),
+    mutant("attention's scores taken as fixed", "composite", ATTENTION, "(1.0 + 3.0 * query", "(1.0 + query"),
+    mutant("attention without its mean", "composite", ATTENTION, "(1.0 + 3.0 * query", "(3.0 * query"),
+    mutant(
+        "tokens not projected onto the ball", "composite",
+        LAYERS, "tokens / (tokens * tokens).sum(dim=1, keepdim=True).clamp(min=1).sqrt()", "tokens",
+    ),
+    mutant("heads that do not fit", "composite", ATTENTION, "if layer.heads < 1 or channels % layer.heads:", "if 0:"),
+    mutant(
+        "range of attention without its scores", "composite",
+        ATTENTION, "math.sqrt(tokens) * value * (1.0 + query * key)", "math.sqrt(tokens) * value * 0.5",
     ),
     # Which layers have a rule
     mutant(
@@ -282,6 +298,34 @@ MUTANTS = (
     ),
     mutant("infinite logits unchecked", "radius", MODEL, " & logits.isfinite().all(dim=1)", ""),
     mutant("farthest class instead of the nearest", "radius witness", MODEL, "largest=False", "largest=True"),
+    # LipLT and the loop transformation
+    mutant("a term of LipLT's sum dropped", "liplt", LIPLT, "(norms[k][0] * scale + math.fsum(halves))",
+           "(norms[k][0] * scale + math.fsum(halves[1:]))"),
+    mutant("LipLT's linear part dropped", "liplt", LIPLT, "(norms[k][0] * scale + math.fsum(halves))",
+           "math.fsum(halves)"),
+    mutant("LipLT's sum dropped from the pairs", "liplt", LIPLT,
+           "best = np.minimum(best, looped + measured * reach[k])", "best = np.minimum(best, measured * reach[k])"),
+    mutant("slopes' half of the range left out", "liplt", RESIDUAL,
+           "max(self.centre - self.slopes[0], self.slopes[1] - self.centre)", "0.5 * self.centre"),
+    mutant("alpha ignored in the centre", "liplt", RESIDUAL, "return sum(self.slopes) / 2.0",
+           "return self.slopes[1] / 2.0"),
+    mutant("the pixels' scale left out of LipLT", "liplt witness", LIPLT, "layers[0].lipschitz_bound)\n\n\ndef compose",
+           "1.0)\n\n\ndef compose"),
+    mutant("products on the torus of the map", "liplt", PRODUCTS, "        if isinstance(bias := getattr(",
+           "        self.layer.padding_mode = 'circular'\n        if isinstance(bias := getattr("),
+    mutant("rounding of products left out", "liplt", PRODUCTS,
+           "gamma(operator.terms + 2) * operator.absolute * vectors.size", "0.0"),
+    mutant("sqrt(2) halved", "liplt", MARGINS, "math.sqrt(2.0) * network", "math.sqrt(0.5) * network"),
+    mutant("sums of one class only", "liplt", MARGINS, "(single[:, None] + single)", "(single[:, None] + 0 * single)"),
+    mutant("T of the theorem without its off-diagonal", "liplt", RESIDUAL, "(gram @ q) / q", "gram.diagonal()"),
+    mutant("the loop's linear part without H", "liplt", RESIDUAL, "    if loop.skip is None:\n        return inner",
+           "    if True:\n        return inner"),
+    mutant("cuts without the skip", "liplt", LIPLT, "            if loop.skip is None:\n                behind",
+           "            if True:\n                behind"),
+    mutant("MinMax taken for a ReLU", "liplt", RESIDUAL, "{nn.ReLU: (0.0, 1.0)}",
+           "{nn.ReLU: (0.0, 1.0), __import__('zoo.layers').layers.MinMax: (0.0, 1.0)}"),
+    mutant("pairwise constants on trust", "verify", VERIFY, "if not bound / REPEATED <= claim <= bound * REPEATED**4:",
+           "if False:"),
     # Local bounds
     mutant(
         "local: radius beyond its ball", "local",

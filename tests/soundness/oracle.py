@@ -27,6 +27,7 @@ from zoo.layers import (
     PatchPool,
     Pixels,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
 from zoo.model import CertifiedModel, tables_of
@@ -173,7 +174,7 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case nn.Flatten():
             return x.reshape(-1)
         case Residual():
-            return x + replay(layer.branch, x)
+            return (x if layer.skip is None else replay([layer.skip], x)) + replay(layer.branch, x)  # type: ignore
         case PadChannels():
             zeros = np.full((layer.channels - len(x), *x.shape[1:]), Fraction(0), dtype=object)
             return np.concatenate([x, zeros])
@@ -190,6 +191,8 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case TokenLinear():
             flat = x.reshape(len(x), -1).T
             return (_product(layer.weight, flat) + exact(layer.bias)[:, None]).T.reshape(x.shape)
+        case SelfAttention():
+            return _attention(layer, x.reshape(len(x), -1).T).T.reshape(x.shape)
         case ConvexPotential():
             column = (-1, *[1] * (x.ndim - 1))
             hidden = np.maximum(_same(layer.weight, x) + exact(layer.bias).reshape(column), Fraction(0))
@@ -207,6 +210,22 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case nn.Conv2d():
             return _product(layer.weight.flatten(1), _windows(layer, x)) + exact(layer.bias)[:, None, None]
     raise AssertionError(f"no exact {type(layer).__name__}")
+
+
+def _attention(layer: SelfAttention, tokens: Exact) -> Exact:
+    """[T, C] to the same. Lengths above 1 are irrational: they stand here to 2^-400 of themselves."""
+    squares = [max(Fraction(1), sum(entry * entry for entry in token)) for token in tokens]
+    roots = [Fraction(math.isqrt(square.numerator * square.denominator << 800), square.denominator << 400)
+             for square in squares]  # fmt: skip
+    projected = np.array([token / root for token, root in zip(tokens, roots, strict=True)], dtype=object).T
+    query, key, value = (_product(weight, projected).T for weight in (layer.query, layer.key, layer.value))
+    size, mixed = tokens.shape[1] // layer.heads, np.empty(tokens.shape, dtype=object)
+    for first in range(0, tokens.shape[1], size):
+        head = slice(first, first + size)
+        for i in range(len(tokens)):  # by the scores of each pair, as the definition has it
+            scores = 1 + key[:, head] @ query[i, head]
+            mixed[i, head] = (scores @ value[:, head]) / Fraction(4 * len(tokens))
+    return mixed
 
 
 def _windows(layer: nn.Conv2d, x: Exact) -> Exact:

@@ -1,7 +1,17 @@
 """Small networks that stand in for the papers' in tests."""
 
 from zoo import registry
-from zoo.architectures import ConvexPotentialNet, ConvNet, LipConvNet, LiResNet, PlainConvNet, ResNet, SpatialMLP
+from zoo.architectures import (
+    OLSA,
+    ConvexPotentialNet,
+    ConvNet,
+    LipConvNet,
+    LiResNet,
+    PlainConvNet,
+    ResNet,
+    SpatialMLP,
+    TwoMoonsMLP,
+)
 from zoo.architectures.liresnet import Backbone
 
 
@@ -17,6 +27,10 @@ def small_network(name: str) -> str:
             return "lipconvnet-5w8-cifar10-jpeg75"
         case SpatialMLP():
             return f"spatialmlp-{architecture.feedforward}-l4w32-cifar10-jpeg75"
+        case OLSA():
+            return f"olsa-{architecture.feedforward}-l4w32-cifar10-jpeg75"
+        case TwoMoonsMLP():
+            return "mlp-two-moons"
         case Backbone():
             prefix = {LiResNet: "liresnet", PlainConvNet: "convnet", ResNet: "resnet"}[type(architecture)]
             return f"{prefix}-l4w32-cifar10-jpeg75"

@@ -133,3 +133,16 @@ def test_margin_lipschitz_by_hand_and_its_gradient_at_equal_rows():
     constants.sum().backward()
     assert head.grad is not None
     assert head.grad.isfinite().all()
+
+
+def test_a_skip_adds_to_its_branch():
+    """|H| + |G| |W| of a block H x + G relu(W x), times the layers around it."""
+    skip = nn.Linear(2, 2)
+    net = nn.Sequential(
+        nn.Flatten(), Residual(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), skip=skip), nn.Linear(2, 2), nn.Linear(2, 2)
+    )
+    with torch.no_grad():
+        for layer, size in ((net[1].branch[0], 2), (net[1].branch[2], 3), (skip, 5), (net[2], 7)):
+            layer.weight.copy_(size * torch.eye(2))
+    estimate = LipschitzEstimate(net, (1, 1, 2), seed=0, iterations=3)
+    assert estimate().item() == pytest.approx((5 + 2 * 3) * 7, rel=1e-5)

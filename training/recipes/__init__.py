@@ -2,12 +2,12 @@
 
 import difflib
 
-from training.recipes import cll, crm, gloro, liresnet, orthogonal
+from training.recipes import cll, crm, gloro, liresnet, moons, orthogonal
 from training.recipes.recipe import Recipe
 from zoo.errors import InputError
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for family in (liresnet, gloro, cll, crm, orthogonal) for recipe in family.recipes()
+    recipe.name: recipe for family in (liresnet, gloro, cll, crm, orthogonal, moons) for recipe in family.recipes()
 }
 
 

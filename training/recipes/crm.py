@@ -4,13 +4,14 @@ arXiv 2310.00116. Its table 1 by the settings of its code, and small ones for CP
 LipLT's, networks have ReLU. The radius is rewarded from epoch 10 on. Hardware and hours are not given. Command: python
 -m training NAME --output runs/NAME. None of the paper's rows has been run by us.
 
-Where every recipe differs: crops and flips on the images instead of affine maps on what is normalised; exponential
-decay by the step, not by the epoch.
+Where every recipe differs: affine maps of the images, not of what is normalised; exponential decay by the step, not by
+the epoch.
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
 
+from training.augment import Affine, Flip
 from training.losses import crm
 from training.recipes.recipe import Recipe
 from training.schedules import Points, constant, exponential_after
@@ -60,7 +61,7 @@ def cifar10_6c2f() -> Recipe:
         training_epsilon=constant(36 / 255),
         rate=exponential_after(200 / 400, 1e-3),
         power_iterations=5,
-        flip=True,
+        augment=(Flip(), Affine(10.0, shift=0.1)),
         paper="74.82 % clean, 64.16 % VRA (Fazlyab et al. 2023, table 1), by their code at about 18/255 of our pixels",
     )
 
@@ -94,7 +95,7 @@ def tiny_imagenet_8c2f() -> Recipe:
         batch_size=256,
         learning_rate=1e-4,
         rate=exponential_after(100 / 300, 1e-3),
-        crop_padding=8,
+        augment=(Affine(20.0, shift=0.2),),
         paper="23.97 % clean, 17.98 % VRA at 36/255 (Fazlyab et al. 2023, table 1)",
     )
 

@@ -12,6 +12,7 @@ decay counts for all matrices, the activations' among them. The small ones, for 
 from collections.abc import Iterable
 from dataclasses import replace
 
+from training.augment import Crop, Flip
 from training.losses import certificate_regularised, emma, multi_margin, offset_cross_entropy
 from training.recipes.recipe import Recipe
 from training.schedules import Cosine, constant, epsilon_ramp, steps, triangle
@@ -66,8 +67,7 @@ def soc(name: str, clean: float, vra: float, source: str) -> Recipe:
         optimizer="momentum",
         optimizer_options={"momentum": 0.9, "weight_decay": 5e-4},
         clip_norm=None,
-        crop_padding=8 if name.endswith("tiny-imagenet") else 4,
-        flip=True,
+        augment=(Crop(8 if name.endswith("tiny-imagenet") else 4), Flip()),
         validate_every=10,
         paper=f"{clean} % clean, {vra} % VRA at 36/255 ({source})",
     )
@@ -110,6 +110,5 @@ def small(name: str) -> Recipe:
         batch_size=128,
         learning_rate=2e-3,
         rate=Cosine(warmup=0.05),
-        crop_padding=4,
-        flip=True,
+        augment=(Crop(4), Flip()),
     )

@@ -7,11 +7,20 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from training.augment import Augmentation
 from training.schedules import Cosine, Schedule
 
 Loss = Callable[..., Tensor]  # (logits, labels, margin_lipschitz, epsilon, **options) -> scalar
 
 WARM_UP = Cosine(warmup=0.025)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Images of `training.data.load_generated` in every batch: `ratio` for each image of the data set."""
+
+    ratio: int
+    augment: tuple[Augmentation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,8 @@ class Recipe:
     clip_norm: float | None = 3.0  # of the gradient
     estimate: Literal["product", "liplt"] = "product"  # of the margin constants
     power_iterations: int = 5  # a step, warm
-    crop_padding: int = 0
-    flip: bool = False
+    augment: tuple[Augmentation, ...] = ()  # in this order
+    generated: Generated | None = None  # images of a generative model, beside the batch_size of the data set
     mixed_precision: Literal["no", "bf16"] = "no"  # of the forward pass; the Lipschitz estimate is always float32
     validate_every: int = 1  # epochs
     paper: str = ""  # the published figure that the card shows beside ours, with its source and the differences
@@ -47,13 +56,17 @@ class Recipe:
         }
 
     def describe(self) -> dict[str, Any]:
-        """The JSON form: the loss by its name, a schedule by its form and numbers, an infinite number as text."""
+        """The JSON form: the loss and each augmentation by name, a schedule by its form, an infinite number as text."""
         return {entry.name: _plain(getattr(self, entry.name)) for entry in fields(self)}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Schedule):
         return {"schedule": type(value).__name__, **_plain(asdict(value))}
+    if isinstance(value, Augmentation):
+        return value.describe()
+    if isinstance(value, Generated):
+        return {"ratio": value.ratio, "augment": _plain(value.augment)}
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, tuple):

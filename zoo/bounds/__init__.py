@@ -14,6 +14,7 @@ from dataclasses import asdict
 import numpy as np
 from torch import nn
 
+from zoo.bounds.attention import self_attention
 from zoo.bounds.convolution import convolution_norm, output_shape
 from zoo.bounds.nonlinear import (
     conv_exponential,
@@ -25,7 +26,8 @@ from zoo.bounds.nonlinear import (
     space_to_depth,
     token_linear,
 )
-from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
+from zoo.bounds.residual import residual
+from zoo.bounds.rule import Bound, Context, l2, schur_bound
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,
@@ -36,9 +38,9 @@ from zoo.layers import (
     PatchPool,
     Pixels,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
-from zoo.rounding import UNDERFLOW, gamma
 
 __all__ = ["RULES", "Bound", "Context", "bound_layer", "changed_by_hooks"]
 
@@ -133,51 +135,9 @@ def _convolution(layer: nn.Conv2d, context: Context) -> Bound:
 
 
 def _residual(layer: Residual, context: Context) -> Bound:
-    """x -> x + g(x) with g a Sequential of layers that have rules: Lipschitz 1 + K_g, K_g the product of their bounds.
-
-    Rounding. Let |x| = R. After some layers of g the exact value is at most K R + o and the computed one errs by at
-    most gamma_m (a R + e); at first K = 1 and o = m = a = e = 0. A layer of constants K', o' and local error
-    gamma_n (a' |input| + o'), n = fan_in + 2, reads a computed input of at most (K + gamma_m a) R + o + gamma_m e and
-    leaves
-
-        a <- K' a + a' (K + gamma_m a),  e <- K' e + a' (o + gamma_m e) + o',  m <- max(m, n),
-        K <- K' K,  o <- K' o + o';
-
-    an exact layer (n = 0) adds neither a' nor o' to the error. The last addition rounds once more, by u |x + g^(x)|:
-    in all at most gamma_{m+1} ((1 + K + a) R + o + e).
-    """
     if type(layer.branch) is not nn.Sequential or changed_by_hooks(layer.branch):
         raise context.refuse("its branch is not a plain nn.Sequential")
-    shape, lipschitz, offset = context.input_shape, 1.0, 0.0
-    roundings, slope, constant = 0, 0.0, 0.0  # m, a, e
-    proof: dict[str, float] = {}
-    for name, inner in layer.branch._modules.items():
-        assert inner is not None
-        full_name = f"{context.name}.{name}"
-        bound = bound_layer(
-            inner, Context(full_name, shape, context.taus.get(full_name, 0.0), context.advance, context.taus)
-        )
-        reach_slope, reach_constant = lipschitz + gamma(roundings) * slope, offset + gamma(roundings) * constant
-        slope, constant = bound.lipschitz_bound * slope, bound.lipschitz_bound * constant
-        if bound.fan_in:
-            slope += bound.absolute_norm * reach_slope
-            constant += bound.absolute_norm * reach_constant + bound.offset_norm + UNDERFLOW
-            roundings = max(roundings, bound.fan_in + 2)
-        lipschitz *= bound.lipschitz_bound
-        offset = bound.lipschitz_bound * offset + bound.offset_norm
-        proof |= {f"{name}.{key}": value for key, value in bound.proof.items()}
-        shape = bound.output_shape
-    if shape != context.input_shape:
-        raise context.refuse(f"its branch makes {list(shape)} of {list(context.input_shape)}")
-    return Bound(
-        shape,
-        (1.0 + lipschitz) * RAISED,
-        "residual",
-        proof,
-        fan_in=max(roundings - 1, 1),
-        absolute_norm=(1.0 + lipschitz + slope) * RAISED,
-        offset_norm=(offset + constant) * RAISED,
-    )
+    return residual(layer, context, bound_layer)
 
 
 RULES: dict[type[nn.Module], Callable[..., Bound]] = {
@@ -196,4 +156,5 @@ RULES: dict[type[nn.Module], Callable[..., Bound]] = {
     ConvExponential: conv_exponential,
     Householder: householder,
     TokenLinear: token_linear,
+    SelfAttention: self_attention,
 }
