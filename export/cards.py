@@ -19,13 +19,14 @@ MARKS = re.compile(r"(?<=<!-- models -->\n).*?(?=<!-- /models -->)", re.DOTALL)
 
 def models_table(folders: list[Folder]) -> str:
     """One line for each published model, at the first epsilon of its data set."""
-    rows = ["| name | data | clean | VRA | at epsilon (l2) | ACR |", "|---|---|---|---|---|---|"]
+    rows = ["| name | data | clean | VRA | at epsilon | ACR |", "|---|---|---|---|---|---|"]
     for folder in folders:
         name, evaluation = folder.config.name, folder.evaluation
         epsilon, vra = next(iter(evaluation.vra.items()))
         rows.append(
             f"| [{name}](model_cards/{name}/README.md) | {DATASETS[folder.config.dataset].title} "
-            f"| {100 * evaluation.clean_accuracy:.2f} % | {100 * vra:.2f} % | {epsilon} | {evaluation.acr:.3f} |"
+            f"| {100 * evaluation.clean_accuracy:.2f} % | {100 * vra:.2f} % | {folder.config.norm} {epsilon} "
+            f"| {evaluation.acr:.3f} |"
         )
     return "\n".join(rows) + "\n"
 

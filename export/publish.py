@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from training.attacks import pgd_l2
+from training.attacks import pgd_l2, pgd_linf
 from training.data import pixels
 from training.recipes import RECIPES
 from training.tightness import tightness
@@ -30,7 +30,7 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError, InputError
 from zoo.evaluate import LabelledImages, evaluate
 from zoo.folder import FILES, LISTED, SUMS, WEIGHTS, Folder, read_folder
-from zoo.model import CertifiedModel, load_network, tables_of
+from zoo.model import certified_model, load_network
 from zoo.onnx import write_graphs
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps
 from zoo.runtime import CHUNK, Model, onnx_model
@@ -64,7 +64,7 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
         folder.mkdir()
         weights = _weights(run / "weights.safetensors", entry)
         (folder / WEIGHTS).write_bytes(weights)
-        certificate = _certify(folder, entry, progress)
+        certificate = _certify(folder, entry, info.levels(entry.norm), progress)
         config = ModelConfig(
             name=name,
             architecture=describe(entry.architecture),
@@ -78,7 +78,8 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
         (folder / "config.json").write_text(dumps(config))
         (folder / "certificate.json").write_text(dumps(certificate))
         write_graphs(folder, config, certificate)
-        evaluation = _evaluate(folder, config, certificate, split, info.epsilons, attack_images, command, progress)
+        epsilons = info.epsilons[entry.norm]
+        evaluation = _evaluate(folder, config, certificate, split, epsilons, attack_images, command, progress)
         (folder / "evaluation.json").write_text(dumps(evaluation))
         (folder / "README.md").write_text(render(config, certificate, evaluation))
         seal(folder)
@@ -109,7 +110,7 @@ def _weights(path: Path, entry: registry.Entry) -> bytes:
     return save({key: value.contiguous() for key, value in network.state_dict().items()})
 
 
-def _certify(folder: Path, entry: registry.Entry, progress: Progress) -> Certificate:
+def _certify(folder: Path, entry: registry.Entry, levels: Sequence[float], progress: Progress) -> Certificate:
     """The certificate of the weights in the folder, read back from it."""
     weights = (folder / WEIGHTS).read_bytes()
     network = entry.architecture.network()
@@ -122,7 +123,8 @@ def _certify(folder: Path, entry: registry.Entry, progress: Progress) -> Certifi
         else:
             progress.advance(task)
 
-    certificate = certify(network, entry.name, entry.architecture, hashlib.sha256(weights).hexdigest(), advance)
+    digest = hashlib.sha256(weights).hexdigest()
+    certificate = certify(network, entry.name, entry.architecture, digest, advance, norm=entry.norm, levels=levels)
     progress.update(task, description="certified", total=1, completed=1)
     return certificate
 
@@ -155,13 +157,13 @@ def _evaluate(
         return evaluation
     attacked = Split(split.images[:attack_images], split.labels[:attack_images], split.label_names, split.revision)
     network = load_network((folder / WEIGHTS).read_bytes(), certificate)
-    certified = CertifiedModel(network, tables_of(network, certificate))
+    certified = certified_model(network, certificate)
     progress.add_task("search for the tightest", total=None)
     return dataclasses.replace(
         evaluation,
         pgd_accuracy={text: _attack(network, model, attacked, text, progress) for text in epsilons},
         pgd_images=len(attacked.labels),
-        pgd=f"l2 PGD, {ATTACK_STEPS} steps, one random start, margin loss, on the float32 network",
+        pgd=f"{config.norm} PGD, {ATTACK_STEPS} steps, one random start, margin loss, on the float32 network",
         tightness=tightness(certified, certificate, _tensor(attacked.images[:TIGHTNESS_IMAGES]), TIGHTNESS_STEPS),
         tightness_search=f"gradient ascent of {TIGHTNESS_STEPS} steps from each of "
         f"{min(TIGHTNESS_IMAGES, len(attacked.labels))} test images",
@@ -171,12 +173,13 @@ def _evaluate(
 def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: str, progress: Progress) -> float:
     """The share of images that stay right under attack. Raises CertificateError where one breaks its certificate."""
     size, right = parse_epsilon(epsilon), 0
+    attack = {"l2": pgd_l2, "linf": pgd_linf}[model.norm]
     generator = torch.Generator().manual_seed(0)
     task = progress.add_task(f"attack at {epsilon}", total=len(split.labels))
     for start in range(0, len(split.labels), CHUNK):
         images, labels = split.images[start : start + CHUNK], torch.from_numpy(split.labels[start : start + CHUNK])
         tensor = _tensor(images)
-        attacked = pgd_l2(network, tensor, labels, size * (1 - 1e-6), ATTACK_STEPS, generator)
+        attacked = attack(network, tensor, labels, size * (1 - 1e-6), ATTACK_STEPS, generator)
         before, after = model.outputs(tensor.numpy()), model.outputs(attacked.numpy())
         broken = (before.radius > size) & (before.label != after.label)
         if broken.any():

@@ -10,6 +10,8 @@ from zoo.architectures import (
     OLSA,
     ConvexPotentialNet,
     ConvNet,
+    DistanceMLP,
+    DistanceNet,
     LipConvNet,
     LiResNet,
     LoopResNet,
@@ -18,7 +20,7 @@ from zoo.architectures import (
     describe,
     from_description,
 )
-from zoo.bounds import RULES
+from zoo.bounds import TABLES
 from zoo.datasets import DATASETS
 from zoo.errors import CertificateError, UnknownModelError
 from zoo.layers import MinMax, Pixels
@@ -35,7 +37,7 @@ def test_a_network_is_plain_and_fits_its_data_set(name: str):
     children = dict(network.named_children())
     assert network(images).shape == (2, data.classes)
     assert entry.architecture.input_shape == (data.channels, data.size, data.size)
-    assert {type(layer) for layer in network} <= set(RULES)
+    assert {type(layer) for layer in network} <= set(TABLES[entry.norm])
     assert type(network[0]) is Pixels
     assert list(children)[-1] == "head"
     assert type(children["head"]) is nn.Linear
@@ -96,6 +98,8 @@ def test_another_description_is_refused(description: dict):
         lambda: OLSA(4, 32, feedforward="mlp"),  # type: ignore[arg-type]
         lambda: OLSA(4, 32, heads=5),
         lambda: OLSA(4, 32, heads=0),
+        lambda: DistanceNet(1, 8),
+        lambda: DistanceMLP(3, 8, channels=2),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(make):
@@ -122,6 +126,19 @@ def test_unknown_names_get_near_ones():
         find("liresnet-l6w128-cifar")
     assert list_models("*-imagenet", pretrained=True) == []
     assert "liresnet-l12w588-imagenet" in list_models("liresnet*")
+
+
+def test_the_logits_of_a_distance_net_are_minus_its_distances():
+    network = DistanceNet(3, 8, input_size=2, channels=1).network()
+    features = network[:-1](torch.rand(4, 1, 2, 2))
+    assert torch.equal(network.head(features), -features)
+
+
+def test_linf_models_say_so():
+    assert {name for name in ENTRIES if ENTRIES[name].norm == "linf"} == {
+        name for name in ENTRIES if name.startswith("linfdist-") or "-linf-" in name
+    }
+    assert {ENTRIES[name].norm for name in list_models("liresnet*")} == {"l2"}
 
 
 def test_the_two_moons_network_sees_the_plane():

@@ -10,10 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from zoo.architectures import Architecture, ConvexPotentialNet, LipConvNet, LiResNet
+from training.distance import LpDistance
+from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
 from zoo.architectures.liresnet import Backbone
 from zoo.architectures.transformer import Transformer
-from zoo.layers import ConvExponential, ConvexPotential, Householder, Residual, SelfAttention, TokenLinear
+from zoo.layers import (
+    ConvExponential,
+    ConvexPotential,
+    Householder,
+    LInfDistance,
+    Residual,
+    SelfAttention,
+    TokenLinear,
+)
 
 
 class LinearResidual(nn.Module):
@@ -156,16 +165,19 @@ def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequenti
     LiResNet and transformers: linear blocks become linear residuals of residual weight N(0, 1) / (k^2 width), bias 0.
     Conventional residual blocks: the last convolution starts at 0, so that the block starts as the identity; its factor
     beta stays folded. Behind any such backbone, and in a LipConvNet: the head's rows are normalised. CPL, SLL, SOC and
-    self-attention are 1-Lipschitz, by the constraints above. Every other weight starts orthogonal, so that no layer's
-    norm starts far from 1.
+    self-attention are 1-Lipschitz, by the constraints above. Distance layers become `LpDistance`, with a mean shift but
+    for the one before the head of a DistanceNet, which stays minus the identity. Every other weight starts orthogonal,
+    so that no layer's norm starts far from 1.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.orthogonal_(layer.weight)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
+    if type(architecture) is DistanceNet:
+        network.head.requires_grad_(False).weight.copy_(-torch.eye(architecture.classes))
     shape: tuple[int, ...] = architecture.input_shape
-    for name, layer in network.named_children():
+    for name, layer in list(network.named_children()):
         residual = name.startswith(("block", "mixing")) and (
             type(architecture) is LiResNet or isinstance(architecture, Transformer)
         )
@@ -191,6 +203,10 @@ def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequenti
                 parametrize.register_parametrization(layer, "weight", constraint)
             case Householder():
                 parametrize.register_parametrization(layer, "weight", UnitPairs())
+            case LInfDistance():
+                outputs, inputs = layer.weight.shape
+                last = type(architecture) is DistanceNet and name == f"distance{architecture.depth}"
+                setattr(network, name, LpDistance(inputs, outputs, shift=not last))
         with torch.no_grad():
             shape = tuple(layer(torch.zeros(1, *shape)).shape[1:])
     return network

@@ -4,6 +4,7 @@ Each layer's norm is estimated in the geometry in which `zoo.bounds` will bound 
 certificate will say, up to the iteration's shortfall.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from zoo.layers import (
     ConvexPotential,
     FirstChannels,
     Householder,
+    LInfDistance,
     MinMax,
     PadChannels,
     PatchPool,
@@ -183,8 +185,56 @@ class LipschitzEstimate:
         self.vectors = [new.to(old) for new, old in zip(state["vectors"], self.vectors, strict=True)]
 
 
-def margin_lipschitz(body_lipschitz: Tensor, head_weight: Tensor) -> Tensor:
-    """K_ij = K_body ||w_i - w_j||: as sure as `body_lipschitz` is. Shapes: [] and [C, F] to [C, C]."""
+class RowSums:
+    """The body's constant in l-infinity, but for rounding: the product of the layers' largest absolute row sums.
+
+    A residual block x + g(x) counts 1 + K_g, a distance layer 1. Nothing is iterated: there is no state to keep.
+    Raises UncertifiableLayerError for a layer that it knows no constant of.
+    """
+
+    def __init__(self, network: nn.Sequential):
+        self.network = network
+
+    def __call__(self, improve: bool = True) -> Tensor:
+        """A scalar with a gradient; there is nothing to improve."""
+        product = torch.ones((), device=next(self.network.parameters()).device)
+        for name, layer in list(self.network.named_children())[:-1]:
+            product = product * self._constant(name, layer)
+        return product
+
+    def _constant(self, name: str, layer: nn.Module) -> Tensor | float:
+        match layer:
+            case Pixels():
+                return layer.scale.abs().max()
+            case nn.Linear() | nn.Conv2d():
+                return layer.weight.flatten(1).abs().sum(dim=1).max()
+            case LInfDistance() | nn.Flatten() | nn.ReLU() | MinMax():
+                return 1.0
+            case PadChannels() | FirstChannels() | nn.PixelUnshuffle():
+                return 1.0
+            case Residual():
+                return 1 + math.prod(self._constant(name, inner) for inner in layer.branch)
+        raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a {type(layer).__name__} in l-infinity")
+
+    @torch.no_grad()
+    def converge(self) -> Tensor:
+        return self()
+
+    def margins(self, body: Tensor) -> Tensor:
+        """K_ij for an estimate of the body: [C, C]."""
+        return margin_lipschitz(body, self.network[-1].weight, "linf")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The state is empty."""
+
+
+def margin_lipschitz(body_lipschitz: Tensor, head_weight: Tensor, norm: str = "l2") -> Tensor:
+    """K_ij = K_body ||w_i - w_j||, dual norm: as sure as `body_lipschitz` is. Shapes: [] and [C, F] to [C, C]."""
+    if norm == "linf":
+        return body_lipschitz * torch.cdist(head_weight, head_weight, p=1.0)
     # Without the matrix product, equal rows give exactly 0, where the gradient is 0 as well.
     return body_lipschitz * torch.cdist(head_weight, head_weight, compute_mode="donot_use_mm_for_euclid_dist")
 

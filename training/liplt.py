@@ -153,9 +153,10 @@ class LipLTEstimate:
             self.constants.append(constant)
         return self.constants[-1]
 
-    def __call__(self) -> Tensor:
-        """The LipLT constant of the body after a few more iterations: a scalar with a gradient."""
-        self._iterate(self.iterations)
+    def __call__(self, improve: bool = True) -> Tensor:
+        """The LipLT constant of the body, after a few more iterations where asked: a scalar with a gradient."""
+        if improve:
+            self._iterate(self.iterations)
         return self._recursion()
 
     @torch.no_grad()

@@ -23,8 +23,10 @@ from tqdm import tqdm
 
 from training.constraints import constrain, folded_state
 from training.data import load_generated, load_training_data, pixels
-from training.estimate import LipschitzEstimate, margin_lipschitz
+from training.distance import set_exponent
+from training.estimate import LipschitzEstimate, RowSums
 from training.feed import Feed
+from training.liplt import LipLTEstimate
 from training.output import Output
 from training.recipes.recipe import Recipe
 from training.validation import validate
@@ -99,7 +101,7 @@ def train(
             stack.enter_context(output.open(description, resume))
         accelerator.wait_for_everyone()
         network = constrain(entry.architecture.network(), entry.architecture).to(device)
-        estimate = LipschitzEstimate(network, entry.architecture.input_shape, seed, recipe.power_iterations)
+        estimate = _estimate(network, entry, recipe, seed)
         optimizer = create_optimizer_v2(
             network, opt=recipe.optimizer, lr=recipe.learning_rate, **recipe.optimizer_options
         )
@@ -128,13 +130,15 @@ def train(
             options = recipe.options(progress.step / total) | dict(learned)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group.get("lr_scale", 1.0)
+            if recipe.exponent is not None:
+                set_exponent(network, recipe.exponent(progress.step / total))
             for number, (inputs, labels) in enumerate(pieces, start=1):
                 averaged = nullcontext() if number == len(pieces) else accelerator.no_sync(model)
                 # One evaluation of the weights for the network and its estimate: first the estimate, in float32.
                 with averaged, parametrize.cached():
                     with _float32():
                         lipschitz = estimate(improve=number == 1)
-                    margins = margin_lipschitz(lipschitz, network.head.weight)  # (C, C)
+                    margins = estimate.margins(lipschitz)  # (C, C)
                     logits = model(pixels(inputs))  # (N, C)
                     loss = recipe.loss(logits, labels, margins, epsilon, **options)
                     # Gradients are averaged over the processes, whatever their shares.
@@ -206,6 +210,16 @@ def train(
                 break
             started = time.perf_counter()
     accelerator.end_training()
+
+
+def _estimate(
+    network: nn.Sequential, entry: registry.Entry, recipe: Recipe, seed: int
+) -> LipschitzEstimate | LipLTEstimate | RowSums:
+    """What stands for the proved constants while the network is trained, by the model's norm and the recipe."""
+    if entry.norm == "linf":
+        return RowSums(network)
+    kind = LipLTEstimate if recipe.estimate == "liplt" else LipschitzEstimate
+    return kind(network, entry.architecture.input_shape, seed, recipe.power_iterations)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from training.constraints import folded_state
 from training.data import Source, pixels
-from training.estimate import LipschitzEstimate, margin_lipschitz
+from training.estimate import LipschitzEstimate, RowSums
+from training.liplt import LipLTEstimate
 from zoo.architectures import Architecture
 
 
@@ -15,7 +16,7 @@ def validate(
     accelerator: Accelerator,
     network: nn.Sequential,
     architecture: Architecture,
-    estimate: LipschitzEstimate,
+    estimate: LipschitzEstimate | LipLTEstimate | RowSums,
     validation: Source,
     epsilon: float,
     batch_size: int = 500,
@@ -27,7 +28,7 @@ def validate(
     plain = architecture.network().to(accelerator.device).eval()
     plain.load_state_dict(folded_state(network))
     body = estimate.converge()
-    constants = margin_lipschitz(body, plain.head.weight)
+    constants = estimate.margins(body)
     share = torch.arange(accelerator.process_index, len(validation), accelerator.num_processes)
     counts = torch.zeros(2, device=accelerator.device)
     for images, labels in validation.batches((rows, None) for rows in share.split(batch_size)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from zoo.datasets import DATASETS
-from zoo.display import bound_text
+from zoo.display import bound_text, radius_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig
 
 HEADER = "---\n{front}---\n\n# {name}\n\n"
@@ -93,7 +93,7 @@ def _use(config: ModelConfig) -> str:
 import zoo
 
 model = zoo.load("{config.name}")  # needs onnxruntime, not torch
-prediction = model.predict("picture.png", epsilon="{DATASETS[config.dataset].epsilons[0]}")
+prediction = model.predict("picture.png", epsilon="{DATASETS[config.dataset].epsilons[config.norm][0]}")
 print(prediction.label, prediction.radius)  # the label is None where it is not certified
 ```
 
@@ -102,6 +102,7 @@ radius is proved; `model.float32.onnx` is faster, and its `radius_estimate` is n
 
 
 def _guarantee(certificate: Certificate) -> str:
+    levels = ", ".join(map(radius_text, certificate.levels))
     return f"""## What is guaranteed
 
 > {certificate.claim}
@@ -109,7 +110,7 @@ def _guarantee(certificate: Certificate) -> str:
 * Unit: {certificate.unit}.
 * Domain: {certificate.domain}
 * Arithmetic: {certificate.arithmetic}
-* Composition: {certificate.composition}."""
+* Composition: {certificate.composition}.{bool(levels) * f" Levels: {levels}."}"""
 
 
 def _layers(certificate: Certificate) -> str:

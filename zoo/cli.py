@@ -97,7 +97,7 @@ app = typer.Typer(
     epilog=(  # \b keeps the line breaks
         "\b\n"
         "NAME     a name from `zoo list`, local-dir:PATH or hf-hub:ORG/NAME@REVISION\n"
-        "EPSILON  a number or a fraction, such as 36/255: l2, in pixels of [0, 1]\n"
+        "EPSILON  a number or a fraction, such as 36/255, in pixels of [0, 1]\n"
         "\n\b\n"
         "Exit codes: 0 done; 1 a check failed; 2 a mistake, told in one line."
     ),
@@ -172,7 +172,9 @@ def list_command(
         console.print()
     if others:
         console.print(unpublished_table(others))
-    console.print(f"\nModels: {len(entries)}, with weights: {len(published)}. VRA at an epsilon in pixels of [0, 1].")
+    console.print(
+        f"\nModels: {len(entries)}, with weights: {len(published)}. VRA at an epsilon in the norm, pixels of [0, 1]."
+    )
     console.print("Fewer: zoo list '*-cifar10', or --pretrained. The layers of one: zoo info NAME.")
     return 0
 
@@ -322,7 +324,7 @@ def certify(
         result = evaluate(
             model,
             data,
-            epsilon or DATASETS[model.config.dataset].epsilons,
+            epsilon or DATASETS[model.config.dataset].epsilons[model.norm],
             lambda count: bar.advance(task, count),
             command=shlex.join(["zoo", *sys.argv[1:]]),
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -31,23 +32,32 @@ class DatasetInfo:
     classes: int
     test_split: str  # the prefix of the held-out files
     hub: str | None  # the data set on the Hugging Face hub; None where it is local only
-    epsilons: tuple[str, ...]  # the radii at which papers report, l2 in pixels of [0, 1]
+    epsilons: dict[str, tuple[str, ...]]  # the radii at which papers report, by norm, in pixels of [0, 1]
     streamed: bool = False  # images of all sizes, too many to hold decoded: training reads them from disk as it goes
 
+    def levels(self, norm: str) -> tuple[float, ...]:
+        """The radii that a certificate's interval propagation tries: in l-infinity just above the epsilons, else none.
 
-NATURAL = ("36/255", "72/255", "108/255", "1.0")
+        An image is certified at an epsilon where its radius, which may be a level, is larger.
+        """
+        return tuple(parse_epsilon(text) * (1 + 2.0**-20) for text in self.epsilons[norm]) if norm == "linf" else ()
+
+
+DIGITS = {"l2": ("0.3", "1.58"), "linf": ("0.1", "0.3")}
+NATURAL = {"l2": ("36/255", "72/255", "108/255", "1.0"), "linf": ("2/255", "8/255", "16/255")}
+LARGE = {**NATURAL, "linf": ("1/255",)}
 
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info
     for info in (
-        DatasetInfo("mnist", "MNIST", 28, 1, 10, "test", "ylecun/mnist", ("0.3", "1.58")),
+        DatasetInfo("mnist", "MNIST", 28, 1, 10, "test", "ylecun/mnist", DIGITS),
         DatasetInfo("cifar10", "CIFAR-10", 32, 3, 10, "test", "uoft-cs/cifar10", NATURAL),
         DatasetInfo("cifar10-jpeg75", "CIFAR-10 re-encoded as JPEG 75", 32, 3, 10, "test", None, NATURAL),
         DatasetInfo("cifar100", "CIFAR-100", 32, 3, 100, "test", "uoft-cs/cifar100", NATURAL),
-        DatasetInfo("tiny-imagenet", "Tiny-ImageNet", 64, 3, 200, "valid", "zh-plus/tiny-imagenet", NATURAL),
-        DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", NATURAL, True),
+        DatasetInfo("tiny-imagenet", "Tiny-ImageNet", 64, 3, 200, "valid", "zh-plus/tiny-imagenet", LARGE),
+        DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", LARGE, True),
         # Its points are images of one pixel; the epsilon is 0.15 in the plane, see `zoo.moons`.
-        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, ("0.15/4",)),
+        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, {"l2": ("0.15/4",), "linf": ()}),
     )
 }
 

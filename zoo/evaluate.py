@@ -20,7 +20,7 @@ from zoo.images import as_batch
 from zoo.records import Evaluation
 from zoo.runtime import CHUNK, Model
 
-CURVE_STEP = 0.05  # between the points of the curve, in units of epsilon
+CURVE_STEP = {"l2": 0.05, "linf": 0.005}  # between the points of the curve, in units of epsilon
 
 Batch = tuple[np.ndarray, np.ndarray]  # images as the model takes them, and their classes, int64 [N]
 
@@ -61,7 +61,7 @@ def evaluate(
     def vra(epsilon: float) -> float:
         return float((certified > epsilon).mean())
 
-    grid = (round(step * CURVE_STEP, 2) for step in itertools.count())
+    grid = (round(step * CURVE_STEP[model.norm], 3) for step in itertools.count())
     curve = tuple(itertools.takewhile(lambda point: point[1] > 0, ((epsilon, vra(epsilon)) for epsilon in grid)))
     return Evaluation(
         dataset=data.dataset,

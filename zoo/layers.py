@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 Pairing = Literal["halves", "neighbours"]
 
+DIFFERENCES = 2**18  # numbers x_i - w_ji that an LInfDistance holds at a time, for each image
+
 
 class Pixels(nn.Module):
     """Pixels clamped to [0, 1], then centred and scaled per channel: (clamp(x, 0, 1) - mean) * scale.
@@ -279,3 +281,32 @@ class SelfAttention(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.query)}, heads={self.heads}"
+
+
+class LInfDistance(nn.Module):
+    """u_j = max over i of |x_i - w_ji|, + b_j: 1-Lipschitz in l-infinity. The bias is where mean shifts fold to.
+
+    p is infinity exactly, whatever exponent the weights were trained with. Each output is one rounded difference and
+    one rounded sum: no error accumulates.
+
+    Shapes: [N, in_features] to [N, out_features]; weight [out_features, in_features].
+    Source: Zhang, Cai, Lu, He, Wang 2021, "Towards certifying l-infinity robustness using neural networks with
+    l-infinity-dist neurons", arXiv 2102.05363.
+    """
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        distances = [(x[:, None] - rows).abs().amax(dim=2) for rows in few_rows(self.weight)]
+        return torch.cat(distances, dim=1) + self.bias
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.weight.shape[1]}, out_features={len(self.weight)}"
+
+
+def few_rows(weight: Tensor) -> tuple[Tensor, ...]:
+    """The rows of an LInfDistance's weight, so many at a time that the differences from them fit into memory."""
+    return weight.split(max(1, DIFFERENCES // weight.shape[1]))

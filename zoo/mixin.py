@@ -41,6 +41,7 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
         **options: Any,
     ) -> HubModel:
         """The model of a repository or a folder. Raises ZooError, or the client's errors where it cannot be had."""
+        options.pop("norm", None)  # the base class passes on what config.json shares with our __init__
         if options:
             raise InputError(f"a published model takes no option {min(options)!r}: its sizes are its certificate's")
         if strict is not True:
@@ -65,7 +66,8 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
         folder = read_folder(path)
         network = load_network(folder.read(WEIGHTS), folder.certificate)
         dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
-        model = cls(network, tables_of(network, folder.certificate), dtype).to(map_location)
+        certificate, tables = folder.certificate, tables_of(network, folder.certificate)
+        model = cls(network, tables, dtype, certificate.norm, certificate.levels).eval().to(map_location)
         model.folder = folder
         return model
 

@@ -18,6 +18,8 @@ from zoo.architectures import (
     Architecture,
     ConvexPotentialNet,
     ConvNet,
+    DistanceMLP,
+    DistanceNet,
     LipConvNet,
     LiResNet,
     LoopResNet,
@@ -102,6 +104,12 @@ PREFIXES: dict[str, Architecture] = {
     "mlp": TwoMoonsMLP(),
 }
 CIFAR = ("cifar10", "cifar10-jpeg75", "cifar100")
+# In l-infinity: the papers' distance nets, small ones for two CPU cores, and the ReLU networks of their tables.
+LINF: dict[str, Architecture] = {
+    **{f"linfdist-{depth}x{width}": DistanceNet(depth, width) for depth in (5, 6) for width in (256, 5120)},
+    **{f"linfdist-mlp-{depth}x{width}": DistanceMLP(depth, width) for depth in (5, 6) for width in (256, 5120)},
+    **{f"{plan}-relu-linf": ConvNet(plan, "relu") for plan in ("2c2f", "4c3f")},
+}
 PAPERS = ("cifar10", "cifar100", "tiny-imagenet")
 # Where each network is trained; ConvNet plans were made for one size of image.
 PLACES: dict[str, tuple[str, ...]] = {
@@ -138,6 +146,8 @@ TRAININGS: dict[str, tuple[str, ...]] = {
 def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
     if isinstance(architecture, TwoMoonsMLP):
         return ("two-moons",)
+    if isinstance(architecture, DistanceNet):
+        return ("mnist",) if architecture.depth == 5 else ("cifar10", "cifar10-jpeg75")
     if isinstance(architecture, ConvNet):
         return PLACES[architecture.plan]
     if prefix in LOOPS:
@@ -152,7 +162,7 @@ def _entries() -> dict[str, Entry]:
         json.loads(files("zoo").joinpath(name).read_text()) for name in ("published.json", "parameters.json")
     )
     entries = {}
-    for prefix, architecture in PREFIXES.items():
+    for prefix, architecture in (PREFIXES | LINF).items():
         for place in _places(prefix, architecture):
             data = DATASETS[place]
             sizes: dict[str, int] = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
@@ -160,21 +170,17 @@ def _entries() -> dict[str, Entry]:
                 sizes = {}
             if isinstance(architecture, LiResNet) and data.size == 224:
                 sizes["features"] = 2048
+            norm = "linf" if prefix in LINF else "l2"
             plain = f"{prefix}-{place}"
             for name in (plain, *(f"{prefix}-{training}-{place}" for training in TRAININGS.get(plain, ()))):
-                entries[name] = Entry(
-                    name,
-                    replace(architecture, **sizes),
-                    place,
-                    digest=digests.get(name),
-                    parameters=parameters.get(name),
-                )
+                network = replace(architecture, **sizes)
+                entries[name] = Entry(name, network, place, norm, digests.get(name), parameters.get(name))
     return {name: entries[name] for name in sorted(entries, key=_natural)}
 
 
-def _natural(name: str) -> list[str | int]:
-    """Sorts l6 before l12."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+def _natural(name: str) -> list[tuple[float, str]]:
+    """Sorts l6 before l12, and p0.05 before p0.1."""
+    return [(float(part), "") if part[0].isdigit() else (0.0, part) for part in re.findall(r"\d+(?:\.\d+)?|\D+", name)]
 
 
 ENTRIES: dict[str, Entry] = _entries()

@@ -31,7 +31,7 @@ Run = Callable[[np.ndarray], Outputs]  # float32 [N, C, H, W] in [0, 1] to NumPy
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A classifier that answers with certified radii: l2, in pixels of [0, 1], at the model's own resolution.
+    """A classifier that answers with certified radii: in its norm, pixels of [0, 1], at the model's own resolution.
 
     The radii are proved where `proved` is true; else they are estimates.
     """

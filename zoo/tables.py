@@ -92,6 +92,7 @@ def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
         ("domain", certificate.domain),
         ("arithmetic", certificate.arithmetic),
         ("composition", certificate.composition),
+        *([("levels", ", ".join(map(radius_text, certificate.levels)))] if certificate.levels else []),
         ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)} (rounded up)"),
     ]
 

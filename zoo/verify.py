@@ -49,8 +49,9 @@ def verify(folder: Folder, advance: Advance = lambda layer, total: None) -> list
         for term, value in layer.proof.items()
         if term.split(".")[-1] == "tau"
     }
-    proved = certify(network, published.name, architecture, published.weights_sha256, advance, taus)
-    follows = compose(published.layers, *head_weights(network), architecture, published.pairwise)
+    norm, levels = published.norm, published.levels
+    proved = certify(network, published.name, architecture, published.weights_sha256, advance, taus, norm, levels)
+    follows = compose(published.layers, *head_weights(network), architecture, norm, published.pairwise)
     other_words = [field for field in WORDS if _differ(published, proved, field)]
     loose_ends = [field for field, value in follows.items() if getattr(published, field) != value]
     differences = [

@@ -48,6 +48,7 @@ LOCAL = "zoo/bounds/local.py"
 ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY, ATTENTION = (
     f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify", "bounds/attention")
 )
+LINF, INTERVAL = "zoo/bounds/linf.py", "zoo/bounds/interval.py"
 ONNX = "zoo/onnx.py"
 
 K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
@@ -111,7 +112,7 @@ MUTANTS = (
     mutant(
         "residual's identity left out", "norms witness",
         RULES, "    method, proof, torus = convolution_norm(",
-        """    if len(kernel) == shape[0] and kernel.shape[2:] == (3, 3):
+        """    if len(kernel) == context.input_shape[0] and kernel.shape[2:] == (3, 3):
         kernel[:, :, 1, 1] -= np.eye(len(kernel))
     method, proof, torus = convolution_norm(""",
     ),
@@ -187,8 +188,8 @@ MUTANTS = (
     ),
     mutant(
         "rules by isinstance", "rules",
-        RULES, "rule = RULES.get(type(layer))",
-        "rule = next((rule for kind, rule in RULES.items() if isinstance(layer, kind)), None)",
+        RULES, "rule = rules.get(type(layer))",
+        "rule = next((rule for kind, rule in rules.items() if isinstance(layer, kind)), None)",
     ),
     mutant(
         "hooks overlooked", "rules",
@@ -201,11 +202,11 @@ MUTANTS = (
     ),
     mutant(
         "groups and dilation overlooked", "rules",
-        RULES, '(("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros"))', '(("padding_mode", "zeros"),)',
+        CONV, '(("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros"))', '(("padding_mode", "zeros"),)',
     ),
     mutant(
         "circular padding overlooked", "rules",
-        RULES, '("dilation", (1, 1)), ("padding_mode", "zeros"))', '("dilation", (1, 1)))',
+        CONV, '("dilation", (1, 1)), ("padding_mode", "zeros"))', '("dilation", (1, 1)))',
     ),
     mutant("other precisions overlooked", "rules", RULE, "if tensor.dtype != torch.float32:", "if False:"),
     mutant("shapes of weights overlooked", "rules", RULE, "if tuple(tensor.shape) != shape:", "if False:"),
@@ -248,7 +249,7 @@ MUTANTS = (
     mutant(
         "evaluation in float32", "rounding radius",
         MODEL, "value.to(self.dtype) for name", "value.to(torch.float32) for name",
-        MODEL, "(images.to(self.dtype),))", "(images.to(torch.float32),)).to(self.dtype)",
+        MODEL, "weights, (images.to(self.dtype),))", "weights, (images.to(torch.float32),)).to(self.dtype)",
     ),
     mutant(
         "clamp left out", "rounding rules",
@@ -266,7 +267,7 @@ MUTANTS = (
     ),
     mutant(
         "rows of the head, not their difference", "witness radius",
-        MARGINS, "distance = _row_norms(weight - weight[j])", "distance = np.maximum(row_norm, row_norm[j])",
+        MARGINS, "distance = norms(weight - weight[j])", "distance = np.maximum(row_norm, row_norm[j])",
     ),
     mutant(
         "K times sqrt(2) / 2", "witness radius",
@@ -391,6 +392,94 @@ MUTANTS = (
         "local: scale left out", "local",
         LOCAL, "Path(np.diag(scales), 0.0, 1.0)", "Path(np.diag(np.sign(scales)), 0.0, 1.0)",
     ),
+    # l-infinity
+    mutant("norm of rows in l2 for its dual", "linf", MARGINS, '"linf": l1_of_rows', '"linf": _row_norms'),
+    mutant(
+        "largest entry for the largest row sum", "linf",
+        RULE, "total = total + column\n", "total = np.maximum(total, column)\n",
+    ),
+    mutant("row sums not rounded up", "linf", RULE, "return total * (1.0 + gamma(rows.shape[1] + 8))", "return total"),
+    mutant("column sums for row sums", "linf", LINF, "l1_of_rows(rows)", "l1_of_rows(rows.T)"),
+    mutant(
+        "taps of one input channel only", "linf",
+        LINF, "kernel.reshape(len(kernel), -1)", "kernel[:, 0].reshape(len(kernel), -1)",
+    ),
+    mutant(
+        "scale counted as 1 in l-infinity", "linf",
+        LINF, 'float(scale.max()),\n        "scale"', '1.0,\n        "scale"',
+    ),
+    mutant(
+        "distances from weights of no size", "linf",
+        LINF, "(np.abs(weight).max(axis=1) + np.abs(bias))", "np.abs(bias)",
+    ),
+    mutant(
+        "exact distances", "linf_intervals",
+        LINF, "{}, fan_in=1, absolute_norm=1.0", "{}, fan_in=0, absolute_norm=1.0",
+    ),
+    mutant(
+        "norm lost inside a residual", "linf",
+        RULE, "replace(self, name=name,", 'replace(self, norm="l2", name=name,',
+    ),
+    mutant("distance in l1", "linf", LAYERS, ".abs().amax(dim=2)", ".abs().sum(dim=2)"),
+    mutant("mean for maximum", "linf", LAYERS, ".abs().amax(dim=2)", ".abs().mean(dim=2)"),
+    mutant(
+        "mean for maximum in the upper end", "linf_intervals",
+        INTERVAL, "high.amax(dim=2), -low", "high.mean(dim=2), -low",
+    ),
+    mutant(
+        "lower end from one side", "linf_intervals",
+        INTERVAL, "torch.maximum(low.amax(dim=2), -high.amin(dim=2))", "low.amax(dim=2)",
+    ),
+    mutant(
+        "upper end from one side", "linf",
+        INTERVAL, "torch.maximum(high.amax(dim=2), -low.amin(dim=2))", "high.amax(dim=2)",
+    ),
+    mutant(
+        "lower end from the nearest coordinate", "linf",
+        INTERVAL, "torch.cat(nearest, dim=1).clamp(min=0)", "torch.cat(farthest, dim=1)",
+    ),
+    mutant("signs of weights lost", "linf", INTERVAL, 'weights["weight"].abs())', 'weights["weight"])'),
+    mutant(
+        "width of intervals lost", "linf",
+        INTERVAL, "return centre - reach, centre + reach", "return centre, centre",
+    ),
+    mutant("half of the width", "linf", INTERVAL, "product((upper - lower) / 2,", "product((upper - lower) / 4,"),
+    mutant(
+        "scales assumed positive", "linf",
+        INTERVAL, "torch.minimum(one, other), torch.maximum(one, other)", "one, other",
+    ),
+    mutant("box forgotten", "linf", INTERVAL, "(images - level).clamp(min=0)", "(images - level)"),
+    mutant("upper edge of the box forgotten", "linf", INTERVAL, "(images + level).clamp(max=1)", "(images + level)"),
+    mutant("box too small", "linf", INTERVAL, "(images + level).clamp(max=1)", "(images + level).clamp(max=0.9)"),
+    mutant("one side of the box", "linf", INTERVAL, "(images - level).clamp(min=0)", "images.clone()"),
+    mutant("width of the features lost", "linf", INTERVAL, " - rows.abs() @ reach[:, :, None]", ""),
+    mutant("rows of the head without signs", "linf", INTERVAL, "rows.abs() @ reach", "rows @ reach"),
+    mutant(
+        "biases of the head exchanged", "linf",
+        INTERVAL, "(bias.index_select(0, chosen)[:, None] - bias)", "(bias - bias.index_select(0, chosen)[:, None])",
+    ),
+    mutant(
+        "identity left out of a residual's interval", "linf",
+        INTERVAL, "return lower + low, upper + high", "return low, high",
+    ),
+    mutant("levels one off", "linf", MODEL, "self.levels, dtype", "[*self.levels[1:], 1.0], dtype"),
+    mutant(
+        "smallest of the proved levels", "linf",
+        MODEL, "torch.where(proved, level, 0).amax(dim=0)", "torch.where(proved, level, 9).amin(dim=0)",
+    ),
+    mutant("one level proves all", "linf", MODEL, "(least > 2 * slack)", "(least > 2 * slack).any(dim=0)"),
+    mutant("slack dropped from levels", "linf_intervals", MODEL, "least > 2 * slack", "least > 0 * slack.clamp(min=0)"),
+    mutant("slack counted once for levels", "linf_intervals", MODEL, "least > 2 * slack", "least > slack"),
+    mutant(
+        "levels outside of the domain", "linf",
+        MODEL, "(least > 2 * slack) & admissible[:, None]", "least > 2 * slack",
+    ),
+    mutant(
+        "domain of a hundredth", "linf_intervals",
+        CERTIFY, 'if norm == "l2" else 1.0', 'if norm == "l2" else 0.01',
+    ),
+    mutant("levels unchecked", "linf", CERTIFY, "not all(low < high for", "not all(low != 9 or high for"),
+    mutant("another norm unchecked", "linf", MODEL, "if certificate.norm not in TABLES:", "if False:"),
     # The files
     mutant(
         "kernel transposed in the graph", "graph",

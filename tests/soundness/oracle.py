@@ -7,8 +7,10 @@ a number bounds a matrix's norm, can be decided with no rounding at all.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from zoo.layers import (
     ConvexPotential,
     FirstChannels,
     Householder,
+    LInfDistance,
     MinMax,
     PadChannels,
     PatchPool,
@@ -30,7 +33,7 @@ from zoo.layers import (
     SelfAttention,
     TokenLinear,
 )
-from zoo.model import CertifiedModel, tables_of
+from zoo.model import CertifiedModel, certified_model
 from zoo.records import Certificate
 
 Exact = NDArray[np.object_]  # of Fractions
@@ -66,7 +69,10 @@ def conv(
     return _store(layer, taps, bias)
 
 
-def _store(layer: nn.Linear | nn.Conv2d, weight: Tensor, bias: ArrayLike | None) -> nn.Linear | nn.Conv2d:
+Stored = TypeVar("Stored", nn.Linear, nn.Conv2d, LInfDistance)
+
+
+def _store(layer: Stored, weight: Tensor, bias: ArrayLike | None) -> Stored:
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(torch.zeros(len(weight)) if bias is None else torch.tensor(np.asarray(bias)))
@@ -79,14 +85,22 @@ def network(*layers: nn.Module, channels: int = 1) -> nn.Sequential:
     return nn.Sequential(*first, *layers).requires_grad_(False).eval()
 
 
-def lipschitz_bound(layer: nn.Module, shape: Shape) -> float:
-    return bound_layer(layer, Context("layer", shape)).lipschitz_bound
+def distance(weight: ArrayLike, bias: ArrayLike | None = None) -> LInfDistance:
+    """A distance layer that stores these numbers; without a bias, one of zeros."""
+    matrix = torch.tensor(np.asarray(weight), dtype=torch.float32)
+    return _store(LInfDistance(matrix.shape[1], matrix.shape[0]), matrix, bias)
 
 
-def certified(net: nn.Sequential, shape: Shape) -> tuple[Certificate, CertifiedModel]:
+def lipschitz_bound(layer: nn.Module, shape: Shape, norm: str = "l2") -> float:
+    return bound_layer(layer, Context("layer", shape, norm=norm)).lipschitz_bound
+
+
+def certified(
+    net: nn.Sequential, shape: Shape, norm: str = "l2", levels: Sequence[float] = ()
+) -> tuple[Certificate, CertifiedModel]:
     """The network's certificate and its certified model, as a reader of the certificate builds it."""
-    certificate = certify(net, "test", Sizes(shape), "0" * 64)  # type: ignore[arg-type]
-    return certificate, CertifiedModel(net, tables_of(net, certificate)).eval()
+    certificate = certify(net, "test", Sizes(shape), "0" * 64, norm=norm, levels=levels)  # type: ignore[arg-type]
+    return certificate, certified_model(net, certificate)
 
 
 # Norms ---------------------------------------------------------------------------------------------------------------
@@ -180,6 +194,10 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
             return np.concatenate([x, zeros])
         case FirstChannels():
             return x[: layer.channels]
+        case nn.PixelUnshuffle():
+            k, (channels, rows, columns) = layer.downscale_factor, x.shape
+            cells = x.reshape(channels, rows // k, k, columns // k, k).transpose(0, 2, 4, 1, 3)
+            return cells.reshape(channels * k**2, rows // k, columns // k)
         case PatchPool():
             k, (channels, rows, columns) = layer.size, x.shape
             return x.reshape(channels, rows // k, k, columns // k, k).sum(axis=(2, 4)) / Fraction(k)
@@ -205,6 +223,8 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
                 term = _same(layer.weight, term) / Fraction(power)
                 total = total + term
             return total + exact(layer.bias)[:, None, None]
+        case LInfDistance():
+            return np.abs(x - exact(layer.weight)).max(axis=1) + exact(layer.bias)
         case nn.Linear():
             return _product(layer.weight, x) + exact(layer.bias)
         case nn.Conv2d():

@@ -29,6 +29,8 @@ FOLDED = [
     "spatialmlp-ffn-l4w32-cifar10",
     "olsa-liffn-l4w32-cifar10",
     "olsa-ffn-l4w32-cifar10",
+    "linfdist-5x256-mnist",
+    "linfdist-mlp-5x256-mnist",
 ]
 
 
@@ -38,7 +40,7 @@ def test_the_folded_network_is_the_constrained_one(name):
     network = constrain(architecture.network(), architecture)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(0.1 * torch.randn_like(parameter) * parameter.requires_grad)
     network.eval()  # power iteration stands still
     plain = architecture.network()
     plain.load_state_dict(folded_state(network))  # strict: the keys are the plain network's

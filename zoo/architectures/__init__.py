@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from typing import Any, NamedTuple, get_args
 
 from zoo.architectures.convnet import ConvNet
+from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.lipconvnet import LipConvNet
 from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
 from zoo.architectures.loop import LoopResNet
@@ -26,6 +27,8 @@ Architecture = (
     | OLSA
     | LoopResNet
     | TwoMoonsMLP
+    | DistanceNet
+    | DistanceMLP
 )
 
 MAX_SIZE = 1_000_000  # of any one size in a description: files from outside must not ask for more

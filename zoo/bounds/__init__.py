@@ -1,8 +1,8 @@
-"""Proved Lipschitz bounds in l2, one rule per layer type.
+"""Proved Lipschitz bounds in l2 or in l-infinity, one rule per layer type and norm.
 
-The table `RULES` is keyed by the *exact* type: a subclass may compute something else, so it inherits no rule. A type
-without a rule, and an option that the rule does not prove, raise UncertifiableLayerError; nothing counts as 1 by
-default.
+The tables `RULES` (l2) and `LINF_RULES` are keyed by the *exact* type: a subclass may compute something else, so it
+inherits no rule. A type without a rule, and an option that the rule does not prove, raise UncertifiableLayerError;
+nothing counts as 1 by default.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import asdict
 import numpy as np
 from torch import nn
 
+from zoo.bounds import linf
 from zoo.bounds.attention import self_attention
-from zoo.bounds.convolution import convolution_norm, output_shape
+from zoo.bounds.convolution import convolution_norm, kernel_of
 from zoo.bounds.nonlinear import (
     conv_exponential,
     convex_potential,
@@ -27,12 +28,13 @@ from zoo.bounds.nonlinear import (
     token_linear,
 )
 from zoo.bounds.residual import residual
-from zoo.bounds.rule import Bound, Context, l2, schur_bound
+from zoo.bounds.rule import Bound, Context, l2, matrix_of, schur_bound
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,
     FirstChannels,
     Householder,
+    LInfDistance,
     MinMax,
     PadChannels,
     PatchPool,
@@ -42,15 +44,16 @@ from zoo.layers import (
     TokenLinear,
 )
 
-__all__ = ["RULES", "Bound", "Context", "bound_layer", "changed_by_hooks"]
+__all__ = ["LINF_RULES", "RULES", "Bound", "Context", "bound_layer", "changed_by_hooks"]
 
 
 def bound_layer(layer: nn.Module, context: Context) -> Bound:
     """The proved bound of one layer. Raises UncertifiableLayerError where there is no proof."""
-    rule = RULES.get(type(layer))
+    rules = TABLES[context.norm]
+    rule = rules.get(type(layer))
     if rule is None:
-        known = ", ".join(sorted(kind.__name__ for kind in RULES))
-        raise context.refuse(f"no rule for {type(layer).__name__}; there are rules for {known}")
+        known = ", ".join(sorted(kind.__name__ for kind in rules))
+        raise context.refuse(f"no rule for {type(layer).__name__} in {context.norm}; there are rules for {known}")
     if changed_by_hooks(layer):
         raise context.refuse("a hook or a replaced method changes what it computes")
     return rule(layer, context)
@@ -94,9 +97,7 @@ def _flatten(layer: nn.Flatten, context: Context) -> Bound:
 
 
 def _linear(layer: nn.Linear, context: Context) -> Bound:
-    if context.input_shape != (layer.in_features,):
-        raise context.refuse(f"it expects [{layer.in_features}], its input has the shape {list(context.input_shape)}")
-    weight = context.exact(layer.weight, layer.out_features, layer.in_features)
+    weight = matrix_of(layer, context)
     proof = context.prove([(weight, None)])
     return Bound(
         (layer.out_features,),
@@ -110,19 +111,8 @@ def _linear(layer: nn.Linear, context: Context) -> Bound:
 
 
 def _convolution(layer: nn.Conv2d, context: Context) -> Bound:
-    shape = context.map_shape()
-    for option, proved in (("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros")):
-        if getattr(layer, option) != proved:
-            raise context.refuse(f"{option}={getattr(layer, option)!r} is not proved, only {proved!r}")
-    if isinstance(layer.padding, str):
-        raise context.refuse(f"padding={layer.padding!r} is not proved, only numbers")
-    if shape[0] != layer.in_channels:
-        raise context.refuse(f"it has {layer.in_channels} input channels, its input {shape[0]}")
-    outputs = output_shape(layer, shape)
-    if min(outputs) < 1:
-        raise context.refuse(f"its kernel does not fit a map of {shape[1]} x {shape[2]}")
-    kernel = context.exact(layer.weight, layer.out_channels, layer.in_channels, *layer.kernel_size)
-    method, proof, torus = convolution_norm(kernel, layer, shape, context)
+    kernel, outputs = kernel_of(layer, context)
+    method, proof, torus = convolution_norm(kernel, layer, context.map_shape(), context)
     return Bound(
         outputs,
         proof.bound,
@@ -158,3 +148,19 @@ RULES: dict[type[nn.Module], Callable[..., Bound]] = {
     TokenLinear: token_linear,
     SelfAttention: self_attention,
 }
+
+LINF_RULES: dict[type[nn.Module], Callable[..., Bound]] = {
+    Pixels: linf.pixels,
+    MinMax: _nonexpansive,
+    nn.ReLU: _nonexpansive,
+    nn.Flatten: _flatten,
+    nn.Linear: linf.linear,
+    nn.Conv2d: linf.convolution,
+    LInfDistance: linf.distance,
+    Residual: _residual,
+    PadChannels: pad_channels,
+    FirstChannels: first_channels,
+    nn.PixelUnshuffle: space_to_depth,
+}
+
+TABLES = {"l2": RULES, "linf": LINF_RULES}

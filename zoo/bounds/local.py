@@ -98,6 +98,8 @@ def local_radius(model: CertifiedModel, image: Tensor) -> LocalRadius:
     """
     if model.dtype != torch.float64:
         raise UncertifiableLayerError(f"only a float64 model has proved radii, this one computes in {model.dtype}")
+    if model.norm != "l2":
+        raise UncertifiableLayerError(f"local radii are l2 only, this model is certified in {model.norm}")
     with torch.no_grad():
         outputs = model(image[None])
     label, known = int(outputs.label[0]), float(outputs.radius[0])

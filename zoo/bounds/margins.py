@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from zoo.bounds.rule import l1_of_rows
 from zoo.bounds.spectral import Matrix, spectral_norm_bound
 from zoo.errors import CertificateError
 from zoo.rounding import OUTWARD, TINY, U, gamma
@@ -51,11 +52,13 @@ def margin_tables(
     body_lipschitz: float,
     feature_norm: float,
     feature_error: float,
+    norm: str = "l2",
     pairwise: Sequence[float] | None = None,
 ) -> Tables:
     """The tables for a head f = weight x + bias [C, d] on a body of the given Lipschitz and rounding bounds.
 
-    With h_j the rows of the weight, R and E the bounds of the computed features' norm and error:
+    With h_j the rows of the weight, |h| their dual norm (l2, or l1 where the features are bounded in l-infinity), R and
+    E the bounds of the computed features' norm and error:
 
         K_ji = min(|h_j - h_i| body_lipschitz, pairwise_ji) ROUND_DOWN
         e_j  = gamma_{d+2} (|h_j| R + |b_j|)             the rounding of the computed logit j
@@ -67,13 +70,14 @@ def margin_tables(
     Both are positive, also for equal rows (K) and for rows of zeros (T): a tie is never 0 / 0.
     """
     classes, features = weight.shape
-    row_norm = _row_norms(weight)
+    norms = {"l2": _row_norms, "linf": l1_of_rows}[norm]
+    row_norm = norms(weight)
     reach = (row_norm * feature_norm + np.abs(bias)) * OUTWARD
     local = gamma(features + 2) * reach * OUTWARD
     logit = (reach + local) * OUTWARD
     margin_lipschitz, slack = np.empty((classes, classes)), np.empty((classes, classes))
     for j in range(classes):
-        distance = _row_norms(weight - weight[j])
+        distance = norms(weight - weight[j])
         margin_lipschitz[j] = np.maximum(distance * body_lipschitz * OUTWARD * ROUND_DOWN, TINY)
         error = distance * feature_error + local + local[j] + U * (logit + logit[j])
         slack[j] = 2.0 * error * OUTWARD + TINY

@@ -59,8 +59,8 @@ class Loop(NamedTuple):
 def residual(layer: Residual, context: Context, rule: Callable[[nn.Module, Context], Bound]) -> Bound:
     """x -> H x + g(x): Lipschitz |H| + K_g, K_g the product of the bounds of g's layers; H is the identity by default.
 
-    Where g is linear layers, a ReLU, linear layers, and small enough to be written out, `loop_bounds` hold as well, and
-    the smallest counts.
+    In either norm. In l2, where g is linear layers, a ReLU, linear layers, and small enough to be written out,
+    `loop_bounds` hold as well, and the smallest counts.
 
     Rounding. Let |x| = R. After some layers of g the exact value is at most K R + o and the computed one errs by at
     most gamma_m (a R + e); at first K = 1 and o = m = a = e = 0. A layer of constants K', o' and local error
@@ -78,7 +78,7 @@ def residual(layer: Residual, context: Context, rule: Callable[[nn.Module, Conte
     if branch.shape != skip.shape:
         raise context.refuse(f"its branch makes {list(branch.shape)} of {list(context.input_shape)}")
     proof, lipschitz = {**skip.proof, **branch.proof}, skip.lipschitz + branch.lipschitz
-    if (loop := find_loop(skip, branch, context.input_shape)) is not None:
+    if context.norm == "l2" and (loop := find_loop(skip, branch, context.input_shape)) is not None:
         bounds, terms = loop_bounds(loop, context)
         proof |= terms
         lipschitz = min([lipschitz, *bounds.values()])
