@@ -17,13 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from export.card import render
 from training.attacks import pgd_l2, pgd_linf
 from training.data import pixels
 from training.recipes import RECIPES
 from training.tightness import tightness
 from zoo import registry
 from zoo.architectures import describe
+from zoo.card import render
 from zoo.certify import certify
 from zoo.datasets import DATASETS, Split, load_split
 from zoo.epsilon import parse_epsilon

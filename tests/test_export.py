@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import zoo
-from export.card import render
 from export.publish import publish
 from tests.training.small import small_network
 from training.loop import train
 from training.recipes import RECIPES, find
 from zoo.bounds import convolution
+from zoo.card import render
 from zoo.datasets import DATASETS
 from zoo.errors import InputError
 from zoo.folder import FILES, read_folder

@@ -16,7 +16,8 @@ import zoo
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 TORCH_FREE = (
     *("records", "errors", "epsilon", "registry", "datasets", "folder", "graph", "hub", "images", "runtime"),
-    *("evaluate", "results", "cli", "tables", "display", "doctor"),
+    *("evaluate", "results", "cli", "cli_hub", "card", "tables", "display", "doctor"),
+    *("hubstore", "hubserver", "signing"),
 )  # fmt: skip
 
 

@@ -20,10 +20,10 @@ import typer
 from rich.console import Console
 from typer.core import TyperArgument, TyperCommand
 
-from zoo import __version__
+from zoo import __version__, cli_hub
 from zoo.architectures import describe
 from zoo.datasets import DATASETS
-from zoo.display import bound_text, pairs, progress
+from zoo.display import bound_text, pairs, progress, proof_progress
 from zoo.epsilon import parse_epsilon
 from zoo.errors import (
     CertificateError,
@@ -252,7 +252,12 @@ def predict(
 
 
 @app.command(cls=Command)
-def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A name, a source or a folder.")]) -> int:
+def verify(
+    name: cli_hub.FolderArgument,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="First check model.sig with this key. Needs the extra sign.")
+    ] = None,
+) -> int:
     """Prove a certificate again from the weights, and compare.
 
     Needs torch. Checks the sha256 of every file, what the files say of each other, every layer's bound and what
@@ -260,10 +265,12 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
     """
     require("torch", "export")
     require("onnxscript", "export")
-    # Here a folder may be given as it is: the answer says which one it was, and nothing else is loaded by it.
-    source = LOCAL + name if name not in ENTRIES and is_folder(name) else name
     try:
-        folder = fetch(source)
+        folder = fetch(cli_hub.source_of(name))
+        if public_key is not None:
+            from zoo.signing import check_signature
+
+            check_signature(folder, public_key)
     except IntegrityError as error:
         return _differ([str(error)])
     if differences := _recompute(folder):
@@ -272,6 +279,7 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
     checked = [
         ("folder", str(folder.path)),
         ("files", f"{len(folder.digests)} have the sha256 that SHA256SUMS lists"),
+        ("signature", f"by {public_key}" if public_key else "not checked: --public-key FILE does"),
         ("layers", f"{len(certificate.layers)} bounds proved again from model.safetensors"),
         ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)}"),
         ("tables", f"sha256 {certificate.tables_sha256[:16]}..., as the certificate says"),
@@ -413,6 +421,10 @@ def doctor() -> int:
     return 1 if problems else 0
 
 
+for command in (cli_hub.pull, cli_hub.push, cli_hub.sign, cli_hub.hub):
+    app.command(cls=Command)(command)
+
+
 def _fail(message: str, label: str = "zoo") -> int:
     """Prints the error as one line on stderr; the exit code."""
     print(f"{label}: {' '.join(message.split())}", file=sys.stderr)
@@ -434,16 +446,7 @@ def _recompute(folder: Folder) -> list[str]:
     """What `zoo.verify` finds, with a progress bar for each layer; a certificate that does not hold is a finding."""
     from zoo.verify import verify as recompute
 
-    with progress() as bar:
-        task = bar.add_task("reading", total=None)
-
-        def advance(layer: str, count: int) -> None:
-            """A new layer with `count` steps, or, with 0, one step done."""
-            if count:
-                bar.reset(task, total=count, description=layer)
-            else:
-                bar.advance(task)
-
+    with proof_progress() as advance:
         try:
             return recompute(folder, advance)
         except (CertificateError, IntegrityError, UncertifiableLayerError) as error:

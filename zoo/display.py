@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 
 from rich.box import SIMPLE
@@ -80,6 +81,21 @@ def progress() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def proof_progress() -> Iterator[Callable[[str, int], None]]:
+    """The `advance` of a proof, as a progress bar for each layer: a layer with `count` steps, or, with 0, a step."""
+    with progress() as bar:
+        task = bar.add_task("reading", total=None)
+
+        def advance(layer: str, count: int) -> None:
+            if count:
+                bar.reset(task, total=count, description=layer)
+            else:
+                bar.advance(task)
+
+        yield advance
 
 
 def _decimal(number: int, digits: int) -> str:
