@@ -23,7 +23,9 @@ from zoo.errors import InputError
 
 
 def main(
-    recipe: Annotated[str | None, typer.Argument(help="The model to train, see --list.")] = None,
+    recipe: Annotated[
+        str | None, typer.Argument(help="The model to train, see --list; or two-moons, a picture.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="A new folder for the run.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs; the schedules stretch.")] = None,
     limit: Annotated[int | None, typer.Option(min=2, help="Train on the first images only.")] = None,
@@ -44,6 +46,9 @@ def main(
         return
     if recipe is None:
         raise InputError("name a recipe: --list shows all")
+    if recipe == "two-moons":
+        _draw_two_moons(output)
+        return
     chosen = find(recipe)
     if epochs is not None:
         chosen = dataclasses.replace(chosen, epochs=epochs)
@@ -55,6 +60,16 @@ def main(
     from training.loop import train  # slow to import, and the options above need none of it
 
     train(chosen, output, seed=seed, limit=limit, steps=steps, resume=resume, images=data, accumulate=accumulate)
+
+
+def _draw_two_moons(output: Path | None) -> None:
+    """A picture instead of a model, see `training.moons`."""
+    if output is None or output.suffix != ".png":
+        raise InputError("two-moons is a picture: say where to write it, --output FILE.png")
+    from training.moons import draw
+
+    for shown in draw(output):
+        print(f"{shown.loss:14} epsilon {shown.epsilon:4}: CRA {100 * shown.cra:6.2f} %, K {shown.steepness:6.1f}")
 
 
 if __name__ == "__main__":
