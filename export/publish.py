@@ -11,23 +11,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from export.card import render
-from training.attacks import pgd_l2
+from training.attacks import pgd_l2, pgd_linf
+from training.data import pixels
 from training.recipes import RECIPES
+from training.tightness import tightness
 from zoo import registry
 from zoo.architectures import describe
+from zoo.card import render
 from zoo.certify import certify
 from zoo.datasets import DATASETS, Split, load_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError, InputError
-from zoo.evaluate import LabelledImages, evaluate
+from zoo.evaluate import array_images, evaluate
 from zoo.folder import FILES, LISTED, SUMS, WEIGHTS, Folder, read_folder
-from zoo.model import load_network
+from zoo.model import certified_model, load_network
 from zoo.onnx import write_graphs
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps
 from zoo.runtime import CHUNK, Model, onnx_model
@@ -37,6 +40,8 @@ SHELF = CHECKOUT / "model_cards"
 REGISTRY = CHECKOUT / "zoo" / "published.json"
 LICENSE = "apache-2.0"
 ATTACK_STEPS = 40
+TIGHTNESS_STEPS = 60
+TIGHTNESS_IMAGES = 4
 
 
 def publish(run: Path, name: str, output: Path, limit: int | None, attack_images: int, command: str) -> Folder:
@@ -48,7 +53,7 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
     """
     entry = registry.find(name)
     # The published figure that the recipe of this name stands beside is shown on the card with the run's settings.
-    recipe = {**run_settings(run), "paper": RECIPES[name]().paper if name in RECIPES else ""}
+    recipe = {**run_settings(run), "paper": RECIPES[name].paper if name in RECIPES else ""}
     if output.exists() and not _replaceable(output):
         raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
     info = DATASETS[entry.dataset]
@@ -59,7 +64,7 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
         folder.mkdir()
         weights = _weights(run / "weights.safetensors", entry)
         (folder / WEIGHTS).write_bytes(weights)
-        certificate = _certify(folder, entry, progress)
+        certificate = _certify(folder, entry, info.levels(entry.norm), progress)
         config = ModelConfig(
             name=name,
             architecture=describe(entry.architecture),
@@ -73,7 +78,8 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
         (folder / "config.json").write_text(dumps(config))
         (folder / "certificate.json").write_text(dumps(certificate))
         write_graphs(folder, config, certificate)
-        evaluation = _evaluate(folder, config, certificate, split, info.epsilons, attack_images, command, progress)
+        epsilons = info.epsilons[entry.norm]
+        evaluation = _evaluate(folder, config, certificate, split, epsilons, attack_images, command, progress)
         (folder / "evaluation.json").write_text(dumps(evaluation))
         (folder / "README.md").write_text(render(config, certificate, evaluation))
         seal(folder)
@@ -104,7 +110,7 @@ def _weights(path: Path, entry: registry.Entry) -> bytes:
     return save({key: value.contiguous() for key, value in network.state_dict().items()})
 
 
-def _certify(folder: Path, entry: registry.Entry, progress: Progress) -> Certificate:
+def _certify(folder: Path, entry: registry.Entry, levels: Sequence[float], progress: Progress) -> Certificate:
     """The certificate of the weights in the folder, read back from it."""
     weights = (folder / WEIGHTS).read_bytes()
     network = entry.architecture.network()
@@ -117,7 +123,8 @@ def _certify(folder: Path, entry: registry.Entry, progress: Progress) -> Certifi
         else:
             progress.advance(task)
 
-    certificate = certify(network, entry.name, entry.architecture, hashlib.sha256(weights).hexdigest(), advance)
+    digest = hashlib.sha256(weights).hexdigest()
+    certificate = certify(network, entry.name, entry.architecture, digest, advance, norm=entry.norm, levels=levels)
     progress.update(task, description="certified", total=1, completed=1)
     return certificate
 
@@ -136,37 +143,36 @@ def _evaluate(
     digests = {name: _sha256(folder / name) for name in (WEIGHTS, "model.onnx", "certificate.json")}
     unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
     model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
-    starts = range(0, len(split.labels), CHUNK)
-    data = LabelledImages(
-        config.dataset,
-        DATASETS[config.dataset].test_split,
-        split.revision,
-        len(split.labels),
-        ((split.images[start : start + CHUNK], split.labels[start : start + CHUNK]) for start in starts),
-    )
+    data = array_images(config.dataset, DATASETS[config.dataset].test_split, split.revision, split.images, split.labels)
     task = progress.add_task("evaluate", total=data.count)
     evaluation = evaluate(model, data, epsilons, lambda count: progress.advance(task, count), command)
     if not attack_images:
         return evaluation
     attacked = Split(split.images[:attack_images], split.labels[:attack_images], split.label_names, split.revision)
     network = load_network((folder / WEIGHTS).read_bytes(), certificate)
+    certified = certified_model(network, certificate)
+    progress.add_task("search for the tightest", total=None)
     return dataclasses.replace(
         evaluation,
         pgd_accuracy={text: _attack(network, model, attacked, text, progress) for text in epsilons},
         pgd_images=len(attacked.labels),
-        pgd=f"l2 PGD, {ATTACK_STEPS} steps, one random start, margin loss, on the float32 network",
+        pgd=f"{config.norm} PGD, {ATTACK_STEPS} steps, one random start, margin loss, on the float32 network",
+        tightness=tightness(certified, certificate, _tensor(attacked.images[:TIGHTNESS_IMAGES]), TIGHTNESS_STEPS),
+        tightness_search=f"gradient ascent of {TIGHTNESS_STEPS} steps from each of "
+        f"{min(TIGHTNESS_IMAGES, len(attacked.labels))} test images",
     )
 
 
 def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: str, progress: Progress) -> float:
     """The share of images that stay right under attack. Raises CertificateError where one breaks its certificate."""
     size, right = parse_epsilon(epsilon), 0
+    attack = {"l2": pgd_l2, "linf": pgd_linf}[model.norm]
     generator = torch.Generator().manual_seed(0)
     task = progress.add_task(f"attack at {epsilon}", total=len(split.labels))
     for start in range(0, len(split.labels), CHUNK):
         images, labels = split.images[start : start + CHUNK], torch.from_numpy(split.labels[start : start + CHUNK])
-        tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-        attacked = pgd_l2(network, tensor, labels, size * (1 - 1e-6), ATTACK_STEPS, generator)
+        tensor = _tensor(images)
+        attacked = attack(network, tensor, labels, size * (1 - 1e-6), ATTACK_STEPS, generator)
         before, after = model.outputs(tensor.numpy()), model.outputs(attacked.numpy())
         broken = (before.radius > size) & (before.label != after.label)
         if broken.any():
@@ -176,6 +182,11 @@ def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: s
         right += int(((before.label == labels.numpy()) & (after.label == labels.numpy())).sum())
         progress.advance(task, len(labels))
     return right / len(split.labels)
+
+
+def _tensor(images: np.ndarray) -> torch.Tensor:
+    """Images [N, H, W, C] as the numbers [N, C, H, W] that enter the network."""
+    return pixels(torch.from_numpy(images).permute(0, 3, 1, 2))
 
 
 def seal(folder: Path) -> str:

@@ -25,6 +25,14 @@ def colour_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder(tmp_path_factory.mktemp("published") / "toy", "6c2f-cifar10")
 
 
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny folder that `zoo verify` proves; tests read and never change it."""
+    from tests.tiny import make_tiny  # loads torch
+
+    return make_tiny(tmp_path_factory.mktemp("whole") / "tiny")
+
+
 @pytest.fixture
 def own_toy(tmp_path: Path) -> Path:
     """A grey folder for one test to damage."""

@@ -89,7 +89,21 @@ class TestList:
         assert name in published
         others = [name for name in zoo.list_models() if name not in published]
         assert [row["name"] for row in json.loads(run("list", "--json").out)] == published + others
-        assert re.findall(r"^(\S+) +\d+ x", run("list").out, re.MULTILINE) == published + others
+        listed = re.findall(r"^(\S+-\S+) ", run("list").out, re.MULTILINE)
+        assert listed[: len(published)] == published
+        assert sorted(listed) == sorted(published + others)
+
+    def test_every_row_has_data_set_norm_and_parameters(self, run: Zoo):
+        out = run("list").out
+        for name, entry in ENTRIES.items():
+            pattern = rf"^{re.escape(name)} +{entry.dataset} +{entry.norm} +[\d.]+ [kM]"
+            assert re.search(pattern, out, re.MULTILINE), name
+        assert f"Models: {len(ENTRIES)}, with weights: {len(zoo.list_models(pretrained=True))}." in out
+
+    def test_families_head_their_models_and_small_comes_before_large(self, run: Zoo):
+        lines = [line.split(" ")[0] for line in run("list", "*net-l*w256-cifar10").out.splitlines()]
+        names = [line for line in lines if line == "LiResNet" or line.startswith("liresnet")]
+        assert names == ["LiResNet", *(f"liresnet-l{depth}w256-cifar10" for depth in (6, 12, 18, 24, 30, 36))]
 
     def test_patterns_and_json(self, run: Zoo):
         rows = json.loads(run("list", "6c2f*", "--json").out)
@@ -114,6 +128,28 @@ class TestInfo:
         result = run("info", name)
         assert result.code == 0
         assert "python -m training" in " ".join(result.out.split())
+
+    def test_a_model_without_weights_shows_its_layers_at_full_size(self, run: Zoo):
+        pytest.importorskip("torch")
+        result = run("info", "liresnet-l12w588-imagenet")
+        assert all(len(line) <= 80 for line in result.out.splitlines())
+        lines = [" ".join(line.split()) for line in result.out.splitlines()]
+        assert "stem Conv2d 3 x 224 x 224 588 x 16 x 16 346,332" in lines
+        assert "head Linear 2048 1000 2,049,000" in lines
+        assert "parameters 89,344,940" in lines
+
+    def test_without_torch_the_layer_table_is_one_line(self, run: Zoo, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("zoo.errors.find_spec", lambda package: None)
+        result = run("info", "sll-xl-cifar10")
+        assert (result.code, result.err) == (0, "")
+        assert result.out.splitlines()[-1] == (
+            "No layer table: this needs torch: run pip install 'certified-zoo[torch]'"
+        )
+
+    def test_an_unknown_name_gets_the_near_ones(self, run: Zoo):
+        assert "did you mean olsa-ffn-l12w256-cifar10" in run.fails("info", "olsa-ffn-l12w256-cifar")
+        assert "`zoo list` shows all names" in run.fails("info", "@@@")
+        assert "no model matches 'vgg*'" in run.fails("list", "vgg*")
 
     @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
     def test_published_models(self, run: Zoo, name: str):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import zoo
-from export.card import render
 from export.publish import publish
+from tests.training.small import small_network
 from training.loop import train
 from training.recipes import RECIPES, find
 from zoo.bounds import convolution
+from zoo.card import render
 from zoo.datasets import DATASETS
 from zoo.errors import InputError
 from zoo.folder import FILES, read_folder
@@ -37,12 +39,18 @@ def run(write_split, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_ends_in_a_verified_folder_that_predicts(name: str, write_split, tmp_path: Path):
+# One recipe of each kind of network; how it trains changes nothing on this road.
+NETWORKS = {small_network(name): name for name in RECIPES}
+
+
+@pytest.mark.parametrize(("name", "recipe"), NETWORKS.items(), ids=NETWORKS)
+def test_every_small_network_ends_in_a_verified_folder_that_predicts(
+    name: str, recipe: str, write_split, tmp_path: Path
+):
     dataset = ENTRIES[name].dataset
     write_split(dataset, 24)
     write_split(dataset, 24, split=DATASETS[dataset].test_split)
-    train(find(name), tmp_path / "run", steps=2)
+    train(replace(find(recipe), name=name), tmp_path / "run", steps=2)
     folder = publish(tmp_path / "run", name, tmp_path / "out" / name, limit=None, attack_images=2, command="test")
     assert {path.name for path in folder.path.iterdir()} == set(FILES)
     assert verify(folder) == []

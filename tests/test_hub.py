@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import pickle
 from pathlib import Path
 
 import pytest
 
 import zoo
-from tests.toy import sha256, write_sums
+from tests.toy import make_folder, sha256, write_sums
 from zoo import hub, registry
 from zoo.errors import CertificateError, InputError, IntegrityError, UnknownModelError, UnpublishedModelError
 from zoo.folder import FILES, LISTED, read_folder
@@ -90,13 +85,28 @@ class TestSources:
         write_sums(shelf / name)
         with pytest.raises(IntegrityError, match="not the one that the registry pins"):
             load(name)
-        monkeypatch.setattr(hub, "SHELVES", (shelf / "empty",))
-        with pytest.raises(IntegrityError, match="not in this installation"):
-            load(name)
 
     @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
     def test_published_folders_are_whole(self, name: str):
         assert fetch(name).config.name == name
+
+
+class TestPull:
+    def test_a_copy_is_the_whole_folder(self, toy: Path, tmp_path: Path):
+        assert zoo.pull(f"local-dir:{toy}") == toy
+        copy = zoo.pull(f"local-dir:{toy}", tmp_path / "new" / "copy")
+        assert sorted(path.name for path in copy.iterdir()) == sorted(FILES)
+        assert all((copy / name).read_bytes() == (toy / name).read_bytes() for name in FILES)
+        assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+
+    def test_what_is_there_stays(self, toy: Path, tmp_path: Path):
+        (tmp_path / "empty").mkdir()
+        zoo.pull(f"local-dir:{toy}", tmp_path / "empty")
+        for place in (tmp_path, tmp_path / "empty", Path(__file__)):
+            with pytest.raises(InputError, match="is there already"):
+                zoo.pull(f"local-dir:{toy}", place)
+        with pytest.raises(InputError, match="cannot be written"):
+            zoo.pull(f"local-dir:{toy}", Path(__file__) / "below")
 
 
 class TestOptions:
@@ -147,6 +157,59 @@ class TestIntegrity:
         (own_toy / "certificate.json").unlink()
         with pytest.raises(CertificateError, match=r"has no certificate\.json"):
             load(f"local-dir:{own_toy}")
+
+    def test_weights_and_certificates_of_another_model_are_named(self, own_toy: Path, tmp_path: Path):
+        other = make_folder(tmp_path / "other", seed=1)
+        weights = (own_toy / "model.safetensors").read_bytes()
+        for name in ("model.safetensors", "certificate.json"):
+            mine = (own_toy / name).read_bytes()
+            (own_toy / name).write_bytes((other / name).read_bytes())
+            with pytest.raises(IntegrityError, match=f"{name}: its sha256 is not the one in SHA256SUMS"):
+                load(f"local-dir:{own_toy}")
+            write_sums(own_toy)
+            with pytest.raises(IntegrityError, match=r"certificate\.json: weights_sha256"):
+                load(f"local-dir:{own_toy}")
+            (own_toy / name).write_bytes(mine)
+        assert len((other / "model.safetensors").read_bytes()) == len(weights)
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_a_link_out_of_the_folder_is_refused(self, name: str, own_toy: Path, tmp_path: Path):
+        outside = (own_toy / name).rename(tmp_path / "outside")
+        (own_toy / name).symlink_to(outside)
+        with pytest.raises(IntegrityError, match=f"{name}: a link out of its folder, to {outside}"):
+            load(f"local-dir:{own_toy}")
+        (own_toy / name).unlink()
+        (own_toy / name).symlink_to(name)
+        with pytest.raises((IntegrityError, CertificateError), match=name):
+            load(f"local-dir:{own_toy}")
+
+    def test_a_link_inside_the_folder_and_a_link_to_the_folder_are_files(self, own_toy: Path, tmp_path: Path):
+        (own_toy / "model.onnx").rename(own_toy / "graph")
+        (own_toy / "model.onnx").symlink_to("graph")
+        (tmp_path / "link").symlink_to(own_toy)
+        assert load(f"local-dir:{tmp_path / 'link'}").name == "4c3f-mnist"
+
+    def test_what_is_no_file_is_refused_and_not_waited_for(self, own_toy: Path):
+        (own_toy / "README.md").unlink()
+        os.mkfifo(own_toy / "README.md")
+        with pytest.raises(IntegrityError, match=r"README\.md: not a regular file"):
+            load(f"local-dir:{own_toy}")
+
+    def test_no_pickle_is_opened(self, own_toy: Path, tmp_path: Path):
+        class Canary:
+            def __reduce__(self) -> tuple[object, tuple[str]]:
+                return os.mkdir, (str(tmp_path / "opened"),)
+
+        for name in ("pytorch_model.bin", "model.safetensors"):
+            (own_toy / name).write_bytes(pickle.dumps(Canary()))
+        text = (own_toy / "certificate.json").read_text()
+        before = json.loads(text)["weights_sha256"]
+        (own_toy / "certificate.json").write_text(text.replace(before, sha256(own_toy / "model.safetensors")))
+        write_sums(own_toy)
+        for backend, error in (("torch", CertificateError), ("onnx", IntegrityError)):
+            with pytest.raises(error):
+                load(f"local-dir:{own_toy}", backend=backend)
+        assert not (tmp_path / "opened").exists()
 
     @pytest.mark.parametrize(
         ("line", "message"),
@@ -231,111 +294,3 @@ class TestIntegrity:
             write_sums(own_toy)
             with pytest.raises(CertificateError, match="unknown architecture family"):
                 read_folder(own_toy)
-
-
-class Server:
-    """A Hugging Face hub of one repository, `org/toy` at one commit, as far as the stock client's downloads need it."""
-
-    COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-    def __init__(self, folder: Path):
-        self.files = {name: (folder / name).read_bytes() for name in FILES} | {"pytorch_model.bin": b"never asked for"}
-        self.asked: list[str] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.answer(self)
-
-            do_HEAD = do_GET
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        path = request.path.partition("?")[0]
-        name = path.rpartition("/")[2]
-        headers = {"X-Repo-Commit": self.COMMIT}
-        status, body = 200, b""
-        if path.startswith("/org/toy/resolve/") and name in self.files:
-            body = self.files[name]
-            self.asked.append(name)
-            headers["ETag"] = f'"{hashlib.sha1(body).hexdigest()}"'
-        elif path.startswith(f"/api/models/org/toy/tree/{self.COMMIT}"):
-            rows = [{"type": "file", "path": key, "size": len(value), "oid": hashlib.sha1(value).hexdigest()}
-                    for key, value in self.files.items()]  # fmt: skip
-            body = json.dumps(rows).encode()
-        elif path in ("/api/models/org/toy/revision/main", f"/api/models/org/toy/revision/{self.COMMIT}"):
-            siblings = [{"rfilename": key} for key in self.files]
-            body = json.dumps({"id": "org/toy", "sha": self.COMMIT, "siblings": siblings, "private": False}).encode()
-        else:
-            status = 404
-            headers["X-Error-Code"] = "RevisionNotFound" if path.startswith("/api/models/org/toy/") else "RepoNotFound"
-        request.send_response(status)
-        for key, value in {**headers, "Content-Length": str(len(body))}.items():
-            request.send_header(key, value)
-        request.end_headers()
-        if request.command == "GET":
-            request.wfile.write(body)
-
-
-SCRIPT = """
-import sys, zoo
-for source in sys.argv[1:]:
-    try:
-        print(zoo.load(source).name)
-    except zoo.ZooError as error:
-        print(type(error).__name__, "|", error)
-"""
-
-
-class TestHuggingFace:
-    @pytest.fixture
-    def server(self, toy: Path) -> Iterator[Server]:
-        server = Server(toy)
-        yield server
-        server.http.shutdown()
-        server.http.server_close()
-
-    def ask(self, server: Server, home: Path, *sources: str, **more: str) -> list[str]:
-        """What loading each source says, by the stock client in a process of its own: it reads HF_ENDPOINT once."""
-        settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", **more}
-        process = subprocess.run(
-            [sys.executable, "-c", SCRIPT, *sources], env={**os.environ, **settings}, capture_output=True, text=True
-        )
-        assert process.returncode == 0, process.stderr
-        return process.stdout.splitlines()
-
-    def test_the_eight_files_come_from_the_hub_and_stay_in_its_cache(self, server: Server, tmp_path: Path):
-        pinned = f"hf-hub:org/toy@{server.COMMIT}"
-        answers = self.ask(
-            server, tmp_path, "hf-hub:org/toy", pinned, "hf-hub:org/toy@no-such-tag", "hf-hub:org/other", "hf-hub:a b"
-        )
-        assert answers[:2] == ["4c3f-mnist", "4c3f-mnist"]
-        assert answers[2] == "HubError | hf-hub:org/toy@no-such-tag: no such revision"
-        assert answers[3].startswith("HubError | hf-hub:org/other: no such repository")
-        assert answers[4].startswith("HubError | hf-hub:a b: ")
-        assert set(server.asked) == set(FILES)
-        asked = len(server.asked)
-        assert self.ask(server, tmp_path, pinned, HF_HUB_OFFLINE="1") == ["4c3f-mnist"]
-        assert len(server.asked) == asked
-
-    def test_what_the_client_does_not_check_is_refused(self, server: Server, tmp_path: Path):
-        body = bytearray(server.files["model.safetensors"])
-        body[-1] ^= 1
-        server.files["model.safetensors"] = bytes(body)
-        (answer,) = self.ask(server, tmp_path, "hf-hub:org/toy")
-        assert answer.startswith("IntegrityError")
-        assert "model.safetensors: its sha256 is not the one in SHA256SUMS" in answer
-
-    def test_a_repository_of_another_kind_and_a_hub_out_of_reach(self, server: Server, tmp_path: Path):
-        server.files = {"pytorch_model.bin": b"never asked for", "config.json": b"{}"}
-        (answer,) = self.ask(server, tmp_path, "hf-hub:org/toy")
-        assert "has no certificate.json" in answer
-        assert "pytorch_model.bin" not in server.asked
-        answers = self.ask(server, tmp_path / "new", "hf-hub:org/toy", HF_ENDPOINT="http://127.0.0.1:9")
-        assert answers[0].startswith("HubError | hf-hub:org/toy: not to be had from http://127.0.0.1:9")

@@ -16,7 +16,8 @@ import zoo
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 TORCH_FREE = (
     *("records", "errors", "epsilon", "registry", "datasets", "folder", "graph", "hub", "images", "runtime"),
-    *("evaluate", "cli", "tables", "display", "doctor"),
+    *("evaluate", "results", "cli", "cli_hub", "card", "tables", "display", "doctor"),
+    *("hubstore", "hubserver", "signing"),
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def test_import_zoo_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["predict", "--help"], ["list", "*-mnist"], ["info", "liresnet-l12w588-imagenet"]]
+    "arguments", [["--help"], ["predict", "--help"], ["serve", "--help"], ["list", "*-mnist"], ["info", "2c2f-mnist"]]
 )
 def test_help_and_listing_load_nothing_heavy(arguments: list[str]):
     assert command_line(*arguments).isdisjoint(HEAVY)

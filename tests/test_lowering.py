@@ -23,6 +23,7 @@ from zoo.layers import (
     PadChannels,
     PatchPool,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
 from zoo.onnx import WEIGHTS, write_graph
@@ -43,6 +44,9 @@ BODIES: dict[str, Callable[[], list[nn.Module]]] = {
         nn.Conv2d(2, 4, 3, 1, 1),
         Residual(nn.Conv2d(4, 6, 3, 1, 1), MinMax("halves"), nn.Conv2d(6, 4, 1)),
     ],
+    "residual with a skip": lambda: [
+        Residual(nn.Conv2d(2, 4, 4, 2, 1), nn.ReLU(), nn.Conv2d(4, 6, 3, 1, 1), skip=nn.Conv2d(2, 6, 2, 2)),
+    ],
     "potential": lambda: [PadChannels(5), ConvexPotential(5, 3, 3), PatchPool(4), nn.Flatten(), ConvexPotential(5, 9)],
     "exponential": lambda: [
         nn.PixelUnshuffle(2),
@@ -53,6 +57,7 @@ BODIES: dict[str, Callable[[], list[nn.Module]]] = {
         nn.Linear(24, 4),
         nn.ReLU(),
     ],
+    "attention": lambda: [nn.Conv2d(2, 6, 1), Residual(SelfAttention(6, 2), nn.Conv2d(6, 6, 1)), MinMax("halves")],
     "tokens": lambda: [TokenLinear(16), nn.Conv2d(2, 4, 1), MinMax("neighbours")],
 }
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import zoo
-from export.card import render
 from export.cards import models_table, shelf
+from zoo.card import render
 from zoo.errors import ZooError
 from zoo.folder import FILES, Folder, read_folder
 from zoo.hub import fetch

@@ -70,15 +70,24 @@ def write_graph(folder: Path, name: str, shape: tuple[int, ...], metadata: dict[
 
 
 def make_folder(
-    folder: Path, name: str = "4c3f-mnist", metadata: dict[str, str] | None = None, external: str = "model.safetensors"
+    folder: Path,
+    name: str = "4c3f-mnist",
+    metadata: dict[str, str] | None = None,
+    external: str = "model.safetensors",
+    padding: int = 0,
+    seed: int = 0,
 ) -> Path:
-    """A folder whose records and hashes agree; its graph is linear, and proves nothing."""
+    """A folder whose records and hashes agree; its graph is linear, and proves nothing.
+
+    padding: bytes of a tensor that nothing reads, after the weight.
+    """
     entry = ENTRIES[name]
     shape = entry.architecture.input_shape
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     weight = (rng.standard_normal((int(np.prod(shape)), CLASSES)) / 10).astype(np.float32)
-    (folder / "model.safetensors").write_bytes(save({"weight": weight}))
+    unread = {"zeros": np.zeros(padding // 4, dtype=np.float32)} if padding else {}
+    (folder / "model.safetensors").write_bytes(save({"weight": weight, **unread}))
     weights_sha256 = sha256(folder / "model.safetensors")
     labels = tuple(f"class {index}" for index in range(CLASSES))
     config = ModelConfig(name, describe(entry.architecture), entry.dataset, "l2", shape, labels, {}, "apache-2.0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -23,15 +25,48 @@ def pgd_l2(
     """
     start = torch.randn(images.shape, generator=generator)
     point = _project(images, images + start * (epsilon / _norm(start)), epsilon)
+
+    def move(point: Tensor, gradient: Tensor) -> Tensor:
+        step = gradient / _norm(gradient).clamp(min=1e-30) * (2.5 * epsilon / steps)
+        return _project(images, point + step, epsilon)
+
+    return _ascend(network, labels, point, move, steps)
+
+
+def pgd_linf(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    steps: int = 40,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Perturbed images in [0, 1] within `epsilon` of the given ones in l-infinity, chosen to make `network` err.
+
+    As `pgd_l2`, along the sign of the gradient. Shapes: images [N, C, H, W] float32, labels [N].
+    Source: Madry et al. 2018, arXiv 1706.06083, with the margin loss of Carlini & Wagner 2017.
+    """
+    reach = epsilon - 2**-24  # float32 rounds x + reach by less than that in [0, 1]
+    lower, upper = (images - reach).clamp(0, 1), (images + reach).clamp(0, 1)
+    start = images + reach * (2 * torch.rand(images.shape, generator=generator) - 1)
+
+    def move(point: Tensor, gradient: Tensor) -> Tensor:
+        return (point + gradient.sign() * (2.5 * epsilon / steps)).clamp(lower, upper)
+
+    return _ascend(network, labels, start.clamp(lower, upper), move, steps)
+
+
+def _ascend(
+    network: nn.Module, labels: Tensor, point: Tensor, move: Callable[[Tensor, Tensor], Tensor], steps: int
+) -> Tensor:
+    """The points after `steps` moves along the gradient of the margin; one that has succeeded stays."""
     for _ in range(steps):
         point.requires_grad_(True)
         logits = network(point)
         margin = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1) - logits.gather(1, labels[:, None])[:, 0]
         (gradient,) = torch.autograd.grad(margin.sum(), point)
         with torch.no_grad():
-            step = gradient / _norm(gradient).clamp(min=1e-30) * (2.5 * epsilon / steps)
-            moved = _project(images, point + step, epsilon)
-            point = torch.where((margin > 0)[:, None, None, None], point, moved).detach()
+            point = torch.where((margin > 0)[:, None, None, None], point, move(point, gradient)).detach()
     return point.detach()
 
 

@@ -10,9 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from zoo.architectures import Architecture, ConvexPotentialNet, LipConvNet, LiResNet, SpatialMLP
+from training.distance import LpDistance
+from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
 from zoo.architectures.liresnet import Backbone
-from zoo.layers import ConvExponential, ConvexPotential, Householder, Residual, TokenLinear
+from zoo.architectures.transformer import Transformer
+from zoo.layers import (
+    ConvExponential,
+    ConvexPotential,
+    Householder,
+    LInfDistance,
+    Residual,
+    SelfAttention,
+    TokenLinear,
+)
 
 
 class LinearResidual(nn.Module):
@@ -91,7 +101,8 @@ class AlmostOrthogonalRows(nn.Module):
     """Rows scaled by d_i^(-1/2), d_i = sum over j of |W W^T|_ij q_j / q_i, with q learned: spectral norm at most 1.
 
     With the step 2 of a ConvexPotential this is SLL: x - W^T diag(2 / d) relu(W x + b), the bias measured in d^(1/2).
-    For a convolution |W W^T| sums the kernel's correlation with itself. Shapes: [H, C, ...] to the same.
+    For a convolution |W W^T| sums the kernel's correlation with itself. It also serves SelfAttention.
+    Shapes: [H, C, ...] to the same.
     Source: Araujo et al. 2023 (SLL), arXiv 2303.03169. Where we differ: q = exp(...), in numerator and denominator.
     """
 
@@ -151,25 +162,32 @@ class UnitPairs(nn.Module):
 def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequential:
     """The same network, initialised for training, its weights written as the architecture's paper writes them.
 
-    LiResNet and SpatialMLP: blocks become linear residuals of residual weight N(0, 1) / (k^2 width), bias 0.
+    LiResNet and transformers: linear blocks become linear residuals of residual weight N(0, 1) / (k^2 width), bias 0.
     Conventional residual blocks: the last convolution starts at 0, so that the block starts as the identity; its factor
-    beta stays folded. Behind any such backbone, and in a LipConvNet: the head's rows are normalised. CPL, SLL and SOC
-    layers are 1-Lipschitz, by the constraints above. Every other weight starts orthogonal, so that no layer's norm
-    starts far from 1.
+    beta stays folded. Behind any such backbone, and in a LipConvNet: the head's rows are normalised. CPL, SLL, SOC and
+    self-attention are 1-Lipschitz, by the constraints above. Distance layers become `LpDistance`, with a mean shift but
+    for the one before the head of a DistanceNet, which stays minus the identity. Every other weight starts orthogonal,
+    so that no layer's norm starts far from 1.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.orthogonal_(layer.weight)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
+    if type(architecture) is DistanceNet:
+        network.head.requires_grad_(False).weight.copy_(-torch.eye(architecture.classes))
     shape: tuple[int, ...] = architecture.input_shape
-    for name, layer in network.named_children():
-        residual = name.startswith(("block", "mixing")) and type(architecture) in (LiResNet, SpatialMLP)
+    for name, layer in list(network.named_children()):
+        residual = name.startswith(("block", "mixing")) and (
+            type(architecture) is LiResNet or isinstance(architecture, Transformer)
+        )
         match layer:
             case Residual():
                 last = layer.branch[-1]
                 assert isinstance(last, nn.Conv2d)
                 nn.init.zeros_(last.weight)
+                if isinstance(layer.branch[0], SelfAttention):
+                    _make_one_lipschitz(layer.branch[0])
             case nn.Conv2d() | TokenLinear() if residual:
                 assert isinstance(architecture, Backbone)
                 _make_linear_residual(layer, architecture.depth)
@@ -185,9 +203,18 @@ def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequenti
                 parametrize.register_parametrization(layer, "weight", constraint)
             case Householder():
                 parametrize.register_parametrization(layer, "weight", UnitPairs())
+            case LInfDistance():
+                outputs, inputs = layer.weight.shape
+                last = type(architecture) is DistanceNet and name == f"distance{architecture.depth}"
+                setattr(network, name, LpDistance(inputs, outputs, shift=not last))
         with torch.no_grad():
             shape = tuple(layer(torch.zeros(1, *shape)).shape[1:])
     return network
+
+
+def _make_one_lipschitz(layer: SelfAttention) -> None:
+    for name, weight in list(layer.named_parameters()):
+        parametrize.register_parametrization(layer, name, AlmostOrthogonalRows(len(weight)))
 
 
 def _make_linear_residual(layer: nn.Conv2d | TokenLinear, depth: int) -> None:

@@ -1,106 +1,171 @@
-"""Training and validation images, in memory. The test split is never read here."""
+"""Training and validation images as sources that answer batches on a device. The test split is never read here."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Generator, Tensor
 
-from zoo.datasets import load_split
+from training.stream import EncodedImages, FolderImages, ParquetImages, stream
+from zoo.datasets import DATASETS, check_labels, data_folder, load_split
 from zoo.errors import InputError
 
-VALIDATION_SHARE = 0.1
+VALIDATION_SHARE, VALIDATION_LIMIT = 0.1, 10_000
 SPLIT_SEED = 0  # not the run's seed: every run of a data set validates on the same images
 
+Batch = tuple[Tensor, Tensor]  # uint8 [N, C, H, W] and labels int64 [N]
+# The images of a batch by number, and three uniform numbers for each that say what to crop: [N] and [N, 3] or None.
+Request = tuple[Tensor, Tensor | None]
 
-class Images(NamedTuple):
-    """Images uint8 [N, C, H, W] and their labels int64 [N]."""
 
-    images: Tensor
-    labels: Tensor
+class Source(ABC):
+    """Labelled images that are answered in batches."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def order(self, generator: Generator) -> Tensor:
+        """All of them by number, as they come in one pass."""
+
+    @abstractmethod
+    def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
+        """A batch for every request, in their order; requests may be taken ahead."""
+
+
+class InMemory(Source):
+    """Decoded images that lie on the device: [N, C, H, W] as `zoo.datasets.Split` has them, labels int64 [N]."""
+
+    def __init__(self, images: Tensor, labels: Tensor):
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def order(self, generator: Generator) -> Tensor:
+        return torch.randperm(len(self), generator=generator)
+
+    def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
+        for rows, _ in requests:
+            places = rows.to(self.labels.device, non_blocking=True)
+            yield self.images[places], self.labels[places]
+
+
+class Streamed(Source):
+    """Some of the images of files on disk, decoded and cropped as they are asked for."""
+
+    def __init__(self, encoded: EncodedImages, chosen: Tensor, size: tuple[int, int], device: torch.device):
+        self.encoded = encoded
+        self.chosen = chosen
+        self.size = size
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def order(self, generator: Generator) -> Tensor:
+        return self.encoded.order(self.chosen, generator)
+
+    def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
+        wanted = ((self.chosen[rows].tolist(), None if crops is None else crops.tolist()) for rows, crops in requests)
+        for pixels, numbers in stream(self.encoded, self.size, wanted):
+            images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+            labels = torch.from_numpy(self.encoded.labels[numbers])
+            if self.device.type == "cuda":
+                images = images.pin_memory()
+            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
 
 class TrainingData(NamedTuple):
     """The published training split, cut once into what is trained on and what is validated on."""
 
-    train: Images
-    validation: Images
+    train: Source
+    validation: Source
     label_names: tuple[str, ...]
     revision: str
 
 
-def load_training_data(name: str, limit: int | None = None) -> TrainingData:
-    """The first `limit` images (all by default) of the training split, every tenth at random kept for validation.
+def load_training_data(
+    name: str, limit: int | None = None, folder: Path | None = None, device: torch.device | str = "cpu"
+) -> TrainingData:
+    """The first `limit` images (all by default) of a training split, some of them kept for validation.
 
+    Kept are every tenth at random, 10,000 at most. With `folder` the images are those in it, a subfolder for each
+    class in the order of their names, instead of the data set's. They are streamed from disk, as ImageNet is; the
+    images of other data sets lie decoded on the device.
     Raises InputError where the data cannot be read, or are fewer than two images.
     """
-    split = load_split(name, "train", limit)
-    count = len(split.labels)
-    if count < 2:
-        raise InputError(f"training needs at least two images, got {count}")
-    images = torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous()
-    labels = torch.from_numpy(split.labels)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
-    kept = max(1, int(count * VALIDATION_SHARE))
-    validation, train = order[:kept], order[kept:]
+    info, device = DATASETS[name], torch.device(device)
+    if folder is None and not info.streamed:
+        split = load_split(name, "train", limit)
+        train, validation = _cut(len(split.labels))
+        images = torch.from_numpy(split.images).permute(0, 3, 1, 2)
+        labels = torch.from_numpy(split.labels)
+        return TrainingData(
+            InMemory(images[train].contiguous().to(device), labels[train].to(device)),
+            InMemory(images[validation].contiguous().to(device), labels[validation].to(device)),
+            split.label_names,
+            split.revision,
+        )
+    encoded = ParquetImages(info, "train") if folder is None else FolderImages(info, folder)
+    train, validation = _cut(min(len(encoded.labels), limit or len(encoded.labels)))
+    size = (info.size, info.channels)
     return TrainingData(
-        Images(images[train], labels[train]),
-        Images(images[validation], labels[validation]),
-        split.label_names,
-        split.revision,
+        Streamed(encoded, train, size, device),
+        Streamed(encoded, validation, size, device),
+        encoded.label_names,
+        encoded.revision,
     )
 
 
-class Batches(Dataset[tuple[Tensor, Tensor]]):
-    """A data set that answers a whole batch of indices at once."""
-
-    def __init__(self, data: Images):
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.data.images[index], self.data.labels[index]
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return self.data.images[indices], self.data.labels[indices]
+def pixels(images: Tensor) -> Tensor:
+    """The images as float32 in [0, 1]: uint8 divided by 255, floats as they are."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
-class EpochOrder(Sampler[int]):
-    """A new order every epoch, from the seed and the epoch's number alone, so that a resumed run has it."""
+def load_generated(name: str, device: torch.device | str = "cpu") -> InMemory:
+    """The images that a generative model made of a training split: $ZOO_DATA/NAME/generated.npz.
 
-    def __init__(self, count: int, seed: int):
-        self.count = count
-        self.seed = seed
-        self.epoch = 0
+    Its arrays are `image`, uint8 [N, H, W, C], and `label`, [N], as the files of DDPM and EDM images that go round.
+    Raises InputError where it is missing or not that.
+    """
+    info, path = DATASETS[name], data_folder(name) / "generated.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays["image"], arrays["label"]
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: put generated images there, arrays `image` and `label`") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not an npz file with the arrays `image` and `label`: fetch it again") from error
+    shape = (info.size, info.size, info.channels)
+    if images.dtype != np.uint8 or images.shape[1:] != shape or labels.shape != images.shape[:1] or not len(labels):
+        raise InputError(
+            f"{path}: `image` is {images.dtype} {list(images.shape)} and `label` {list(labels.shape)}, "
+            f"expected uint8 [N, {', '.join(map(str, shape))}] and [N]"
+        )
+    labels = labels.astype(np.int64)
+    check_labels(labels, info, path)
+    return InMemory(
+        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device), torch.from_numpy(labels).to(device)
+    )
 
-    def __len__(self) -> int:
-        return self.count
 
-    def __iter__(self) -> Iterator[int]:
-        yield from torch.randperm(self.count, generator=seeded(self.seed, self.epoch)).tolist()
+def _cut(count: int) -> tuple[Tensor, Tensor]:
+    """The numbers of the images to train on, and of those to validate on."""
+    if count < 2:
+        raise InputError(f"training needs at least two images, got {count}")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
+    kept = min(max(1, int(count * VALIDATION_SHARE)), VALIDATION_LIMIT)
+    return order[kept:], order[:kept]
 
 
 def seeded(*numbers: int) -> torch.Generator:
     """A generator that the numbers determine; other numbers give an unrelated stream."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
-
-
-def training_loader(data: Images, batch_size: int, order: EpochOrder) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Full batches in the given order; the last, smaller batch of an epoch is left out."""
-    # Without a generator of its own, each new iterator would draw from the global one, and a resumed run would differ.
-    return DataLoader(
-        Batches(data),
-        batch_size=min(batch_size, len(data.labels)),
-        sampler=order,
-        drop_last=True,
-        collate_fn=_whole,
-        generator=torch.Generator().manual_seed(0),
-    )
-
-
-def _whole(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return batch

@@ -4,6 +4,7 @@ Each layer's norm is estimated in the geometry in which `zoo.bounds` will bound 
 certificate will say, up to the iteration's shortfall.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -19,17 +20,19 @@ from zoo.layers import (
     ConvexPotential,
     FirstChannels,
     Householder,
+    LInfDistance,
     MinMax,
     PadChannels,
     PatchPool,
     Pixels,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
 
 # Layers that `training.constraints` keeps at a constant of 1.
 RESHAPING = (PadChannels, FirstChannels, PatchPool, nn.PixelUnshuffle)
-CONSTRAINED = (*RESHAPING, ConvexPotential, ConvExponential, Householder)
+CONSTRAINED = (*RESHAPING, ConvexPotential, ConvExponential, Householder, SelfAttention)
 
 
 class Operator(NamedTuple):
@@ -47,7 +50,7 @@ class LipschitzEstimate:
     """An estimate of the body's Lipschitz constant, differentiable in the weights and improved at every call.
 
     The body is every child of `network` but the last; its estimate is the product of its layers' estimates, that of a
-    residual block x + g(x) being 1 + K_g. The iterates belong to the training state (`state_dict`), not to the
+    residual block H x + g(x) being |H| + K_g. The iterates belong to the training state (`state_dict`), not to the
     network. Layers of equal shape share one batch; layers that `training.constraints` keeps at 1 count 1.
 
     Source: the method of Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452, and Hu et al. 2023, arXiv 2301.12549:
@@ -62,6 +65,7 @@ class LipschitzEstimate:
         self.iterations = iterations
         self.scale = 1.0  # the product of the constants that no training changes
         self.branches: dict[str, str] = {}  # each layer with a norm, and the residual block whose branch it is in
+        self.skips: dict[str, str] = {}  # each skip with weights, and its block
         self.groups: dict[Operator, list[str]] = {}
         shape: tuple[int, ...] = input_shape
         for name, layer in list(network.named_children())[:-1]:
@@ -69,6 +73,8 @@ class LipschitzEstimate:
         for name, layer in network.named_children():
             if isinstance(layer, Residual):
                 self.branches |= {f"{name}.branch.{inner}": name for inner, _ in layer.branch.named_children()}
+                if layer.skip is not None:
+                    self.skips[f"{name}.skip"] = name
         generator = torch.Generator().manual_seed(seed)
         weight = next(network.parameters())
         self.vectors: list[Tensor] = []  # [G, *input_shape] of each group, unit vectors
@@ -78,7 +84,7 @@ class LipschitzEstimate:
 
     def _add(self, name: str, layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Take a layer of the body into account; the shape of its output, given that of its input."""
-        kind = parametrize.type_before_parametrizations(layer)
+        kind, start = parametrize.type_before_parametrizations(layer), shape
         if isinstance(layer, Pixels) and kind is Pixels:
             self.scale *= float(layer.scale.abs().max())
         elif isinstance(layer, nn.Linear) and kind is nn.Linear:
@@ -94,6 +100,8 @@ class LipschitzEstimate:
         elif isinstance(layer, Residual) and kind is Residual:
             for inner, branch in layer.branch.named_children():
                 shape = self._add(f"{name}.branch.{inner}", branch, shape)
+            if layer.skip is not None:
+                self._add(f"{name}.skip", layer.skip, start)
         elif isinstance(layer, TokenLinear) and kind is TokenLinear:
             tokens = shape[1] * shape[2]
             operator = Operator("matrix", tuple(layer.weight.shape), (tokens,), (1, 1), (0, 0), (0, 0))
@@ -106,9 +114,10 @@ class LipschitzEstimate:
             raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a {kind.__name__}")
         return shape
 
-    def __call__(self) -> Tensor:
-        """The product of the layers' estimates after a few more iterations: a scalar with a gradient."""
-        return self._body((names, sigmas) for names, _, sigmas in self._estimates(self.iterations))
+    def __call__(self, improve: bool = True) -> Tensor:
+        """The product of the layers' estimates, after a few more iterations if to `improve`: a scalar with gradient."""
+        iterations = self.iterations if improve else 0
+        return self._body((names, sigmas) for names, _, sigmas in self._estimates(iterations))
 
     @torch.no_grad()
     def converge(self, tolerance: float = 1e-5, steps: int = 10, limit: int = 2000) -> Tensor:
@@ -127,17 +136,25 @@ class LipschitzEstimate:
 
     def _body(self, groups: Iterable[tuple[list[str], Tensor]]) -> Tensor:
         """The body's estimate from those of its layers, which come in groups."""
-        scale = torch.tensor(self.scale, device=next(self.network.parameters()).device)
-        product, branches = scale, dict.fromkeys(self.branches.values(), torch.tensor(1.0))
+        # `full` fills on the device, where `tensor` would wait for it to take a copy.
+        product = torch.full((), self.scale, device=next(self.network.parameters()).device)
+        branches = dict.fromkeys(self.branches.values(), torch.ones_like(product))
+        skips = dict.fromkeys(branches, torch.ones_like(product))
         for names, sigmas in groups:
             for name, sigma in zip(names, sigmas, strict=True):
                 if name in self.branches:
                     branches[self.branches[name]] = branches[self.branches[name]] * sigma
+                elif name in self.skips:
+                    skips[self.skips[name]] = sigma
                 else:
                     product = product * sigma
-        for branch in branches.values():
-            product = product * (1 + branch)
+        for block, branch in branches.items():
+            product = product * (skips[block] + branch)
         return product
+
+    def margins(self, body: Tensor) -> Tensor:
+        """K_ij for an estimate of the body: [C, C]."""
+        return margin_lipschitz(body, self.network[-1].weight)
 
     @torch.no_grad()
     def layers(self) -> dict[str, float]:
@@ -168,8 +185,56 @@ class LipschitzEstimate:
         self.vectors = [new.to(old) for new, old in zip(state["vectors"], self.vectors, strict=True)]
 
 
-def margin_lipschitz(body_lipschitz: Tensor, head_weight: Tensor) -> Tensor:
-    """K_ij = K_body ||w_i - w_j||: as sure as `body_lipschitz` is. Shapes: [] and [C, F] to [C, C]."""
+class RowSums:
+    """The body's constant in l-infinity, but for rounding: the product of the layers' largest absolute row sums.
+
+    A residual block x + g(x) counts 1 + K_g, a distance layer 1. Nothing is iterated: there is no state to keep.
+    Raises UncertifiableLayerError for a layer that it knows no constant of.
+    """
+
+    def __init__(self, network: nn.Sequential):
+        self.network = network
+
+    def __call__(self, improve: bool = True) -> Tensor:
+        """A scalar with a gradient; there is nothing to improve."""
+        product = torch.ones((), device=next(self.network.parameters()).device)
+        for name, layer in list(self.network.named_children())[:-1]:
+            product = product * self._constant(name, layer)
+        return product
+
+    def _constant(self, name: str, layer: nn.Module) -> Tensor | float:
+        match layer:
+            case Pixels():
+                return layer.scale.abs().max()
+            case nn.Linear() | nn.Conv2d():
+                return layer.weight.flatten(1).abs().sum(dim=1).max()
+            case LInfDistance() | nn.Flatten() | nn.ReLU() | MinMax():
+                return 1.0
+            case PadChannels() | FirstChannels() | nn.PixelUnshuffle():
+                return 1.0
+            case Residual():
+                return 1 + math.prod(self._constant(name, inner) for inner in layer.branch)
+        raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a {type(layer).__name__} in l-infinity")
+
+    @torch.no_grad()
+    def converge(self) -> Tensor:
+        return self()
+
+    def margins(self, body: Tensor) -> Tensor:
+        """K_ij for an estimate of the body: [C, C]."""
+        return margin_lipschitz(body, self.network[-1].weight, "linf")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The state is empty."""
+
+
+def margin_lipschitz(body_lipschitz: Tensor, head_weight: Tensor, norm: str = "l2") -> Tensor:
+    """K_ij = K_body ||w_i - w_j||, dual norm: as sure as `body_lipschitz` is. Shapes: [] and [C, F] to [C, C]."""
+    if norm == "linf":
+        return body_lipschitz * torch.cdist(head_weight, head_weight, p=1.0)
     # Without the matrix product, equal rows give exactly 0, where the gradient is 0 as well.
     return body_lipschitz * torch.cdist(head_weight, head_weight, compute_mode="donot_use_mm_for_euclid_dist")
 

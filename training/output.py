@@ -1,7 +1,11 @@
 """The folder of a run: recipe.json, metrics.jsonl, curves.png, weights.safetensors and checkpoints/."""
 
+import fcntl
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +24,55 @@ class Output:
         self.checkpoints = folder / "checkpoints"
         self.metrics = folder / "metrics.jsonl"
 
-    def open(self, description: dict[str, Any], resume: bool) -> None:
-        """Start a folder, or find the same recipe in it. Raises InputError where neither is so."""
+    @contextmanager
+    def open(self, description: dict[str, Any], resume: bool) -> Iterator[None]:
+        """Start the folder, or find the same recipe in it; no other process opens it until the block is left.
+
+        Raises InputError where neither is so, or another process has it open.
+        """
         path = self.folder / "recipe.json"
         text = json.dumps(description, indent=1) + "\n"
-        if resume:
-            if not path.is_file():
-                raise InputError(f"{self.folder} has no run to resume: leave out --resume")
-            if json.loads(path.read_text()) != json.loads(text):
-                raise InputError(f"{path} describes another run: resume with the options that it was started with")
-            return
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        if resume and not path.is_file():
+            raise InputError(f"{self.folder} has no run to resume: leave out --resume")
+        if not resume and self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise InputError(f"{self.folder} is in use: choose another --output, or --resume the run in it")
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        with _locked(self.folder):
+            if not resume:
+                _replace(path, text.encode())
+            elif json.loads(path.read_text()) != json.loads(text):
+                raise InputError(f"{path} describes another run: resume with the options that it was started with")
+            yield
 
     def checkpoint(self, accelerator: Accelerator, step: int) -> None:
-        """Save the whole state of training, then drop the older one."""
+        """Save the whole state of training, then drop the older one. Every process calls it."""
         partial, final = self.checkpoints / "partial", self.checkpoints / f"step-{step:08d}"
+        if accelerator.is_main_process and partial.exists():  # of a run that was stopped while it saved
+            shutil.rmtree(partial)
+        accelerator.wait_for_everyone()
         accelerator.save_state(str(partial))
+        accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            older = sorted(self.checkpoints.glob("step-*"))
-            if final in older:  # a resumed run that had no step left to make
+            older = [folder for folder in self.checkpoints.glob("step-*") if folder != final]
+            if final.exists():  # a resumed run that had no step left to make
                 shutil.rmtree(partial)
-                return
-            partial.replace(final)
+            else:
+                partial.replace(final)
             for folder in older:
                 shutil.rmtree(folder)
         accelerator.wait_for_everyone()
 
     def latest_checkpoint(self) -> Path:
-        """The newest checkpoint; metrics written after it are dropped, they will come again."""
+        """The newest checkpoint. Raises InputError where there is none."""
         folders = sorted(self.checkpoints.glob("step-*"))
         if not folders:
             raise InputError(f"{self.folder} was stopped before its first checkpoint: delete it and start again")
-        step = int(folders[-1].name.removeprefix("step-"))
+        return folders[-1]
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics of later steps: they will come again."""
         kept = [row for row in self.rows() if row["step"] <= step]
         _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
-        return folders[-1]
 
     def rows(self) -> list[dict[str, Any]]:
         """The metrics of each epoch so far."""
@@ -73,6 +88,20 @@ class Output:
         """Write the plain network's weights as weights.safetensors."""
         path = self.folder / "weights.safetensors"
         _replace(path, save(state))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system takes back when the process ends, however it ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{folder} is in use by a run that goes on: wait for it, or stop it") from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,38 +1,44 @@
 """Accuracy and estimated VRA on the validation images: for choosing hyper-parameters, never published."""
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from training.constraints import folded_state
-from training.data import Images
-from training.estimate import LipschitzEstimate, margin_lipschitz
+from training.data import Source, pixels
+from training.estimate import LipschitzEstimate, RowSums
+from training.liplt import LipLTEstimate
 from zoo.architectures import Architecture
 
 
 @torch.no_grad()
 def validate(
+    accelerator: Accelerator,
     network: nn.Sequential,
     architecture: Architecture,
-    estimate: LipschitzEstimate,
-    validation: Images,
+    estimate: LipschitzEstimate | LipLTEstimate | RowSums,
+    validation: Source,
     epsilon: float,
     batch_size: int = 500,
 ) -> dict[str, float]:
-    """Accuracies of the plain float32 network that would ship now, with its converged Lipschitz estimate."""
-    plain = architecture.network().to(next(network.parameters()).device).eval()
+    """Accuracies of the plain float32 network that would ship now, with its converged Lipschitz estimate.
+
+    Every process counts its share of the images and answers for all.
+    """
+    plain = architecture.network().to(accelerator.device).eval()
     plain.load_state_dict(folded_state(network))
     body = estimate.converge()
-    constants = margin_lipschitz(body, plain.head.weight)
-    correct = robust = 0
-    for images, labels in zip(validation.images.split(batch_size), validation.labels.split(batch_size), strict=True):
-        logits = plain(images.to(body.device).float() / 255)
-        labels = labels.to(body.device)
+    constants = estimate.margins(body)
+    share = torch.arange(accelerator.process_index, len(validation), accelerator.num_processes)
+    counts = torch.zeros(2, device=accelerator.device)
+    for images, labels in validation.batches((rows, None) for rows in share.split(batch_size)):
+        logits = plain(pixels(images))
         right = logits.argmax(dim=1) == labels
-        correct += int(right.sum())
-        robust += int((right & certified(logits, constants, epsilon)).sum())
+        counts += torch.stack([right.sum(), (right & certified(logits, constants, epsilon)).sum()])
+    correct, robust = accelerator.reduce(counts).tolist()
     return {
-        "validation_accuracy": correct / len(validation.labels),
-        "estimated_vra": robust / len(validation.labels),
+        "validation_accuracy": correct / len(validation),
+        "estimated_vra": robust / len(validation),
         "lipschitz_estimate": float(body),
     }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.errors import ZooError
-    from zoo.hub import load
+    from zoo.hub import load, pull, push
     from zoo.records import Certificate, Evaluation, LayerBound, Prediction
     from zoo.registry import list_models
     from zoo.runtime import Model
@@ -24,6 +24,8 @@ _HOMES = {
     "ZooError": "zoo.errors",
     "list_models": "zoo.registry",
     "load": "zoo.hub",
+    "pull": "zoo.hub",
+    "push": "zoo.hub",
 }
 
 __all__ = [
@@ -35,6 +37,8 @@ __all__ = [
     "ZooError",
     "list_models",
     "load",
+    "pull",
+    "push",
 ]
 
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import shlex
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -17,22 +20,23 @@ import typer
 from rich.console import Console
 from typer.core import TyperArgument, TyperCommand
 
-from zoo import __version__
+from zoo import __version__, cli_hub
 from zoo.architectures import describe
 from zoo.datasets import DATASETS
-from zoo.display import bound_text, pairs, progress, table
+from zoo.display import bound_text, pairs, progress, proof_progress
 from zoo.epsilon import parse_epsilon
 from zoo.errors import (
     CertificateError,
     InputError,
     IntegrityError,
+    MissingPackageError,
     UncertifiableLayerError,
     UnpublishedModelError,
     ZooError,
     require,
 )
 from zoo.folder import Folder, exists, is_folder
-from zoo.hub import LOCAL, fetch, load
+from zoo.hub import HUB, LOCAL, fetch, load
 from zoo.records import Evaluation, Prediction, dumps
 from zoo.registry import ENTRIES, Entry, find, list_models
 from zoo.tables import (
@@ -42,10 +46,12 @@ from zoo.tables import (
     evaluation_table,
     folder_pairs,
     layer_table,
-    list_cells,
     prediction_table,
+    published_table,
+    shape_table,
     top_k_table,
     unit_line,
+    unpublished_table,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +100,7 @@ app = typer.Typer(
     epilog=(  # \b keeps the line breaks
         "\b\n"
         "NAME     a name from `zoo list`, local-dir:PATH or hf-hub:ORG/NAME@REVISION\n"
-        "EPSILON  a number or a fraction, such as 36/255: l2, in pixels of [0, 1]\n"
+        "EPSILON  a number or a fraction, such as 36/255, in pixels of [0, 1]\n"
         "\n\b\n"
         "Exit codes: 0 done; 1 a check failed; 2 a mistake, told in one line."
     ),
@@ -148,7 +154,7 @@ def list_command(
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Only models with published weights.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """List the models by name, and what the published ones achieve.
+    """List the models: first the published ones and what they achieve, then those without weights, by family.
 
     VRA, verified-robust accuracy, is the share of test images that are classified right and certified at epsilon.
     """
@@ -160,22 +166,38 @@ def list_command(
     results = [_published_evaluation(entry) for entry in entries]
     if as_json:
         return _print_json([_list_json(*pair) for pair in zip(entries, results, strict=True)])
-    rows = [list_cells(*pair) for pair in zip(entries, results, strict=True)]
+    published = [entry for entry in entries if entry.digest is not None]
+    others = entries[len(published) :]
     console = Console()
-    console.print(table(("name", "input", "clean", "VRA at", "epsilon"), rows, ("clean", "VRA at"), tight=True))
-    console.print("\nNo numbers: no published weights. Epsilon: l2, in pixels of [0, 1], whole input.")
+    if published:
+        console.print(published_table(published, results[: len(published)]))
+    if published and others:
+        console.print()
+    if others:
+        console.print(unpublished_table(others))
+    console.print(
+        f"\nModels: {len(entries)}, with weights: {len(published)}. VRA at an epsilon in the norm, pixels of [0, 1]."
+    )
+    console.print("Fewer: zoo list '*-cifar10', or --pretrained. The layers of one: zoo info NAME.")
     return 0
 
 
 @app.command(cls=Command)
 def info(name: NameArgument) -> int:
-    """Show what a model is, what is proved, what was measured."""
+    """Show what a model is: its layers, and, where it is published, what is proved and what was measured."""
     console = Console()
     try:
         folder = fetch(name)
     except UnpublishedModelError as error:
         entry = find(name)
         console.print(pairs([*entry_pairs(entry), ("weights", str(error))]))
+        console.print()
+        try:
+            require("torch", "torch")
+        except MissingPackageError as missing:
+            typer.echo(f"No layer table: {missing}")
+        else:
+            console.print(shape_table(entry.architecture))
         return 0
     console.print(pairs(folder_pairs(folder)))
     console.print()
@@ -230,7 +252,12 @@ def predict(
 
 
 @app.command(cls=Command)
-def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A name, a source or a folder.")]) -> int:
+def verify(
+    name: cli_hub.FolderArgument,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="First check model.sig with this key. Needs the extra sign.")
+    ] = None,
+) -> int:
     """Prove a certificate again from the weights, and compare.
 
     Needs torch. Checks the sha256 of every file, what the files say of each other, every layer's bound and what
@@ -238,10 +265,12 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
     """
     require("torch", "export")
     require("onnxscript", "export")
-    # Here a folder may be given as it is: the answer says which one it was, and nothing else is loaded by it.
-    source = LOCAL + name if name not in ENTRIES and is_folder(name) else name
     try:
-        folder = fetch(source)
+        folder = fetch(cli_hub.source_of(name))
+        if public_key is not None:
+            from zoo.signing import check_signature
+
+            check_signature(folder, public_key)
     except IntegrityError as error:
         return _differ([str(error)])
     if differences := _recompute(folder):
@@ -250,6 +279,7 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
     checked = [
         ("folder", str(folder.path)),
         ("files", f"{len(folder.digests)} have the sha256 that SHA256SUMS lists"),
+        ("signature", f"by {public_key}" if public_key else "not checked: --public-key FILE does"),
         ("layers", f"{len(certificate.layers)} bounds proved again from model.safetensors"),
         ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)}"),
         ("tables", f"sha256 {certificate.tables_sha256[:16]}..., as the certificate says"),
@@ -268,11 +298,17 @@ def certify(
     epsilon: Annotated[
         list[str] | None, typer.Option(metavar="EPSILON", help="A size to certify at; may be repeated.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Also write the result as JSON.", metavar="FILE")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Also write the rates (.json), or a row for each image (.parquet).", metavar="FILE"),
+    ] = None,
 ) -> int:
     """Measure accuracy and certified accuracy on a data set.
 
     Prints clean accuracy, VRA (right and certified) at each epsilon, and the average certified radius.
+
+    With --output FILE.parquet a run that was ended goes on where it was, and the same command under torchrun,
+    accelerate launch or several processes with RANK and WORLD_SIZE shares the images out.
 
     DATASET is one that the zoo knows (its test split, found through ZOO_DATA or the hub), or a folder with one
     subfolder of images for each class, named as the model names it.
@@ -281,6 +317,8 @@ def certify(
         parse_epsilon(text)
     if output is not None:
         _check_output(output)
+        if output.suffix not in (".json", ".parquet"):
+            raise InputError(f"--output must end in .json or .parquet, got {output.name!r}")
     if dataset not in DATASETS and not is_folder(dataset):
         near = difflib.get_close_matches(dataset, DATASETS, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DATASETS)}"
@@ -288,27 +326,83 @@ def certify(
     model = load(name)
     if not epsilon and model.config.dataset not in DATASETS:
         raise InputError(f"no usual epsilons are known for {model.config.dataset}: give --epsilon")
-    from zoo.evaluate import dataset_images, evaluate, folder_images
+    from zoo.evaluate import dataset_images, evaluate, folder_images, summarise
+    from zoo.results import Results, share
 
     known = dataset in DATASETS
     data = dataset_images(model, dataset, limit) if known else folder_images(model, Path(dataset), limit)
-    with progress() as bar:
-        task = bar.add_task("images", total=data.count)
-        result = evaluate(
-            model,
-            data,
-            epsilon or DATASETS[model.config.dataset].epsilons,
-            lambda count: bar.advance(task, count),
-            command=shlex.join(["zoo", *sys.argv[1:]]),
-        )
-    if output is not None:
-        _write(output, dumps(result))
+    sizes = epsilon or DATASETS[model.config.dataset].epsilons[model.norm]
+    command = shlex.join(["zoo", *sys.argv[1:]])
+    part, start = share(), time.perf_counter()
+    if output is None or output.suffix == ".json":
+        if part.world > 1:
+            raise InputError(f"{part.world} processes (WORLD_SIZE) need --output FILE.parquet to put their shares in")
+        with progress() as bar:
+            task = bar.add_task("images", total=data.count)
+            result = evaluate(model, data, sizes, lambda count: bar.advance(task, count), command)
+        if output is not None:
+            _write(output, dumps(result))
+    else:
+        results = Results(output, model, data)
+        with progress() as bar:
+            task = bar.add_task("images", total=-(-data.count // part.world))
+            if not results.certify(part, lambda count: bar.advance(task, count)):
+                typer.echo(f"process {part.rank} of {part.world} is done; the last to end writes {output}")
+                return 0
+        result = summarise(model, data, sizes, *results.arrays(), time.perf_counter() - start, command)
     console = Console()
     console.print(evaluation_table(result))
     console.print(pairs(evaluation_pairs(result)))
     console.print()
     console.print(unit_line(model))
     return 0
+
+
+@app.command(cls=Command)
+def serve(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Models, each as for predict.")],
+    host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="For HTTP; 0 takes a free one.")] = 8080,
+    grpc_port: Annotated[
+        int | None, typer.Option(metavar="P", min=0, max=65535, help="For gRPC; the next after --port if not given.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", envvar="ZOO_TOKEN", help="Ask for this bearer token.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.01, help="For a header to arrive, for a body, for an answer.")
+    ] = 30.0,
+    queue: Annotated[int, typer.Option(metavar="N", min=1, help="Requests that may wait; more get 429.")] = 128,
+) -> int:
+    """Answer over HTTP and gRPC, with certificates.
+
+    Speaks the Open Inference Protocol v2, Hugging Face's image classification and a plain certify route; the page
+    /docs shows them. SIGTERM ends it after the last accepted request is answered.
+    """
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
+        raise InputError("the token must be printable ASCII and not empty")
+    for name in names:
+        if not name.startswith((LOCAL, HUB)):
+            fetch(name)  # a mistake here should not wait for the port
+    for package in ("kserve", "fastapi_offline", "onnxruntime"):
+        require(package, "serve")
+    from zoo.serve.server import serve as run_server
+    from zoo.serve.service import Limits
+
+    def announce(models: Sequence[str], url: str, grpc: str) -> None:
+        for name in models:
+            typer.echo(f"{name}: {url}/v1/models/{name}/certify")
+        typer.echo(f"documents {url}/docs, metrics {url}/metrics, gRPC {grpc}")
+        sys.stdout.flush()
+
+    run_server(
+        names, host, port, _next_port(port) if grpc_port is None else grpc_port, token, Limits(timeout, queue), announce
+    )
+    return 0
+
+
+def _next_port(port: int) -> int:
+    return min(port + 1, 65535) if port else 0
 
 
 @app.command(cls=Command)
@@ -325,6 +419,10 @@ def doctor() -> int:
     console.print()
     console.print(pairs((finding.subject, str(finding.problem)) for finding in problems) if problems else "All well.")
     return 1 if problems else 0
+
+
+for command in (cli_hub.pull, cli_hub.push, cli_hub.sign, cli_hub.hub):
+    app.command(cls=Command)(command)
 
 
 def _fail(message: str, label: str = "zoo") -> int:
@@ -348,16 +446,7 @@ def _recompute(folder: Folder) -> list[str]:
     """What `zoo.verify` finds, with a progress bar for each layer; a certificate that does not hold is a finding."""
     from zoo.verify import verify as recompute
 
-    with progress() as bar:
-        task = bar.add_task("reading", total=None)
-
-        def advance(layer: str, count: int) -> None:
-            """A new layer with `count` steps, or, with 0, one step done."""
-            if count:
-                bar.reset(task, total=count, description=layer)
-            else:
-                bar.advance(task)
-
+    with proof_progress() as advance:
         try:
             return recompute(folder, advance)
         except (CertificateError, IntegrityError, UncertifiableLayerError) as error:
@@ -402,7 +491,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(path.name + ".partial")
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")  # others may write beside us
 
 
 def _published_evaluation(entry: Entry) -> Evaluation | str:
@@ -423,6 +512,7 @@ def _list_json(entry: Entry, result: Evaluation | str) -> dict[str, Any]:
         "dataset": entry.dataset,
         "norm": entry.norm,
         "input_shape": entry.architecture.input_shape,
+        "parameters": entry.parameters,
         "pretrained": entry.digest is not None,
         "clean_accuracy": result.clean_accuracy if measured else None,
         "vra": result.vra if measured else None,

@@ -1,6 +1,6 @@
 """Image data sets in the Hugging Face parquet layout: local files under ZOO_DATA, else the hub by name.
 
-Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N].
+Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N]; two-moons is made here, not read.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -31,28 +33,120 @@ class DatasetInfo:
     classes: int
     test_split: str  # the prefix of the held-out files
     hub: str | None  # the data set on the Hugging Face hub; None where it is local only
-    epsilons: tuple[str, ...]  # the radii at which papers report, l2 in pixels of [0, 1]
+    epsilons: dict[str, tuple[str, ...]]  # the radii at which papers report, by norm, in pixels of [0, 1]
+    streamed: bool = False  # images of all sizes, too many to hold decoded: training reads them from disk as it goes
+
+    def levels(self, norm: str) -> tuple[float, ...]:
+        """The radii that a certificate's interval propagation tries: in l-infinity just above the epsilons, else none.
+
+        An image is certified at an epsilon where its radius, which may be a level, is larger.
+        """
+        return tuple(parse_epsilon(text) * (1 + 2.0**-20) for text in self.epsilons[norm]) if norm == "linf" else ()
 
 
-NATURAL = ("36/255", "72/255", "108/255", "1.0")
+DIGITS = {"l2": ("0.3", "1.58"), "linf": ("0.1", "0.3")}
+NATURAL = {"l2": ("36/255", "72/255", "108/255", "1.0"), "linf": ("2/255", "8/255", "16/255")}
+LARGE = {**NATURAL, "linf": ("1/255",)}
 
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info
     for info in (
-        DatasetInfo("mnist", "MNIST", 28, 1, 10, "test", "ylecun/mnist", ("0.3", "1.58")),
+        DatasetInfo("mnist", "MNIST", 28, 1, 10, "test", "ylecun/mnist", DIGITS),
         DatasetInfo("cifar10", "CIFAR-10", 32, 3, 10, "test", "uoft-cs/cifar10", NATURAL),
         DatasetInfo("cifar10-jpeg75", "CIFAR-10 re-encoded as JPEG 75", 32, 3, 10, "test", None, NATURAL),
         DatasetInfo("cifar100", "CIFAR-100", 32, 3, 100, "test", "uoft-cs/cifar100", NATURAL),
-        DatasetInfo("tiny-imagenet", "Tiny-ImageNet", 64, 3, 200, "valid", "zh-plus/tiny-imagenet", NATURAL),
-        DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", NATURAL),
+        DatasetInfo("tiny-imagenet", "Tiny-ImageNet", 64, 3, 200, "valid", "zh-plus/tiny-imagenet", LARGE),
+        DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", LARGE, True),
+        # Its points are images of one pixel; the epsilon is 0.15 in the plane, see `zoo.moons`.
+        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, {"l2": ("0.15/4",), "linf": ()}),
     )
 }
+
+
+CHUNK_ROWS = 1024  # read from a file at a time
+
+
+@dataclass(frozen=True)
+class SplitStream:
+    """A split that is read as it is used, in memory that does not grow with it."""
+
+    info: DatasetInfo
+    paths: tuple[Path, ...]
+    label_names: tuple[str, ...]
+    revision: str  # sha256 of the parquet files, in the order of their names
+    count: int  # images, no more than the limit
+
+    def read(self, wanted: Container[int], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images and labels of the wanted chunks in order, chunk n being the images n size to (n + 1) size - 1.
+
+        What is not wanted is not decoded. Raises InputError as `load_split` does.
+        """
+        import pyarrow
+
+        rest, first = None, 0
+        for table in self._tables():
+            rest = table if rest is None else pyarrow.concat_tables([rest, table])
+            while rest.num_rows >= size or (rest.num_rows and first + rest.num_rows == self.count):
+                chunk, rest = rest.slice(0, size), rest.slice(size)
+                if first // size in wanted:
+                    yield self._decoded(chunk, first)
+                first += chunk.num_rows
+
+    def _tables(self) -> Iterator[pyarrow.Table]:
+        """The rows of all files, a few at a time, up to the limit."""
+        import pyarrow
+        import pyarrow.parquet
+
+        left = self.count
+        for path in self.paths:
+            try:
+                with pyarrow.parquet.ParquetFile(path) as file:
+                    image, label = columns(file.schema_arrow, path)
+                    for batch in file.iter_batches(CHUNK_ROWS, columns=[image, label]):
+                        table = pyarrow.table({"image": batch.column(image), "label": batch.column(label)})
+                        yield table.slice(0, left)
+                        left -= min(left, table.num_rows)
+                        if not left:
+                            return
+            except (pyarrow.ArrowException, OSError) as error:
+                raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
+
+    def _decoded(self, table: pyarrow.Table, first: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = table["label"].to_numpy().astype("int64")
+        check_labels(labels, self.info, self.paths[0], first)
+        return _decode(table["image"], self.info, self.paths[0], first), labels
+
+
+def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream:
+    """The split for reading in chunks; only its labels' names, its size and its sha256 are read here.
+
+    Files are looked for as by `load_split`. Raises InputError, MissingPackageError without pyarrow.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingPackageError("pyarrow", "data") from error
+    info = DATASETS[name]
+    paths = parquet_files(info, split)
+    count, schema = 0, None
+    for path in paths:
+        try:
+            metadata = pyarrow.parquet.read_metadata(path)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
+        count += metadata.num_rows
+        schema = schema or metadata.schema.to_arrow_schema()
+    if not count or schema is None:
+        raise InputError(f"{paths[0]} has no images: fetch it again")
+    names = class_names(schema, columns(schema, paths[0])[1], info)
+    return SplitStream(info, tuple(paths), names, _sha256(paths), count if limit is None else min(limit, count))
 
 
 class Split(NamedTuple):
     """The images of one split, decoded, in the order of its files."""
 
-    images: np.ndarray  # uint8 [N, H, W, C]
+    images: np.ndarray  # uint8 [N, H, W, C]; float32 in [0, 1] for two-moons
     labels: np.ndarray  # int64 [N]
     label_names: tuple[str, ...]
     revision: str  # sha256 of the parquet files, in the order of their names
@@ -66,51 +160,54 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
     """
     if name not in DATASETS:
         raise InputError(f"no data set is called {name!r}, expected one of {', '.join(DATASETS)}")
+    if name == "two-moons":
+        from zoo.moons import two_moons
+
+        return two_moons(split, limit)
     info = DATASETS[name]
-    paths = _parquet_files(info, split)
+    paths = parquet_files(info, split)
     table = _read_table(paths)
-    image_column = _column(table, ("image", "img"), paths[0])
-    label_column = _column(table, ("label", "fine_label"), paths[0])
-    label_names = _label_names(table, label_column, info)
+    image_column, label_column = columns(table.schema, paths[0])
+    label_names = class_names(table.schema, label_column, info)
     if limit is not None:
         table = table.slice(0, limit)
     if table.num_rows == 0:
         raise InputError(f"{paths[0]} has no images: fetch it again")
     labels = table[label_column].to_numpy().astype("int64")
-    outside = (labels < 0) | (labels >= info.classes)
-    if outside.any():
-        row = int(outside.argmax())
-        raise InputError(
-            f"{paths[0]}: image {row} has label {labels[row]}, {info.name} has the classes 0 to {info.classes - 1}"
-        )
+    check_labels(labels, info, paths[0])
     images = _decode(table[image_column], info, paths[0])
     return Split(images, labels, label_names, _sha256(paths))
 
 
-def _parquet_files(info: DatasetInfo, split: str) -> list[Path]:
+def parquet_files(info: DatasetInfo, split: str) -> list[Path]:
     """The files of a split in the order of their names, fetched from the hub only where no folder has them."""
-    local = Path(__file__).parents[2] / "shared" / "data"
-    setting = os.environ.get("ZOO_DATA")  # empty counts as unset
-    root = Path(setting) if setting else local
-    paths = sorted((root / info.name).rglob(f"{split}-*.parquet"))
+    folder = data_folder(info.name)
+    paths = sorted(folder.rglob(f"{split}-*.parquet"))
     if paths:
         return paths
-    where = f"no {split}-*.parquet in {root / info.name}"
-    if setting or info.hub is None:
+    where = f"no {split}-*.parquet in {folder}"
+    if os.environ.get("ZOO_DATA") or info.hub is None:
         raise InputError(f"{where}: set ZOO_DATA to the folder that holds {info.name}/")
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise MissingPackageError("huggingface_hub", "data") from error
     try:
-        folder = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
+        fetched = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
     except Exception as error:  # the client raises its own, httpx's and the system's errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{where}, and the hub did not give {info.hub} ({reason}): set ZOO_DATA") from error
-    paths = sorted(Path(folder).rglob(f"{split}-*.parquet"))
+    paths = sorted(Path(fetched).rglob(f"{split}-*.parquet"))
     if not paths:
         raise InputError(f"{info.hub} on the hub has no split {split!r}")
     return paths
+
+
+def data_folder(name: str) -> Path:
+    """$ZOO_DATA/NAME, or ../shared/data/NAME beside the checkout where ZOO_DATA is not set or empty."""
+    setting = os.environ.get("ZOO_DATA")
+    root = Path(setting) if setting else Path(__file__).parents[2] / "shared" / "data"
+    return root / name
 
 
 def _read_table(paths: list[Path]) -> pyarrow.Table:
@@ -128,16 +225,30 @@ def _read_table(paths: list[Path]) -> pyarrow.Table:
     return pyarrow.concat_tables(tables)
 
 
-def _column(table: pyarrow.Table, names: tuple[str, ...], path: Path) -> str:
-    for name in names:
-        if name in table.column_names:
-            return name
-    raise InputError(f"{path} has the columns {', '.join(table.column_names)}, expected {' or '.join(names)}")
+def columns(schema: pyarrow.Schema, path: Path) -> tuple[str, str]:
+    """The names of the image column and of the label column. Raises InputError where there are none."""
+    found = []
+    for names in (("image", "img"), ("label", "fine_label")):
+        known = [name for name in names if name in schema.names]
+        if not known:
+            raise InputError(f"{path} has the columns {', '.join(schema.names)}, expected {' or '.join(names)}")
+        found.append(known[0])
+    return found[0], found[1]
 
 
-def _label_names(table: pyarrow.Table, column: str, info: DatasetInfo) -> tuple[str, ...]:
+def check_labels(labels: np.ndarray, info: DatasetInfo, path: Path, first: int = 0) -> None:
+    """Raises InputError where a label is no class of the data set; `first` is the first image's number."""
+    outside = (labels < 0) | (labels >= info.classes)
+    if outside.any():
+        row = int(outside.argmax())
+        raise InputError(
+            f"{path}: image {first + row} has label {labels[row]}, {info.name} has the classes 0 to {info.classes - 1}"
+        )
+
+
+def class_names(schema: pyarrow.Schema, column: str, info: DatasetInfo) -> tuple[str, ...]:
     """The class names that the schema's metadata give, else the class numbers."""
-    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
     if names is None:
         return tuple(str(number) for number in range(info.classes))
@@ -146,8 +257,8 @@ def _label_names(table: pyarrow.Table, column: str, info: DatasetInfo) -> tuple[
     return tuple(names)
 
 
-def _decode(column: Any, info: DatasetInfo, path: Path) -> np.ndarray:
-    """The decoded images [N, H, W, C]; an image of another size is refused, never resized."""
+def _decode(column: Any, info: DatasetInfo, path: Path, first: int = 0) -> np.ndarray:
+    """The decoded images [N, H, W, C], the first of number `first`; one of another size is refused, never resized."""
     try:
         import numpy as np
         from PIL import Image
@@ -158,17 +269,17 @@ def _decode(column: Any, info: DatasetInfo, path: Path) -> np.ndarray:
     for row, value in enumerate(column):
         encoded = (value.as_py() or {}).get("bytes")
         if encoded is None:
-            raise InputError(f"{path}: image {row} has no bytes")
+            raise InputError(f"{path}: image {first + row} has no bytes")
         try:
             with Image.open(io.BytesIO(encoded)) as image:
                 if image.size != (info.size, info.size):
                     raise InputError(
-                        f"{path}: image {row} is {image.width} x {image.height}, "
+                        f"{path}: image {first + row} is {image.width} x {image.height}, "
                         f"{info.name} has {info.size} x {info.size}: resize the data set first"
                     )
                 images[row] = np.asarray(image.convert(mode)).reshape(info.size, info.size, info.channels)
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise InputError(f"{path}: image {row} cannot be decoded: fetch the file again") from error
+            raise InputError(f"{path}: image {first + row} cannot be decoded: fetch the file again") from error
     return images
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 
 from rich.box import SIMPLE
@@ -35,9 +36,21 @@ def shape_text(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
+def count_text(number: int | None) -> str:
+    """Millions with two decimals, thousands with none; a question mark where nobody has counted."""
+    if number is None:
+        return "?"
+    return f"{number / 1e6:.2f} M" if number >= 10**5 else f"{number / 1e3:.1f} k"
+
+
 def plain(text: str) -> Text:
     """The text as it is: no markup, and no control characters, which names from outside may hold."""
     return Text("".join(character if character.isprintable() else "?" for character in text), overflow="fold")
+
+
+def heading(text: str) -> Text:
+    """A row of a table that heads those below it."""
+    return Text(text, style="bold")
 
 
 def table(
@@ -68,6 +81,21 @@ def progress() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def proof_progress() -> Iterator[Callable[[str, int], None]]:
+    """The `advance` of a proof, as a progress bar for each layer: a layer with `count` steps, or, with 0, a step."""
+    with progress() as bar:
+        task = bar.add_task("reading", total=None)
+
+        def advance(layer: str, count: int) -> None:
+            if count:
+                bar.reset(task, total=count, description=layer)
+            else:
+                bar.advance(task)
+
+        yield advance
 
 
 def _decimal(number: int, digits: int) -> str:

@@ -17,7 +17,7 @@ from zoo.hub import load
 from zoo.registry import list_models
 
 BASE = ("numpy", "pillow", "huggingface-hub", "typer", "rich")
-OPTIONAL = ("safetensors", "onnx", "pyarrow", "timm", "accelerate")
+OPTIONAL = ("safetensors", "onnx", "pyarrow", "timm", "accelerate", "starlette", "uvicorn", "model-signing")
 
 
 @dataclass(frozen=True)

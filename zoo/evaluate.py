@@ -13,27 +13,33 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.datasets import DATASETS, load_split
+from zoo.datasets import DATASETS, stream_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.images import as_batch
 from zoo.records import Evaluation
 from zoo.runtime import CHUNK, Model
 
-CURVE_STEP = 0.05  # between the points of the curve, in units of epsilon
+CURVE_STEP = {"l2": 0.05, "linf": 0.005}  # between the points of the curve, in units of epsilon
 
 Batch = tuple[np.ndarray, np.ndarray]  # images as the model takes them, and their classes, int64 [N]
+Read = Callable[[Sequence[int]], Iterator[Batch]]  # the chunks of these ascending numbers
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images with their classes, in batches; `revision` is a sha256 of the files they come from."""
+    """Images with their classes, in chunks of CHUNK; `revision` is a sha256 of the files they come from."""
 
     dataset: str
     split: str
     revision: str
     count: int
-    batches: Iterator[Batch]
+    read: Read
+    name: Callable[[int], str] = str  # of the image of a number
+
+    @property
+    def chunks(self) -> range:
+        return range(-(-self.count // CHUNK))
 
 
 def evaluate(
@@ -47,21 +53,34 @@ def evaluate(
 
     advance: called with the number of images that each step has finished. Raises InputError.
     """
-    sizes = {text: parse_epsilon(text) for text in epsilons}
     start = time.perf_counter()
     radii, correct = [np.empty(0)], [np.empty(0, dtype=bool)]
-    for images, classes in data.batches:
+    for images, classes in data.read(data.chunks):
         outputs = model.outputs(images)
         radii.append(outputs.radius.astype(np.float64))
         correct.append(outputs.label == classes)
         advance(len(classes))
-    right = np.concatenate(correct)
-    certified = np.where(right, np.concatenate(radii), 0.0)  # the radius up to which an image counts
+    seconds = time.perf_counter() - start
+    return summarise(model, data, epsilons, np.concatenate(correct), np.concatenate(radii), seconds, command)
+
+
+def summarise(
+    model: Model,
+    data: LabelledImages,
+    epsilons: Sequence[str],
+    right: np.ndarray,
+    radii: np.ndarray,
+    seconds: float,
+    command: str,
+) -> Evaluation:
+    """The rates over images of which these are right, bool [N], with these radii, float64 [N]. Raises InputError."""
+    sizes = {text: parse_epsilon(text) for text in epsilons}
+    certified = np.where(right, radii, 0.0)  # the radius up to which an image counts
 
     def vra(epsilon: float) -> float:
         return float((certified > epsilon).mean())
 
-    grid = (round(step * CURVE_STEP, 2) for step in itertools.count())
+    grid = (round(step * CURVE_STEP[model.norm], 3) for step in itertools.count())
     curve = tuple(itertools.takewhile(lambda point: point[1] > 0, ((epsilon, vra(epsilon)) for epsilon in grid)))
     return Evaluation(
         dataset=data.dataset,
@@ -72,7 +91,7 @@ def evaluate(
         vra={text: vra(size) for text, size in sizes.items()},
         acr=float(certified.mean()),
         curve=curve,
-        seconds=round(time.perf_counter() - start, 2),
+        seconds=round(seconds, 2),
         machine=machine(),
         graph_sha256=model.evaluation.graph_sha256,
         command=command,
@@ -91,12 +110,27 @@ def dataset_images(model: Model, name: str, limit: int | None = None) -> Labelle
             f"{name} has images of {info.channels} x {info.size} x {info.size}, "
             f"{model.name} takes {channels} x {height} x {width}"
         )
-    split = load_split(name, info.test_split, limit)
+    split = stream_split(name, info.test_split, limit)
     if name != model.config.dataset and split.label_names != model.labels:
         raise InputError(f"the classes of {name} are not those of {model.name}, which knows {model.config.dataset}")
-    starts = range(0, len(split.labels), CHUNK)
-    batches = ((split.images[start : start + CHUNK], split.labels[start : start + CHUNK]) for start in starts)
-    return LabelledImages(name, info.test_split, split.revision, len(split.labels), batches)
+
+    def read(chunks: Sequence[int]) -> Iterator[Batch]:
+        return split.read(set(chunks), CHUNK)
+
+    return LabelledImages(
+        name, info.test_split, split.revision, split.count, read, lambda index: f"{info.test_split}[{index}]"
+    )
+
+
+def array_images(name: str, split: str, revision: str, images: np.ndarray, classes: np.ndarray) -> LabelledImages:
+    """Images that are in memory already."""
+
+    def read(chunks: Sequence[int]) -> Iterator[Batch]:
+        for number in chunks:
+            rows = slice(number * CHUNK, (number + 1) * CHUNK)
+            yield images[rows], classes[rows]
+
+    return LabelledImages(name, split, revision, len(classes), read)
 
 
 def folder_images(model: Model, path: Path, limit: int | None = None) -> LabelledImages:
@@ -121,17 +155,22 @@ def folder_images(model: Model, path: Path, limit: int | None = None) -> Labelle
     digest = hashlib.sha256()
     for file, index in turns:
         try:
+            if not file.is_file():  # opening a FIFO would wait for its writer
+                raise InputError(f"{file}: not a regular file")
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest() + index.to_bytes(4, "little"))
         except OSError as error:
             raise InputError(f"{file}: {error.strerror}") from error
 
-    def batches() -> Iterator[Batch]:
-        for start in range(0, len(turns), CHUNK):
-            chunk = turns[start : start + CHUNK]
+    def read(chunks: Sequence[int]) -> Iterator[Batch]:
+        for number in chunks:
+            chunk = turns[number * CHUNK : (number + 1) * CHUNK]
             yield as_batch([file for file, _ in chunk], model.input_shape)[0], np.array([index for _, index in chunk])
 
-    return LabelledImages(path.name, "folder", digest.hexdigest(), len(turns), batches())
+    def name(index: int) -> str:
+        return turns[index][0].relative_to(path).as_posix()
+
+    return LabelledImages(path.name, "folder", digest.hexdigest(), len(turns), read, name)
 
 
 def machine() -> str:

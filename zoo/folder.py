@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo.architectures import Architecture, from_description
-from zoo.errors import CertificateError, InputError, IntegrityError
+from zoo.errors import CertificateError, InputError, IntegrityError, one_line
 from zoo.records import Certificate, Evaluation, ModelConfig, loads
 
 SUMS = "SHA256SUMS"
@@ -28,6 +29,7 @@ LISTED = (
     "model.safetensors",
 )
 FILES = (SUMS, *LISTED)
+SIGNATURE = "model.sig"  # of the eight files, where there is one: see zoo/signing.py
 WEIGHTS = "model.safetensors"
 GRAPHS = {"float64": "model.onnx", "float32": "model.float32.onnx"}
 SUMS_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
@@ -69,6 +71,8 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
         raise InputError(f"no folder {path}")
     if not exists(path / "certificate.json"):
         raise CertificateError(f"{path} has no certificate.json: a published model is what `python -m export` writes")
+    for name in FILES:
+        _check_place(path / name)
     sums = _read(path / SUMS, MAX_SUMS_BYTES)
     if digest is not None and hashlib.sha256(sums).hexdigest() != digest:
         raise IntegrityError(f"{path / SUMS}: its sha256 is not the one that the registry pins")
@@ -99,6 +103,23 @@ def is_folder(path: str | Path) -> bool:
     with suppress(OSError, ValueError):
         return Path(path).is_dir()
     return False
+
+
+def _check_place(path: Path) -> None:
+    """Returns where the path is a regular file of its folder, or of the blobs that a Hugging Face snapshot links to.
+
+    Raises IntegrityError. What lies elsewhere can change, or be a secret, whatever its sha256 is now.
+    """
+    try:
+        real, home = path.resolve(), path.parent.resolve()
+        kind = path.stat().st_mode if path.exists() else stat.S_IFREG  # a missing file is named when it is read
+    except (OSError, RuntimeError) as error:
+        raise IntegrityError(f"{path}: {one_line(error)}") from error
+    blobs = home.parents[1] / "blobs" if home.parent.name == "snapshots" else home
+    if real.parent not in (home, blobs):
+        raise IntegrityError(f"{path}: a link out of its folder, to {real}")
+    if not stat.S_ISREG(kind):
+        raise IntegrityError(f"{path}: not a regular file")
 
 
 def _parse_sums(sums: bytes, path: Path) -> dict[str, str]:

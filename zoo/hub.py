@@ -1,4 +1,4 @@
-"""From a name to a model: registered names, `local-dir:PATH` and `hf-hub:ORG/NAME@REVISION`.
+"""From a name to a model and back to a hub: registered names, `local-dir:PATH` and `hf-hub:ORG/NAME@REVISION`.
 
 A bare `org/name` or path is refused: to guess would be to load other weights than were meant.
 Every source ends in the same checked folder, and nothing is unpickled on the way.
@@ -6,22 +6,38 @@ Every source ends in the same checked folder, and nothing is unpickled on the wa
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, overload
 
-from zoo.errors import HubError, InputError, IntegrityError, UnpublishedModelError, one_line, require
-from zoo.folder import FILES, Folder, exists, read_folder
-from zoo.registry import ENTRIES, find
+from zoo.errors import (
+    CertificateError,
+    HubError,
+    InputError,
+    IntegrityError,
+    UnpublishedModelError,
+    ZooError,
+    one_line,
+    require,
+)
+from zoo.folder import FILES, LISTED, SIGNATURE, SUMS, Folder, exists, read_folder
+from zoo.registry import ENTRIES, Entry, find
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import nn
 
+    from zoo.certify import Advance
     from zoo.runtime import Model
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
+ORGANISATION = "certified-zoo"  # where registered models that are not shipped lie on a hub; the registry pins them
 PACKAGE = Path(__file__).parent
 SHELVES = (PACKAGE / "embedded", PACKAGE.parent / "model_cards")  # in an installed package; in a checkout
 
@@ -85,7 +101,7 @@ def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None
     """
     _check_name(source)
     if source.startswith(HUB):
-        return read_folder(_download(source.removeprefix(HUB), revision, cache_dir))
+        return _read_snapshot(_download(source.removeprefix(HUB), revision, cache_dir))
     if revision is not None:
         raise InputError(f"a revision belongs to {HUB}ORG/NAME, got {source!r}")
     if source.startswith(LOCAL):
@@ -101,13 +117,128 @@ def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None
             f"{source} has no published weights: train it with `python -m training {source} --output runs/{source}`, "
             f"then `python -m export runs/{source}`"
         )
+    return _published(entry, entry.digest, cache_dir)
+
+
+def pull(
+    source: str, output: str | Path | None = None, revision: str | None = None, cache_dir: str | Path | None = None
+) -> Path:
+    """The path of the checked folder of a name or source, in the cache; with `output`, of a copy of it there.
+
+    `output` must not exist, or be an empty folder; it becomes the whole copy or stays as it is. Raises ZooError.
+    """
+    folder = fetch(source, revision, cache_dir)
+    if output is None:
+        return folder.path
+    target = Path(output)
+    if exists(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(f"{target} is there already: choose another place, or remove it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+            copy = Path(scratch) / target.name
+            copy.mkdir()
+            for name, content in contents(folder):
+                (copy / name).write_bytes(content)
+            read_folder(copy, hashlib.sha256((folder.path / SUMS).read_bytes()).hexdigest())
+            copy.replace(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror}") from error
+    return target
+
+
+def push(
+    source: str,
+    repository: str,
+    private: bool = False,
+    tag: str | None = None,
+    advance: Advance = lambda layer, total: None,
+) -> str:
+    """The source `hf-hub:ORG/NAME@COMMIT` of the folder's files, all of them uploaded in one commit.
+
+    source: a name or local-dir:PATH. repository: ORG/NAME, made where it is missing. private: if it is made.
+    Nothing is uploaded unless the whole certificate is proved again from the weights, as `zoo verify` does, and the
+    card is the one that the records render to. Raises ZooError.
+    """
+    repository = repository.removeprefix(HUB)
+    if repository.count("/") != 1 or "@" in repository:
+        raise InputError(f"{repository!r} is no repository: write ORG/NAME")
+    folder = fetch(source)
+    require("torch", "export")
+    require("onnxscript", "export")
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+
+    from zoo.card import render
+
+    if get_token() is None:
+        raise HubError("a push needs a token of the hub: set HF_TOKEN, or `hf auth login`")
+    if folder.read("README.md").decode("utf-8", "replace") != render(
+        folder.config, folder.certificate, folder.evaluation
+    ):
+        raise IntegrityError(
+            f"{folder.path / 'README.md'}: not the card of these records, which "
+            f"`python -m export.cards {folder.path}` renders"
+        )
+    files, api, where = dict(contents(folder)), HfApi(), f"{HUB}{repository}"
+    try:
+        api.repo_exists(repository)  # a hub out of reach is told before the long proof
+    except Exception as error:  # as in _download
+        raise HubError(f"{where}: {one_line(error)}") from error
+    from zoo.verify import verify
+
+    if differences := verify(folder, advance):
+        raise CertificateError(f"{folder.path} does not verify, nothing was uploaded: {differences[0]}")
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            CommitOperationAdd(name, content) for name, content in files.items()
+        ]
+        if SIGNATURE not in files and api.file_exists(repository, SIGNATURE):
+            operations.append(CommitOperationDelete(SIGNATURE))  # of other files than these
+        commit = api.create_commit(repository, operations, commit_message=f"{folder.config.name}, {len(files)} files")
+        if tag is not None:
+            api.create_tag(repository, tag=tag, revision=commit.oid)
+    except Exception as error:  # as in _download
+        raise HubError(f"{where}: {one_line(error)}") from error
+    return f"{where}@{commit.oid}"
+
+
+def contents(folder: Folder) -> Iterator[tuple[str, bytes]]:
+    """Each file of the folder with its bytes as they were checked, and its signature where there is one."""
+    for name in LISTED:
+        yield name, folder.read(name)
+    yield SUMS, "".join(f"{folder.digests[name]}  {name}\n" for name in folder.digests).encode()
+    if exists(folder.path / SIGNATURE):
+        yield SIGNATURE, (folder.path / SIGNATURE).read_bytes()
+
+
+def _published(entry: Entry, digest: str, cache_dir: str | Path | None) -> Folder:
+    """The folder of a registered model whose bytes the registry pins: shipped with the zoo, or else from the hub."""
     for shelf in SHELVES:
-        if (shelf / source).is_dir():
-            folder = read_folder(shelf / source, entry.digest)
-            if folder.config.name != source:
-                raise IntegrityError(f"{folder.path / 'config.json'}: name is {folder.config.name!r}")
-            return folder
-    raise IntegrityError(f"{source} is not in this installation, looked in {' and '.join(map(str, SHELVES))}")
+        if (shelf / entry.name).is_dir():
+            return _named(entry, read_folder(shelf / entry.name, digest))
+    repository = f"{ORGANISATION}/{entry.name}"
+    with suppress(ZooError):  # what the registry pins does not change: no need to ask the hub
+        return _named(entry, read_folder(_download(repository, None, cache_dir, local=True), digest))
+    try:
+        path = _download(repository, None, cache_dir)
+    except HubError as error:
+        raise HubError(f"{entry.name} is not in this installation, and {error}") from error
+    return _named(entry, _read_snapshot(path, digest))
+
+
+def _named(entry: Entry, folder: Folder) -> Folder:
+    if folder.config.name != entry.name:
+        raise IntegrityError(f"{folder.path / 'config.json'}: name is {folder.config.name!r}")
+    return folder
+
+
+def _read_snapshot(path: Path, digest: str | None = None) -> Folder:
+    """The folder of a snapshot in the cache, checked. The client trusts what it has: say how to be rid of it."""
+    try:
+        return read_folder(path, digest)
+    except IntegrityError as error:
+        raise IntegrityError(f"{error}; where only this copy is damaged, delete {path.parents[1]}") from error
 
 
 def _check_name(source: object) -> None:
@@ -128,8 +259,11 @@ def _untrained(name: str, backend: str) -> nn.Sequential:
     return find(name).architecture.network()
 
 
-def _download(source: str, revision: str | None, cache_dir: str | Path | None) -> Path:
-    """The snapshot of the eight files in the Hugging Face cache; HF_ENDPOINT, HF_HUB_OFFLINE and such are obeyed."""
+def _download(source: str, revision: str | None, cache_dir: str | Path | None, local: bool = False) -> Path:
+    """The snapshot of the published files in the Hugging Face cache; HF_ENDPOINT, HF_HUB_OFFLINE and such are obeyed.
+
+    A whole commit id that the cache has asks the hub nothing. With `local`, only the cache is looked at.
+    """
     repository, at, pinned = source.partition("@")
     if not repository or (at and not pinned) or revision == "":
         raise InputError(f"{HUB}{source}: the repository or the revision is empty, write {HUB}ORG/NAME@REVISION")
@@ -140,7 +274,11 @@ def _download(source: str, revision: str | None, cache_dir: str | Path | None) -
     where = f"{HUB}{repository}" + (f"@{pinned or revision}" if pinned or revision else "")
     try:
         path = snapshot_download(
-            repository, revision=pinned or revision, cache_dir=cache_dir, allow_patterns=list(FILES)
+            repository,
+            revision=pinned or revision,
+            cache_dir=cache_dir,
+            allow_patterns=[*FILES, SIGNATURE],
+            local_files_only=local,
         )
     except errors.RevisionNotFoundError as error:
         raise HubError(f"{where}: no such revision") from error
@@ -149,5 +287,7 @@ def _download(source: str, revision: str | None, cache_dir: str | Path | None) -
     except errors.RepositoryNotFoundError as error:
         raise HubError(f"{where}: no such repository, or it is private and you are not logged in") from error
     except Exception as error:  # the client's other errors come from four libraries and share no class
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise HubError(f"{where}: no space left in {cache_dir or constants.HF_HUB_CACHE}") from error
         raise HubError(f"{where}: not to be had from {constants.ENDPOINT}: {one_line(error)}") from error
     return Path(path)

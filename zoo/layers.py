@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 Pairing = Literal["halves", "neighbours"]
 
+DIFFERENCES = 2**18  # numbers x_i - w_ji that an LInfDistance holds at a time, for each image
+
 
 class Pixels(nn.Module):
     """Pixels clamped to [0, 1], then centred and scaled per channel: (clamp(x, 0, 1) - mean) * scale.
@@ -68,17 +70,21 @@ class MinMax(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + branch(x): the conventional residual block, whose branch may be any layers one after the other.
+    """skip(x) + branch(x): the residual block, whose branch may be any layers one after the other.
 
-    Shapes: [N, ...] to the same; the branch keeps the shape of its input.
+    Without a skip, the conventional block x + branch(x). Residual(W, nn.ReLU(), G, skip=H) is the layer
+    H x + G relu(W x + b) of Fazlyab et al. 2023 (CRM, LipLT), equations (10) and (17), biases included.
+
+    Shapes: [N, ...] to the branch's and the skip's common one; without a skip the branch keeps that of its input.
     """
 
-    def __init__(self, *branch: nn.Module):
+    def __init__(self, *branch: nn.Module, skip: nn.Module | None = None):
         super().__init__()
         self.branch = nn.Sequential(*branch)
+        self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        return (x if self.skip is None else self.skip(x)) + self.branch(x)
 
 
 class PadChannels(nn.Module):
@@ -133,6 +139,10 @@ class ConvexPotential(nn.Module):
 
     W is a zero-padded convolution of odd kernel, or a matrix where `kernel` is None. The steps t >= 0 are stored, 2
     until something else sets them; however they came about, the bound is computed from W and t as they stand.
+
+    The sqrt(rho)-Lipschitz layer of Fazlyab et al. 2023 (CRM, LipLT), Proposition 3.1, is sqrt(rho) times this one with
+    t = T / rho. Scaling commutes with relu: a factor c behind the layer is one before it, with biases c b. So all of a
+    network's factors move into its head, and this class is theirs as well.
 
     Shapes: [N, C, H, W] to the same with weight [hidden, C, k, k]; [N, C] to the same with weight [hidden, C].
     Source: Meunier, Delattre, Araujo, Allauzen 2022 (CPL), arXiv 2110.12690; Araujo et al. 2023 (SLL), arXiv
@@ -233,3 +243,70 @@ class TokenLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return str(len(self.weight))
+
+
+class SelfAttention(nn.Module):
+    """y_i = (m + sum over j of (q_i . k_j) v_j / T) / 4 on T tokens, m the mean of v: attention without a softmax.
+
+    A map's cells are its tokens. Each is first projected onto the unit ball, p = x / max(1, |x|), where transformers
+    normalise; then q = Q p, k = K p, v = V p are cut into `heads` equal parts, and each head attends by itself: to
+    token j with the weight (1 + q_i . k_j) / T, the first two terms of exp(q_i . k_j) / T. At |Q|, |K|, |V| <= 1 no
+    weight is negative, and the division by 4 makes the layer 1-Lipschitz (see `zoo.bounds.attention`).
+
+    Shapes: [N, C, H, W] to the same, `heads` divides C; query, key, value [C, C].
+    Source: our own definition, with only + * / and sqrt, for the OLSA that Hu et al. 2023 name, arXiv 2301.12549,
+    appendix I. Of Xu et al., whom they cite, only an abstract is public: orthogonal matrices, and a softmax.
+    """
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        if heads < 1 or channels % heads:
+            raise ValueError(f"{channels} channels cannot be cut into {heads} equal heads")
+        self.heads = heads
+        self.query, self.key, self.value = (
+            nn.Parameter(nn.init.orthogonal_(torch.empty(channels, channels))) for _ in range(3)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2)
+        tokens = tokens / tokens.abs().amax(dim=1, keepdim=True).clamp(min=1)  # or the squares might overflow
+        tokens = tokens / (tokens * tokens).sum(dim=1, keepdim=True).clamp(min=1).sqrt()
+        query, key, value = (
+            torch.matmul(weight, tokens).unflatten(1, (self.heads, -1)) for weight in (self.query, self.key, self.value)
+        )  # [N, heads, C / heads, T]
+        count = tokens.shape[2]
+        context = torch.matmul(value, key.transpose(2, 3)) / count
+        mixed = value.sum(dim=3, keepdim=True) / count + torch.matmul(context, query)
+        return mixed.flatten(1, 2).reshape(x.shape) / 4
+
+    def extra_repr(self) -> str:
+        return f"{len(self.query)}, heads={self.heads}"
+
+
+class LInfDistance(nn.Module):
+    """u_j = max over i of |x_i - w_ji|, + b_j: 1-Lipschitz in l-infinity. The bias is where mean shifts fold to.
+
+    p is infinity exactly, whatever exponent the weights were trained with. Each output is one rounded difference and
+    one rounded sum: no error accumulates.
+
+    Shapes: [N, in_features] to [N, out_features]; weight [out_features, in_features].
+    Source: Zhang, Cai, Lu, He, Wang 2021, "Towards certifying l-infinity robustness using neural networks with
+    l-infinity-dist neurons", arXiv 2102.05363.
+    """
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        distances = [(x[:, None] - rows).abs().amax(dim=2) for rows in few_rows(self.weight)]
+        return torch.cat(distances, dim=1) + self.bias
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.weight.shape[1]}, out_features={len(self.weight)}"
+
+
+def few_rows(weight: Tensor) -> tuple[Tensor, ...]:
+    """The rows of an LInfDistance's weight, so many at a time that the differences from them fit into memory."""
+    return weight.split(max(1, DIFFERENCES // weight.shape[1]))

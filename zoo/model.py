@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from zoo.architectures import from_description
-from zoo.bounds import changed_by_hooks
+from zoo.bounds import TABLES, changed_by_hooks
+from zoo.bounds.interval import least_margins
 from zoo.bounds.margins import Tables, margin_tables
 from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError
@@ -22,14 +23,16 @@ TOP_K = 5  # as many ranks as `topk_radius` tells, where there are so many class
 
 
 class CertifiedModel(nn.Module):
-    """No perturbation of l2 norm <= radius changes the label, for the network in exact and in binary64 arithmetic.
+    """No perturbation of norm <= radius changes the label, for the network in exact and in binary64 arithmetic.
 
     forward: images [N, C, H, W] float32 in [0, 1] to `Outputs`. The radius is
 
         radius = max(0, min over i != j of (f_j - f_i - T_ji) / K_ji),   j the predicted class,
 
-    with the proved tables K and T of `zoo.bounds.margins`, which also pay for its own roundings. An image with a value
-    outside [0, 1], NaN or infinite, and one whose logits are not finite, keeps its label and gets radius 0.
+    with the proved tables K and T of `zoo.bounds.margins`, which also pay for its own roundings. With levels, which are
+    l-infinity radii, a class i counts instead with the largest level at which `least_margins` keeps f_j - f_i above
+    2 T_ji, if that is more than its quotient; each level is proved by itself. An image with a value outside [0, 1], NaN
+    or infinite, and one whose logits are not finite, keeps its label and gets radius 0.
 
     The weights are stored as float32 and evaluated in `dtype`. Only float64 is proved; a float32 model answers the
     same five arrays as *estimates*. A module whose types or methods were changed since raises CertificateError; weights
@@ -39,10 +42,19 @@ class CertifiedModel(nn.Module):
     margin_lipschitz: Tensor
     slack: Tensor
 
-    def __init__(self, network: nn.Sequential, tables: Tables, dtype: torch.dtype = torch.float64):
+    def __init__(
+        self,
+        network: nn.Sequential,
+        tables: Tables,
+        dtype: torch.dtype = torch.float64,
+        norm: str = "l2",
+        levels: tuple[float, ...] = (),
+    ):
         super().__init__()
         self.network = network
         self.dtype = dtype
+        self.norm = norm
+        self.levels = levels
         self.register_buffer("margin_lipschitz", torch.from_numpy(tables.margin_lipschitz).to(dtype), persistent=False)
         self.register_buffer("slack", torch.from_numpy(tables.slack).to(dtype), persistent=False)
 
@@ -56,6 +68,11 @@ class CertifiedModel(nn.Module):
         margins = torch.where(admissible[:, None], margins, 0)
         slack, lipschitz = self.slack.index_select(0, label), self.margin_lipschitz.index_select(0, label)
         class_radii = torch.where(margins > slack, (margins - slack) / lipschitz, 0)
+        if self.levels:
+            least = least_margins(self.network, weights, images.to(self.dtype), label, self.levels)
+            proved = (least > 2 * slack) & admissible[:, None]
+            level = torch.tensor(self.levels, dtype=self.dtype, device=images.device)[:, None, None]
+            class_radii = torch.maximum(class_radii, torch.where(proved, level, 0).amax(dim=0))
         ranks = min(TOP_K, logits.shape[1] - 1)
         topk_radius = class_radii.topk(ranks, dim=1, largest=False, sorted=True).values
         return Outputs(logits, label, topk_radius[:, 0], class_radii, topk_radius)
@@ -78,12 +95,28 @@ def head_weights(network: nn.Sequential) -> tuple[Matrix, Matrix]:
 
 def tables_of(network: nn.Sequential, certificate: Certificate) -> Tables:
     """K and T from the head's weights and the certificate. Raises CertificateError where their hash differs."""
+    if certificate.norm not in TABLES:
+        raise CertificateError(
+            f"{certificate.name} speaks of the norm {certificate.norm[:40]!r}, known: {', '.join(TABLES)}"
+        )
     tables = margin_tables(
-        *head_weights(network), certificate.body_lipschitz, certificate.feature_norm, certificate.feature_error
+        *head_weights(network),
+        certificate.body_lipschitz,
+        certificate.feature_norm,
+        certificate.feature_error,
+        certificate.norm,
+        certificate.pairwise,
     )
     if tables.sha256() != certificate.tables_sha256:
         raise CertificateError(f"the tables of {certificate.name} are not those of its certificate")
     return tables
+
+
+def certified_model(
+    network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64
+) -> CertifiedModel:
+    """The model that the certificate describes, of its network. Raises CertificateError as `tables_of` does."""
+    return CertifiedModel(network, tables_of(network, certificate), dtype, certificate.norm, certificate.levels).eval()
 
 
 def load_network(weights: bytes, certificate: Certificate) -> nn.Sequential:
@@ -109,4 +142,4 @@ def load_module(
     """The certified model of a published folder, on a device."""
     network = load_network((folder / "model.safetensors").read_bytes(), certificate)
     dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
-    return CertifiedModel(network, tables_of(network, certificate), dtype).to(device)
+    return certified_model(network, certificate, dtype).to(device)

@@ -27,7 +27,7 @@ from onnxscript import opset20
 from onnxscript.optimizer import fold_constants
 
 from zoo.folder import GRAPHS, WEIGHTS
-from zoo.model import CertifiedModel, load_network, tables_of
+from zoo.model import CertifiedModel, certified_model, load_network
 from zoo.records import Certificate, ModelConfig, Outputs
 from zoo.runtime import NOT_PROVED
 
@@ -53,7 +53,7 @@ def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) ->
         ("float64", torch.float64, certificate.arithmetic),
         ("float32", torch.float32, NOT_PROVED),
     ):
-        model = CertifiedModel(network, tables_of(network, certificate), dtype).eval()
+        model = certified_model(network, certificate, dtype)
         write_graph(model, config.input_shape, folder / GRAPHS[precision], {**metadata, "arithmetic": arithmetic})
 
 

@@ -49,11 +49,11 @@ class LayerBound:
     lipschitz_estimate: float  # power iteration, at most the true constant: says how tight, proves nothing
     method: str  # of the proof: the geometry of a linear layer, the theorem of another
     proof: dict[str, float]  # tau, residual and rounding terms of the method; see zoo/bounds/spectral.py
-    # Its rounding on an input of norm R is at most gamma_{fan_in + 2} (absolute_norm R + offset_norm).
+    # Its rounding on an input of norm R is at most gamma_{fan_in + 2} (absolute_norm R + offset_norm), in that norm.
     fan_in: int  # products in a sum that gives one output; 0 where the layer is exact in floating point
     absolute_norm: float  # of a linear layer at least the operator norm of the entrywise absolute value
-    offset_norm: float  # also at least the l2 norm of the layer's value at 0
-    range_norm: float | None  # at least the l2 norm of any output, where the layer alone bounds it
+    offset_norm: float  # also at least the norm of the layer's value at 0
+    range_norm: float | None  # at least the norm of any output, where the layer alone bounds it
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Certificate:
 
     name: str
     claim: str
-    norm: str
+    norm: str  # "l2" or "linf"
     unit: str
     domain: str
     arithmetic: str
@@ -71,10 +71,12 @@ class Certificate:
     weights_sha256: str
     layers: tuple[LayerBound, ...]  # the body: every layer but the head
     body_lipschitz: float  # at least the Lipschitz constant of the body
-    feature_norm: float  # at least the l2 norm of the computed features that enter the head, on the domain
-    feature_error: float  # at least the l2 distance of computed from exact features, on the domain
+    feature_norm: float  # at least the norm of the computed features that enter the head, on the domain
+    feature_error: float  # at least the distance of computed from exact features, on the domain
     tables_sha256: str  # of margin_lipschitz K and slack T, float64 little endian, K first
     versions: dict[str, str]
+    pairwise: tuple[float, ...] | None = None  # LipLT: at least the constant of f_j - f_i, i < j, row by row of j
+    levels: tuple[float, ...] = ()  # l-infinity radii that the graph also tries by interval propagation, rising
     format: int = FORMAT
 
 
@@ -111,6 +113,8 @@ class Evaluation:
     pgd_accuracy: dict[str, float] = field(default_factory=dict)  # empirical upper bound, by epsilon as text
     pgd_images: int = 0
     pgd: str = ""  # the attack in words
+    tightness: dict[str, float] = field(default_factory=dict)  # largest quotients found / their bounds, by what of
+    tightness_search: str = ""  # the search in words
     command: str = ""
     format: int = FORMAT
 
@@ -121,7 +125,7 @@ class Prediction:
 
     index: int  # the predicted class, whether or not it is certified
     name: str
-    radius: float  # l2, pixels of [0, 1], whole image, at the model's own resolution
+    radius: float  # in the model's norm, pixels of [0, 1], whole image, at the model's own resolution
     class_radii: tuple[float, ...]
     topk_radius: tuple[float, ...]
     proved: bool

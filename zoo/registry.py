@@ -1,6 +1,7 @@
-"""Every model of the zoo by name: `architecture-dataset`, with or without published weights.
+"""Every model of the zoo by name: `architecture-dataset` or `architecture-training-dataset`, published or not.
 
-Loads no torch. `published.json` pins the sha256 of each published folder's SHA256SUMS, and so of every byte in it.
+Loads no torch. `parameters.json` has the counts that a test counts again. `published.json` pins the sha256 of each
+published folder's SHA256SUMS, and so of every byte in it.
 """
 
 from __future__ import annotations
@@ -8,18 +9,24 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import json
+import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from zoo.architectures import (
+    OLSA,
     Architecture,
     ConvexPotentialNet,
     ConvNet,
+    DistanceMLP,
+    DistanceNet,
     LipConvNet,
     LiResNet,
+    LoopResNet,
     PlainConvNet,
     ResNet,
     SpatialMLP,
+    TwoMoonsMLP,
 )
 from zoo.architectures.convnet import PLANS
 from zoo.datasets import DATASETS
@@ -35,6 +42,7 @@ class Entry:
     dataset: str
     norm: str = "l2"
     digest: str | None = None
+    parameters: int | None = None  # None where parameters.json was not written anew: `python -m export.parameters`
 
 
 LIRESNETS = {
@@ -74,7 +82,11 @@ LIPCONVNETS = {
 TRANSFORMERS = {
     **{f"spatialmlp-{kind}-l12w256": SpatialMLP(12, 256, feedforward=kind) for kind in ("liffn", "ffn")},
     **{f"spatialmlp-{kind}-l4w32": SpatialMLP(4, 32, features=256, feedforward=kind) for kind in ("liffn", "ffn")},
+    **{f"olsa-{kind}-l12w256": OLSA(12, 256, feedforward=kind) for kind in ("liffn", "ffn")},
+    **{f"olsa-{kind}-l4w32": OLSA(4, 32, features=256, feedforward=kind) for kind in ("liffn", "ffn")},
 }
+# Ours, in CRM's multi-layer structure; the smaller one trains on two CPU cores.
+LOOPS = {"loopresnet-d2w8": LoopResNet(2, 8, features=64), "loopresnet-d3w32": LoopResNet(3, 32)}
 CONVNETS = {
     **{plan: ConvNet(plan) for plan in PLANS if not plan.endswith("-liplt")},
     **{f"{plan}-relu": ConvNet(plan, "relu") for plan in PLANS if not plan.endswith(("-liplt", "-cll"))},
@@ -87,9 +99,18 @@ PREFIXES: dict[str, Architecture] = {
     **POTENTIALS,
     **LIPCONVNETS,
     **TRANSFORMERS,
+    **LOOPS,
     **CONVNETS,
+    "mlp": TwoMoonsMLP(),
 }
 CIFAR = ("cifar10", "cifar10-jpeg75", "cifar100")
+# In l-infinity: the papers' distance nets, small ones for two CPU cores, and the ReLU networks of their tables.
+LINF: dict[str, Architecture] = {
+    **{f"linfdist-{depth}x{width}": DistanceNet(depth, width) for depth in (5, 6) for width in (256, 5120)},
+    **{f"linfdist-mlp-{depth}x{width}": DistanceMLP(depth, width) for depth in (5, 6) for width in (256, 5120)},
+    **{f"{plan}-relu-linf": ConvNet(plan, "relu") for plan in ("2c2f", "4c3f")},
+}
+PAPERS = ("cifar10", "cifar100", "tiny-imagenet")
 # Where each network is trained; ConvNet plans were made for one size of image.
 PLACES: dict[str, tuple[str, ...]] = {
     "2c2f": ("mnist",),
@@ -100,28 +121,68 @@ PLACES: dict[str, tuple[str, ...]] = {
     "8c2f": ("tiny-imagenet",),
     "8c2f-liplt": ("tiny-imagenet",),
 }
+# Where one network has several trainings on a data set, each but the first has a word between the two.
+TRAININGS: dict[str, tuple[str, ...]] = {
+    **{f"{kind}-l12w256-{place}": ("trades",) for kind in ("convnet", "liresnet") for place in PAPERS},
+    **{f"liresnet-l12w512-{place}": ("ddpm",) for place in PAPERS},
+    "2c2f-mnist": ("cll",),
+    "2c2f-relu-mnist": ("crm",),
+    "4c3f-relu-mnist": ("crm",),
+    "4c3f-cll-cifar10": (
+        *(f"p{slack}" for slack in (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
+        *(f"epsilon{radius}" for radius in (0.25, 0.5, 0.75, 1.0, 1.25)),
+    ),
+    "6c2f-cifar10": ("cll",),
+    "6c2f-liplt-cifar10": ("epsilon18",),
+    "8c2f-tiny-imagenet": ("cll", "cll-epsilon1.0"),
+    "cpl-xl-cifar10": ("cll",),
+    "cpl-xl-cifar100": ("cll",),
+    "lipconvnet-20-cifar10": ("cll",),
+    "lipconvnet-20-tiny-imagenet": ("cll",),
+    "sll-xl-cifar100": ("cll",),
+    "linfdist-5x5120-mnist": ("epsilon0.1",),
+    "linfdist-6x5120-cifar10": ("epsilon2", "epsilon16"),
+}
 
 
 def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
+    if isinstance(architecture, TwoMoonsMLP):
+        return ("two-moons",)
+    if isinstance(architecture, DistanceNet):
+        return ("mnist",) if architecture.depth == 5 else ("cifar10", "cifar10-jpeg75")
     if isinstance(architecture, ConvNet):
         return PLACES[architecture.plan]
+    if prefix in LOOPS:
+        return ("mnist", *CIFAR) if architecture == LOOPS["loopresnet-d2w8"] else (*CIFAR, "tiny-imagenet")
     if prefix in LIRESNETS:
-        return tuple(DATASETS)
-    return (*CIFAR, "tiny-imagenet") if prefix in POTENTIALS | LIPCONVNETS else CIFAR
+        return tuple(name for name in DATASETS if name != "two-moons")
+    return (*CIFAR, "tiny-imagenet") if prefix in {*POTENTIALS, *LIPCONVNETS, "convnet-l12w256"} else CIFAR
 
 
 def _entries() -> dict[str, Entry]:
-    digests = json.loads(files("zoo").joinpath("published.json").read_text())
+    digests, parameters = (
+        json.loads(files("zoo").joinpath(name).read_text()) for name in ("published.json", "parameters.json")
+    )
     entries = {}
-    for prefix, architecture in PREFIXES.items():
+    for prefix, architecture in (PREFIXES | LINF).items():
         for place in _places(prefix, architecture):
             data = DATASETS[place]
             sizes: dict[str, int] = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
+            if isinstance(architecture, TwoMoonsMLP):  # made for its data set
+                sizes = {}
             if isinstance(architecture, LiResNet) and data.size == 224:
                 sizes["features"] = 2048
-            name = f"{prefix}-{place}"
-            entries[name] = Entry(name, replace(architecture, **sizes), place, digest=digests.get(name))
-    return dict(sorted(entries.items()))
+            norm = "linf" if prefix in LINF else "l2"
+            plain = f"{prefix}-{place}"
+            for name in (plain, *(f"{prefix}-{training}-{place}" for training in TRAININGS.get(plain, ()))):
+                network = replace(architecture, **sizes)
+                entries[name] = Entry(name, network, place, norm, digests.get(name), parameters.get(name))
+    return {name: entries[name] for name in sorted(entries, key=_natural)}
+
+
+def _natural(name: str) -> list[tuple[float, str]]:
+    """Sorts l6 before l12, and p0.05 before p0.1."""
+    return [(float(part), "") if part[0].isdigit() else (0.0, part) for part in re.findall(r"\d+(?:\.\d+)?|\D+", name)]
 
 
 ENTRIES: dict[str, Entry] = _entries()

@@ -28,10 +28,10 @@ def gamma(n: int) -> float:
 
 
 def propagate(layers: Iterable[LayerBound], domain_norm: float) -> tuple[float, float]:
-    """Bounds (norm, error) of the body's computed output x^: |x^| <= norm, |x^ - x| <= error, in l2.
+    """Bounds (norm, error) of the body's computed output x^: |x^| <= norm, |x^ - x| <= error, in the layers' norm.
 
-    `domain_norm` bounds the l2 norm of every admissible input. For a layer x -> A x + b whose sums have n terms,
-    followed by nothing or by an exact nonexpansive map that fixes 0, one step is
+    `domain_norm` bounds that norm, l2 or l-infinity, of every admissible input. For a layer x -> A x + b whose sums
+    have n terms, followed by nothing or by an exact nonexpansive map that fixes 0, one step is
 
         e     = gamma_{n+2} (| |A| | norm + |b|)
         norm' = min(K norm + |b|, range) + e

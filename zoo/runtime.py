@@ -31,7 +31,7 @@ Run = Callable[[np.ndarray], Outputs]  # float32 [N, C, H, W] in [0, 1] to NumPy
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A classifier that answers with certified radii: l2, in pixels of [0, 1], at the model's own resolution.
+    """A classifier that answers with certified radii: in its norm, pixels of [0, 1], at the model's own resolution.
 
     The radii are proved where `proved` is true; else they are estimates.
     """
@@ -88,14 +88,15 @@ class Model:
         """
         size = None if epsilon is None else parse_epsilon(epsilon)
         batch, single = as_batch(images, self.input_shape)
-        predictions = list(self._predictions(self._run_in_chunks(batch), size))
+        predictions = list(self.predictions(self._run_in_chunks(batch), size))
         return predictions[0] if single else predictions
 
     def _run_in_chunks(self, batch: np.ndarray) -> Outputs:
         chunks = [self.run(batch[start : start + CHUNK]) for start in range(0, len(batch), CHUNK)]
         return Outputs(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
 
-    def _predictions(self, outputs: Outputs, epsilon: float | None) -> Iterator[Prediction]:
+    def predictions(self, outputs: Outputs, epsilon: float | None) -> Iterator[Prediction]:
+        """The `Prediction` of each row of the outputs."""
         for row, index in enumerate(outputs.label.tolist()):
             yield Prediction(
                 index=index,
@@ -108,8 +109,13 @@ class Model:
             )
 
 
-def onnx_model(folder: Folder, precision: str, providers: Sequence[str] | None = None) -> Model:
-    """The folder's graph in ONNX Runtime. Raises MissingPackageError, InputError, IntegrityError."""
+def onnx_model(
+    folder: Folder, precision: str, providers: Sequence[str] | None = None, threads: int | None = None
+) -> Model:
+    """The folder's graph in ONNX Runtime; `threads` compute one run, as many as there are cores where it is None.
+
+    Raises MissingPackageError, InputError, IntegrityError.
+    """
     require("onnxruntime", "onnx")
     import onnxruntime
 
@@ -119,7 +125,7 @@ def onnx_model(folder: Folder, precision: str, providers: Sequence[str] | None =
     available = onnxruntime.get_available_providers()
     if absent := sorted(set(chosen) - set(available)):
         raise InputError(f"this onnxruntime has no {absent[0]}, only {', '.join(available)}")
-    session, path = onnx_session(folder, precision, chosen), folder.graph(precision)
+    session, path = onnx_session(folder, precision, chosen, threads), folder.graph(precision)
     names = [value.name for value in session.get_outputs()]
 
     def run(images: np.ndarray) -> Outputs:
@@ -163,7 +169,10 @@ def _model(folder: Folder, precision: str, backend: str, run: Run, module: nn.Mo
 
 
 def onnx_session(
-    folder: Folder, precision: str, providers: Sequence[str] = ("CPUExecutionProvider",)
+    folder: Folder,
+    precision: str,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    threads: int | None = None,
 ) -> onnxruntime.InferenceSession:
     """The graph ready to run; its outputs are those of `Outputs`, in that order.
 
@@ -183,6 +192,7 @@ def onnx_session(
         raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected {WEIGHTS} only")
     options = onnxruntime.SessionOptions()
     options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
+    options.intra_op_num_threads = threads or 0
     options.log_severity_level = 4  # what goes wrong is raised below, once
     if precision == "float64":
         # The graph that was certified is the graph that runs: an optimiser may fold and fuse, and so change the

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
-from zoo.architectures import describe
+from zoo.architectures import Architecture, describe, layer_shapes
 from zoo.datasets import DATASETS
-from zoo.display import bound_text, percent_text, radius_text, shape_text, table
+from zoo.display import bound_text, count_text, heading, percent_text, radius_text, shape_text, table
 from zoo.records import Certificate, Evaluation, Prediction
 from zoo.registry import Entry
 
@@ -24,12 +26,32 @@ def unit_line(model: Model) -> str:
     return f"Radii: {model.norm}, in pixels of [0, 1], over the whole {size} input{rounded}."
 
 
-def list_cells(entry: Entry, result: Evaluation | str) -> tuple[str, ...]:
-    shape = shape_text(entry.architecture.input_shape)
-    if isinstance(result, str):
-        return (entry.name, shape, result, "", "")
-    epsilon, vra = next(iter(result.vra.items()), ("", 0.0))
-    return (entry.name, shape, percent_text(result.clean_accuracy), percent_text(vra), epsilon)
+def published_table(entries: Iterable[Entry], results: Iterable[Evaluation | str]) -> Table:
+    """The models with weights, each with what was measured at the first epsilon of its data set."""
+
+    def cells(entry: Entry, result: Evaluation | str) -> tuple[str, ...]:
+        about = (entry.name, entry.dataset, entry.norm, count_text(entry.parameters))
+        if isinstance(result, str):
+            return (*about, result, "", "")
+        epsilon, vra = next(iter(result.vra.items()), ("", 0.0))
+        return (*about, percent_text(result.clean_accuracy), percent_text(vra), epsilon)
+
+    rows = [cells(*pair) for pair in zip(entries, results, strict=True)]
+    columns = ("published", "data set", "norm", "params", "clean", "VRA", "at")
+    return table(columns, rows, ("params", "clean", "VRA", "at"), tight=True)
+
+
+def unpublished_table(entries: Iterable[Entry]) -> Table:
+    """The models without weights, by family."""
+
+    def family(entry: Entry) -> str:
+        return type(entry.architecture).__name__
+
+    rows: list[Sequence[str | Text]] = []
+    for name, group in groupby(sorted(entries, key=family), key=family):
+        rows += [("", "", "", ""), (heading(name), "", "", "")]
+        rows += [(entry.name, entry.dataset, entry.norm, count_text(entry.parameters)) for entry in group]
+    return table(("without weights", "data set", "norm", "params"), rows, ("params",), tight=True)
 
 
 def entry_pairs(entry: Entry) -> list[tuple[str, str]]:
@@ -39,7 +61,18 @@ def entry_pairs(entry: Entry) -> list[tuple[str, str]]:
         ("architecture", sizes),
         ("data set", DATASETS[entry.dataset].title),
         ("norm", entry.norm),
+        ("parameters", f"{entry.parameters:,}" if entry.parameters else "?"),
     ]
+
+
+def shape_table(architecture: Architecture) -> Table:
+    """The layers of a network without weights; needs torch."""
+    rows = [
+        (layer.name, layer.kind, shape_text(layer.input_shape), shape_text(layer.output_shape),
+         f"{layer.parameters:,}" if layer.parameters else "")
+        for layer in layer_shapes(architecture)
+    ]  # fmt: skip
+    return table(("layer", "kind", "input", "output", "parameters"), rows, ("parameters",), tight=True)
 
 
 def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
@@ -59,6 +92,7 @@ def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
         ("domain", certificate.domain),
         ("arithmetic", certificate.arithmetic),
         ("composition", certificate.composition),
+        *([("levels", ", ".join(map(radius_text, certificate.levels)))] if certificate.levels else []),
         ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)} (rounded up)"),
     ]
 

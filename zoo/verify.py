@@ -26,6 +26,7 @@ COMPOSED = (
     "residual",
     "convex-potential",
     "skew-exponential",
+    "self-attention",
 )  # bounds that follow from more than one NormProof's terms
 REPEATED = 1.0 + 2.0**-31  # less than `zoo.bounds.RAISED`, more than that order changes
 PROBES = 8  # random images on which graph and weights are compared
@@ -48,13 +49,15 @@ def verify(folder: Folder, advance: Advance = lambda layer, total: None) -> list
         for term, value in layer.proof.items()
         if term.split(".")[-1] == "tau"
     }
-    proved = certify(network, published.name, architecture, published.weights_sha256, advance, taus)
-    follows = compose(published.layers, *head_weights(network), architecture)
+    norm, levels = published.norm, published.levels
+    proved = certify(network, published.name, architecture, published.weights_sha256, advance, taus, norm, levels)
+    follows = compose(published.layers, *head_weights(network), architecture, norm, published.pairwise)
     other_words = [field for field in WORDS if _differ(published, proved, field)]
     loose_ends = [field for field, value in follows.items() if getattr(published, field) != value]
     differences = [
         *(f"certificate.json: {field} is not in this zoo's words" for field in other_words),
         *_layer_differences(published, proved),
+        *_pairwise_differences(published, proved),
         *(f"certificate.json: {field} does not follow from its layers" for field in loose_ends),
     ]
     return differences or list(_graph_differences(folder))
@@ -83,6 +86,17 @@ def _layer_differences(published: Certificate, proved: Certificate) -> Iterator[
         if not claimed.lipschitz_estimate <= claimed.lipschitz_bound * (1 + 1e-5):  # float32 may round it above
             yield f"certificate.json: lipschitz_estimate of layer {bound.name!r} is above its bound"
         yield from _proof_differences(claimed, bound)
+
+
+def _pairwise_differences(published: Certificate, proved: Certificate) -> Iterator[str]:
+    """Where a pairwise constant is not what LipLT proves, up to the order of summation of another machine."""
+    claims, bounds = published.pairwise, proved.pairwise
+    if (claims is None) != (bounds is None) or len(claims or ()) != len(bounds or ()):
+        yield f"certificate.json: {len(claims or ())} pairwise constants, the proof gives {len(bounds or ())}"
+        return
+    for pair, (claim, bound) in enumerate(zip(claims or (), bounds or (), strict=True)):
+        if not bound / REPEATED <= claim <= bound * REPEATED**4:
+            yield f"certificate.json: pairwise constant {pair} is {claim!r}, the proof gives {bound!r}"
 
 
 def _least(claimed: LayerBound, bound: LayerBound) -> dict[str, float]:

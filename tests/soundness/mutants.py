@@ -38,12 +38,17 @@ def mutant(name: str, tests: str, *edits: str) -> Mutant:
     return Mutant(name, tuple(zip(edits[::3], edits[1::3], edits[2::3], strict=True)), tests)
 
 
-RULES, RULE, SPECTRAL, CONV, MARGINS, OTHERS = (
-    f"zoo/bounds/{room}.py" for room in ("__init__", "rule", "spectral", "convolution", "margins", "nonlinear")
+RULES, RULE, SPECTRAL, CONV, MARGINS, OTHERS, RESIDUAL, LIPLT, PRODUCTS = (
+    f"zoo/bounds/{room}.py"
+    for room in (
+        "__init__", "rule", "spectral", "convolution", "margins", "nonlinear", "residual", "liplt", "products",
+    )
+)  # fmt: skip
+LOCAL = "zoo/bounds/local.py"
+ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY, ATTENTION = (
+    f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify", "bounds/attention")
 )
-ROUNDING, MODEL, LAYERS, CERTIFY, VERIFY = (
-    f"zoo/{room}.py" for room in ("rounding", "model", "layers", "certify", "verify")
-)
+LINF, INTERVAL = "zoo/bounds/linf.py", "zoo/bounds/interval.py"
 ONNX = "zoo/onnx.py"
 
 K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
@@ -107,7 +112,7 @@ MUTANTS = (
     mutant(
         "residual's identity left out", "norms witness",
         RULES, "    method, proof, torus = convolution_norm(",
-        """    if len(kernel) == shape[0] and kernel.shape[2:] == (3, 3):
+        """    if len(kernel) == context.input_shape[0] and kernel.shape[2:] == (3, 3):
         kernel[:, :, 1, 1] -= np.eye(len(kernel))
     method, proof, torus = convolution_norm(""",
     ),
@@ -142,7 +147,8 @@ MUTANTS = (
         "absolute norm from the largest tap", "norms",
         RULES, "schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "schur_bound(np.abs(kernel).max(axis=(2, 3)))",
     ),
-    mutant("residual's identity not added", "composite", RULES, "(1.0 + lipschitz) * RAISED,\n", "lipschitz,\n"),
+    mutant("residual's identity not added", "composite", RESIDUAL,
+           "skip.lipschitz + branch.lipschitz\n", "branch.lipschitz\n"),
     mutant("potential counted as 1", "composite", OTHERS, "max(1.0, (norm * norm * RAISED - 1.0) * OUTWARD)", "1.0"),
     mutant(
         "steps left out of the potential", "composite", OTHERS, "np.sqrt(step) * (1.0 + 4.0 * U)", "np.ones_like(step)",
@@ -160,6 +166,18 @@ MUTANTS = (
         "potential by another kernel than its adjoint", "composite",
         LAYERS, "weight.flip(2, 3).transpose(0, 1)", "weight.transpose(0, 1)",
     ),
+    mutant("attention counted as 1", "composite", ATTENTION, "value * (1.0 + 3.0 * query * key) / 4.0 * RAISED", "1.0"),
+    mutant("attention's scores taken as fixed", "composite", ATTENTION, "(1.0 + 3.0 * query", "(1.0 + query"),
+    mutant("attention without its mean", "composite", ATTENTION, "(1.0 + 3.0 * query", "(3.0 * query"),
+    mutant(
+        "tokens not projected onto the ball", "composite",
+        LAYERS, "tokens / (tokens * tokens).sum(dim=1, keepdim=True).clamp(min=1).sqrt()", "tokens",
+    ),
+    mutant("heads that do not fit", "composite", ATTENTION, "if layer.heads < 1 or channels % layer.heads:", "if 0:"),
+    mutant(
+        "range of attention without its scores", "composite",
+        ATTENTION, "math.sqrt(tokens) * value * (1.0 + query * key)", "math.sqrt(tokens) * value * 0.5",
+    ),
     # Which layers have a rule
     mutant(
         "unknown layer counts 1", "rules",
@@ -170,8 +188,8 @@ MUTANTS = (
     ),
     mutant(
         "rules by isinstance", "rules",
-        RULES, "rule = RULES.get(type(layer))",
-        "rule = next((rule for kind, rule in RULES.items() if isinstance(layer, kind)), None)",
+        RULES, "rule = rules.get(type(layer))",
+        "rule = next((rule for kind, rule in rules.items() if isinstance(layer, kind)), None)",
     ),
     mutant(
         "hooks overlooked", "rules",
@@ -184,11 +202,11 @@ MUTANTS = (
     ),
     mutant(
         "groups and dilation overlooked", "rules",
-        RULES, '(("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros"))', '(("padding_mode", "zeros"),)',
+        CONV, '(("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros"))', '(("padding_mode", "zeros"),)',
     ),
     mutant(
         "circular padding overlooked", "rules",
-        RULES, '("dilation", (1, 1)), ("padding_mode", "zeros"))', '("dilation", (1, 1)))',
+        CONV, '("dilation", (1, 1)), ("padding_mode", "zeros"))', '("dilation", (1, 1)))',
     ),
     mutant("other precisions overlooked", "rules", RULE, "if tensor.dtype != torch.float32:", "if False:"),
     mutant("shapes of weights overlooked", "rules", RULE, "if tuple(tensor.shape) != shape:", "if False:"),
@@ -231,7 +249,7 @@ MUTANTS = (
     mutant(
         "evaluation in float32", "rounding radius",
         MODEL, "value.to(self.dtype) for name", "value.to(torch.float32) for name",
-        MODEL, "(images.to(self.dtype),))", "(images.to(torch.float32),)).to(self.dtype)",
+        MODEL, "weights, (images.to(self.dtype),))", "weights, (images.to(torch.float32),)).to(self.dtype)",
     ),
     mutant(
         "clamp left out", "rounding rules",
@@ -249,7 +267,7 @@ MUTANTS = (
     ),
     mutant(
         "rows of the head, not their difference", "witness radius",
-        MARGINS, "distance = _row_norms(weight - weight[j])", "distance = np.maximum(row_norm, row_norm[j])",
+        MARGINS, "distance = norms(weight - weight[j])", "distance = np.maximum(row_norm, row_norm[j])",
     ),
     mutant(
         "K times sqrt(2) / 2", "witness radius",
@@ -281,6 +299,187 @@ MUTANTS = (
     ),
     mutant("infinite logits unchecked", "radius", MODEL, " & logits.isfinite().all(dim=1)", ""),
     mutant("farthest class instead of the nearest", "radius witness", MODEL, "largest=False", "largest=True"),
+    # LipLT and the loop transformation
+    mutant("a term of LipLT's sum dropped", "liplt", LIPLT, "(norms[k][0] * scale + math.fsum(halves))",
+           "(norms[k][0] * scale + math.fsum(halves[1:]))"),
+    mutant("LipLT's linear part dropped", "liplt", LIPLT, "(norms[k][0] * scale + math.fsum(halves))",
+           "math.fsum(halves)"),
+    mutant("LipLT's sum dropped from the pairs", "liplt", LIPLT,
+           "best = np.minimum(best, looped + measured * reach[k])", "best = np.minimum(best, measured * reach[k])"),
+    mutant("slopes' half of the range left out", "liplt", RESIDUAL,
+           "max(self.centre - self.slopes[0], self.slopes[1] - self.centre)", "0.5 * self.centre"),
+    mutant("alpha ignored in the centre", "liplt", RESIDUAL, "return sum(self.slopes) / 2.0",
+           "return self.slopes[1] / 2.0"),
+    mutant("the pixels' scale left out of LipLT", "liplt witness", LIPLT, "layers[0].lipschitz_bound)\n\n\ndef compose",
+           "1.0)\n\n\ndef compose"),
+    mutant("products on the torus of the map", "liplt", PRODUCTS, "        if isinstance(bias := getattr(",
+           "        self.layer.padding_mode = 'circular'\n        if isinstance(bias := getattr("),
+    mutant("rounding of products left out", "liplt", PRODUCTS,
+           "gamma(operator.terms + 2) * operator.absolute * vectors.size", "0.0"),
+    mutant("sqrt(2) halved", "liplt", MARGINS, "math.sqrt(2.0) * network", "math.sqrt(0.5) * network"),
+    mutant("sums of one class only", "liplt", MARGINS, "(single[:, None] + single)", "(single[:, None] + 0 * single)"),
+    mutant("T of the theorem without its off-diagonal", "liplt", RESIDUAL, "(gram @ q) / q", "gram.diagonal()"),
+    mutant("the loop's linear part without H", "liplt", RESIDUAL, "    if loop.skip is None:\n        return inner",
+           "    if True:\n        return inner"),
+    mutant("cuts without the skip", "liplt", LIPLT, "            if loop.skip is None:\n                behind",
+           "            if True:\n                behind"),
+    mutant("MinMax taken for a ReLU", "liplt", RESIDUAL, "{nn.ReLU: (0.0, 1.0)}",
+           "{nn.ReLU: (0.0, 1.0), __import__('zoo.layers').layers.MinMax: (0.0, 1.0)}"),
+    mutant("pairwise constants on trust", "verify", VERIFY, "if not bound / REPEATED <= claim <= bound * REPEATED**4:",
+           "if False:"),
+    # Local bounds
+    mutant(
+        "local: radius beyond its ball", "local",
+        LOCAL, "LocalRadius(label, min(ball, found), ball)", "LocalRadius(label, max(ball, found), ball)",
+    ),
+    mutant(
+        "local: units fixed by the image alone", "local",
+        LOCAL, "_activation(layer, values, shape)", "_activation(layer, point, shape)",
+    ),
+    mutant(
+        "local: off decided by the middle", "local",
+        LOCAL, "alive = high > 0.0", "alive = low + high > 0.0",
+    ),
+    mutant(
+        "local: on decided by the middle", "local",
+        LOCAL, "alive & (low < 0.0)", "alive & (low + high < 0.0)",
+    ),
+    mutant(
+        "local: pairs ordered by their upper ends", "local",
+        LOCAL, "low[first] >= high[second], high", "high[first] >= high[second], high",
+    ),
+    mutant(
+        "local: pairs exchanged by their lower ends", "local",
+        LOCAL, "high[first] <= low[second]\n", "low[first] <= low[second]\n",
+    ),
+    mutant(
+        "local: exchanged pairs kept in place", "local",
+        LOCAL, "one[first[exchanged]] = two[first[exchanged]]", "_ = one[first[exchanged]]",
+    ),
+    mutant(
+        "local: what may change not counted", "local",
+        LOCAL, "[*through, Path(choose, 0.0, _length(paths, differences) / 2)]", "through",
+    ),
+    mutant(
+        "local: a change counted by a quarter", "local",
+        LOCAL, "_length(paths, differences) / 2", "_length(paths, differences) / 4",
+    ),
+    mutant(
+        "local: only the first path counts", "local",
+        LOCAL, "for part in parts[1:]:", "for part in ():",
+    ),
+    mutant(
+        "local: cut forgets what came before", "local",
+        LOCAL, "_length(paths, lambda matrix: matrix[alive])", "1.0",
+    ),
+    mutant(
+        "local: intervals of no width", "local",
+        LOCAL, "(absolute @ half + gamma(terms)", "(gamma(terms)",
+    ),
+    mutant(
+        "local: intervals in l2 of half the ball", "local",
+        LOCAL, "ball * _row_sizes(paths)", "ball / 2 * _row_sizes(paths)",
+    ),
+    mutant(
+        "local: intervals without rounding", "local",
+        LOCAL, "absolute @ half + gamma(terms) * (absolute @ np.abs(middle) + np.abs(bias))", "absolute @ half",
+    ),
+    mutant(
+        "local: slack left out", "local",
+        LOCAL, "spare = (logits[label] - logits) - slack", "spare = logits[label] - logits",
+    ),
+    mutant(
+        "local: scale left out", "local",
+        LOCAL, "Path(np.diag(scales), 0.0, 1.0)", "Path(np.diag(np.sign(scales)), 0.0, 1.0)",
+    ),
+    # l-infinity
+    mutant("norm of rows in l2 for its dual", "linf", MARGINS, '"linf": l1_of_rows', '"linf": _row_norms'),
+    mutant(
+        "largest entry for the largest row sum", "linf",
+        RULE, "total = total + column\n", "total = np.maximum(total, column)\n",
+    ),
+    mutant("row sums not rounded up", "linf", RULE, "return total * (1.0 + gamma(rows.shape[1] + 8))", "return total"),
+    mutant("column sums for row sums", "linf", LINF, "l1_of_rows(rows)", "l1_of_rows(rows.T)"),
+    mutant(
+        "taps of one input channel only", "linf",
+        LINF, "kernel.reshape(len(kernel), -1)", "kernel[:, 0].reshape(len(kernel), -1)",
+    ),
+    mutant(
+        "scale counted as 1 in l-infinity", "linf",
+        LINF, 'float(scale.max()),\n        "scale"', '1.0,\n        "scale"',
+    ),
+    mutant(
+        "distances from weights of no size", "linf",
+        LINF, "(np.abs(weight).max(axis=1) + np.abs(bias))", "np.abs(bias)",
+    ),
+    mutant(
+        "exact distances", "linf_intervals",
+        LINF, "{}, fan_in=1, absolute_norm=1.0", "{}, fan_in=0, absolute_norm=1.0",
+    ),
+    mutant(
+        "norm lost inside a residual", "linf",
+        RULE, "replace(self, name=name,", 'replace(self, norm="l2", name=name,',
+    ),
+    mutant("distance in l1", "linf", LAYERS, ".abs().amax(dim=2)", ".abs().sum(dim=2)"),
+    mutant("mean for maximum", "linf", LAYERS, ".abs().amax(dim=2)", ".abs().mean(dim=2)"),
+    mutant(
+        "mean for maximum in the upper end", "linf_intervals",
+        INTERVAL, "high.amax(dim=2), -low", "high.mean(dim=2), -low",
+    ),
+    mutant(
+        "lower end from one side", "linf_intervals",
+        INTERVAL, "torch.maximum(low.amax(dim=2), -high.amin(dim=2))", "low.amax(dim=2)",
+    ),
+    mutant(
+        "upper end from one side", "linf",
+        INTERVAL, "torch.maximum(high.amax(dim=2), -low.amin(dim=2))", "high.amax(dim=2)",
+    ),
+    mutant(
+        "lower end from the nearest coordinate", "linf",
+        INTERVAL, "torch.cat(nearest, dim=1).clamp(min=0)", "torch.cat(farthest, dim=1)",
+    ),
+    mutant("signs of weights lost", "linf", INTERVAL, 'weights["weight"].abs())', 'weights["weight"])'),
+    mutant(
+        "width of intervals lost", "linf",
+        INTERVAL, "return centre - reach, centre + reach", "return centre, centre",
+    ),
+    mutant("half of the width", "linf", INTERVAL, "product((upper - lower) / 2,", "product((upper - lower) / 4,"),
+    mutant(
+        "scales assumed positive", "linf",
+        INTERVAL, "torch.minimum(one, other), torch.maximum(one, other)", "one, other",
+    ),
+    mutant("box forgotten", "linf", INTERVAL, "(images - level).clamp(min=0)", "(images - level)"),
+    mutant("upper edge of the box forgotten", "linf", INTERVAL, "(images + level).clamp(max=1)", "(images + level)"),
+    mutant("box too small", "linf", INTERVAL, "(images + level).clamp(max=1)", "(images + level).clamp(max=0.9)"),
+    mutant("one side of the box", "linf", INTERVAL, "(images - level).clamp(min=0)", "images.clone()"),
+    mutant("width of the features lost", "linf", INTERVAL, " - rows.abs() @ reach[:, :, None]", ""),
+    mutant("rows of the head without signs", "linf", INTERVAL, "rows.abs() @ reach", "rows @ reach"),
+    mutant(
+        "biases of the head exchanged", "linf",
+        INTERVAL, "(bias.index_select(0, chosen)[:, None] - bias)", "(bias - bias.index_select(0, chosen)[:, None])",
+    ),
+    mutant(
+        "identity left out of a residual's interval", "linf",
+        INTERVAL, "return lower + low, upper + high", "return low, high",
+    ),
+    mutant("levels one off", "linf", MODEL, "self.levels, dtype", "[*self.levels[1:], 1.0], dtype"),
+    mutant(
+        "smallest of the proved levels", "linf",
+        MODEL, "torch.where(proved, level, 0).amax(dim=0)", "torch.where(proved, level, 9).amin(dim=0)",
+    ),
+    mutant("one level proves all", "linf", MODEL, "(least > 2 * slack)", "(least > 2 * slack).any(dim=0)"),
+    mutant("slack dropped from levels", "linf_intervals", MODEL, "least > 2 * slack", "least > 0 * slack.clamp(min=0)"),
+    mutant("slack counted once for levels", "linf_intervals", MODEL, "least > 2 * slack", "least > slack"),
+    mutant(
+        "levels outside of the domain", "linf",
+        MODEL, "(least > 2 * slack) & admissible[:, None]", "least > 2 * slack",
+    ),
+    mutant(
+        "domain of a hundredth", "linf_intervals",
+        CERTIFY, 'if norm == "l2" else 1.0', 'if norm == "l2" else 0.01',
+    ),
+    mutant("levels unchecked", "linf", CERTIFY, "not all(low < high for", "not all(low != 9 or high for"),
+    mutant("another norm unchecked", "linf", MODEL, "if certificate.norm not in TABLES:", "if False:"),
     # The files
     mutant(
         "kernel transposed in the graph", "graph",

@@ -7,8 +7,10 @@ a number bounds a matrix's norm, can be decided with no rounding at all.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,14 +24,16 @@ from zoo.layers import (
     ConvexPotential,
     FirstChannels,
     Householder,
+    LInfDistance,
     MinMax,
     PadChannels,
     PatchPool,
     Pixels,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
-from zoo.model import CertifiedModel, tables_of
+from zoo.model import CertifiedModel, certified_model
 from zoo.records import Certificate
 
 Exact = NDArray[np.object_]  # of Fractions
@@ -65,7 +69,10 @@ def conv(
     return _store(layer, taps, bias)
 
 
-def _store(layer: nn.Linear | nn.Conv2d, weight: Tensor, bias: ArrayLike | None) -> nn.Linear | nn.Conv2d:
+Stored = TypeVar("Stored", nn.Linear, nn.Conv2d, LInfDistance)
+
+
+def _store(layer: Stored, weight: Tensor, bias: ArrayLike | None) -> Stored:
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(torch.zeros(len(weight)) if bias is None else torch.tensor(np.asarray(bias)))
@@ -78,14 +85,22 @@ def network(*layers: nn.Module, channels: int = 1) -> nn.Sequential:
     return nn.Sequential(*first, *layers).requires_grad_(False).eval()
 
 
-def lipschitz_bound(layer: nn.Module, shape: Shape) -> float:
-    return bound_layer(layer, Context("layer", shape)).lipschitz_bound
+def distance(weight: ArrayLike, bias: ArrayLike | None = None) -> LInfDistance:
+    """A distance layer that stores these numbers; without a bias, one of zeros."""
+    matrix = torch.tensor(np.asarray(weight), dtype=torch.float32)
+    return _store(LInfDistance(matrix.shape[1], matrix.shape[0]), matrix, bias)
 
 
-def certified(net: nn.Sequential, shape: Shape) -> tuple[Certificate, CertifiedModel]:
+def lipschitz_bound(layer: nn.Module, shape: Shape, norm: str = "l2") -> float:
+    return bound_layer(layer, Context("layer", shape, norm=norm)).lipschitz_bound
+
+
+def certified(
+    net: nn.Sequential, shape: Shape, norm: str = "l2", levels: Sequence[float] = ()
+) -> tuple[Certificate, CertifiedModel]:
     """The network's certificate and its certified model, as a reader of the certificate builds it."""
-    certificate = certify(net, "test", Sizes(shape), "0" * 64)  # type: ignore[arg-type]
-    return certificate, CertifiedModel(net, tables_of(net, certificate)).eval()
+    certificate = certify(net, "test", Sizes(shape), "0" * 64, norm=norm, levels=levels)  # type: ignore[arg-type]
+    return certificate, certified_model(net, certificate)
 
 
 # Norms ---------------------------------------------------------------------------------------------------------------
@@ -173,12 +188,16 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case nn.Flatten():
             return x.reshape(-1)
         case Residual():
-            return x + replay(layer.branch, x)
+            return (x if layer.skip is None else replay([layer.skip], x)) + replay(layer.branch, x)  # type: ignore
         case PadChannels():
             zeros = np.full((layer.channels - len(x), *x.shape[1:]), Fraction(0), dtype=object)
             return np.concatenate([x, zeros])
         case FirstChannels():
             return x[: layer.channels]
+        case nn.PixelUnshuffle():
+            k, (channels, rows, columns) = layer.downscale_factor, x.shape
+            cells = x.reshape(channels, rows // k, k, columns // k, k).transpose(0, 2, 4, 1, 3)
+            return cells.reshape(channels * k**2, rows // k, columns // k)
         case PatchPool():
             k, (channels, rows, columns) = layer.size, x.shape
             return x.reshape(channels, rows // k, k, columns // k, k).sum(axis=(2, 4)) / Fraction(k)
@@ -190,6 +209,8 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case TokenLinear():
             flat = x.reshape(len(x), -1).T
             return (_product(layer.weight, flat) + exact(layer.bias)[:, None]).T.reshape(x.shape)
+        case SelfAttention():
+            return _attention(layer, x.reshape(len(x), -1).T).T.reshape(x.shape)
         case ConvexPotential():
             column = (-1, *[1] * (x.ndim - 1))
             hidden = np.maximum(_same(layer.weight, x) + exact(layer.bias).reshape(column), Fraction(0))
@@ -202,11 +223,29 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
                 term = _same(layer.weight, term) / Fraction(power)
                 total = total + term
             return total + exact(layer.bias)[:, None, None]
+        case LInfDistance():
+            return np.abs(x - exact(layer.weight)).max(axis=1) + exact(layer.bias)
         case nn.Linear():
             return _product(layer.weight, x) + exact(layer.bias)
         case nn.Conv2d():
             return _product(layer.weight.flatten(1), _windows(layer, x)) + exact(layer.bias)[:, None, None]
     raise AssertionError(f"no exact {type(layer).__name__}")
+
+
+def _attention(layer: SelfAttention, tokens: Exact) -> Exact:
+    """[T, C] to the same. Lengths above 1 are irrational: they stand here to 2^-400 of themselves."""
+    squares = [max(Fraction(1), sum(entry * entry for entry in token)) for token in tokens]
+    roots = [Fraction(math.isqrt(square.numerator * square.denominator << 800), square.denominator << 400)
+             for square in squares]  # fmt: skip
+    projected = np.array([token / root for token, root in zip(tokens, roots, strict=True)], dtype=object).T
+    query, key, value = (_product(weight, projected).T for weight in (layer.query, layer.key, layer.value))
+    size, mixed = tokens.shape[1] // layer.heads, np.empty(tokens.shape, dtype=object)
+    for first in range(0, tokens.shape[1], size):
+        head = slice(first, first + size)
+        for i in range(len(tokens)):  # by the scores of each pair, as the definition has it
+            scores = 1 + key[:, head] @ query[i, head]
+            mixed[i, head] = (scores @ value[:, head]) / Fraction(4 * len(tokens))
+    return mixed
 
 
 def _windows(layer: nn.Conv2d, x: Exact) -> Exact:

@@ -26,10 +26,11 @@ from zoo.layers import (
     PatchPool,
     Pixels,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
 
-from .oracle import Shape, conv, linear, lipschitz_bound, network
+from .oracle import Shape, conv, exact, linear, lipschitz_bound, network, replay
 from .test_rounding import check
 
 TIGHT = 1.0 + 1e-7
@@ -76,6 +77,14 @@ def residual_conv() -> nn.Module:
 LAYERS: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "residual, dense": (residual_dense, (5,)),
     "residual, convolutions": (residual_conv, (3, 4, 5)),
+    "residual with a skip, dense": (
+        lambda: Residual(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 5), skip=nn.Linear(5, 5)),
+        (5,),
+    ),
+    "residual with a skip, convolutions": (
+        lambda: Residual(nn.Conv2d(3, 5, 3, 1, 1), nn.ReLU(), nn.Conv2d(5, 3, 1), skip=nn.Conv2d(3, 3, 3, 1, 1)),
+        (3, 4, 3),
+    ),
     "potential, dense and narrow": (lambda: ConvexPotential(6, 4), (6,)),
     "potential, dense and wide": (lambda: ConvexPotential(4, 9), (4,)),
     "potential, convolution": (lambda: ConvexPotential(2, 5, 3), (2, 4, 5)),
@@ -87,6 +96,9 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "householder on vectors": (lambda: Householder(6), (6,)),
     "tokens": (lambda: TokenLinear(6), (3, 2, 3)),
     "patches": (lambda: PatchPool(2), (2, 4, 6)),
+    "attention": (lambda: SelfAttention(4, 2), (4, 2, 2)),
+    "attention, one head and one token": (lambda: SelfAttention(3, 1), (3, 1, 1)),
+    "attention beside the identity": (lambda: Residual(SelfAttention(4, 4), nn.Conv2d(4, 4, 1)), (4, 1, 3)),
     "residual of residuals": (lambda: Residual(residual_dense(), MinMax("neighbours"), residual_dense()), (5,)),
 }
 
@@ -137,6 +149,14 @@ def turn(angle: float, terms: int = 12) -> ConvExponential:
     return layer
 
 
+def attention(heads: int, query: ArrayLike, key: ArrayLike, value: ArrayLike) -> SelfAttention:
+    layer = SelfAttention(len(np.asarray(query)), heads)
+    with torch.no_grad():
+        for weight, matrix in zip((layer.query, layer.key, layer.value), (query, key, value), strict=True):
+            weight.copy_(torch.tensor(np.asarray(matrix)))
+    return layer
+
+
 KNOWN: dict[str, tuple[nn.Module, Shape, float]] = {
     "branch along the identity": (Residual(linear(3 * np.eye(4))), (4,), 4),
     "branch of two aligned layers": (Residual(linear(2 * np.eye(4)), nn.ReLU(), linear(5 * np.eye(4))), (4,), 11),
@@ -159,6 +179,13 @@ KNOWN: dict[str, tuple[nn.Module, Shape, float]] = {
     "truncation": (FirstChannels(2), (3, 2, 2), 1),
     "exponential of zeros": (ConvExponential(3, 3), (3, 4, 4), 1),
     "exponential of a turn": (turn(1.0), (2, 3, 3), 1),
+    "skip of three": (Residual(linear(np.zeros((2, 2))), nn.ReLU(), skip=linear(3 * np.eye(2))), (2,), 3),
+    "skip and branch of MinMax": (Residual(MinMax("halves"), skip=linear(3 * np.eye(2))), (2,), 4),
+    "skip against its branch": (Residual(nn.ReLU(), linear(-2 * np.eye(2)), skip=linear(np.eye(2))), (2,), 1),
+    "attention of identities": (attention(2, np.eye(4), np.eye(4), np.eye(4)), (4, 2, 3), 1),
+    "attention, stretched": (attention(1, 2 * np.eye(3), 3 * np.eye(3), 5 * np.eye(3)), (3, 1, 2), 5 * 19 / 4),
+    "attention of zeros": (attention(1, np.zeros((3, 3)), np.eye(3), np.eye(3)), (3, 2, 2), 0.25),
+    "attention by one row": (attention(2, *[np.ones((4, 4))] * 3), (4, 2, 2), 4 * 49 / 4),
     "branch of 1 x 1 convolutions": (Residual(conv(2 * np.eye(3)[:, :, None, None])), (3, 2, 2), 3),
 }
 
@@ -200,6 +227,62 @@ def test_the_potential_descends_by_the_adjoint():
     jacobian = torch.autograd.functional.jacobian(layer, torch.randn(1, 2, 4, 3, dtype=torch.float64)).reshape(24, 24)
     assert torch.allclose(jacobian, jacobian.T, atol=1e-12)
     assert not torch.allclose(jacobian, torch.eye(24, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("case", ["identities", "stretched", "signs", "one direction"])
+def test_the_constant_of_attention_is_met_where_all_tokens_agree(case, heads):
+    """At T tokens (1 - 1e-9) e, moved along e: (1 + 3 |Q| |K|) |V| / 4, with nothing to spare."""
+    flip = np.diag([1.0, -1.0, 1.0, -1.0])
+    unit = np.eye(4)
+    matrices = {
+        "identities": (unit, unit, unit),
+        "stretched": (3 * unit, 0.5 * unit, 2 * unit),
+        "signs": (flip, flip, -unit),
+        "one direction": (np.outer(unit[0], unit[0]),) * 3,
+    }[case]
+    layer, shape = attention(heads, *matrices), (4, 3, 3)
+    truth = matrices[2][0, 0] * (1 + 3 * matrices[0][0, 0] * matrices[1][0, 0]) / 4
+    tokens = torch.zeros(1, *shape, dtype=torch.float64)
+    tokens[:, 0] = 1 - 1e-9
+    jacobian = torch.autograd.functional.jacobian(copy.deepcopy(layer).double(), tokens).reshape(36, 36)
+    stretched = float(torch.linalg.matrix_norm(jacobian, ord=2))
+    assert abs(truth) * (1 - 1e-8) <= stretched <= lipschitz_bound(layer, shape) <= abs(truth) * TIGHT
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 1e3])
+@pytest.mark.parametrize(("heads", "shape"), [(1, (3, 2, 2)), (2, (4, 3, 1)), (5, (5, 1, 1)), (3, (6, 1, 2))])
+def test_no_ascent_parts_two_inputs_of_attention_by_more_than_the_bound(heads, shape, spread):
+    """Gradient ascent on |f(x) - f(y)| / |x - y| from pairs near and far, inside, across and outside of the ball."""
+    generator = torch.Generator().manual_seed(heads)
+    layer = randomised(SelfAttention(shape[0], heads), heads, spread).double().requires_grad_(False)
+    bound = lipschitz_bound(layer.float(), shape)
+    layer.double()
+    scales = torch.logspace(-2, 2, 12, dtype=torch.float64)[:, None, None, None]
+    first, step = (torch.randn(12, *shape, dtype=torch.float64, generator=generator) for _ in range(2))
+    first = scales * first
+    second = first + step * torch.logspace(1, -3, 12, dtype=torch.float64)[:, None, None, None]
+    for _ in range(100):
+        first, second = first.detach().requires_grad_(True), second.detach().requires_grad_(True)
+        distances = (first - second).flatten(1).norm(dim=1)
+        gaps = (layer(first) - layer(second)).flatten(1).norm(dim=1) / distances
+        assert gaps.max() <= bound * (1 + 1e-12)  # the roundings of the differences
+        ascent = torch.autograd.grad(gaps.log().sum(), (first, second))
+        sizes = 0.02 * distances.detach()[:, None, None, None]
+        first, second = (
+            point + sizes * torch.nn.functional.normalize(gradient.flatten(1)).reshape(point.shape)
+            for point, gradient in zip((first, second), ascent, strict=True)
+        )
+
+
+def test_attention_is_the_sum_over_pairs_and_sees_any_size_of_token():
+    layer = randomised(SelfAttention(4, 2), 0, 1.0).double()
+    for size in (0.0, 1e-200, 0.3, 1e3, 1e200):
+        x = size * torch.randn(1, 4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        truth = replay(nn.Sequential(layer.float()), exact(x[0]))
+        answer = layer.double()(x)[0].detach()
+        assert answer.isfinite().all()
+        assert torch.allclose(answer, torch.tensor(truth.astype(float)), rtol=1e-12, atol=1e-13)
 
 
 # Rounding ------------------------------------------------------------------------------------------------------------
@@ -256,6 +339,8 @@ def not_skew(size: float) -> nn.Module:
 REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "branch without a rule": (lambda: Residual(nn.Linear(4, 4), nn.Tanh()), (4,)),
     "branch of another shape": (lambda: Residual(nn.Linear(4, 1)), (4,)),
+    "skip of another shape": (lambda: Residual(nn.Linear(4, 4), skip=nn.Linear(4, 3)), (4,)),
+    "skip without a rule": (lambda: Residual(nn.Linear(4, 4), skip=nn.Tanh()), (4,)),
     "branch of a subclass": (lambda: with_branch(MySequential(nn.Linear(4, 4))), (4,)),
     "potential with a negative step": (lambda: potential(np.eye(2), [1, -1e-30]), (2,)),
     "potential with an infinite step": (lambda: potential(np.eye(2), [1, math.inf]), (2,)),
@@ -284,6 +369,14 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "householder of odd channels": (lambda: Householder(4), (5,)),
     "tokens of another map": (lambda: TokenLinear(6), (3, 2, 2)),
     "tokens on a vector": (lambda: TokenLinear(6), (6,)),
+    "attention of other channels": (lambda: SelfAttention(4, 2), (6, 2, 2)),
+    "attention on a vector": (lambda: SelfAttention(4, 2), (4,)),
+    "attention with heads that do not divide": (lambda: replaced(SelfAttention(4, 2), heads=3), (4, 2, 2)),  # type: ignore
+    "attention without heads": (lambda: replaced(SelfAttention(4, 2), heads=0), (4, 2, 2)),  # type: ignore
+    "attention with a broadcast matrix": (
+        lambda: replaced(SelfAttention(4, 2), key=nn.Parameter(torch.ones(1, 4))),
+        (4, 2, 2),
+    ),
     "patches that do not fill the map": (lambda: PatchPool(2), (3, 4, 5)),
     "space to depth of an odd map": (lambda: nn.PixelUnshuffle(2), (3, 4, 5)),
     "fewer channels than there are": (lambda: PadChannels(2), (3, 2, 2)),
@@ -297,5 +390,5 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_layer_that_no_rule_proves_is_refused(case):
     make, shape = REFUSED[case]
-    with pytest.raises(UncertifiableLayerError, match=r"layer 'suspect(\.\d)?' cannot be certified: ."):
+    with pytest.raises(UncertifiableLayerError, match=r"layer 'suspect(\.\d|\.skip)?' cannot be certified: ."):
         bound_layer(make(), Context("suspect", shape))

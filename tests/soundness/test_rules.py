@@ -25,6 +25,7 @@ from zoo.layers import (
     PatchPool,
     Pixels,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
 
@@ -71,6 +72,10 @@ SOUND: dict[type[nn.Module], list[Case]] = {
     ConvExponential: [Case(ConvExponential(3, 3), (3, 4, 5), exact=False)],
     Householder: [Case(Householder(4), (4, 2, 3), exact=False), Case(Householder(2), (2,), exact=False)],
     TokenLinear: [Case(TokenLinear(6), (2, 3, 2), exact=False)],
+    SelfAttention: [
+        Case(SelfAttention(4, 2), (4, 2, 3), exact=False),
+        Case(SelfAttention(3, 1), (3, 1, 1), exact=False),
+    ],
     Residual: [
         Case(Residual(nn.Linear(4, 6), MinMax(), nn.Linear(6, 4)), (4,), exact=False),
         Case(Residual(nn.Conv2d(2, 2, 3, padding=1)), (2, 3, 4), exact=False),

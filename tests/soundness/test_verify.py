@@ -50,7 +50,8 @@ def recomposed(folder: Folder, certificate: Certificate) -> Certificate:
     """What a careful forger writes: everything that follows from the changed layers follows."""
     network = load_network((folder.path / "model.safetensors").read_bytes(), folder.certificate)
     weight, bias = (tensor.double().numpy() for tensor in (network[-1].weight, network[-1].bias))
-    fields = compose(certificate.layers, weight, bias, from_description(certificate.architecture))
+    architecture = from_description(certificate.architecture)
+    fields = compose(certificate.layers, weight, bias, architecture, certificate.norm, certificate.pairwise)
     return dataclasses.replace(certificate, **fields)
 
 
@@ -181,6 +182,50 @@ def test_other_weights(folder, tmp_path):
     (copy.path / "model.safetensors").write_bytes(weights)
     with pytest.raises(ZooError):
         verify(copy)
+
+
+# LipLT's constants ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def relu(tmp_path_factory: pytest.TempPathFactory, torus_above_small_maps: None) -> Folder:
+    return publish(tmp_path_factory.mktemp("relu"), dataclasses.replace(TINY, activation="relu"))
+
+
+def with_pairwise(certificate: Certificate, place: int, factor: float) -> Certificate:
+    assert certificate.pairwise is not None
+    constants = list(certificate.pairwise)
+    constants[place] *= factor
+    return dataclasses.replace(certificate, pairwise=tuple(constants))
+
+
+def test_pairwise_constants_are_proved_again(relu):
+    assert relu.certificate.pairwise is not None
+    assert len(relu.certificate.pairwise) == 3
+    assert verify(relu) == []
+
+
+@pytest.mark.parametrize("factor", [1 - 1e-6, 0.0, -1.0, 1 + 1e-6])
+@pytest.mark.parametrize("place", range(3))
+def test_a_pairwise_constant_changed(relu, place, factor):
+    certificate = with_pairwise(relu.certificate, place, factor)
+    assert any("pairwise" in line for line in found(relu, recomposed(relu, certificate)))
+
+
+@pytest.mark.parametrize("constants", [None, (), (1.0, 1.0), (1.0,) * 4])
+def test_other_pairwise_constants(relu, constants):
+    certificate = dataclasses.replace(relu.certificate, pairwise=constants)
+    if constants is None:
+        certificate = recomposed(relu, certificate)
+        assert any("pairwise" in line for line in found(relu, certificate))
+    else:
+        with pytest.raises(ZooError, match="pairs"):
+            found(relu, certificate)
+
+
+def test_pairwise_constants_where_liplt_does_not_apply(folder):
+    certificate = dataclasses.replace(folder.certificate, pairwise=(0.1, 0.1, 0.1))
+    assert any("pairwise" in line for line in found(folder, recomposed(folder, certificate)))
 
 
 # The graph -----------------------------------------------------------------------------------------------------------

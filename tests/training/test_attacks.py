@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from training.attacks import pgd_l2
+from training.attacks import pgd_l2, pgd_linf
 
 
 def linear_classifier() -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
@@ -34,3 +34,23 @@ def test_it_stays_in_the_ball_and_in_the_box():
     assert (attacked - images).flatten(1).norm(dim=1).max() <= 1.5 * (1 + 1e-6)
     assert attacked.min() >= 0
     assert attacked.max() <= 1
+
+
+def test_linf_crosses_a_boundary_inside_the_ball_and_no_other():
+    network, image, label = linear_classifier()
+    generator = torch.Generator().manual_seed(0)
+    assert network(pgd_linf(network, image, label, 0.13, generator=generator)).argmax(1).item() == 1
+    assert network(pgd_linf(network, image, label, 0.12, generator=generator)).argmax(1).item() == 0
+
+
+def test_linf_stays_in_the_ball_exactly_and_in_the_box():
+    """A certificate ends at epsilon: a point that float32 rounds beyond it would be no counter-example."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    images = torch.rand(64, 3, 4, 4)
+    for epsilon in (2 / 255, 0.3):
+        attacked = pgd_linf(network, images, torch.zeros(64, dtype=torch.long), epsilon, steps=10)
+        moved = (attacked.double() - images.double()).abs().max().item()
+        assert epsilon * 0.99 < moved <= epsilon
+        assert attacked.min() >= 0
+        assert attacked.max() <= 1

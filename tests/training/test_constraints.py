@@ -27,6 +27,10 @@ FOLDED = [
     "lipconvnet-5w8-cifar10",
     "spatialmlp-liffn-l4w32-cifar10",
     "spatialmlp-ffn-l4w32-cifar10",
+    "olsa-liffn-l4w32-cifar10",
+    "olsa-ffn-l4w32-cifar10",
+    "linfdist-5x256-mnist",
+    "linfdist-mlp-5x256-mnist",
 ]
 
 
@@ -36,7 +40,7 @@ def test_the_folded_network_is_the_constrained_one(name):
     network = constrain(architecture.network(), architecture)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(0.1 * torch.randn_like(parameter) * parameter.requires_grad)
     network.eval()  # power iteration stands still
     plain = architecture.network()
     plain.load_state_dict(folded_state(network))  # strict: the keys are the plain network's
@@ -70,11 +74,26 @@ def test_blocks_start_near_the_identity_and_head_rows_have_norm_1():
     assert torch.allclose(network.head.weight.norm(dim=1), torch.ones(10))
 
 
-def test_a_conventional_residual_block_starts_as_the_identity():
-    architecture = registry.find("resnet-l4w32-cifar10").architecture
+@pytest.mark.parametrize(("name", "block"), [("resnet-l4w32-cifar10", "block1"), ("olsa-ffn-l4w32-cifar10", "mixing1")])
+def test_a_conventional_residual_block_starts_as_the_identity(name, block):
+    architecture = registry.find(name).architecture
     network = constrain(architecture.network(), architecture)
     maps = torch.randn(2, 32, 16, 16)
-    assert torch.equal(network.block1(maps), maps)
+    assert torch.equal(network.get_submodule(block)(maps), maps)
+
+
+def test_self_attention_is_proved_1_lipschitz_whatever_its_weights_became():
+    architecture = registry.find("olsa-ffn-l4w32-cifar10").architecture
+    network = constrain(architecture.network(), architecture)
+    with torch.no_grad():
+        for parameter in network.mixing1.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    plain = architecture.network()
+    plain.load_state_dict(folded_state(network))
+    attention = plain.mixing1.branch[0]
+    bound = bound_layer(attention, Context("attention", (32, 16, 16))).lipschitz_bound
+    assert 0.05 < bound <= 1 + 1e-6
+    assert not torch.equal(attention.query, attention.key)
 
 
 @pytest.mark.parametrize("name", ["cpl-xs-cifar10", "sll-xs-cifar10", "lipconvnet-5w8-cifar10"])

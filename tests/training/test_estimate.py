@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.constraints import constrain
-from training.estimate import LipschitzEstimate, margin_lipschitz
+from training.constraints import constrain, folded_state
+from training.estimate import LipschitzEstimate, RowSums, margin_lipschitz
 from zoo import registry
+from zoo.bounds import Context, bound_layer
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import MinMax, Pixels, Residual
+from zoo.layers import Householder, MinMax, Pixels, Residual
 
 
 def body(layer: nn.Module) -> nn.Sequential:
@@ -133,3 +134,44 @@ def test_margin_lipschitz_by_hand_and_its_gradient_at_equal_rows():
     constants.sum().backward()
     assert head.grad is not None
     assert head.grad.isfinite().all()
+
+
+def test_a_skip_adds_to_its_branch():
+    """|H| + |G| |W| of a block H x + G relu(W x), times the layers around it."""
+    skip = nn.Linear(2, 2)
+    net = nn.Sequential(
+        nn.Flatten(), Residual(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), skip=skip), nn.Linear(2, 2), nn.Linear(2, 2)
+    )
+    with torch.no_grad():
+        for layer, size in ((net[1].branch[0], 2), (net[1].branch[2], 3), (skip, 5), (net[2], 7)):
+            layer.weight.copy_(size * torch.eye(2))
+    estimate = LipschitzEstimate(net, (1, 1, 2), seed=0, iterations=3)
+    assert estimate().item() == pytest.approx((5 + 2 * 3) * 7, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["linfdist-mlp-5x256-mnist", "2c2f-relu-linf-mnist"])
+def test_row_sums_are_what_the_certificate_proves(name):
+    entry = registry.find(name)
+    network = constrain(entry.architecture.network(), entry.architecture)
+    estimate, bound, shape = RowSums(network)(), 1.0, entry.architecture.input_shape
+    estimate.backward()
+    plain = entry.architecture.network()
+    plain.load_state_dict(folded_state(network))
+    for child, layer in list(plain.named_children())[:-1]:
+        proved = bound_layer(layer, Context(child, shape, norm="linf"))
+        bound, shape = bound * proved.lipschitz_bound, proved.output_shape
+    assert estimate.item() == pytest.approx(bound, rel=1e-5)
+
+
+def test_row_sums_of_a_residual_and_of_a_head():
+    block = Residual(nn.Linear(2, 2, bias=False), nn.ReLU())
+    with torch.no_grad():
+        block.branch[0].weight.copy_(torch.tensor([[1.0, -2.0], [0.5, 0.0]]))
+    assert RowSums(nn.Sequential(block, nn.Linear(2, 2)))().item() == 4
+    constants = margin_lipschitz(torch.tensor(2.0), -torch.eye(3), "linf")
+    assert constants.tolist() == [[0, 4, 4], [4, 0, 4], [4, 4, 0]]
+
+
+def test_there_are_no_row_sums_of_other_layers():
+    with pytest.raises(UncertifiableLayerError, match="no Lipschitz estimate for a Householder in l-infinity"):
+        RowSums(nn.Sequential(Householder(2), nn.Linear(2, 2)))()

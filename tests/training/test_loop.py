@@ -9,18 +9,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from PIL import Image
 from safetensors.torch import load_file
 from timm.optim import create_optimizer_v2
 
+from tests.training import distributed
+from tests.training.small import small_network
 from training.loop import TrainingError, train
-from training.losses import emma
+from training.losses import clipped_hinge, emma
 from training.output import Output
 from training.recipes import RECIPES, find
 from training.recipes.recipe import Recipe
+from training.schedules import Points
 from training.validation import certified
 from zoo import registry
 from zoo.errors import InputError, ZooError
@@ -45,14 +50,25 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "weights.safetensors")
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_makes_two_steps(name, write_split, tmp_path):
-    entry = registry.find(name)
-    write_split(entry.dataset, count=16)
-    recipe = dataclasses.replace(find(name), batch_size=4)
-    assert recipe.name == name
-    assert json.loads(json.dumps(recipe.describe())) == recipe.describe()
-    train(recipe, tmp_path / "run", steps=2)
+def kinds() -> list[str]:
+    """Recipes enough to have every small network, and every loss with each of its optimisers and estimates."""
+    chosen, seen = [], set()
+    for name, recipe in RECIPES.items():
+        features = {small_network(name), (recipe.loss, recipe.optimizer, recipe.estimate)}
+        if not features <= seen:
+            chosen.append(name)
+            seen |= features
+    return chosen
+
+
+# test_recipes.py has every recipe, without its network.
+@pytest.mark.parametrize("name", kinds())
+def test_every_kind_of_recipe_makes_two_steps_on_a_small_network(name, write_split, tmp_path):
+    small = small_network(name)
+    entry = registry.find(small)
+    if entry.dataset != "two-moons":  # made, not read
+        write_split(entry.dataset, count=9)
+    train(dataclasses.replace(find(name), name=small), tmp_path / "run", steps=2)
     network = entry.architecture.network()
     start = {key: value.clone() for key, value in network.state_dict().items()}
     network.load_state_dict(weights(tmp_path / "run"))
@@ -88,6 +104,67 @@ def test_a_resumed_run_ends_in_the_same_bits(steps, small, tmp_path):
         return [json.loads(row)["loss"] for row in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
 
     assert losses("parts") == losses("whole")
+
+
+def test_a_loss_gets_its_scheduled_and_its_learned_options_and_resumes_with_them(small, tmp_path):
+    seen = []
+
+    def watched(*arguments, weight, scale):
+        seen.append((arguments[3], weight, scale.item()))
+        return clipped_hinge(*arguments, threshold=1.0, weight=weight, scale=scale)
+
+    recipe = dataclasses.replace(
+        small,
+        loss=watched,
+        loss_options={"weight": Points(((0.0, 2.0), (1.0, 1.0)))},
+        learned={"scale": 1.0},
+        training_epsilon=Points(((0.0, 0.0), (1.0, 0.8))),
+        rate=Points(((0.0, 1.0),)),
+        epochs=2,
+        validate_every=2,
+        learning_rate=0.01,
+        optimizer="sgd",
+        clip_norm=None,
+    )
+    train(recipe, tmp_path / "whole")
+    whole = seen.copy()
+    assert [epsilon for epsilon, _, _ in whole] == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    assert [weight for _, weight, _ in whole] == pytest.approx([2.0, 1.75, 1.5, 1.25])
+    scales = [scale for _, _, scale in whole]
+    assert scales[0] == 1.0
+    assert len(set(scales)) == 4
+    seen.clear()
+    train(recipe, tmp_path / "parts", steps=3)
+    train(recipe, tmp_path / "parts", resume=True)
+    assert seen == whole
+    assert set(weights(tmp_path / "whole")) == set(registry.find(SMALL).architecture.network().state_dict())
+
+
+@pytest.mark.parametrize(("processes", "accumulate"), [(1, 3), (2, 1)], ids=["one process, 3 pieces", "two processes"])
+def test_any_sharing_of_the_batch_trains_the_same(processes, accumulate, write_split, tmp_path):
+    path = write_split("cifar10-jpeg75", count=20)
+    random = np.random.default_rng(1)
+    generated = random.integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
+    np.savez(path.parent / "generated.npz", image=generated, label=np.arange(11) % 10)
+    train(distributed.recipe(), tmp_path / "one")
+    if processes == 1:
+        train(distributed.recipe(), tmp_path / "shared", accumulate=accumulate)
+    else:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        command = [sys.executable, *torchrun, "-m", "tests.training.distributed", str(tmp_path / "shared")]
+        root = Path(__file__).parents[2]
+        result = subprocess.run(
+            command, capture_output=True, text=True, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+        assert result.returncode == 0, result.stderr
+        states = list((tmp_path / "shared" / "checkpoints").glob("*/random_states_*.pkl"))
+        assert len(states) == processes  # so many did take part
+    one, shared = weights(tmp_path / "one"), weights(tmp_path / "shared")
+    for key in one | shared:
+        assert torch.allclose(one[key], shared[key], rtol=1e-4, atol=1e-6), key
+    rows = [json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("one", "shared")]
+    for key in ("loss", "train_accuracy", "validation_accuracy", "estimated_vra", "lipschitz_estimate"):
+        assert rows[0][key] == pytest.approx(rows[1][key], rel=1e-4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -153,6 +230,67 @@ def test_a_folder_in_use_is_refused_and_so_is_another_run(small, tmp_path):
         train(small, tmp_path / "other", resume=True)
 
 
+def test_a_folder_that_another_run_holds_is_refused_until_it_ends(small, tmp_path):
+    train(small, tmp_path / "run", steps=1)
+    before = (tmp_path / "run" / "recipe.json").read_bytes()
+    description = json.loads(before)
+    with Output(tmp_path / "run").open(description, resume=True), pytest.raises(InputError, match="a run that goes on"):
+        train(small, tmp_path / "run", resume=True)
+    with pytest.raises(InputError, match="describes another run"):
+        train(dataclasses.replace(small, learning_rate=0.5), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "recipe.json").read_bytes() == before
+    train(small, tmp_path / "run", steps=2, resume=True)
+
+
+def test_a_loss_that_breaks_later_leaves_the_last_checkpoint(small, tmp_path):
+    calls = []
+
+    def breaks(logits, *arguments, **options):
+        calls.append(1)
+        return emma(logits, *arguments, **options) * (torch.nan if len(calls) == 5 else 1)
+
+    breaks.__name__ = "emma"
+    recipe = dataclasses.replace(small, validate_every=1)
+    with pytest.raises(TrainingError, match="the loss is nan at step 4"):
+        train(dataclasses.replace(recipe, loss=breaks), tmp_path / "run")
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+    train(recipe, tmp_path / "run", resume=True)
+    train(recipe, tmp_path / "whole")
+    assert torch.equal(weights(tmp_path / "run")["head.weight"], weights(tmp_path / "whole")["head.weight"])
+
+
+def test_bf16_is_for_the_forward_pass_alone(small, tmp_path, monkeypatch):
+    seen = []
+
+    def looks(logits, labels, margins, *arguments, **options):
+        seen.append((logits.dtype, margins))
+        return emma(logits, labels, margins, *arguments, **options)
+
+    looks.__name__ = "emma"
+    for precision in ("no", "bf16"):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        train(dataclasses.replace(small, loss=looks, mixed_precision=precision), tmp_path / precision, steps=1)
+    (_, exact), (dtype, estimated) = seen
+    assert dtype == torch.float32
+    assert torch.equal(exact, estimated)
+    assert all(value.dtype == torch.float32 for value in weights(tmp_path / "bf16").values())
+
+
+def test_a_folder_of_images_is_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path / "nothing"))
+    generator = np.random.default_rng(0)
+    for label in range(10):
+        (tmp_path / "images" / str(label)).mkdir(parents=True)
+        pixels = generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / str(label) / "a.png")
+    recipe = dataclasses.replace(find(SMALL), batch_size=4, epochs=2, validate_every=2)
+    train(recipe, tmp_path / "run", images=tmp_path / "images")
+    train(recipe, tmp_path / "parts", images=tmp_path / "images", steps=1)
+    train(recipe, tmp_path / "parts", images=tmp_path / "images", resume=True)
+    whole, parts = weights(tmp_path / "run"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[key], parts[key]) for key in whole | parts)
+
+
 def test_certified_is_strict_and_looks_at_every_other_class():
     constants = torch.tensor([[0.0, 1.0, 4.0], [1.0, 0.0, 1.0], [4.0, 1.0, 0.0]])
     logits = torch.tensor([[2.0, 0.9, 0.0], [2.0, 1.0, -9.0], [9.0, 1.0, 6.0], [1.0, 1.0, -9.0], [torch.nan, 0.0, 0.0]])
@@ -174,6 +312,7 @@ def test_an_unknown_recipe_names_the_nearest():
         ("2c2f-mnist --bogus", "No such option: --bogus. See `python -m training --help`."),
         ("2c2f-mnist --epochs x", "Invalid value for '--epochs': .* See `python -m training --help`."),
         ("nosuch", "no recipe is called 'nosuch': --list shows all"),
+        ("2c2f-mnist --output run --data nosuch", "nosuch is no folder: expected one with a subfolder for each class"),
         ("2c2f-mnist --output /proc/x --limit 100", ".*No such file or directory: '/proc/x'"),
     ],
 )

@@ -4,24 +4,60 @@ Importing this package loads no torch; `network()` does.
 """
 
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 from zoo.architectures.convnet import ConvNet
+from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.lipconvnet import LipConvNet
 from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
+from zoo.architectures.loop import LoopResNet
 from zoo.architectures.mlp import TwoMoonsMLP
 from zoo.architectures.potential import ConvexPotentialNet
-from zoo.architectures.transformer import SpatialMLP
+from zoo.architectures.transformer import OLSA, SpatialMLP
 from zoo.errors import CertificateError, one_line
 
-Architecture = ConvNet | LiResNet | PlainConvNet | ResNet | ConvexPotentialNet | LipConvNet | SpatialMLP | TwoMoonsMLP
+Architecture = (
+    ConvNet
+    | LiResNet
+    | PlainConvNet
+    | ResNet
+    | ConvexPotentialNet
+    | LipConvNet
+    | SpatialMLP
+    | OLSA
+    | LoopResNet
+    | TwoMoonsMLP
+    | DistanceNet
+    | DistanceMLP
+)
 
 MAX_SIZE = 1_000_000  # of any one size in a description: files from outside must not ask for more
 
-FAMILIES: dict[str, type[Architecture]] = {
-    family.__name__: family
-    for family in (ConvNet, LiResNet, PlainConvNet, ResNet, ConvexPotentialNet, LipConvNet, SpatialMLP, TwoMoonsMLP)
-}
+FAMILIES: dict[str, type[Architecture]] = {family.__name__: family for family in get_args(Architecture)}
+
+
+class LayerShape(NamedTuple):
+    """A layer of an architecture, without its weights; shapes without the batch."""
+
+    name: str
+    kind: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    parameters: int
+
+
+def layer_shapes(architecture: Architecture) -> list[LayerShape]:
+    """The layers of the network in order, from a pass without numbers; needs torch, and no memory."""
+    import torch
+
+    rows = []
+    with torch.device("meta"):
+        network, x = architecture.network(), torch.empty(1, *architecture.input_shape)
+        for name, layer in network.named_children():
+            before, x = tuple(x.shape[1:]), layer(x)
+            parameters = sum(weight.numel() for weight in layer.parameters())
+            rows.append(LayerShape(name, type(layer).__name__, before, tuple(x.shape[1:]), parameters))
+    return rows
 
 
 def describe(architecture: Architecture) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Proved Lipschitz bounds in l2, one rule per layer type.
+"""Proved Lipschitz bounds in l2 or in l-infinity, one rule per layer type and norm.
 
-The table `RULES` is keyed by the *exact* type: a subclass may compute something else, so it inherits no rule. A type
-without a rule, and an option that the rule does not prove, raise UncertifiableLayerError; nothing counts as 1 by
-default.
+The tables `RULES` (l2) and `LINF_RULES` are keyed by the *exact* type: a subclass may compute something else, so it
+inherits no rule. A type without a rule, and an option that the rule does not prove, raise UncertifiableLayerError;
+nothing counts as 1 by default.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from dataclasses import asdict
 import numpy as np
 from torch import nn
 
-from zoo.bounds.convolution import convolution_norm, output_shape
+from zoo.bounds import linf
+from zoo.bounds.attention import self_attention
+from zoo.bounds.convolution import convolution_norm, kernel_of
 from zoo.bounds.nonlinear import (
     conv_exponential,
     convex_potential,
@@ -25,30 +27,33 @@ from zoo.bounds.nonlinear import (
     space_to_depth,
     token_linear,
 )
-from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
+from zoo.bounds.residual import residual
+from zoo.bounds.rule import Bound, Context, l2, matrix_of, schur_bound
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,
     FirstChannels,
     Householder,
+    LInfDistance,
     MinMax,
     PadChannels,
     PatchPool,
     Pixels,
     Residual,
+    SelfAttention,
     TokenLinear,
 )
-from zoo.rounding import UNDERFLOW, gamma
 
-__all__ = ["RULES", "Bound", "Context", "bound_layer", "changed_by_hooks"]
+__all__ = ["LINF_RULES", "RULES", "Bound", "Context", "bound_layer", "changed_by_hooks"]
 
 
 def bound_layer(layer: nn.Module, context: Context) -> Bound:
     """The proved bound of one layer. Raises UncertifiableLayerError where there is no proof."""
-    rule = RULES.get(type(layer))
+    rules = TABLES[context.norm]
+    rule = rules.get(type(layer))
     if rule is None:
-        known = ", ".join(sorted(kind.__name__ for kind in RULES))
-        raise context.refuse(f"no rule for {type(layer).__name__}; there are rules for {known}")
+        known = ", ".join(sorted(kind.__name__ for kind in rules))
+        raise context.refuse(f"no rule for {type(layer).__name__} in {context.norm}; there are rules for {known}")
     if changed_by_hooks(layer):
         raise context.refuse("a hook or a replaced method changes what it computes")
     return rule(layer, context)
@@ -92,9 +97,7 @@ def _flatten(layer: nn.Flatten, context: Context) -> Bound:
 
 
 def _linear(layer: nn.Linear, context: Context) -> Bound:
-    if context.input_shape != (layer.in_features,):
-        raise context.refuse(f"it expects [{layer.in_features}], its input has the shape {list(context.input_shape)}")
-    weight = context.exact(layer.weight, layer.out_features, layer.in_features)
+    weight = matrix_of(layer, context)
     proof = context.prove([(weight, None)])
     return Bound(
         (layer.out_features,),
@@ -108,19 +111,8 @@ def _linear(layer: nn.Linear, context: Context) -> Bound:
 
 
 def _convolution(layer: nn.Conv2d, context: Context) -> Bound:
-    shape = context.map_shape()
-    for option, proved in (("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros")):
-        if getattr(layer, option) != proved:
-            raise context.refuse(f"{option}={getattr(layer, option)!r} is not proved, only {proved!r}")
-    if isinstance(layer.padding, str):
-        raise context.refuse(f"padding={layer.padding!r} is not proved, only numbers")
-    if shape[0] != layer.in_channels:
-        raise context.refuse(f"it has {layer.in_channels} input channels, its input {shape[0]}")
-    outputs = output_shape(layer, shape)
-    if min(outputs) < 1:
-        raise context.refuse(f"its kernel does not fit a map of {shape[1]} x {shape[2]}")
-    kernel = context.exact(layer.weight, layer.out_channels, layer.in_channels, *layer.kernel_size)
-    method, proof, torus = convolution_norm(kernel, layer, shape, context)
+    kernel, outputs = kernel_of(layer, context)
+    method, proof, torus = convolution_norm(kernel, layer, context.map_shape(), context)
     return Bound(
         outputs,
         proof.bound,
@@ -133,51 +125,9 @@ def _convolution(layer: nn.Conv2d, context: Context) -> Bound:
 
 
 def _residual(layer: Residual, context: Context) -> Bound:
-    """x -> x + g(x) with g a Sequential of layers that have rules: Lipschitz 1 + K_g, K_g the product of their bounds.
-
-    Rounding. Let |x| = R. After some layers of g the exact value is at most K R + o and the computed one errs by at
-    most gamma_m (a R + e); at first K = 1 and o = m = a = e = 0. A layer of constants K', o' and local error
-    gamma_n (a' |input| + o'), n = fan_in + 2, reads a computed input of at most (K + gamma_m a) R + o + gamma_m e and
-    leaves
-
-        a <- K' a + a' (K + gamma_m a),  e <- K' e + a' (o + gamma_m e) + o',  m <- max(m, n),
-        K <- K' K,  o <- K' o + o';
-
-    an exact layer (n = 0) adds neither a' nor o' to the error. The last addition rounds once more, by u |x + g^(x)|:
-    in all at most gamma_{m+1} ((1 + K + a) R + o + e).
-    """
     if type(layer.branch) is not nn.Sequential or changed_by_hooks(layer.branch):
         raise context.refuse("its branch is not a plain nn.Sequential")
-    shape, lipschitz, offset = context.input_shape, 1.0, 0.0
-    roundings, slope, constant = 0, 0.0, 0.0  # m, a, e
-    proof: dict[str, float] = {}
-    for name, inner in layer.branch._modules.items():
-        assert inner is not None
-        full_name = f"{context.name}.{name}"
-        bound = bound_layer(
-            inner, Context(full_name, shape, context.taus.get(full_name, 0.0), context.advance, context.taus)
-        )
-        reach_slope, reach_constant = lipschitz + gamma(roundings) * slope, offset + gamma(roundings) * constant
-        slope, constant = bound.lipschitz_bound * slope, bound.lipschitz_bound * constant
-        if bound.fan_in:
-            slope += bound.absolute_norm * reach_slope
-            constant += bound.absolute_norm * reach_constant + bound.offset_norm + UNDERFLOW
-            roundings = max(roundings, bound.fan_in + 2)
-        lipschitz *= bound.lipschitz_bound
-        offset = bound.lipschitz_bound * offset + bound.offset_norm
-        proof |= {f"{name}.{key}": value for key, value in bound.proof.items()}
-        shape = bound.output_shape
-    if shape != context.input_shape:
-        raise context.refuse(f"its branch makes {list(shape)} of {list(context.input_shape)}")
-    return Bound(
-        shape,
-        (1.0 + lipschitz) * RAISED,
-        "residual",
-        proof,
-        fan_in=max(roundings - 1, 1),
-        absolute_norm=(1.0 + lipschitz + slope) * RAISED,
-        offset_norm=(offset + constant) * RAISED,
-    )
+    return residual(layer, context, bound_layer)
 
 
 RULES: dict[type[nn.Module], Callable[..., Bound]] = {
@@ -196,4 +146,21 @@ RULES: dict[type[nn.Module], Callable[..., Bound]] = {
     ConvExponential: conv_exponential,
     Householder: householder,
     TokenLinear: token_linear,
+    SelfAttention: self_attention,
 }
+
+LINF_RULES: dict[type[nn.Module], Callable[..., Bound]] = {
+    Pixels: linf.pixels,
+    MinMax: _nonexpansive,
+    nn.ReLU: _nonexpansive,
+    nn.Flatten: _flatten,
+    nn.Linear: linf.linear,
+    nn.Conv2d: linf.convolution,
+    LInfDistance: linf.distance,
+    Residual: _residual,
+    PadChannels: pad_channels,
+    FirstChannels: first_channels,
+    nn.PixelUnshuffle: space_to_depth,
+}
+
+TABLES = {"l2": RULES, "linf": LINF_RULES}

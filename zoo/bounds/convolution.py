@@ -57,6 +57,22 @@ def same_map(kernel_shape: Sequence[int]) -> Convolution:
     return Convolution(kernel_shape[0], (side, side), (1, 1), (side // 2, side // 2))
 
 
+def kernel_of(layer: nn.Conv2d, context: Context) -> tuple[Matrix, Shape]:
+    """The kernel [O, I, rows, columns] of a Conv2d with proved options that fits its input, and its output's shape."""
+    shape = context.map_shape()
+    for option, proved in (("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros")):
+        if getattr(layer, option) != proved:
+            raise context.refuse(f"{option}={getattr(layer, option)!r} is not proved, only {proved!r}")
+    if isinstance(layer.padding, str):
+        raise context.refuse(f"padding={layer.padding!r} is not proved, only numbers")
+    if shape[0] != layer.in_channels:
+        raise context.refuse(f"it has {layer.in_channels} input channels, its input {shape[0]}")
+    outputs = output_shape(layer, shape)
+    if min(outputs) < 1:
+        raise context.refuse(f"its kernel does not fit a map of {shape[1]} x {shape[2]}")
+    return context.exact(layer.weight, layer.out_channels, layer.in_channels, *layer.kernel_size), outputs
+
+
 def convolution_norm(
     kernel: Matrix, layer: nn.Conv2d | Convolution, input_shape: Shape, context: Context
 ) -> tuple[str, NormProof, dict[str, float]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
 from zoo.errors import UncertifiableLayerError
+from zoo.rounding import gamma
 
 Shape = tuple[int, ...]
 
@@ -32,7 +33,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may know besides its layer: the input's shape, a tau to start from, a progress bar.
+    """What a rule may know besides its layer: the norm, the input's shape, a tau to start from, a progress bar.
 
     `advance` is called with the number of matrices that a proof will factor, then with 0 after each of them.
     """
@@ -42,6 +43,7 @@ class Context:
     tau: float = 0.0
     advance: Callable[[int], None] = lambda total: None
     taus: Mapping[str, float] = field(default_factory=dict)  # of the layers inside this one, by their full names
+    norm: str = "l2"  # or "linf": of the layer's input and of its output
 
     def refuse(self, reason: str) -> UncertifiableLayerError:
         return UncertifiableLayerError(f"layer {self.name!r} cannot be certified: {reason}")
@@ -49,7 +51,7 @@ class Context:
     def inside(self, name: str, input_shape: Shape) -> Context:
         """The context of a layer inside this one."""
         name = f"{self.name}.{name}"
-        return Context(name, input_shape, self.taus.get(name, 0.0), self.advance, self.taus)
+        return replace(self, name=name, input_shape=input_shape, tau=self.taus.get(name, 0.0))
 
     def map_shape(self) -> tuple[int, int, int]:
         if len(self.input_shape) != 3:
@@ -96,3 +98,18 @@ def schur_bound(matrix: Matrix) -> float:
 def l2(vector: Matrix, copies: int = 1) -> float:
     """At least the l2 norm of `copies` copies of the vector."""
     return math.sqrt(float(np.square(vector).sum()) * copies) * RAISED
+
+
+def l1_of_rows(rows: Matrix) -> Matrix:
+    """At least the l1 norm of each row, added column by column, the same bits on every machine; rows known up to u."""
+    total = np.zeros(len(rows))
+    for column in np.ascontiguousarray(np.abs(rows).T):
+        total = total + column
+    return total * (1.0 + gamma(rows.shape[1] + 8))
+
+
+def matrix_of(layer: nn.Linear, context: Context) -> Matrix:
+    """The matrix of a Linear that fits its input."""
+    if context.input_shape != (layer.in_features,):
+        raise context.refuse(f"it expects [{layer.in_features}], its input has the shape {list(context.input_shape)}")
+    return context.exact(layer.weight, layer.out_features, layer.in_features)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from zoo.datasets import DATASETS
-from zoo.display import bound_text
+from zoo.display import bound_text, radius_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig
 
 HEADER = "---\n{front}---\n\n# {name}\n\n"
@@ -70,11 +70,13 @@ def _results(config: ModelConfig, evaluation: Evaluation) -> str:
         attacked = evaluation.pgd_accuracy.get(text)
         upper = "" if attacked is None else f" (PGD leaves {_percent(attacked)} % of {evaluation.pgd_images:,})"
         rows.append(f"| VRA at {config.norm} {text} | {_percent(value)} %{upper} |")
+    rows.append(f"| average certified radius | {evaluation.acr:.4f} |")
+    rows += [f"| tightness, {what} | {_percent(value)} % |" for what, value in evaluation.tightness.items()]
     rows += [
-        f"| average certified radius | {evaluation.acr:.4f} |",
         "",
         "VRA, verified-robust accuracy: right and certified radius > epsilon.",
         *([f"Attack: {evaluation.pgd}; what it leaves bounds VRA from above."] if evaluation.pgd else []),
+        *([f"Tightness: largest quotient / bound, by {evaluation.tightness_search}."] if evaluation.tightness else []),
         "",
         f"Measured in {evaluation.seconds:.1f} s on {evaluation.machine} by `{evaluation.command}`. Data: sha256 "
         f"`{evaluation.revision[:16]}`.",
@@ -91,7 +93,7 @@ def _use(config: ModelConfig) -> str:
 import zoo
 
 model = zoo.load("{config.name}")  # needs onnxruntime, not torch
-prediction = model.predict("picture.png", epsilon="{DATASETS[config.dataset].epsilons[0]}")
+prediction = model.predict("picture.png", epsilon="{DATASETS[config.dataset].epsilons[config.norm][0]}")
 print(prediction.label, prediction.radius)  # the label is None where it is not certified
 ```
 
@@ -100,6 +102,7 @@ radius is proved; `model.float32.onnx` is faster, and its `radius_estimate` is n
 
 
 def _guarantee(certificate: Certificate) -> str:
+    levels = ", ".join(map(radius_text, certificate.levels))
     return f"""## What is guaranteed
 
 > {certificate.claim}
@@ -107,7 +110,7 @@ def _guarantee(certificate: Certificate) -> str:
 * Unit: {certificate.unit}.
 * Domain: {certificate.domain}
 * Arithmetic: {certificate.arithmetic}
-* Composition: {certificate.composition}."""
+* Composition: {certificate.composition}.{bool(levels) * f" Levels: {levels}."}"""
 
 
 def _layers(certificate: Certificate) -> str:

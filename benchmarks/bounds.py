@@ -1,0 +1,108 @@
+"""How tight the proved bounds are, and what proving them costs: python benchmarks/bounds.py [NAME...]
+
+Without names, every preset of `PRESETS` that benchmarks/bounds.json does not have yet; with names, those, anew. Each
+one is certified in a process of its own, so that its peak memory is its own, and its row is written as soon as it is
+there: a run that was stopped goes on where it was. Networks stand near where `training` starts them: linear residuals
+at the identity, constrained layers at 1, all others orthogonal, residual branches at 0, and then normal noise of size
+0.02 on every parameter. `bound / estimate` compares the bound with power iteration, which lies below the truth; a
+product over the body's layers stands for the network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).with_suffix(".json")
+PRESETS = (
+    *("2c2f-mnist", "4c3f-mnist", "6c2f-cifar10", "8c2f-tiny-imagenet"),
+    *("liresnet-l4w32-cifar10", "liresnet-l6w128-cifar10", "liresnet-l12w512-cifar10", "liresnet-l12w588-imagenet"),
+    *("convnet-l4w32-cifar10", "resnet-l4w32-cifar10", "resnet-l12w256-cifar10"),
+    *("spatialmlp-liffn-l4w32-cifar10", "spatialmlp-liffn-l12w256-cifar10"),
+    *("olsa-ffn-l4w32-cifar10", "olsa-ffn-l12w256-cifar10"),
+    *("cpl-xs-cifar10", "cpl-s-cifar10", "sll-xs-cifar10", "sll-s-cifar10", "sll-xl-cifar10"),
+    *("lipconvnet-5w8-cifar10", "lipconvnet-5-cifar10", "lipconvnet-20-cifar10"),
+    "mlp-two-moons",
+)
+NOISE = 0.02
+SETTLE = 5  # evaluations, each a step of power iteration in the constraints that have one
+
+
+def measure(name: str) -> dict[str, Any]:
+    """One certification in this process."""
+    sys.path.insert(0, str(ROOT))
+    import torch
+
+    from training.constraints import constrain, folded_state
+    from zoo.certify import certify
+    from zoo.evaluate import machine
+    from zoo.registry import find
+
+    entry = find(name)
+    torch.manual_seed(0)
+    constrained = constrain(entry.architecture.network(), entry.architecture).train()
+    with torch.no_grad():
+        for parameter in constrained.parameters():
+            parameter.add_(NOISE * torch.randn_like(parameter))
+        for _ in range(SETTLE):
+            state = folded_state(constrained)
+    network = entry.architecture.network().requires_grad_(False).eval()
+    network.load_state_dict(state)
+    del constrained, state
+    start, started = time.perf_counter(), time.process_time()
+    certificate = certify(network, name, entry.architecture, "0" * 64)
+    seconds, busy = time.perf_counter() - start, time.process_time() - started
+    ratios = [layer.lipschitz_bound / layer.lipschitz_estimate for layer in certificate.layers if layer.proof]
+    product = 1.0
+    for ratio in ratios:
+        product *= ratio
+    return {
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(busy, 1),  # of all threads: what is left of a timing on a busy machine
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "layers": len(certificate.layers),
+        "bound": certificate.body_lipschitz,
+        "bound_over_estimate": {
+            "network": round(product, 6),
+            **{f"layer_{word}": round(pick(ratios), 6) for word, pick in PICKS.items()},
+        },
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "load_before": LOAD,
+    }
+
+
+PICKS = {"min": min, "median": statistics.median, "max": max}
+LOAD = round(os.getloadavg()[0], 1)  # of the whole machine: above 0.5, its seconds are too many
+
+
+def main(names: list[str]) -> None:
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in names or [name for name in PRESETS if name not in rows]:
+        child = subprocess.run([sys.executable, __file__, "--one", name], stdout=subprocess.PIPE, text=True)
+        if child.returncode:
+            sys.exit(f"{name}: not certified, see above")
+        rows[name] = json.loads(child.stdout)
+        RESULTS.write_text(json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
+        tight = rows[name]["bound_over_estimate"]
+        print(
+            f"{name:36} {rows[name]['seconds']:7.1f} s {rows[name]['peak_mib']:6} MiB   bound / estimate: network "
+            f"{tight['network']:.4f}, layers {tight['layer_min']:.4f} {tight['layer_median']:.4f} "
+            f"{tight['layer_max']:.4f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(measure(sys.argv[2])))
+    else:
+        main(sys.argv[1:])

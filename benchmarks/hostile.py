@@ -1,0 +1,136 @@
+"""Valid and hostile requests in random order, the same for the same seed.
+
+The suite sends some hundreds of them, `benchmarks/serve.py` ten thousand.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import struct
+import zlib
+from functools import cache
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+MIB = 2**20
+REFUSED = frozenset({400})
+
+
+class Request(NamedTuple):
+    kind: str
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes | None
+    allowed: frozenset[int]  # the statuses that are right
+
+
+def requests(name: str, shape: tuple[int, int, int], count: int, seed: int) -> list[Request]:
+    """`count` requests to a model of this name and input shape, about a third of them valid."""
+    dice = random.Random(seed)
+    kinds = _kinds(name, shape)
+    return [dice.choice(kinds) for _ in range(count)]
+
+
+@cache
+def _kinds(name: str, shape: tuple[int, int, int]) -> list[Request]:
+    certify, classify, infer = f"/v1/models/{name}/certify", f"/models/{name}", f"/v2/models/{name}/infer"
+    json_type = {"Content-Type": "application/json"}
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (*shape[1:], shape[0]), dtype=np.uint8).squeeze()
+    png, jpeg = _encoded(Image.fromarray(pixels), "PNG"), _encoded(Image.fromarray(pixels), "JPEG")
+    large = _encoded(Image.fromarray(generator.integers(0, 256, (600, 800, 3), dtype=np.uint8)), "JPEG")
+    text = base64.b64encode(png).decode()
+    images = generator.random((4, *shape), dtype=np.float32)
+
+    def post(kind: str, path: str, body: bytes, allowed: frozenset[int], **headers: str) -> Request:
+        return Request(
+            kind, "POST", path, {name.replace("_", "-"): value for name, value in headers.items()}, body, allowed
+        )
+
+    def tensor(kind: str, values: np.ndarray, allowed: frozenset[int], **change: object) -> Request:
+        described = {"name": "images", "shape": list(values.shape), "datatype": "FP32", **change}
+        described.setdefault("parameters", {"binary_data_size": values.nbytes})
+        header = json.dumps({"inputs": [described], "parameters": {"binary_data_output": True}}).encode()
+        return post(
+            kind, infer, header + values.tobytes(), allowed, Inference_Header_Content_Length=str(len(header))
+        )  # fmt: skip
+
+    fine = frozenset({200})
+    valid = [
+        post("png", certify, png, fine),
+        post("jpeg", certify + "?epsilon=36/255", jpeg, fine, Content_Type="image/jpeg"),
+        post("large jpeg", certify, large, fine),
+        post("hugging face", classify, png, fine, Content_Type="image/png"),
+        Request("base64", "POST", certify, json_type, json.dumps({"image": text, "epsilon": 0.1}).encode(), fine),
+        Request("inputs", "POST", classify, json_type, json.dumps({"inputs": text}).encode(), fine),
+        tensor("tensor", images, fine),
+        Request("listing", "GET", "/v1/models", {}, None, fine),
+        Request("metrics", "GET", "/metrics", {}, None, fine),
+    ]
+    hostile = [
+        post("empty", certify, b"", REFUSED),
+        post("noise", certify, generator.bytes(2000), REFUSED),
+        post("truncated png", certify, png[: len(png) // 2], REFUSED),
+        post("truncated jpeg", certify, large[: len(large) // 2], REFUSED),
+        post("png bomb", certify, _bomb(50_000, 50_000), REFUSED),
+        post("lying png", certify, _bomb(900, 900, b"few"), REFUSED),
+        post("cmyk", certify, _encoded(Image.new("CMYK", (28, 28)), "JPEG"), REFUSED),
+        post("transparent", certify, _encoded(Image.new("RGBA", (28, 28)), "PNG"), REFUSED),
+        post("16 bits", certify, _encoded(Image.new("I;16", (28, 28)), "PNG"), REFUSED),
+        post("animated", certify, _animated(), REFUSED),
+        post("gif", certify, _encoded(Image.new("L", (28, 28)), "GIF"), REFUSED),
+        post("bad epsilon", certify + "?epsilon=nan", png, REFUSED),
+        post("long epsilon", certify + "?epsilon=" + "9" * 5000, png, REFUSED),
+        post("multipart", certify, b"--x\r\n\r\n" + png + b"\r\n--x--", REFUSED, Content_Type="multipart/form-data"),
+        Request("no base64", "POST", certify, json_type, b'{"image": "%%%"}', REFUSED),
+        Request("wrong json", "POST", classify, json_type, b'{"inputs": [1, 2]}', REFUSED),
+        Request("no json", "POST", classify, json_type, b"{" * 10_000, REFUSED),
+        Request("deep json", "POST", infer, json_type, b"[" * 100_000, REFUSED),
+        tensor("nan", images * np.nan, REFUSED),
+        tensor("infinity", images + np.inf, REFUSED),
+        tensor("outside", images + 1, REFUSED),
+        tensor("wrong shape", images[:, :, 1:], REFUSED),
+        tensor("claimed shape", images, REFUSED, shape=[10**9, *shape]),
+        tensor("negative shape", images, REFUSED, shape=[-1, *shape]),
+        tensor("wrong type", images, REFUSED, datatype="BYTES"),
+        tensor("too many", np.zeros((33, *shape), dtype=np.float32), REFUSED),
+        tensor("claimed size", images, REFUSED, parameters={"binary_data_size": 10**15}),
+        post("bad length", infer, b"{}", REFUSED, Inference_Header_Content_Length="-5"),
+        post("no length", infer, b"{}", REFUSED, Inference_Header_Content_Length="x"),
+        Request("no model", "POST", "/v1/models/nothing/certify", {}, png, frozenset({404})),
+        Request("no page", "GET", "/" + "x" * 5000, {}, None, frozenset({404})),
+        Request("no method", "DELETE", certify, {}, None, frozenset({405})),
+        Request("giant header", "GET", "/v1/models", {"X-Giant": "x" * (MIB // 4)}, None, frozenset({200, 431})),
+        Request("odd id", "GET", "/v1/models", {"X-Request-Id": "\xe9\t{}"}, None, fine),
+    ]
+    return valid * (len(hostile) // len(valid) // 2) + hostile
+
+
+def _encoded(image: Image.Image, kind: str) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def _animated() -> bytes:
+    buffer = BytesIO()
+    frames = [Image.new("RGB", (28, 28), (shade, 0, 0)) for shade in (0, 255)]
+    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
+
+
+def _bomb(width: int, height: int, pixels: bytes = bytes(MIB)) -> bytes:
+    """A PNG whose header promises this many pixels, and which has these."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = zlib.compress(pixels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")

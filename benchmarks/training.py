@@ -1,0 +1,137 @@
+"""Images a second of the data, and what certification adds to a training step: python benchmarks/training.py
+
+Runs on the GPU where there is one, else on as many threads as OMP_NUM_THREADS says. A certified step and a plain one
+(cross-entropy, no Lipschitz estimate) of the same network and batch take turns, and the medians are compared, so that
+what else the machine does falls on both. Results: benchmarks/training.json.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from timm.optim import create_optimizer_v2  # noqa: E402
+
+from training.augment import Affine, Augmentation, ColorJitter, Crop, Cutout, Flip, RandAugment  # noqa: E402
+from training.constraints import constrain  # noqa: E402
+from training.data import InMemory  # noqa: E402
+from training.estimate import LipschitzEstimate, margin_lipschitz  # noqa: E402
+from training.feed import Feed  # noqa: E402
+from training.losses import emma  # noqa: E402
+from zoo.evaluate import machine  # noqa: E402
+from zoo.registry import find  # noqa: E402
+
+RESULTS = Path(__file__).with_suffix(".json")
+ITERATIONS = 10  # of the power method a step
+NETWORKS = ("liresnet-l4w32-cifar10", "liresnet-l6w128-cifar10", "6c2f-cifar10")
+AUGMENTATIONS: dict[str, tuple[Augmentation, ...]] = {
+    "none": (),
+    "crop, flip": (Crop(4), Flip()),
+    "crop, RandAugment, flip (LiResNet)": (Crop(4), RandAugment(), Flip()),
+    "crop, RandAugment, flip, Cutout (LiResNet, Tiny-ImageNet)": (Crop(4), RandAugment(), Flip(), Cutout(16)),
+    "crop, flip, jitter, rotation (CLL)": (Crop(4), Flip(), ColorJitter(0.25, 0.25, 0.25), Affine(2)),
+}
+
+
+def cifar(count: int, device: torch.device) -> InMemory:
+    """Random images of CIFAR-10's size."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return InMemory(images.to(device), torch.randint(0, 10, (count,), generator=generator).to(device))
+
+
+def data(name: str, device: torch.device, seconds: float) -> dict[str, object]:
+    """Images a second that come out of a feed with batches of 256."""
+    feed = Feed(cifar(50_000, device), 256, AUGMENTATIONS[name], seed=0)
+    batches, count = feed.batches(0, 10**9), 0
+    for _ in range(3):
+        next(batches)
+    synchronize(device)
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for images, _ in next(batches):
+            count += len(images)
+    synchronize(device)
+    return {"augmentations": name, "images_per_second": round(count / (time.perf_counter() - start))}
+
+
+def step(name: str, certified: bool, device: torch.device, batch: int) -> Callable[[], None]:
+    """A training step of a network of its own."""
+    architecture = find(name).architecture
+    torch.manual_seed(0)
+    network = constrain(architecture.network(), architecture).to(device).train()
+    optimizer = create_optimizer_v2(network, opt="lookahead_nadam", lr=1e-3, weight_decay=0.0)
+    estimate = LipschitzEstimate(network, architecture.input_shape, 0, ITERATIONS)
+    source = cifar(batch, device)
+    images, labels = source.images.float() / 255, source.labels
+
+    def run() -> None:
+        with parametrize.cached():
+            if certified:
+                margins = margin_lipschitz(estimate(), network.head.weight)
+                loss = emma(network(images), labels, margins, 36 / 255)
+            else:
+                loss = F.cross_entropy(network(images), labels)
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 3.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return run
+
+
+def overhead(name: str, device: torch.device, batch: int, rounds: int) -> dict[str, object]:
+    """Median seconds of either step, and the median ratio of two steps that followed each other."""
+    both = [step(name, certified, device, batch) for certified in (True, False)]
+    for run in both:
+        run()
+    times: list[tuple[float, ...]] = []
+    for _ in range(rounds):
+        pair = []
+        for run in both:
+            synchronize(device)
+            start = time.perf_counter()
+            run()
+            synchronize(device)
+            pair.append(time.perf_counter() - start)
+        times.append(tuple(pair))
+    certified, plain = (statistics.median(column) for column in zip(*times, strict=True))
+    return {
+        "name": name,
+        "batch": batch,
+        "certified_step_ms": round(1e3 * certified, 2),
+        "plain_step_ms": round(1e3 * plain, 2),
+        "factor": round(statistics.median(one / other for one, other in times), 3),
+    }
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def main() -> None:
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    cpu = device.type == "cpu"
+    where = machine() + (f", {torch.get_num_threads()} threads" if cpu else f", {torch.cuda.get_device_name()}")
+    rows = [data(name, device, 3 if cpu else 5) for name in AUGMENTATIONS]
+    print(json.dumps(rows, indent=1))
+    networks = [overhead(name, device, 128 if cpu else 256, 7 if cpu else 50) for name in NETWORKS]
+    print(json.dumps(networks, indent=1))
+    report = {"machine": where, "torch": torch.__version__, "power_iterations": ITERATIONS}
+    RESULTS.write_text(json.dumps({**report, "data": rows, "steps": networks}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,368 @@
+"""Rules in l-infinity, and radii: checked against exact row sums, and against every point of a grid in the ball."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo.bounds import LINF_RULES, Context, bound_layer, interval
+from zoo.bounds.margins import margin_tables
+from zoo.bounds.rule import l1_of_rows
+from zoo.certify import certify, estimate_linf
+from zoo.errors import CertificateError, UncertifiableLayerError
+from zoo.layers import FirstChannels, Householder, LInfDistance, MinMax, PadChannels, Pixels, Residual
+from zoo.model import CertifiedModel, tables_of
+
+from .oracle import Shape, Sizes, certified, conv, distance, exact, linear, lipschitz_bound, network, operator, replay
+
+# Rules ---------------------------------------------------------------------------------------------------------------
+
+SOUND: dict[type[nn.Module], list[tuple[nn.Module, Shape]]] = {
+    Pixels: [(Pixels([0.2, 0.9], [3.0, -5.0]), (2, 3, 4)), (Pixels([-1.0], [0.01]), (1, 2, 2))],
+    MinMax: [(MinMax("halves"), (4, 2, 3)), (MinMax("neighbours"), (5, 2, 3)), (MinMax("halves"), (6,))],
+    nn.ReLU: [(nn.ReLU(), (3, 2, 2))],
+    nn.Flatten: [(nn.Flatten(), (3, 2, 4))],
+    nn.Linear: [(nn.Linear(6, 3), (6,)), (nn.Linear(3, 8, bias=False), (3,))],
+    nn.Conv2d: [
+        (nn.Conv2d(2, 3, 3, padding=1), (2, 4, 5)),
+        (nn.Conv2d(2, 4, 2, 2), (2, 5, 4)),
+        (nn.Conv2d(1, 2, (5, 2), (3, 1), (4, 0), bias=False), (1, 3, 3)),
+    ],
+    LInfDistance: [(LInfDistance(5, 7), (5,)), (LInfDistance(4, 1), (4,))],
+    Residual: [
+        (Residual(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4)), (4,)),
+        (Residual(nn.Conv2d(2, 2, 3, padding=1)), (2, 3, 4)),
+    ],
+    PadChannels: [(PadChannels(5), (3, 2, 2))],
+    FirstChannels: [(FirstChannels(2), (3, 2, 2))],
+    nn.PixelUnshuffle: [(nn.PixelUnshuffle(2), (3, 4, 2))],
+}
+
+
+@pytest.mark.parametrize("kind", LINF_RULES, ids=lambda kind: kind.__name__)
+def test_every_rule_holds_for_its_layer(kind):
+    """A rule without a case here is not tested, and so not a rule."""
+    generator = torch.Generator().manual_seed(0)
+    for plain, shape in SOUND[kind]:
+        bound = bound_layer(plain, Context("layer", shape, norm="linf"))
+        layer = copy.deepcopy(plain).double().requires_grad_(False)
+        for scale in (0.1, 1.0, 100.0):
+            x, y = scale * torch.randn(2, 300, *shape, dtype=torch.float64, generator=generator)
+            y = torch.cat([y[:100], x[100:] + 1e-3 * y[100:].sign()])
+            assert layer(x).shape[1:] == bound.output_shape
+            moved = (layer(x) - layer(y)).flatten(1).abs().amax(1) / (x - y).flatten(1).abs().amax(1)
+            assert moved.max() <= bound.lipschitz_bound * (1 + 1e-9)
+            reached = layer(x).flatten(1).abs().amax(1)
+            reach = bound.lipschitz_bound * x.flatten(1).abs().amax(1) + bound.offset_norm
+            assert bool((reached <= reach * (1 + 1e-12)).all())
+            if bound.range_norm is not None:
+                assert reached.max() <= bound.range_norm
+        assert layer(torch.zeros(1, *shape, dtype=torch.float64)).abs().max() <= bound.offset_norm
+        assert estimate_linf(plain, shape) <= bound.lipschitz_bound * (1 + 1e-6)
+
+
+def test_intervals_have_the_same_layers():
+    assert set(interval.RULES) == set(LINF_RULES) == set(SOUND)
+
+
+@pytest.mark.parametrize("layer", [Householder(4), nn.Tanh(), nn.MaxPool2d(2)], ids=str)
+def test_all_else_is_refused(layer):
+    with pytest.raises(UncertifiableLayerError, match=f"no rule for {type(layer).__name__} in linf"):
+        bound_layer(layer, Context("layer", (4, 2, 2), norm="linf"))
+
+
+def test_distances_are_no_layer_of_l2():
+    with pytest.raises(UncertifiableLayerError, match="no rule for LInfDistance in l2"):
+        bound_layer(LInfDistance(4, 4), Context("layer", (4,)))
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 2, 2)])
+def test_a_distance_layer_that_does_not_fit_is_refused(shape):
+    with pytest.raises(UncertifiableLayerError):
+        bound_layer(LInfDistance(4, 3), Context("layer", shape, norm="linf"))
+
+
+def row_sum(matrix: np.ndarray) -> Fraction:
+    return max(sum(map(abs, row), Fraction(0)) for row in exact(matrix))
+
+
+MATRICES = {
+    "random": np.random.default_rng(0).standard_normal((7, 9)),
+    "rank one": np.outer(np.ones(5), np.full(6, 0.1)),
+    "zero": np.zeros((3, 4)),
+    "signs": np.where(np.indices((8, 8)).sum(axis=0) % 2, 1.0, -1.0) / 3,
+    "tiny": np.full((4, 5), 1e-38),
+    "huge": np.full((4, 5), 3e38),
+    "lost terms": np.array([[1.0, *[2.0**-54] * 40_000]]),
+    "one column": np.array([[1.0], [-2.0]]),
+}
+
+
+@pytest.mark.parametrize("case", MATRICES)
+def test_row_sums_are_rounded_up(case):
+    layer = linear(MATRICES[case])
+    bound = lipschitz_bound(layer, (layer.in_features,), "linf")
+    truth = row_sum(layer.weight.detach().double().numpy())
+    assert truth <= Fraction(bound) <= truth * (1 + Fraction(1, 10**10))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_convolutions_are_at_least_their_exact_norm(seed):
+    g = np.random.default_rng(seed)
+    (rows, columns), shape = g.integers(1, 4, 2), (int(g.integers(1, 3)), *map(int, g.integers(3, 7, 2)))
+    kernel = g.standard_normal((int(g.integers(1, 4)), shape[0], rows, columns)) * 10.0 ** g.uniform(-3, 3)
+    layer = conv(kernel, None, tuple(map(int, g.integers(1, 4, 2))), tuple(map(int, g.integers(0, 4, 2))))
+    assert row_sum(operator(layer, shape)) <= Fraction(lipschitz_bound(layer, shape, "linf"))
+
+
+def test_row_sums_of_differences_are_rounded_up():
+    """Differences of float32 numbers are rounded once before they are added."""
+    g = np.random.default_rng(1)
+    rows = (g.standard_normal((2, 500)) * 10.0 ** g.uniform(-9, 9, (2, 500))).astype(np.float32).astype(float)
+    truth = sum((abs(Fraction(a) - Fraction(b)) for a, b in rows.T), Fraction(0))
+    assert truth <= Fraction(l1_of_rows(rows[:1] - rows[1:])[0])
+
+
+def test_margin_constants_are_dual():
+    """K_ji = |h_j - h_i|_1 K_body: minus the identity gives 2 K, the margin over two."""
+    tables = margin_tables(-np.eye(4), np.zeros(4), 1.5, 1.0, 0.0, "linf")
+    others = tables.margin_lipschitz[~np.eye(4, dtype=bool)]
+    assert (others >= 3).all()
+    assert others.max() <= 3 * (1 + 1e-9)
+    assert (np.diag(tables.slack) == -np.inf).all()
+
+
+# Radii, point by point -----------------------------------------------------------------------------------------------
+
+PIXELS = 2
+LEVELS = (0.02, 0.05, 0.1, 0.25, 0.4)
+
+
+def spread(g: np.random.Generator, *shape: int) -> np.ndarray:
+    return np.round(g.uniform(-1, 1, shape) * 16) / 16
+
+
+def distance_net(g: np.random.Generator) -> nn.Sequential:
+    hidden = distance(spread(g, 4, PIXELS), spread(g, 4))
+    return network(nn.Flatten(), hidden, distance(spread(g, 3, 4), spread(g, 3)), linear(-np.eye(3)))
+
+
+def distance_mlp(g: np.random.Generator) -> nn.Sequential:
+    dense = linear(2 * spread(g, 5, 4), spread(g, 5))
+    body = (nn.Flatten(), distance(2 * spread(g, 4, PIXELS)), dense, nn.ReLU())
+    return network(Pixels([0.5], [-2.0]), *body, linear(spread(g, 3, 5), spread(g, 3)))
+
+
+def relu_net(g: np.random.Generator) -> nn.Sequential:
+    first = linear(3 * spread(g, 6, PIXELS), spread(g, 6))
+    return network(nn.Flatten(), first, nn.ReLU(), linear(2 * spread(g, 3, 6), spread(g, 3)))
+
+
+def residual_net(g: np.random.Generator) -> nn.Sequential:
+    body = (linear(2 * spread(g, 4, PIXELS), spread(g, 4)), MinMax("halves"))
+    return network(nn.Flatten(), *body, Residual(linear(spread(g, 4, 4)), nn.ReLU()), linear(spread(g, 3, 4)))
+
+
+def convolutional_net(g: np.random.Generator) -> nn.Sequential:
+    body = (conv(2 * spread(g, 3, 1, 1, 2), spread(g, 3), 1, (0, 1)), nn.ReLU(), nn.Flatten())
+    return network(*body, linear(spread(g, 3, 9), spread(g, 3)))
+
+
+def linear_net(g: np.random.Generator) -> nn.Sequential:
+    return network(nn.Flatten(), linear(spread(g, 3, PIXELS), spread(g, 3)))
+
+
+NETWORKS = {
+    make.__name__: make for make in (distance_net, distance_mlp, relu_net, residual_net, convolutional_net, linear_net)
+}
+
+
+def all_points(start: Tensor, radius: float, steps: int = 8) -> np.ndarray:
+    """A grid over the closed ball, its vertices and faces included, as float64 that do not leave it: [M, *shape]."""
+    axes = []
+    for pixel in start.double().ravel().tolist():
+        axis = pixel + radius * np.linspace(-1, 1, 2 * steps + 1)
+        for end, inward in ((0, math.inf), (-1, -math.inf)):
+            while abs(Fraction(axis[end]) - Fraction(pixel)) > Fraction(radius):
+                axis[end] = np.nextafter(axis[end], inward)
+        axes.append(axis)
+    return np.array(list(itertools.product(*axes))).reshape(-1, *start.shape)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_no_point_of_the_ball_has_another_label(kind):
+    """Margin and interval radii of ten random networks: on a grid, where it is closest also in exact arithmetic."""
+    by_level, by_margin, generator = 0, 0, torch.Generator().manual_seed(0)
+    for seed in range(10):
+        g = np.random.default_rng(seed)
+        net = NETWORKS[kind](g)
+        _, model = certified(net, (1, 1, PIXELS), "linf", LEVELS)
+        corners = torch.tensor(list(itertools.product([0.0, 0.125, 0.75, 1.0], repeat=PIXELS)))
+        images = torch.cat(
+            [corners[g.permutation(16)[:6]].reshape(-1, 1, 1, PIXELS), torch.rand(6, 1, 1, PIXELS, generator=generator)]
+        )
+        outputs = model(images)
+        double = copy.deepcopy(net).double()
+        for image, label, radii in zip(images, outputs.label.tolist(), outputs.class_radii.tolist(), strict=True):
+            for other, radius in enumerate(radii):
+                if other == label or radius == 0:
+                    continue
+                by_level, by_margin = by_level + (radius in LEVELS), by_margin + (radius not in LEVELS)
+                radius = min(radius, 1.5)  # beyond that the ball holds the whole box
+                points = all_points(image, radius)
+                logits = double(torch.from_numpy(points))
+                closest = points[(logits[:, label] - logits[:, other]).argmin()]
+                values = replay(net, exact(closest))
+                assert values[label] > values[other], (kind, seed, radius)
+    assert by_margin
+    assert by_level > 20 or kind == "linear_net"  # there both are the same, but for the box
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_representable_points_of_the_ball_keep_the_computed_label(kind):
+    """Claim D: the same model, at float32 points around the ball's faces and vertices."""
+    g = np.random.default_rng(7)
+    net = NETWORKS[kind](g)
+    _, model = certified(net, (1, 1, PIXELS), "linf", LEVELS)
+    inside = 0
+    for start in torch.rand(20, 1, 1, PIXELS, generator=torch.Generator().manual_seed(3)):
+        outputs = model(start[None])
+        radius = outputs.radius.item()
+        target = start.double() + radius * torch.tensor(g.choice([-1.0, 0.3, 1.0], (60, 1, 1, PIXELS)))
+        points = target.float()
+        near = [max(map(abs, (exact(point) - exact(start)).flat)) <= Fraction(radius) for point in points]
+        inside += sum(near)
+        assert (model(points[near]).label == outputs.label).all()
+    assert inside > 100
+
+
+def test_radii_are_consistent():
+    net = distance_mlp(np.random.default_rng(2))
+    outputs = certified(net, (1, 1, PIXELS), "linf", LEVELS)[1](torch.rand(50, 1, 1, PIXELS))
+    assert torch.equal(outputs.radius, outputs.class_radii.amin(dim=1))
+    assert torch.equal(outputs.topk_radius, outputs.class_radii.sort(dim=1).values[:, :2])
+    assert outputs.class_radii.gather(1, outputs.label[:, None]).isinf().all()
+
+
+# Witnesses: where the radius is as large as it can be -----------------------------------------------------------------
+
+
+def two_pixels(offset: float) -> nn.Sequential:
+    """f_0 - f_1 = b - a + offset on the pixels a and b, by distances from -3 that the other pixel cannot reach."""
+    far = distance([[-3, 0.5], [0.5, -3]], [-offset, 0.0])
+    return network(nn.Flatten(), far, linear(-np.eye(2)))
+
+
+def label_of(net: nn.Sequential, *pixels: Fraction) -> int:
+    first, second = replay(net, np.array(pixels, dtype=object).reshape(1, 1, -1))
+    return 0 if first > second else 1
+
+
+def test_the_margin_radius_is_reached():
+    """a rises and b falls by the radius: a millionth more, and the label is another."""
+    net = two_pixels(0.25)
+    _, model = certified(net, (1, 1, 2), "linf")
+    outputs = model(torch.tensor([0.5, 0.5]).reshape(1, 1, 1, 2))
+    radius = Fraction(outputs.radius.item())
+    assert outputs.label.item() == 0
+    assert radius == pytest.approx(0.125, rel=1e-9)
+    half = Fraction(1, 2)
+    assert label_of(net, half + radius, half - radius) == 0
+    beyond = radius * (1 + Fraction(1, 10**6))
+    assert label_of(net, half + beyond, half - beyond) == 1
+
+
+def test_the_interval_radius_is_reached_at_the_edge_of_the_box():
+    """a = 1 cannot rise, so that only b moves the margin: the box doubles the radius, and no level above is proved."""
+    net = two_pixels(0.25)
+    image = torch.tensor([1.0, 0.875]).reshape(1, 1, 1, 2)  # a margin of 1/8
+    for level, expected in ((0.125 * (1 - 1e-12), 0.125 * (1 - 1e-12)), (0.125, 0.0625), (0.126, 0.0625)):
+        _, model = certified(net, (1, 1, 2), "linf", (0.01, level))
+        assert model(image).radius.item() == pytest.approx(expected, rel=1e-9)
+    above = Fraction(1, 8) * (1 + Fraction(1, 10**6))
+    assert label_of(net, Fraction(1), Fraction(7, 8) - above) == 1
+
+
+def test_the_lower_edge_of_the_box_counts_as_well():
+    net = two_pixels(0.25)
+    image = torch.tensor([0.125, 0.0]).reshape(1, 1, 1, 2)  # b = 0 cannot fall
+    _, model = certified(net, (1, 1, 2), "linf", (0.12, 0.13))
+    assert model(image).radius.item() == 0.12
+
+
+def test_the_largest_of_the_proved_levels_counts():
+    net = two_pixels(1.0)
+    image = torch.tensor([1.0, 0.5]).reshape(1, 1, 1, 2)  # a margin of 1/2, and b can fall by 1/2 only
+    _, model = certified(net, (1, 1, 2), "linf", (0.1, 0.3, 0.45, 0.6))
+    assert model(image).radius.item() == 0.45
+    _, plain = certified(net, (1, 1, 2), "linf")
+    assert plain(image).radius.item() == pytest.approx(0.25, rel=1e-9)
+
+
+@pytest.mark.parametrize("pixel", [math.nan, math.inf, -math.inf, -1e-45, 1.0000001, 2.0])
+def test_no_level_counts_for_inputs_outside_the_domain(pixel):
+    _, model = certified(two_pixels(1.5), (1, 1, 2), "linf", (0.1, 0.2))
+    images = torch.full((2, 1, 1, 2), 0.5)
+    images[1, 0, 0, 0] = pixel
+    outputs = model(images)
+    assert outputs.radius[0] > 0.5
+    assert outputs.radius[1] == 0
+    assert not outputs.class_radii.isnan().any()
+
+
+# Certificates --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("norm", "levels", "message"),
+    [
+        ("l1", (), "the norm is one of l2, linf, got 'l1'"),
+        ("l2", (0.1,), "levels are tried in linf only"),
+        ("linf", (0.2, 0.1), "positive and rising"),
+        ("linf", (0.1, 0.1), "positive and rising"),
+        ("linf", (0.0, 0.1), "positive and rising"),
+        ("linf", (-0.1,), "positive and rising"),
+        ("linf", (math.inf,), "positive and rising"),
+        ("linf", (math.nan,), "positive and rising"),
+        ("linf", tuple(np.linspace(0.1, 0.9, 17)), "at most 16"),
+    ],
+)
+def test_another_norm_and_other_levels_are_refused(norm, levels, message):
+    with pytest.raises(CertificateError, match=message):
+        certify(two_pixels(1.0), "test", Sizes((1, 1, 2)), "0" * 64, norm=norm, levels=levels)  # type: ignore[arg-type]
+
+
+def test_the_certificate_says_its_norm_in_every_sentence():
+    certificate, _ = certified(two_pixels(1.0), (1, 1, 2), "linf", (0.1,))
+    assert certificate.norm == "linf"
+    assert certificate.levels == (0.1,)
+    assert "|x' - x|_inf <= r" in certificate.claim
+    assert certificate.unit.startswith("l-infinity norm")
+    assert "_1" in certificate.composition
+    assert not [text for text in (certificate.claim, certificate.unit, certificate.composition) if "_2" in text]
+
+
+def test_a_certificate_relabelled_as_another_norm_does_not_load():
+    net = network(nn.Flatten(), linear(np.random.default_rng(0).standard_normal((3, 4))))
+    certificate, _ = certified(net, (1, 2, 2), "l2")
+    for norm in ("linf", "l1"):
+        relabelled = copy.copy(certificate)
+        object.__setattr__(relabelled, "norm", norm)
+        with pytest.raises(CertificateError):
+            tables_of(net, relabelled)
+
+
+def test_a_model_without_levels_is_that_of_the_margins():
+    net = relu_net(np.random.default_rng(0))
+    certificate, model = certified(net, (1, 1, PIXELS), "linf")
+    images = torch.rand(9, 1, 1, PIXELS)
+    other = CertifiedModel(net, tables_of(net, certificate)).eval()
+    for one, two in zip(model(images), other(images), strict=True):
+        assert torch.equal(one, two)

@@ -1,0 +1,279 @@
+"""Interval propagation against exact intervals: the certificate bounds its rounding, and the radius pays for it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo import layers
+from zoo.bounds.interval import RULES, least_margins
+from zoo.layers import FirstChannels, LInfDistance, MinMax, PadChannels, Pixels, Residual
+from zoo.onnx import write_graph
+from zoo.records import Outputs
+from zoo.rounding import propagate
+
+from .oracle import Exact, certified, conv, distance, exact, linear, network, replay
+from .published import write_weights
+from .test_rounding import random_conv, random_linear
+
+Ends = tuple[Exact, Exact]
+
+
+def exact_ends(layer: nn.Module, lower: Exact, upper: Exact) -> Ends:
+    """What the layer's output can be, coordinate by coordinate, written from the layer's definition."""
+    match layer:
+        case Pixels():
+            ends = np.stack([replay(nn.Sequential(layer), lower), replay(nn.Sequential(layer), upper)])
+            return ends.min(axis=0), ends.max(axis=0)
+        case nn.Linear() | nn.Conv2d():
+            rising, falling, constant = (copy.deepcopy(layer) for _ in range(3))
+            with torch.no_grad():
+                rising.weight.clamp_(min=0)
+                falling.weight.clamp_(max=0)
+                falling.bias.zero_()
+                constant.weight.zero_()
+            up, down = (nn.Sequential(part) for part in (rising, falling))
+            return replay(up, lower) + replay(down, upper), replay(up, upper) + replay(down, lower)
+        case LInfDistance():
+            weight, bias = exact(layer.weight), exact(layer.bias)
+            away = np.maximum(np.maximum(lower - weight, weight - upper), Fraction(0)).max(axis=1)
+            return away + bias, np.maximum(upper - weight, weight - lower).max(axis=1) + bias
+        case Residual():
+            low, high = lower, upper
+            for inner in layer.branch:
+                low, high = exact_ends(inner, low, high)
+            return lower + low, upper + high
+        case _:
+            return replay(nn.Sequential(layer), lower), replay(nn.Sequential(layer), upper)
+
+
+def box(image: Tensor, level: float) -> Ends:
+    pixels = exact(image)
+    return np.maximum(pixels - Fraction(level), Fraction(0)), np.minimum(pixels + Fraction(level), Fraction(1))
+
+
+def body_ends(body: Sequence[nn.Module], image: Tensor, level: float) -> Ends:
+    lower, upper = box(image, level)
+    for layer in body:
+        lower, upper = exact_ends(layer, lower, upper)
+    return lower, upper
+
+
+def exact_margins(net: nn.Sequential, image: Tensor, level: float, label: int) -> Exact:
+    """The least f_label - f_i over the exact intervals of the features."""
+    *body, head = net
+    lower, upper = body_ends(body, image, level)
+    weight, bias = exact(head.weight), exact(head.bias)  # type: ignore[arg-type]
+    rows = weight[label] - weight
+    least = np.maximum(rows, Fraction(0)) * lower + np.minimum(rows, Fraction(0)) * upper
+    return least.sum(axis=1) + bias[label] - bias
+
+
+def weights_of(net: nn.Sequential) -> dict[str, Tensor]:
+    return {name: value.double() for name, value in net.state_dict().items()}
+
+
+def distances(seed: int) -> nn.Sequential:
+    g = np.random.default_rng(seed)
+    first, second = distance(9 * g.standard_normal((7, 8)), g.standard_normal(7)), distance(g.standard_normal((5, 7)))
+    return network(Pixels([0.1, 0.7], [1.7, -33.0]), nn.Flatten(), first, second, random_linear(g, 4, 5))
+
+
+def mixed(seed: int) -> nn.Sequential:
+    """Every other layer of l-infinity."""
+    g = np.random.default_rng(seed)
+    return network(
+        Pixels([0.49, 0.45], [4.1, -3.9]),
+        random_conv(g, (4, 2, 3, 3), (2, 1), (1, 1)),
+        nn.ReLU(),
+        PadChannels(6),
+        Residual(random_conv(g, (5, 6, 1, 1)), MinMax("neighbours"), random_conv(g, (6, 5, 3, 3), 1, 1)),
+        nn.PixelUnshuffle(2),
+        FirstChannels(10),
+        MinMax("halves"),
+        nn.Flatten(),
+        random_linear(g, 5, 20),
+        nn.ReLU(),
+        random_linear(g, 3, 5),
+    )
+
+
+MAKE = {"distances": (distances, (2, 2, 2)), "mixed": (mixed, (2, 4, 4))}
+LEVELS = (1e-9, 8 / 255, 0.3, 1.5)
+
+
+@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("seed", range(3))
+def test_ends_err_by_no_more_than_the_certificate_says(kind, seed):
+    """Every layer's ends, and the margins: T is theirs, half of what the radius subtracts."""
+    make, shape = MAKE[kind]
+    net = make(seed)
+    certificate, model = certified(net, shape, "linf", LEVELS)
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed))
+    weights = weights_of(net)
+    for level in LEVELS:
+        lower, upper = (images.double() - level).clamp(min=0), (images.double() + level).clamp(max=1)
+        for depth, (name, layer) in enumerate(list(net.named_children())[:-1], start=1):
+            inside = {key.removeprefix(f"{name}."): weights[key] for key in weights if key.startswith(f"{name}.")}
+            lower, upper = RULES[type(layer)](layer, inside, lower, upper)
+            norm, error = propagate(certificate.layers[:depth], 1.0)
+            assert bool((lower <= upper).all())
+            for row, image in enumerate(images):
+                for computed, truth in zip(
+                    (lower[row], upper[row]), body_ends(list(net)[:depth], image, level), strict=True
+                ):
+                    assert max(map(abs, exact(computed).flat)) <= Fraction(norm)
+                    assert max(map(abs, (exact(computed) - truth).flat)) <= Fraction(error)
+    assert certificate.feature_norm >= norm * (1 - 1e-9)
+    assert certificate.feature_error >= error * (1 - 1e-9)
+    label = model(images).label
+    margins = least_margins(net, weights, images.double(), label, LEVELS)
+    slack = model.slack.index_select(0, label)
+    for place, level in enumerate(LEVELS):
+        for row, image in enumerate(images):
+            truth = exact_margins(net, image, level, int(label[row]))
+            for i in set(range(len(truth))) - {int(label[row])}:
+                assert abs(Fraction(margins[place, row, i].item()) - truth[i]) <= Fraction(slack[row, i].item())
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_exact_ends_hold_every_sampled_output(kind):
+    """The oracle is one: no output of a point in the box lies outside, in exact arithmetic and without tolerance."""
+    make, shape = MAKE[kind]
+    net = make(5)
+    g = np.random.default_rng(0)
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    for level in (0.01, 0.4):
+        lower, upper = box(image, level)
+        low, high = body_ends(net, image, level)
+        for _ in range(6):
+            share = exact(g.choice([0.0, 0.25, 1.0], shape))
+            outputs = replay(net, lower + (upper - lower) * share)
+            assert (low <= outputs).all()
+            assert (outputs <= high).all()
+
+
+def test_computed_ends_of_distances_hold_computed_outputs():
+    """Rounding is monotone, so here even the computed ends need no slack."""
+    net = distances(3)
+    generator = torch.Generator().manual_seed(2)
+    image, weights = torch.rand(1, 2, 2, 2, generator=generator).double(), weights_of(net)
+    lower, upper = (image - 0.2).clamp(min=0), (image + 0.2).clamp(max=1)
+    points = lower + (upper - lower) * torch.rand(500, 2, 2, 2, dtype=torch.float64, generator=generator)
+    points = points.clamp(lower, upper)
+    for name, layer in list(net.named_children())[:-1]:
+        inside = {key.removeprefix(f"{name}."): weights[key] for key in weights if key.startswith(f"{name}.")}
+        lower, upper = RULES[type(layer)](layer, inside, lower, upper)
+        points = copy.deepcopy(layer).double()(points)
+        assert bool(((lower <= points) & (points <= upper)).all())
+
+
+def test_a_distance_from_far_away_rounds():
+    net = network(nn.Flatten(), distance([[-1e9, 0], [0, -1e9]]), linear(np.eye(2)))
+    certificate, _ = certified(net, (1, 1, 2), "linf")
+    image = torch.tensor([0.1, 0.7]).reshape(1, 1, 2)
+    computed, truth = (
+        copy.deepcopy(net[:-1]).double()(image[None].double())[0],
+        body_ends(list(net)[:-1], image, 0.0)[0],
+    )
+    assert 0 < max(map(abs, (exact(computed) - truth).flat)) <= Fraction(certificate.feature_error)
+
+
+# Rounding that matters -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1e8, 1e12, 1e15, 1e16, 1e18])
+@pytest.mark.parametrize("layer", ["linear", "distance"])
+def test_biases_that_cancel_cost_what_they_destroy(layer, size):
+    """b - a + 1/8 by way of numbers as large as `size`: where they swallow the pixels, no level is proved."""
+    if layer == "linear":
+        body = [linear(np.eye(2), [size, size]), nn.ReLU(), linear(np.eye(2), [-size, -size])]
+    else:
+        body = [distance([[-size, 0], [0, -size]]), linear(np.eye(2), [-size, -size])]
+    net = network(nn.Flatten(), *body, linear([[-1, 1], [1, -1]], [1 / 16, -1 / 16]))
+    levels = tuple(2.0**-power for power in range(12, 1, -1))
+    _, model = certified(net, (1, 1, 2), "linf", levels)
+    images = torch.rand(64, 1, 1, 2, generator=torch.Generator().manual_seed(5))
+    outputs = model(images)
+    for image, label, radius in zip(images, outputs.label.tolist(), outputs.radius.tolist(), strict=True):
+        a, b = exact(image).ravel()
+        margin = (2 * (b - a) + Fraction(1, 8)) * (1 if label == 0 else -1)
+        room = (1 - a) + b if label == 0 else (1 - b) + a  # how far the box lets both pixels go, in all
+        assert radius == 0 or (margin > 0 and (4 * Fraction(radius) < margin or 2 * room < margin or room < 2 * radius))
+        assert radius == 0 or 2 * min(2 * Fraction(radius), room) < margin
+    assert bool((outputs.radius > 0).any()) == (size < 1e15)
+
+
+def test_the_slack_counts_twice_for_a_level():
+    """A margin of the box between T and 2 T proves nothing."""
+    net = network(nn.Flatten(), linear([[0, 0], [0, 0]], [0.5, 0.0]))
+    _, model = certified(net, (1, 1, 2), "linf", (0.25,))
+    images = torch.full((1, 1, 1, 2), 0.5)
+    for slack, proved in ((0.2, True), (0.26, False), (0.5, False)):
+        model.slack[0, 1] = slack
+        model.margin_lipschitz[0, 1] = 1e9
+        assert (model(images).radius.item() == 0.25) == proved
+
+
+# The graph -----------------------------------------------------------------------------------------------------------
+
+
+def run(path: Path, images: Tensor) -> Outputs:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return Outputs(*session.run(list(Outputs._fields), {"images": images.numpy()}))
+
+
+def test_graph_and_pytorch_are_one_function(tmp_path: Path):
+    net, images = mixed(1), torch.rand(64, 2, 4, 4, generator=torch.Generator().manual_seed(4))
+    images[32:] = images[32:].round()  # corners of the box
+    with torch.no_grad():
+        net[-1].bias -= net(images).mean(dim=0)  # type: ignore[operator]
+    write_weights(net, tmp_path)
+    _, model = certified(net, (2, 4, 4), "linf", (1e-4, 0.01, 0.04))
+    write_graph(model, (2, 4, 4), tmp_path / "model.onnx", {})
+    images[5, 0, 0, 0] = math.nan
+    images[6, 0, 0, 0] = -1e-3
+    ours, theirs = (outputs for outputs in (model(images), run(tmp_path / "model.onnx", images)))
+    assert (ours.label.numpy() == theirs.label)[6:].all()
+    assert set(theirs.radius.tolist()) & {1e-4, 0.01, 0.04}
+    assert (theirs.radius[5:7] == 0).all()
+    slack = model.slack[model.slack.isfinite()].max().item()
+    others = model.margin_lipschitz[~torch.eye(len(model.slack), dtype=torch.bool)]
+    keep = np.arange(64) != 5
+    for field, tolerance in (("logits", slack), ("class_radii", slack / others.min().item())):
+        one, other = getattr(ours, field).numpy()[keep], getattr(theirs, field)[keep]
+        finite = np.isfinite(one)
+        assert (finite == np.isfinite(other)).all()
+        assert np.abs(one[finite] - other[finite]).max() <= tolerance
+
+
+def test_distances_agree_with_the_graph_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A layer in several pieces, two levels at once."""
+    monkeypatch.setattr(layers, "DIFFERENCES", 20)
+    g = np.random.default_rng(0)
+    body = (distance(g.standard_normal((9, 8)), g.standard_normal(9)), distance(g.standard_normal((3, 9))))
+    net = network(Pixels([0.1, 0.2], [3.0, 5.0]), nn.Flatten(), *body, linear(-np.eye(3)))
+    write_weights(net, tmp_path)
+    _, model = certified(net, (2, 2, 2), "linf", (0.01, 0.1))
+    write_graph(model, (2, 2, 2), tmp_path / "model.onnx", {})
+    images = torch.rand(50, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    for ours, theirs in zip(model(images), run(tmp_path / "model.onnx", images), strict=True):
+        assert ours.numpy().tobytes() == theirs.tobytes()
+
+
+def test_a_wider_convolution_reads_its_padding_as_zeros():
+    """Padding is the number 0, not a pixel: its interval has no width."""
+    net = network(conv(np.ones((1, 1, 1, 3)), None, 1, (0, 1)), nn.Flatten(), linear([[1, 0], [0, 1]]))
+    images, label = torch.full((1, 1, 1, 2), 0.5).double(), torch.zeros(1, dtype=torch.long)
+    assert least_margins(net, weights_of(net), images, label, (0.125,))[0, 0, 1].item() == -0.5

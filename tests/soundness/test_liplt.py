@@ -1,0 +1,474 @@
+"""LipLT: below the product bound, above every Jacobian; norms of products against SVDs, tables against patterns."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Sequence
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from zoo.bounds import Context, bound_layer, liplt, products
+from zoo.bounds.liplt import Block, LipLT, compose_loops, product_norms
+from zoo.bounds.margins import margin_constants
+from zoo.bounds.products import ENTRIES, Operator, basis
+from zoo.bounds.residual import Loop, find_loop, follow, loop_bounds
+from zoo.errors import UncertifiableLayerError
+from zoo.layers import ConvexPotential, Householder, MinMax, Residual
+from zoo.records import LayerBound
+
+from .oracle import Shape, certified, conv, linear, lipschitz_bound, network
+
+Matrix = NDArray[np.float64]
+SVD = 1.0 - 1e-13  # the oracle's own rounding
+
+
+def bounds_of(net: nn.Sequential, shape: Shape) -> list[LayerBound]:
+    return list(certified(net, shape)[0].layers)
+
+
+def transformed(net: nn.Sequential, shape: Shape) -> LipLT:
+    return liplt.liplt(net, bounds_of(net, shape))
+
+
+def normal(g: np.random.Generator, *shape: int, spread: float = 1.0) -> Matrix:
+    return spread * g.standard_normal(shape) / math.sqrt(shape[1])
+
+
+def dense(seed: int, widths: Sequence[int], spread: float = 1.0) -> nn.Sequential:
+    """Linear layers and ReLUs; the last one is the head."""
+    g = np.random.default_rng(seed)
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in itertools.pairwise(widths):
+        layers += [linear(normal(g, outputs, inputs, spread=spread), g.standard_normal(outputs) * 0.3), nn.ReLU()]
+    return network(*layers[:-1])
+
+
+def convolutional(seed: int) -> nn.Sequential:
+    g = np.random.default_rng(seed)
+    return network(
+        conv(g.standard_normal((3, 1, 3, 3)) / 3, g.standard_normal(3), padding=1),
+        nn.ReLU(),
+        conv(g.standard_normal((4, 3, 2, 4)) / 4, g.standard_normal(4), (2, 1), (1, 2)),
+        nn.ReLU(),
+        nn.Flatten(),
+        linear(normal(g, 6, 96)),
+        nn.ReLU(),
+        linear(normal(g, 3, 6)),
+    )
+
+
+def residual(seed: int) -> nn.Sequential:
+    """H x + G relu(W x + b) with and without H, a linear layer before, one between, and a plain layer behind."""
+    g = np.random.default_rng(seed)
+    first = conv(g.standard_normal((2, 1, 3, 3)) / 3, padding=1)
+    wide = (conv(g.standard_normal((5, 2, 3, 3)) / 4, g.standard_normal(5), 1, 1), nn.ReLU())
+    strided = conv(g.standard_normal((4, 5, 2, 2)) / 4, None, 2)
+    back = conv(-wide[0].weight.flip(2, 3).transpose(0, 1).numpy(force=True), padding=1)
+    return (
+        network(
+            first,
+            Residual(*wide, strided, skip=conv(g.standard_normal((4, 2, 2, 2)) / 3, None, 2)),
+            nn.Flatten(),
+            Residual(linear(normal(g, 7, 16)), nn.ReLU(), linear(normal(g, 16, 7))),
+            linear(normal(g, 9, 16)),
+            nn.ReLU(),
+            linear(normal(g, 3, 9)),
+        )
+        if seed % 2
+        else network(
+            first,
+            Residual(*wide, back),
+            nn.Flatten(),
+            linear(normal(g, 4, 32)),
+            nn.ReLU(),
+            linear(normal(g, 3, 4)),
+        )
+    )
+
+
+NETWORKS = {
+    "dense": (lambda seed: dense(seed, (4, 7, 5, 6, 3)), (1, 2, 2)),
+    "deep and narrow": (lambda seed: dense(seed, (4, *[3] * 11, 3), 1.5), (1, 2, 2)),
+    "deep and wide": (lambda seed: dense(seed, (4, *[20] * 6, 2)), (1, 2, 2)),
+    "convolutions": (convolutional, (1, 6, 5)),
+    "residual": (residual, (1, 4, 4)),
+}
+
+
+def largest_constants(net: nn.Sequential, shape: Shape, seed: int) -> Matrix:
+    """What an ascent of |J_j - J_i| finds for each pair, [C, C], from points of all sizes: below the truth."""
+    net = copy.deepcopy(net[1:]).double()  # without the clamp, so that every activation pattern is in reach
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.logspace(-2, 2, 24, dtype=torch.float64)
+    points = scales.reshape(-1, *[1] * len(shape)) * torch.randn(24, *shape, dtype=torch.float64, generator=generator)
+    best = torch.tensor(0.0)
+    for _ in range(8):
+        points.requires_grad_(True)
+        logits = net(points)
+        rows = [torch.autograd.grad(column.sum(), points, retain_graph=True)[0].flatten(1) for column in logits.T]
+        jacobians = torch.stack(rows, dim=1)  # [N, C, d]
+        differences = jacobians[:, :, None] - jacobians[:, None]
+        best = torch.maximum(differences.norm(dim=3).amax(0), best)
+        with torch.no_grad():  # along the steepest pair's gradient, which crosses into other linear pieces
+            pair = differences.norm(dim=3).flatten(1).argmax(dim=1)
+            steepest = differences.flatten(1, 2)[torch.arange(len(points)), pair].reshape(points.shape)
+            points = points + 0.5 * scales.reshape(-1, *[1] * len(shape)) * steepest / (steepest.norm() + 1e-300)
+            points = points + 0.1 * torch.randn(points.shape, dtype=torch.float64, generator=generator)
+    return best.numpy()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("case", NETWORKS)
+@pytest.mark.parametrize("cost", [4e11, -1])
+def test_above_every_jacobian_and_below_the_product(case, seed, cost):
+    make, shape = NETWORKS[case]
+    net = make(seed)
+    layers = bounds_of(net, shape)
+    with patch.object(products, "DENSE_COST", cost):  # below zero no product is written out
+        table = liplt.liplt(net, layers)
+    found = largest_constants(net, shape, seed)
+    weight = net[-1].weight.double().numpy()
+    product = np.linalg.norm(weight[:, None] - weight[None], axis=2) * math.prod(one.lipschitz_bound for one in layers)
+    assert (found * SVD <= table.pairwise).all()
+    off = ~np.eye(len(weight), dtype=bool)
+    assert (table.pairwise <= product * (1 + 1e-7))[off].all()
+    assert table.body <= math.prod(one.lipschitz_bound for one in layers) * (1 + 1e-7)
+    assert (np.abs(table.pairwise - table.pairwise.T) <= 1e-12 * table.pairwise).all()
+
+
+# The recursion -------------------------------------------------------------------------------------------------------
+
+
+def norm(matrix: Matrix) -> float:
+    return float(np.linalg.norm(matrix, 2))
+
+
+def recursion(
+    blocks: Sequence[tuple[Matrix | None, Matrix, Matrix]], head: Matrix, slopes: tuple[float, float]
+) -> tuple[list[float], Matrix]:
+    """Theorem 3.3 word for word, on dense matrices (H, G, W): the m_k, and the table of the head's differences."""
+    alpha, beta = slopes
+    hats = [(0 if h is None else h) + (alpha + beta) / 2 * g @ w for h, g, w in blocks]
+
+    def constant(last: Matrix, depth: int) -> float:
+        chain, total = last, 0.0
+        for j in reversed(range(depth)):
+            total += (beta - alpha) / 2 * norm(chain @ blocks[j][1]) * m[j]
+            chain = chain @ hats[j]
+        return total + norm(chain)
+
+    m: list[float] = []
+    for k, (_, _, w) in enumerate(blocks):
+        m.append(constant(w, k))
+    pairs = [[constant((j - i)[None], len(blocks)) for i in head] for j in head]
+    return m, np.array(pairs)
+
+
+def operator(matrix: Matrix) -> Operator:
+    layer = linear(matrix)
+    return Operator(layer, (matrix.shape[1],), bound_layer(layer, Context("layer", (matrix.shape[1],))))
+
+
+def stored(g: np.random.Generator, *shape: int) -> Matrix:
+    return normal(g, *shape).astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("slopes", [(0.0, 1.0), (0.25, 1.0), (0.1, 0.7), (0.5, 0.5)])
+@pytest.mark.parametrize("skips", ["none", "all", "some"])
+def test_the_recursion_of_the_theorem(skips, slopes):
+    """General H, G, W and slopes; the only differences are roundings, all upward, and the minimum with the product."""
+    g = np.random.default_rng(len(skips))
+    widths = (5, 4, 6, 5)
+    parts: list[tuple[Matrix | None, Matrix, Matrix]] = []
+    blocks = []
+    for place, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+        w, after = stored(g, 7, inputs), stored(g, outputs, 7)
+        h = stored(g, outputs, inputs) if skips == "all" or (skips == "some" and place % 2) else None
+        parts.append((h, after, w))
+        path = None if h is None else (operator(h),)
+        blocks.append(Block(Loop((inputs,), path, (operator(w),), (operator(after),), slopes), math.inf))
+    head = stored(g, 3, widths[-1])
+    found = compose_loops(blocks, (operator(head),))
+    m, pairs = recursion(parts, head, slopes)
+    naive = [1.0]
+    for h, after, w in parts:
+        naive.append(((0.0 if h is None else norm(h)) + slopes[1] * norm(after) * norm(w)) * naive[-1])
+    assert all(one <= truth * (1 + 1e-6) for one, truth in zip(found.hidden, m, strict=True))
+    tight = [norm(w) * reach > truth for (_, _, w), reach, truth in zip(parts, naive, m, strict=False)]
+    assert all(one >= truth * SVD for one, truth, binds in zip(found.hidden, m, tight, strict=True) if binds)
+    off = ~np.eye(3, dtype=bool)
+    assert (found.pairwise[off] <= pairs[off] * (1 + 1e-6)).all()
+    assert (found.pairwise[off] >= pairs[off] * SVD * 0.5).all()
+
+
+def test_by_hand():
+    """relu(x) and relu(-x) summed: |f'| = 1, the product says sqrt(2) * sqrt(2) = 2, LipLT |0| / 2 + 1/2 * 2 = 1."""
+    net = network(nn.Flatten(), linear([[1], [-1]]), nn.ReLU(), linear([[1, 1], [0, 0]]))
+    table = transformed(net, (1, 1, 1))
+    assert table.hidden[0] == pytest.approx(math.sqrt(2), rel=1e-7)
+    # |h W / 2| = 0 and |h| m_0 / 2 = sqrt(2) sqrt(2) / 2 = 1
+    assert 1.0 <= table.pairwise[1, 0] <= 1.0 + 1e-7
+    assert 1.0 <= table.classes[0] <= 1.0 + 1e-7
+    assert 1.0 <= table.logits <= 1.0 + 1e-7
+    certificate, model = certified(net, (1, 1, 1))
+    assert certificate.pairwise is not None
+    assert 1.0 <= model.margin_lipschitz[0, 1].item() <= 1.0 + 1e-6
+    assert "LipLT" in certificate.composition
+
+
+def test_two_layers_by_hand():
+    """W_0 = 2 I, W_1 = diag(3, 1), head (1, 0), (0, 1), all in [0, 1] slopes, written out in the comments."""
+    net = network(
+        nn.Flatten(), linear(2 * np.eye(2)), nn.ReLU(), linear(np.diag([3.0, 1.0])), nn.ReLU(), linear(np.eye(2))
+    )
+    table = transformed(net, (1, 1, 2))
+    # m_0 = 2; m_1 = |W_1 W_0| / 2 + |W_1| m_0 / 2 = 3 + 3 = 6; row (1, -1): (1, -1) W_1 W_0 / 4 = (1.5, -0.5),
+    # / 2 of (3, -1) / 2 ... = |(1.5, -0.5)| + |(1.5, -0.5)| m_0 / 2 + sqrt(2) m_1 / 2
+    truth = 2 * math.hypot(1.5, 0.5) + 3 * math.sqrt(2)
+    assert table.hidden == pytest.approx((2.0, 6.0), rel=1e-7)
+    assert truth <= table.pairwise[1, 0] <= truth * (1 + 1e-7)
+
+
+# Norms of products ---------------------------------------------------------------------------------------------------
+
+
+def matrices(net: nn.Sequential, shape: Shape) -> list[Matrix]:
+    """The linear layers of a plain network as dense matrices, the reshapings left out."""
+    found, state = [], torch.zeros(1, *shape, dtype=torch.float64)
+    for layer in copy.deepcopy(net[1:]).double():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            columns = torch.eye(state[0].numel(), dtype=torch.float64).reshape(-1, *state.shape[1:])
+            zero = layer(torch.zeros_like(columns[:1]))
+            found.append((layer(columns) - zero).flatten(1).T.numpy())
+        state = layer(state)
+    return found
+
+
+@pytest.mark.parametrize("cost", [4e11, 300, -1])
+@pytest.mark.parametrize("case", ["dense", "deep and narrow", "convolutions"])
+def test_products_are_above_their_svd(case, cost):
+    """Zero tolerance but for the oracle's rounding; written out they are met, cut they are above."""
+    make, shape = NETWORKS[case]
+    for seed in range(3):
+        net = make(seed)
+        layers = bounds_of(net, shape)
+        blocks, _ = liplt._blocks(net, layers)
+        with patch.object(products, "DENSE_COST", cost):
+            table = product_norms(blocks)
+        dense_layers = matrices(net, shape)
+        for k, j in [(end, start) for end in range(len(blocks)) for start in range(-1, end)]:
+            truth = norm(np.linalg.multi_dot([np.eye(len(dense_layers[k])), *dense_layers[j + 1 : k + 1][::-1]]))
+            truth *= 0.5 ** (k - j - 1)
+            assert table[k][j + 1] >= truth * SVD
+            if cost == 4e11 and k - j <= liplt.WINDOW and k > j + 1:
+                assert table[k][j + 1] <= truth * (1 + 1e-7)
+
+
+def test_a_torus_is_no_bound_of_a_product():
+    """(-1, 2, -2) after (-2, -2, -1) on three cells: cut off in between, it exceeds the symbols' product by 12 %."""
+    taps = (np.array([-2.0, -2.0, -1.0]), np.array([-1.0, 2.0, -2.0]))
+    layers = [conv(one.reshape(1, 1, 1, 3), padding=(0, 1)) for one in taps]
+    net = network(layers[0], nn.ReLU(), layers[1], nn.ReLU(), nn.Flatten(), linear(np.eye(2, 3)))
+    blocks, _ = liplt._blocks(net, bounds_of(net, (1, 1, 3)))
+    first, second = matrices(net, (1, 1, 3))[:2]
+    turns = 2 * np.pi * np.arange(512) / 512
+    shifts = np.exp(1j * np.outer([-1, 0, 1], turns))
+    symbols = np.abs((taps[0] @ shifts) * (taps[1] @ shifts)).max()
+    assert norm(second @ first) > symbols * 1.1
+    assert product_norms(blocks)[1][0] >= norm(second @ first) / 2 * SVD
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_stated_error_of_a_product_is_above_the_true_one(seed):
+    """Against integers: the float64 product of three matrices of 24-bit numbers, cancelling by design."""
+    g = np.random.default_rng(seed)
+    parts = [
+        stored(g, 6, 6) * 10.0 ** g.integers(-3, 4, (6, 6)).astype(np.float32).astype(np.float64) for _ in range(3)
+    ]
+    parts = [part.astype(np.float32).astype(np.float64) for part in parts]
+    vectors = basis((6,)).through(tuple(operator(part) for part in parts))
+    exact = np.eye(6, dtype=object)
+    for part in parts:
+        exact = np.array([[int(x * 2**80) for x in row] for row in part.tolist()], dtype=object) @ exact
+    computed = np.array([[int(x * 2**240) for x in row] for row in vectors.computed.T.tolist()], dtype=object)
+    error = sum(int(x) ** 2 for x in (computed - exact).flat)
+    assert 0 < error <= (int(vectors.error * 2**300) ** 2 >> 120)
+
+
+# One layer: Theorem 3.2 ----------------------------------------------------------------------------------------------
+
+
+def loop_of(layer: Residual, shape: Shape) -> Loop:
+    context = Context("layer", shape)
+    skip = follow({} if layer.skip is None else {"skip": layer.skip}, context, bound_layer)
+    loop = find_loop(skip, follow(layer.branch._modules, context, bound_layer), shape)
+    assert loop is not None
+    return loop
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("slopes", [(0.0, 1.0), (0.2, 0.9)])
+def test_refinements_of_one_layer(seed, slopes):
+    """Each T of the theorem against dense linear algebra and against every activation pattern."""
+    g = np.random.default_rng(seed)
+    h, after, w = stored(g, 4, 5), stored(g, 4, 6) * 10.0 ** g.uniform(-1, 1, 6), stored(g, 6, 5)
+    after = after.astype(np.float32).astype(np.float64)
+    layer = Residual(linear(w), nn.ReLU(), linear(after), skip=linear(h))
+    found, _ = loop_bounds(loop_of(layer, (5,))._replace(slopes=slopes), Context("layer", (5,)))
+    gram = np.abs(after.T @ after)
+    q = 1 / np.linalg.norm(after, axis=0)
+    hat = norm(h + sum(slopes) / 2 * after @ w)
+    half = (slopes[1] - slopes[0]) / 2
+    truths = {
+        "sn": hat + half * norm(after) * norm(w),
+        "aol": hat + half * norm(np.sqrt(gram.sum(axis=1))[:, None] * w),
+        "sll": hat + half * norm(np.sqrt(gram @ q / q)[:, None] * w),
+    }
+    patterns = [norm(h + after @ np.diag(d) @ w) for d in itertools.product(slopes, repeat=6)]
+    for name, truth in truths.items():
+        assert truth * SVD <= found[name] <= truth * (1 + 1e-6)
+        assert found[name] >= max(patterns) * SVD
+    if slopes == (0.0, 1.0):
+        assert lipschitz_bound(layer, (5,)) <= min(*truths.values(), norm(h) + norm(after) * norm(w)) * (1 + 1e-6)
+
+
+def test_one_layer_by_hand():
+    """x - relu(x): the product says 2, the loop |1 - 1/2| + 1/2 = 1, which is true. With H = 0 instead, 1 as well."""
+    assert 1.0 <= lipschitz_bound(Residual(linear(np.eye(2)), nn.ReLU(), linear(-np.eye(2))), (2,)) <= 1.0 + 1e-7
+    skip = linear(np.zeros((2, 2)))
+    plain = Residual(linear(np.eye(2)), nn.ReLU(), linear(np.eye(2)), skip=skip)
+    assert 1.0 <= lipschitz_bound(plain, (2,)) <= 1.0 + 1e-7
+    # G with orthogonal columns of lengths 1 and 3, W of rows 3 and 1: |G| |W| = 9, |G W| = 3 as aol and sll see
+    layer = Residual(linear(np.diag([3.0, 1.0])), nn.ReLU(), linear(np.diag([1.0, 3.0])))
+    assert 4.0 <= lipschitz_bound(layer, (2,)) <= 4.0 + 1e-6
+
+
+def test_large_blocks_keep_the_product():
+    layer = Residual(conv(np.ones((2, 2, 3, 3)), padding=1), nn.ReLU(), conv(-np.ones((2, 2, 3, 3)), padding=1))
+    small = lipschitz_bound(layer, (2, 6, 6))
+    with patch.object(products, "DENSE_COST", 10):
+        large = lipschitz_bound(layer, (2, 6, 6))
+    norms = [lipschitz_bound(layer.branch[place], (2, 6, 6)) for place in (0, 2)]
+    assert small < large
+    assert large == pytest.approx(1 + norms[0] * norms[1], rel=1e-6)
+
+
+def test_proposition_3_1_is_a_convex_potential():
+    """sqrt(rho) x - W^T T relu(W x + b) / sqrt(rho), W W^T <= 2 rho T^-1: sqrt(rho) times ours with t = T / rho."""
+    g = np.random.default_rng(0)
+    rho, w, bias = 2.25, torch.tensor(stored(g, 6, 4)), torch.tensor(g.standard_normal(6))
+    t = 2 * rho / (w @ w.T).abs().sum(dim=1)  # T^-1 >= W W^T / (2 rho), by diagonal dominance
+    layer = ConvexPotential(4, 6)
+    with torch.no_grad():
+        layer.weight.copy_(w)
+        layer.bias.copy_(bias)
+        layer.step.copy_(t / rho * (1 - 1e-6))
+    x = torch.tensor(g.standard_normal((50, 4)))
+    theirs = rho**0.5 * x - (torch.relu(x @ w.T + layer.bias.double()) * t) @ w / rho**0.5
+    ours = rho**0.5 * copy.deepcopy(layer).double()(x)
+    assert torch.allclose(theirs, ours, atol=1e-5)
+    assert lipschitz_bound(layer, (4,)) == 1.0
+    # A factor commutes with relu: c h(x) = h'(c x) where h' has the biases c b.
+    moved = copy.deepcopy(layer).double()
+    with torch.no_grad():
+        moved.bias.mul_(rho**0.5)
+    assert torch.allclose(ours, moved(rho**0.5 * x), atol=1e-12)
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tables_against_every_activation_pattern(seed):
+    """All 2^8 patterns, realised or not: no table is below the largest |J_j - J_i| of those that LipLT covers."""
+    net = dense(seed, (3, 4, 4, 3))
+    first, second, head = matrices(net, (1, 1, 3))
+    found = np.zeros((3, 3))
+    for pattern in itertools.product((0.0, 1.0), repeat=8):
+        jacobian = head @ np.diag(pattern[4:]) @ second @ np.diag(pattern[:4]) @ first
+        found = np.maximum(found, np.linalg.norm(jacobian[:, None] - jacobian[None], axis=2))
+    certificate, model = certified(net, (1, 1, 3))
+    tables = margin_constants(head, certificate.body_lipschitz, transformed(net, (1, 1, 3)))
+    for name, table in tables.items():
+        assert (table >= found * SVD).all(), name
+    off = ~np.eye(3, dtype=bool)
+    assert (model.margin_lipschitz.numpy() >= found * SVD)[off].all()
+    assert (tables["LipLT, pairs"][off] <= tables["LipLT, sums"][off] * (1 + 1e-6)).all()
+    assert (tables["product, pairs"][off] <= tables["product, sums"][off] * (1 + 1e-6)).all()
+    assert (tables["LipLT, pairs"][off] <= tables["product, pairs"][off] * (1 + 1e-6)).all()
+
+
+def test_the_certificate_takes_the_smaller_of_both_for_each_pair():
+    net = dense(3, (4, 7, 5, 4))
+    certificate, model = certified(net, (1, 2, 2))
+    head = net[-1].weight.double().numpy()
+    table = model.margin_lipschitz.numpy()
+    product = np.linalg.norm(head[:, None] - head[None], axis=2) * certificate.body_lipschitz
+    pairs = np.zeros((4, 4))
+    assert certificate.pairwise is not None
+    pairs[np.tril_indices(4, -1)] = certificate.pairwise
+    pairs += pairs.T
+    off = ~np.eye(4, dtype=bool)
+    assert (table == table.T).all()
+    assert (np.diag(table) == 1).all()
+    assert (table[off] > np.minimum(product, pairs)[off]).all()  # rounded up
+    assert (table[off] < np.minimum(product, pairs)[off] * (1 + 1e-9)).all()
+
+
+def test_many_classes_stop_where_their_rows_grow_too_large():
+    """Rows that cannot be followed to the input stop at a layer; what is left is the constant up to there."""
+    net, shape = convolutional(0), (1, 6, 5)
+    layers = bounds_of(net, shape)
+    full = liplt.liplt(net, layers)
+    found = largest_constants(net, shape, 0)
+    product = margin_constants(net[-1].weight.double().numpy(), math.prod(one.lipschitz_bound for one in layers), None)
+    tables = []
+    for entries in (ENTRIES, 3 * 97, 10):
+        with patch.object(liplt, "ENTRIES", entries):
+            tables.append(liplt.liplt(net, layers).pairwise)
+    assert (tables[0] == full.pairwise).all()
+    for table in tables:
+        assert (found * SVD <= table).all()
+        assert (table <= product["product, pairs"] * (1 + 1e-6))[~np.eye(3, dtype=bool)].all()
+    assert (tables[2] > tables[0]).any()
+
+
+# All else is refused -------------------------------------------------------------------------------------------------
+
+OTHERS = {
+    "MinMax": lambda: [MinMax("halves")],
+    "Householder": lambda: [Householder(4)],
+    "a potential": lambda: [ConvexPotential(4, 3)],
+    "no activation": list,
+    "a branch of MinMax": lambda: [Residual(nn.Linear(4, 4), MinMax("halves"), nn.Linear(4, 4))],
+    "a branch of two ReLUs": lambda: [Residual(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU())],
+    "a linear branch": lambda: [Residual(nn.Linear(4, 4))],
+    "a skip that is not linear": lambda: [Residual(nn.Linear(4, 4), nn.ReLU(), skip=MinMax("halves"))],
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_activations_keep_the_product(case):
+    net = network(nn.Flatten(), linear(np.eye(4)), *OTHERS[case](), linear(np.eye(4)))
+    certificate, _ = certified(net, (1, 2, 2))
+    assert certificate.pairwise is None
+    assert "LipLT" not in certificate.composition
+    with pytest.raises(UncertifiableLayerError, match=r"the product bound is used|nothing to transform") as refused:
+        liplt.liplt(net, certificate.layers)
+    assert "\n" not in str(refused.value)
+
+
+def test_weights_beyond_all_products_are_refused():
+    """Squares of squares of products must not overflow; a block that large keeps its product bound."""
+    net = network(nn.Flatten(), linear(1e35 * np.eye(2)), nn.ReLU(), linear(1e35 * np.eye(2)))
+    with pytest.raises(UncertifiableLayerError, match="too large"):
+        certified(net, (1, 1, 2))
+    block = Residual(linear(1e35 * np.eye(2)), nn.ReLU(), linear(-1e35 * np.eye(2)))
+    assert 1e70 <= lipschitz_bound(block, (2,)) <= 1e70 * (1 + 1e-6)

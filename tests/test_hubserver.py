@@ -1,0 +1,285 @@
+"""The hub as the stock client meets it, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
+
+from tests.hub import TOKEN, HubProcess
+from zoo.errors import HubError, InputError, IntegrityError
+from zoo.folder import FILES
+from zoo.hubstore import Refusal, Store
+
+NAME = "certified-zoo/toy"
+
+
+@pytest.fixture(scope="module")
+def shelf(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one published folder, `toy`."""
+    shelf = tmp_path_factory.mktemp("hub") / "shelf"
+    shutil.copytree(toy, shelf / "toy")
+    return shelf
+
+
+@pytest.fixture(scope="module")
+def hub(shelf: Path) -> Iterator[HubProcess]:
+    hub = HubProcess(shelf, shelf.parent / "hub.log", token=True)
+    yield hub
+    assert hub.stop() == -signal.SIGTERM
+
+
+@pytest.fixture
+def api(hub: HubProcess) -> HfApi:
+    return HfApi(endpoint=hub.address, token=TOKEN)
+
+
+def ask(hub: HubProcess, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
+    """One request as it is written here, with no client in between that tidies paths."""
+    connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=20)
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, answer.headers, content
+
+
+def commit(hub: HubProcess, repository: str, *operations: tuple[str, dict[str, Any]]) -> tuple[int, str]:
+    """A raw commit; the status and the error."""
+    body = b"\n".join(json.dumps({"key": key, "value": value}).encode() for key, value in operations)
+    status, _, answer = ask(hub, "POST", f"/api/models/{repository}/commit/main", body, Authorization=f"Bearer {TOKEN}")
+    return status, str(json.loads(answer).get("error", ""))
+
+
+def file(path: str, content: bytes = b"x") -> tuple[str, dict[str, Any]]:
+    return "file", {"path": path, "content": base64.b64encode(content).decode(), "encoding": "base64"}
+
+
+class TestReading:
+    def test_the_stock_client_lists_and_downloads(self, hub: HubProcess, api: HfApi, shelf: Path, tmp_path: Path):
+        assert NAME in [model.id for model in api.list_models(author="certified-zoo", search="TOY")]
+        sha = api.model_info(NAME).sha
+        assert sorted(api.list_repo_files(NAME, revision=sha)) == sorted(FILES)
+        path = Path(snapshot_download(NAME, revision=sha, endpoint=hub.address, cache_dir=tmp_path))
+        assert all((path / name).read_bytes() == (shelf / "toy" / name).read_bytes() for name in FILES)
+        checked = HfApi(endpoint=hub.address).verify_repo_checksums(NAME, cache_dir=tmp_path)
+        assert (checked.checked_count, checked.mismatches) == (len(FILES), [])
+        before = len(hub.requests())
+        for name in FILES:
+            hf_hub_download(NAME, name, revision=sha, endpoint=hub.address, cache_dir=tmp_path)
+        snapshot_download(NAME, revision=sha, endpoint=hub.address, cache_dir=tmp_path)
+        assert len(hub.requests()) == before
+
+    def test_ranges_and_etags(self, hub: HubProcess, shelf: Path):
+        path, content = f"/{NAME}/resolve/main/model.onnx", (shelf / "toy" / "model.onnx").read_bytes()
+        status, headers, body = ask(hub, "HEAD", path)
+        assert (status, body, headers["Content-Length"]) == (200, b"", str(len(content)))
+        etag = headers["ETag"]
+        assert etag == f'"{hashlib.sha256(content).hexdigest()}"'
+        assert len(headers["X-Repo-Commit"]) == 40
+        assert headers["Content-Disposition"] == "attachment"
+        status, headers, body = ask(hub, "GET", path, Range="bytes=100-199", If_Range=etag)
+        assert (status, body) == (206, content[100:200])
+        assert headers["Content-Range"] == f"bytes 100-199/{len(content)}"
+        assert ask(hub, "GET", path, Range="bytes=100-", If_Range='"another"')[::2] == (200, content)
+        assert ask(hub, "GET", path, Range=f"bytes={len(content)}-")[0] == 416
+
+    def test_what_is_missing_is_told_as_the_client_knows_it(self, api: HfApi, hub: HubProcess):
+        with pytest.raises(errors.RepositoryNotFoundError):
+            api.model_info("certified-zoo/other")
+        with pytest.raises(errors.RevisionNotFoundError):
+            api.model_info(NAME, revision="0" * 40)
+        with pytest.raises(errors.EntryNotFoundError):
+            hf_hub_download(NAME, "pytorch_model.bin", endpoint=hub.address)
+
+    @pytest.mark.parametrize(
+        "path", ["../../../etc/passwd", "..%2f..%2fetc%2fpasswd", "/etc/passwd", ".", "toy/../README.md"]
+    )
+    def test_no_path_leads_out(self, path: str, hub: HubProcess):
+        status, _, body = ask(hub, "GET", f"/{NAME}/resolve/main/{path}")
+        assert status == 404
+        assert b"root:" not in body
+
+    def test_a_file_changed_on_the_shelf_is_not_served(self, toy: Path, tmp_path: Path):
+        shutil.copytree(toy, tmp_path / "toy")
+        store = Store(tmp_path)
+        files = store.repository(NAME).head().files
+        (tmp_path / "toy" / "README.md").write_text("other words\n")
+        with pytest.raises(Refusal, match=r"README\.md was changed since"):
+            store.place(files["README.md"])
+        assert store.place(files["config.json"]) == tmp_path / "toy" / "config.json"
+        with pytest.raises(IntegrityError, match=r"README\.md"):
+            Store(tmp_path)
+
+
+class TestWriting:
+    def test_create_upload_tag(self, hub: HubProcess, api: HfApi, toy: Path, tmp_path: Path):
+        name = "me/uploaded"
+        api.create_repo(name)
+        api.create_repo(name, exist_ok=True)
+        with pytest.raises(errors.HfHubHTTPError, match="409"):
+            api.create_repo(name)
+        before = len(hub.requests())
+        first = api.upload_folder(repo_id=name, folder_path=toy, commit_message="first").oid
+        commits = [path for method, path, _ in hub.requests()[before:] if "/commit/" in path]
+        assert len(commits) == 1
+        assert api.upload_folder(repo_id=name, folder_path=toy).oid == first
+        api.create_tag(name, tag="v1")
+        second = api.upload_file(path_or_fileobj=b"more", path_in_repo="deep/er/more.txt", repo_id=name).oid
+        third = api.delete_folder("deep", name).oid
+        assert len({first, second, third}) == 3
+        refs = api.list_repo_refs(name)
+        assert [(ref.name, ref.target_commit) for ref in refs.tags + refs.branches] == [("v1", first), ("main", third)]
+        for revision, more in (("v1", []), (second, ["deep/er/more.txt"]), ("main", [])):
+            assert sorted(api.list_repo_files(name, revision=revision)) == sorted([*FILES, *more])
+        assert [row.path for row in api.list_repo_tree(name, revision=second) if "deep" in row.path] == ["deep"]
+        path = Path(snapshot_download(name, revision="v1", endpoint=hub.address, cache_dir=tmp_path))
+        assert all((path / file).read_bytes() == (toy / file).read_bytes() for file in FILES)
+        content = hf_hub_download(name, "deep/er/more.txt", revision=second, endpoint=hub.address, cache_dir=tmp_path)
+        assert Path(content).read_text() == "more"
+
+    def test_what_was_uploaded_is_there_after_a_restart(self, api: HfApi, shelf: Path):
+        name = "me/kept"
+        api.create_repo(name)
+        oid = api.upload_file(path_or_fileobj=b"kept", path_in_repo="a", repo_id=name).oid
+        api.create_tag(name, tag="v1")
+        repository = Store(shelf).repository(name)
+        assert (repository.main, repository.tags) == (oid, {"v1": oid})
+        assert Store(shelf).place(repository.head().files["a"]).read_bytes() == b"kept"
+
+    def test_who_may_not_write(self, hub: HubProcess, api: HfApi, toy: Path, tmp_path: Path):
+        for token in ("another-token-of-tests", False):
+            for path in ("/api/repos/create", f"/api/models/{NAME}/commit/main", f"/api/models/{NAME}/tag/main"):
+                headers = {"Authorization": f"Bearer {token}"} if token else {}
+                assert ask(hub, "POST", path, b"{}", **headers)[0] == 401
+        with pytest.raises(errors.HfHubHTTPError, match="published folder of this hub: push to another name"):
+            api.upload_file(path_or_fileobj=b"x", path_in_repo="x", repo_id=NAME)
+        with pytest.raises(errors.HfHubHTTPError, match="it has no tags"):
+            api.create_tag(NAME, tag="v1")
+        shutil.copytree(toy, tmp_path / "shelf" / "toy")
+        closed = HubProcess(tmp_path / "shelf", tmp_path / "hub.log")
+        with pytest.raises(errors.HfHubHTTPError, match="read-only"):
+            HfApi(endpoint=closed.address, token=TOKEN).create_repo("me/new")
+        assert closed.stop() == -signal.SIGTERM
+        assert sorted(path.name for path in (tmp_path / "shelf").iterdir()) == ["toy"]
+
+    def test_a_commit_is_whole_or_is_not(self, hub: HubProcess, api: HfApi):
+        name = "me/atomic"
+        api.create_repo(name)
+        head = api.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id=name).oid
+        with pytest.raises(errors.HfHubHTTPError, match="412"):
+            api.upload_file(path_or_fileobj=b"2", path_in_repo="a", repo_id=name, parent_commit="0" * 40)
+        for operation, message in (
+            (("lfsFile", {"path": "b", "algo": "sha256", "oid": "0" * 64, "size": 1}), "files come as base64"),
+            (("deletedFile", {"path": "missing"}), "it is not there"),
+            (("file", {"path": "b", "content": "%", "encoding": "base64"}), "is not base64"),
+            (("file", {"path": "b", "content": "x", "encoding": "utf-8"}), "must be base64"),
+            (("file", {"path": 5}), "not a commit"),
+            (("file", {}), "not a commit"),
+            (file("a/b"), "cannot be a file and a folder"),
+        ):
+            status, error = commit(hub, name, ("header", {"summary": "s"}), file("good"), operation)
+            assert (status, message in error) == (400, True), error
+        status, _, _ = ask(hub, "POST", f"/api/models/{name}/commit/main", b'{"key"', Authorization=f"Bearer {TOKEN}")
+        assert status == 400
+        assert api.model_info(name).sha == head
+        assert api.list_repo_files(name) == ["a"]
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "",
+            ".",
+            "..",
+            "../x",
+            "/etc/x",
+            "a//b",
+            "a/../b",
+            "a/./b",
+            ".git/config",
+            "a/.GIT/b",
+            "a\\b",
+            "C:x",
+            "a\nb",
+            "x" * 256,
+        ],
+    )
+    def test_hostile_paths(self, path: str, hub: HubProcess, api: HfApi):
+        api.create_repo("me/hostile", exist_ok=True)
+        status, error = commit(hub, "me/hostile", file(path))
+        assert (status, "cannot be the path of a file" in error) == (400, True)
+
+    @pytest.mark.parametrize("name", ["..", ".hub", "a/b", "x.git", "a--b", "", "x" * 97, "-a", "a.", "é"])
+    def test_hostile_names(self, name: str, hub: HubProcess):
+        token = {"Authorization": f"Bearer {TOKEN}"}
+        for body in ({"name": name, "organization": "me"}, {"name": "x", "organization": name or "."}):
+            status, _, _ = ask(hub, "POST", "/api/repos/create", json.dumps(body).encode(), **token)
+            assert status == 400
+        status, _, _ = ask(
+            hub, "POST", "/api/models/me/uploaded/tag/main", json.dumps({"tag": "../x"}).encode(), **token
+        )
+        assert status in (400, 404)
+
+    def test_large_bodies(self, hub: HubProcess, api: HfApi):
+        api.create_repo("me/large")
+        token = {"Authorization": f"Bearer {TOKEN}"}
+        for path, length in (("/api/repos/create", 2**20 + 1), ("/api/models/me/large/commit/main", 2**29 + 1)):
+            connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=20)
+            connection.putrequest("POST", path)
+            for header, value in {**token, "Content-Length": str(length)}.items():
+                connection.putheader(header, value)
+            connection.endheaders()  # refused before a byte of the body
+            assert connection.getresponse().status == 413
+            connection.close()
+        connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=20)
+        connection.request("POST", "/api/validate-yaml", iter([b"x" * 2**20, b"x"]), encode_chunked=True)
+        assert connection.getresponse().status == 413  # no length was announced
+        connection.close()
+
+
+class TestStore:
+    def test_one_hub_writes(self, tmp_path: Path):
+        store = Store(tmp_path, writable=True)
+        with pytest.raises(HubError, match="another hub writes"):
+            Store(tmp_path, writable=True)
+        del store
+
+    def test_folders_that_are_no_hub(self, toy: Path, tmp_path: Path):
+        for folder in (tmp_path, toy, tmp_path / "missing"):
+            with pytest.raises(InputError, match=r"holds no published folder|no folder"):
+                Store(folder)
+
+    def test_a_record_that_was_changed_is_refused(self, tmp_path: Path):
+        store = Store(tmp_path, writable=True)
+        store.create("me/x")
+        record = tmp_path / ".hub" / "repositories" / "me" / "x.json"
+        assert Store(tmp_path).repository("me/x").head().files == {}
+        for text in ("", "{}", "[]", record.read_text().replace("initial", "another")):
+            record.write_text(text)
+            with pytest.raises(IntegrityError, match=r"x\.json"):
+                Store(tmp_path)
+
+    def test_an_upload_that_does_not_fit_on_the_disk_leaves_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        store = Store(tmp_path, writable=True)
+        store.create("me/x")
+
+        def full(handle: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            with pytest.raises(OSError, match="No space left"):
+                store.commit("me/x", [json.dumps({"key": "file", "value": file("a")[1]}).encode()])
+        assert list((tmp_path / ".hub" / "incoming").iterdir()) == []
+        assert Store(tmp_path).repository("me/x").head().files == {}

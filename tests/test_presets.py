@@ -1,0 +1,88 @@
+"""Every registered network, or one of its kind with few channels, goes all the way: folded, certified, exported, run.
+
+`tests/test_parameters.py` builds each at its full size; here a stand-in keeps everything but width and depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from training.constraints import constrain, folded_state
+from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet
+from zoo.certify import certify
+from zoo.model import CertifiedModel, tables_of
+from zoo.onnx import WEIGHTS, write_graph
+from zoo.records import Outputs
+from zoo.registry import ENTRIES
+
+SMALL = {"depth": 2, "width": 8, "features": 16, "dense_depth": 1, "hidden": 16, "heads": 2, "classes": 5}
+BATCH = 3
+
+
+def stand_in(architecture: Architecture) -> Architecture:
+    """The same kind of network, no wider and no deeper than `SMALL`; the plans of ConvNet have no other size."""
+    sizes = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
+    small: dict[str, Any] = {name: min(size, SMALL[name]) for name, size in sizes.items() if name in SMALL}
+    if isinstance(architecture, LipConvNet | ConvexPotentialNet):  # stems depend on the size of the input, these do not
+        small["input_size"] = 32
+    if isinstance(architecture, LipConvNet):  # its least depth that has layers of stride 1
+        small |= {"depth": 10, "width": 2}
+    if isinstance(architecture, ConvNet) and not architecture.plan.endswith("-liplt"):
+        small["activation"] = "minmax"  # with ReLU, only that layer is another
+    return replace(architecture, **small)
+
+
+STAND_INS = {stand_in(entry.architecture): name for name, entry in reversed(ENTRIES.items())}
+
+
+def test_a_stand_in_differs_in_sizes_only():
+    for entry in ENTRIES.values():
+        small = stand_in(entry.architecture)
+        same = [field.name for field in fields(small) if field.name not in {*SMALL, "input_size", "activation"}]
+        assert all(getattr(small, name) == getattr(entry.architecture, name) for name in same)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", STAND_INS, ids=list(STAND_INS.values()))
+def test_it_folds_certifies_and_exports_with_both_runtimes_agreeing(
+    architecture: Architecture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("zoo.bounds.convolution.DENSE_COST", 1e8)
+    torch.manual_seed(0)
+    network = constrain(architecture.network(), architecture)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            scale = 0.5 if name.startswith("head") else 0.02
+            parameter.add_(scale * torch.randn_like(parameter))
+    for _ in range(5):  # the power iterations of constraints that have one
+        folded_state(network)
+    network.eval()
+    state = folded_state(network)
+    images = torch.rand(BATCH, *architecture.input_shape)
+    plain = architecture.network().eval()
+    plain.load_state_dict(state)
+    assert torch.equal(plain(images), network(images)), "folded"
+    certificate = certify(plain.requires_grad_(False), "test", architecture, "0" * 64)
+    assert [layer.name for layer in certificate.layers] == [name for name, _ in plain.named_children()][:-1]
+    assert all(layer.lipschitz_estimate <= layer.lipschitz_bound * (1 + 1e-5) for layer in certificate.layers)
+    model = CertifiedModel(plain, tables_of(plain, certificate)).eval()
+    save_file(state, tmp_path / WEIGHTS)
+    write_graph(model, architecture.input_shape, tmp_path / "model.onnx", {})
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    theirs = Outputs(*session.run(list(Outputs._fields), {"images": images.numpy()}))
+    ours = model(images)
+    assert (ours.label.numpy() == theirs.label).all()
+    scale = max(1.0, float(ours.logits.abs().max()))
+    assert np.abs(ours.logits.numpy() - theirs.logits).max() <= 1e-12 * scale
+    np.testing.assert_allclose(theirs.radius, ours.radius.numpy(), rtol=1e-9, atol=1e-12)
+    assert isinstance(plain[-1], nn.Linear)
+    assert theirs.logits.shape == (BATCH, architecture.classes)

@@ -1,0 +1,289 @@
+"""What clients do wrong, on purpose or not, and what SIGTERM does: nobody else notices, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
+from io import BytesIO
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+from PIL import Image
+
+from benchmarks.hostile import requests
+from tests.serving import ROOT, Server, environment, serving
+from zoo import samples
+from zoo.records import Outputs
+from zoo.serve.batching import Batcher
+from zoo.serve.metrics import Metrics
+from zoo.serve.service import BusyError, Limits, NotReadyError, Service
+
+MNIST = "2c2f-mnist"
+CERTIFY = f"/v1/models/{MNIST}/certify"
+SECONDS = 0.7
+TOKEN = {"Authorization": "Bearer secret"}
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+DIGIT = png(samples.digit(3))
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[Server]:
+    """A server that waits for nobody: one request at a time, 0.7 s, a token."""
+    with serving(MNIST, "--timeout", str(SECONDS), "--queue", "1", "--token", "secret") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving(MNIST) as running:
+        yield running
+
+
+def converse(server: Server, *parts: bytes, pause: float = 0.0) -> bytes:
+    """Everything that the server says to these bytes until it closes the connection."""
+    host, port = server.host.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        for part in parts:
+            try:
+                connection.sendall(part)
+            except OSError:  # it has closed already
+                break
+            time.sleep(pause)
+        said = b""
+        while block := connection.recv(65536):
+            said += block
+    return said
+
+
+def head(length: int) -> bytes:
+    lines = [f"POST {CERTIFY} HTTP/1.1", "Host: x", "Authorization: Bearer secret", f"Content-Length: {length}", "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def test_the_token_is_asked_for(strict: Server):
+    assert strict.request("GET", "/v2/health/live")[0] == 200
+    assert strict.request("GET", "/docs")[0] == 200
+    for path in ("/v1/models", "/metrics", f"/v2/models/{MNIST}"):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
+            status, answered, _ = strict.request("GET", path, headers=headers)
+            assert (status, answered["www-authenticate"]) == (401, "Bearer")
+        assert strict.request("GET", path, headers=TOKEN)[0] == 200
+    assert strict.request("POST", CERTIFY, DIGIT)[0] == 401
+    assert strict.request("POST", CERTIFY, DIGIT, TOKEN)[0] == 200
+    with tritonclient.grpc.InferenceServerClient(strict.grpc) as client:
+        assert client.is_server_live()
+        with pytest.raises(tritonclient.grpc.InferenceServerException, match="UNAUTHENTICATED"):
+            client.get_model_metadata(MNIST)
+        assert client.get_model_metadata(MNIST, headers={"authorization": "Bearer secret"}).name == MNIST
+
+
+def test_one_byte_a_second(strict: Server):
+    slow_body = ThreadPoolExecutor(2)
+    body = slow_body.submit(converse, strict, head(100), *[b"x"] * 3, pause=1.0)
+    header = slow_body.submit(converse, strict, *[b"P", b"O", b"S"], pause=1.0)
+    assert body.result().startswith(b"HTTP/1.1 408 ")
+    assert header.result().startswith(b"HTTP/1.1 408 ")
+    assert strict.request("POST", CERTIFY, DIGIT, TOKEN)[0] == 200
+
+
+def test_the_queue_has_an_end(strict: Server):
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(converse, strict, head(100), pause=0.0)
+        time.sleep(SECONDS / 3)
+        status, headers, body = strict.request("POST", CERTIFY, DIGIT, TOKEN)
+        assert (status, headers["retry-after"]) == (429, "1")
+        assert "waiting" in json.loads(body)["error"]
+        assert strict.request("GET", "/v2/health/ready")[0] == 200
+        slow.result()
+    assert strict.request("POST", CERTIFY, DIGIT, TOKEN)[0] == 200
+
+
+def test_no_answer_in_time(strict: Server):
+    side = 7900  # 62 million pixels in 60 KB take longer to decode than the server waits
+    status, _, body = strict.request("POST", CERTIFY, png(Image.new("RGB", (side, side))), TOKEN)
+    assert (status, "no answer within 0.7 s" in json.loads(body)["error"]) == (504, True)
+
+
+def test_long_bodies_and_headers(server: Server):
+    told = converse(server, head(10**9), b"x" * 10**6)
+    assert told.startswith(b"HTTP/1.1 413 ")
+    chunk = b"100000\r\n" + b"x" * 2**20 + b"\r\n"  # 1 MiB each, without a Content-Length
+    start = f"POST {CERTIFY} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    assert converse(server, start, *[chunk] * 48).startswith(b"HTTP/1.1 413 ")
+    giant = b"GET / HTTP/1.1\r\nX: " + b"x" * 2**20
+    assert converse(server, *[giant[start : start + 2**15] for start in range(0, len(giant), 2**15)], pause=0.005)[
+        :13
+    ] == (b"HTTP/1.1 431 ")
+
+
+def test_valid_and_hostile_requests_mixed(server: Server):
+    mixed = requests(MNIST, (1, 28, 28), 400, seed=1)
+
+    def send(connection_requests: list) -> list[tuple[str, int, frozenset[int]]]:
+        results = []
+        for kind, method, path, headers, body, allowed in connection_requests:
+            status, _, _ = server.request(method, path, body, headers)
+            results.append((kind, status, allowed))
+        return results
+
+    with ThreadPoolExecutor(8) as pool:
+        results = [result for part in pool.map(send, (mixed[start::8] for start in range(8))) for result in part]
+    wrong = [(kind, status) for kind, status, allowed in results if status not in allowed]
+    assert len(results) == 400
+    assert wrong == []
+    assert {line["level"] for line in server.log} == {"info"}
+    assert server.process.poll() is None
+
+
+def test_sigterm_under_load_loses_no_accepted_request():
+    answered: list[int] = []
+    broken: list[str] = []
+    with serving(MNIST) as server:
+
+        def load() -> None:
+            connection = HTTPConnection(server.host, timeout=30)
+            while True:
+                try:
+                    connection.request("POST", CERTIFY, DIGIT)
+                    response = connection.getresponse()
+                except (OSError, HTTPException):  # refused, or closed before it was sent: not accepted
+                    return
+                try:
+                    json.loads(response.read())["radius"]
+                    answered.append(response.status)
+                except (OSError, HTTPException, ValueError, KeyError) as error:
+                    broken.append(repr(error))
+
+        threads = [threading.Thread(target=load) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        code = server.stop()
+        for thread in threads:
+            thread.join()
+    drained = next(line for line in server.log if line["event"] == "drained")
+    assert code == 0
+    assert broken == []
+    assert len(answered) > 20
+    assert set(answered) == {200}
+    assert drained["accepted"] == drained["answered"] == len(answered)
+
+
+def test_live_before_ready():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "zoo", "serve", MNIST, "--port", str(port), "--grpc-port", "0"]
+    seen: set[tuple[int, int]] = set()
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while (200, 200) not in seen and process.poll() is None:
+            try:
+                connection = HTTPConnection("127.0.0.1", port, timeout=10)
+                statuses = []
+                for path in ("/v2/health/live", "/v2/health/ready"):
+                    connection.request("GET", path)
+                    response = connection.getresponse()
+                    response.read()
+                    statuses.append(response.status)
+                seen.add((statuses[0], statuses[1]))
+            except OSError:
+                time.sleep(0.005)
+            finally:
+                connection.close()
+        process.terminate()
+    assert seen == {(200, 503), (200, 200)}
+
+
+def test_a_mistake_ends_the_command_with_one_line():
+    def ended(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "zoo", "serve", *arguments]
+        process = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120)
+        return process.returncode, process.stderr
+
+    code, told = ended("2c2f-mnst")
+    assert (code, told.count("\n"), "did you mean 2c2f-mnist" in told) == (2, 1, True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, told = ended(MNIST, "--port", str(taken.getsockname()[1]))
+    assert (code, told.count("\n"), "cannot listen" in told) == (2, 1, True)
+
+
+def rows(images: np.ndarray) -> Outputs:
+    return Outputs(*(images[:, 0, 0, 0] + offset for offset in range(5)))
+
+
+def batch_of(*values: float) -> np.ndarray:
+    return np.array(values, dtype=np.float32).reshape(-1, 1, 1, 1)
+
+
+def test_a_batcher_runs_together_what_waits_and_answers_each_its_own():
+    sizes = []
+    gate = threading.Event()
+
+    def run(images: np.ndarray) -> Outputs:
+        sizes.append(len(images))
+        gate.wait(5)
+        return rows(images)
+
+    async def scenario() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            batcher = Batcher(run, pool, 1, lambda size, seconds: None)
+            tasks = [asyncio.create_task(batcher.outputs(batch_of(value, value + 0.5))) for value in range(20)]
+            await asyncio.sleep(0.05)
+            assert batcher.waiting == 38
+            tasks[3].cancel()
+            gate.set()
+            for value, outputs in enumerate(await asyncio.gather(*tasks, return_exceptions=True)):
+                if value == 3:
+                    assert isinstance(outputs, asyncio.CancelledError)
+                else:
+                    assert isinstance(outputs, Outputs)
+                    assert outputs.radius.tolist() == [value + 2, value + 2.5]
+
+    asyncio.run(scenario())
+    assert sizes == [2, 32, 4]  # at once; as many as may; the rest, without the one that left
+
+
+def test_a_run_that_fails_fails_its_own_requests_only():
+    async def scenario() -> None:
+        def run(images: np.ndarray) -> Outputs:
+            if images[0, 0, 0, 0] == 1:
+                raise ValueError("broken")
+            return rows(images)
+
+        with ThreadPoolExecutor(1) as pool:
+            batcher = Batcher(run, pool, 1, lambda size, seconds: None)
+            with pytest.raises(ValueError, match="broken"):
+                await batcher.outputs(batch_of(1))
+            assert (await batcher.outputs(batch_of(2))).logits.tolist() == [2]
+
+    asyncio.run(scenario())
+
+
+def test_a_service_admits_and_finds():
+    service = Service(Limits(queue=2), Metrics())
+    with pytest.raises(NotReadyError):
+        service.find(MNIST)
+    with service.admitted():
+        with service.admitted(), pytest.raises(BusyError), service.admitted():
+            pass
+        with service.admitted():
+            pass
+    assert (service.accepted, service.answered) == (4 - 1, 4 - 1)
+    service.close()

@@ -1,0 +1,28 @@
+"""A small run, started by `test_loop.py` under torchrun: python -m tests.training.distributed FOLDER."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from training.augment import Crop, Cutout, Flip, RandAugment
+from training.loop import train
+from training.recipes import find
+from training.recipes.recipe import Generated, Recipe
+
+
+def recipe() -> Recipe:
+    """Plain SGD: adaptive optimisers turn the rounding of a gradient that is 0 into a whole step."""
+    return dataclasses.replace(
+        find("liresnet-l4w32-cifar10-jpeg75"),
+        epochs=2,
+        validate_every=2,
+        batch_size=7,
+        optimizer="sgd",
+        learning_rate=0.05,
+        augment=(Crop(4), Flip(), RandAugment(), Cutout(8)),
+        generated=Generated(1, (Flip(),)),
+    )
+
+
+if __name__ == "__main__":
+    train(recipe(), Path(sys.argv[1]))

@@ -1,0 +1,37 @@
+"""Small networks that stand in for the papers' in tests."""
+
+from zoo import registry
+from zoo.architectures import (
+    OLSA,
+    ConvexPotentialNet,
+    ConvNet,
+    LipConvNet,
+    LiResNet,
+    PlainConvNet,
+    ResNet,
+    SpatialMLP,
+    TwoMoonsMLP,
+)
+from zoo.architectures.liresnet import Backbone
+
+
+def small_network(name: str) -> str:
+    """The smallest registered model whose network is made and constrained as that of `name`."""
+    architecture = registry.find(name).architecture
+    match architecture:
+        case ConvNet():
+            return "2c2f-mnist" if architecture.activation == "minmax" else "2c2f-relu-mnist"
+        case ConvexPotentialNet():
+            return f"{architecture.method}-xs-cifar10-jpeg75"
+        case LipConvNet():
+            return "lipconvnet-5w8-cifar10-jpeg75"
+        case SpatialMLP():
+            return f"spatialmlp-{architecture.feedforward}-l4w32-cifar10-jpeg75"
+        case OLSA():
+            return f"olsa-{architecture.feedforward}-l4w32-cifar10-jpeg75"
+        case TwoMoonsMLP():
+            return "mlp-two-moons"
+        case Backbone():
+            prefix = {LiResNet: "liresnet", PlainConvNet: "convnet", ResNet: "resnet"}[type(architecture)]
+            return f"{prefix}-l4w32-cifar10-jpeg75"
+    raise AssertionError(f"no small network for {name}")

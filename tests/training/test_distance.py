@@ -1,0 +1,73 @@
+"""l_p distances with their gradients, the mean shift, and what it all folds to."""
+
+import math
+
+import pytest
+import torch
+
+from training.constraints import constrain, folded_state
+from training.distance import LpDistance, lp_distance, set_exponent
+from zoo.architectures import DistanceMLP, DistanceNet
+
+
+@pytest.mark.parametrize("exponent", [2.0, 8.0, 55.5, math.inf])
+def test_distances_and_gradients(exponent):
+    x = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(6, 7, dtype=torch.float64, requires_grad=True)
+    expected = torch.linalg.vector_norm(x[:, None] - weight, ord=exponent, dim=2)
+    assert torch.allclose(lp_distance(x, weight, exponent), expected, rtol=1e-12)
+    assert torch.autograd.gradcheck(lambda *both: lp_distance(*both, exponent), (x, weight))
+
+
+@pytest.mark.parametrize("size", [1e-20, 1.0, 1e20])
+@pytest.mark.parametrize("exponent", [8.0, 1000.0])
+def test_nothing_overflows_and_equal_points_have_distance_zero(size, exponent):
+    x = (size * torch.randn(9, 40)).requires_grad_()
+    weight = torch.cat([x[:2].detach(), size * torch.randn(30, 40)]).requires_grad_()
+    distances = lp_distance(x, weight, exponent)
+    assert distances.diagonal()[:2].tolist() == [0, 0]
+    nearest = lp_distance(x, weight, math.inf)
+    assert (distances >= nearest * (1 - 1e-6)).all()
+    assert (distances <= nearest * 40 ** (1 / exponent) * (1 + 1e-5)).all()
+    for gradient in torch.autograd.grad(distances.sum(), (x, weight)):
+        assert gradient.isfinite().all()
+
+
+def test_the_mean_of_a_batch_is_subtracted_and_folds_into_the_bias():
+    layer, x = LpDistance(6, 4, shift=True), torch.randn(500, 6)
+    assert torch.allclose(layer(x).mean(dim=0), torch.zeros(4), atol=1e-5)
+    for _ in range(200):
+        layer(x)
+    mean = lp_distance(x, layer.weight, math.inf).mean(dim=0)
+    assert torch.allclose(layer.bias, -mean, rtol=1e-4)
+    assert "bias" not in dict(layer.named_parameters())
+    before = layer.bias.clone()
+    layer.eval()
+    assert torch.equal(layer(x), torch.cdist(x, layer.weight, p=math.inf) + before)
+    assert torch.equal(layer.bias, before)
+
+
+def test_layers_that_do_not_reduce_start_by_passing_their_inputs_on():
+    weight = LpDistance(3, 5, shift=True).weight
+    assert [row.argmin().item() for row in weight] == [0, 1, 2, 0, 1]
+    assert (weight.amin(dim=1) == -10).all()
+    assert (LpDistance(5, 3, shift=True).weight > -10).all()
+
+
+@pytest.mark.parametrize("family", [DistanceNet, DistanceMLP])
+def test_every_layer_but_the_last_has_a_mean_shift_and_the_head_stays(family):
+    architecture = family(4, 8, input_size=2, channels=1)
+    network = constrain(architecture.network(), architecture)
+    shifts = [layer.shift for layer in network if isinstance(layer, LpDistance)]
+    assert shifts == ([True, True, True, False] if family is DistanceNet else [True, True, True])
+    assert all(not layer.bias.any() for layer in network if isinstance(layer, LpDistance))
+    set_exponent(network, 8.0)
+    assert {layer.exponent for layer in network if isinstance(layer, LpDistance)} == {8.0}
+    network(torch.rand(16, 1, 2, 2)).square().sum().backward()
+    trained = {name.split(".")[0] for name, weight in network.named_parameters() if weight.grad is not None}
+    assert ("head" in trained) == (family is DistanceMLP)
+    assert {"distance1", "distance3"} <= trained
+    plain = architecture.network()
+    plain.load_state_dict(folded_state(network))
+    if family is DistanceNet:
+        assert torch.equal(plain.head.weight, -torch.eye(10))

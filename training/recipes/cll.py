@@ -1,0 +1,215 @@
+"""Losch, Stutz, Schiele, Fritz 2023, "Certified robust models with slack control and large Lipschitz constants" (CLL).
+
+arXiv 2309.06166. The rows of its tables 1 and 2 whose settings are in the public code, the sweeps of figure 5, and
+small ones for CPUs. The p of each is the published one (`training.losses.cll`). Hardware and hours are not given.
+Command: python -m training NAME --output runs/NAME. None of the paper's rows has been run by us.
+
+Where every recipe here differs: orthogonal instead of Kaiming initialisation. Not here, for want of settings:
+LipConvNet-20 on CIFAR-100 and SLL-XL on CIFAR-10.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from training.augment import Affine, Augmentation, ColorJitter, Crop, Flip
+from training.losses import cll
+from training.recipes.recipe import Recipe
+from training.schedules import Polynomial, constant, steps, triangle
+
+EPSILON = 36 / 255
+SOURCE = "Losch et al. 2023, table {}"
+SLACKS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of figure 5, left; the text gives the range
+RADII = (0.25, 0.5, 0.75, 1.0, 1.25)  # of figure 5, the other columns; 0.15 is table 2's
+
+
+def recipes() -> Iterable[Recipe]:
+    yield from (cifar10_4c3f(), cifar10_6c2f(), tiny_imagenet_8c2f(), tiny_imagenet_8c2f_wide())
+    yield from (cifar10_lipconvnet_20(), tiny_imagenet_lipconvnet_20())
+    yield from (cifar10_cpl_xl(), cifar100_cpl_xl(), cifar100_sll_xl())
+    yield from (slack(p) for p in SLACKS)
+    yield from (radius(epsilon) for epsilon in RADII)
+    yield from (cifar10_jpeg75_4c3f(), mnist_2c2f())
+
+
+def _augment(padding: int) -> tuple[Augmentation, ...]:
+    return (Crop(padding), Flip(), ColorJitter(0.25, 0.25, 0.25), Affine(2.0))
+
+
+def cifar10_4c3f() -> Recipe:
+    """Table 2, "Ours 4C3F": 77.6 clean, 61.4 / 44.2 / 29.1 VRA at 36, 72 and 108 of 255."""
+    return Recipe(
+        name="4c3f-cll-cifar10",
+        epsilon=EPSILON,
+        loss=cll,
+        loss_options={"p": 0.3, "weight": 1e-4},
+        training_epsilon=constant(0.15),
+        epochs=801,
+        batch_size=128,
+        learning_rate=1e-3,
+        rate=steps(400 / 801, 600 / 801, 780 / 801),
+        optimizer="adamw",
+        clip_norm=None,
+        augment=_augment(4),
+        validate_every=10,
+        paper=f"77.6 % clean, 61.4 % VRA at 36/255 ({SOURCE.format(2)})",
+    )
+
+
+def cifar10_6c2f() -> Recipe:
+    """Table 2, "Ours 6C2F": 77.6 clean, 61.3 / 43.5 / 27.7 VRA at 36, 72 and 108 of 255."""
+    return replace(
+        cifar10_4c3f(),
+        name="6c2f-cll-cifar10",
+        loss_options={"p": 0.3, "weight": 1e-6},
+        paper=f"77.6 % clean, 61.3 % VRA at 36/255 ({SOURCE.format(2)})",
+    )
+
+
+def tiny_imagenet_8c2f() -> Recipe:
+    """Table 1, "Ours, epsilon 0.5, p 0.01": 39.8 clean, 25.9 / 16.5 / 10.7 VRA at 36, 72 and 108 of 255.
+
+    The weight of K^2 and the scale of K are those of the row with epsilon 1; this row's are not public.
+    """
+    return replace(
+        cifar10_4c3f(),
+        name="8c2f-cll-tiny-imagenet",
+        loss_options={"p": 0.01, "weight": 1e-3, "scale": Polynomial(0.01, 1.0, 10)},
+        training_epsilon=constant(0.5),
+        batch_size=256,
+        learning_rate=2.5e-4,
+        augment=_augment(8),
+        paper=f"39.8 % clean, 25.9 % VRA at 36/255 ({SOURCE.format(1)})",
+    )
+
+
+def tiny_imagenet_8c2f_wide() -> Recipe:
+    """Table 1, "Ours, epsilon 1.0, p 0.025": 33.5 clean, 25.3 / 19.0 / 13.8 VRA at 36, 72 and 108 of 255."""
+    return replace(
+        tiny_imagenet_8c2f(),
+        name="8c2f-cll-epsilon1.0-tiny-imagenet",
+        loss_options={"p": 0.025, "weight": 1e-3, "scale": Polynomial(0.01, 1.0, 10)},
+        training_epsilon=constant(1.0),
+        paper=f"33.5 % clean, 25.3 % VRA at 36/255 ({SOURCE.format(1)})",
+    )
+
+
+def cifar10_lipconvnet_20() -> Recipe:
+    """Table 2, "Ours LipConv-20": 77.4 clean, 64.2 / 49.5 / 36.7 VRA at 36, 72 and 108 of 255.
+
+    The head is plain in the paper and has normalised rows here. The script asks for K detached and weight 1e-3, as
+    here; the code that it calls ignores both.
+    """
+    return replace(
+        cifar10_4c3f(),
+        name="lipconvnet-20-cll-cifar10",
+        loss_options={"p": 0.05, "weight": 1e-3},
+        training_epsilon=constant(0.25),
+        epochs=200,
+        rate=steps(1 / 2, 3 / 4),
+        optimizer_options={"weight_decay": 5e-4},
+        paper=f"77.4 % clean, 64.2 % VRA at 36/255 ({SOURCE.format(2)})",
+    )
+
+
+def tiny_imagenet_lipconvnet_20() -> Recipe:
+    """Table 1, "Ours LipConv-20": 32.6 clean, 26.0 / 20.2 / 15.5 VRA at 36, 72 and 108 of 255. See CIFAR-10's."""
+    return replace(
+        cifar10_lipconvnet_20(),
+        name="lipconvnet-20-cll-tiny-imagenet",
+        loss_options={"p": 0.3, "weight": 1e-5},
+        training_epsilon=constant(0.15),
+        augment=_augment(8),
+        paper=f"32.6 % clean, 26.0 % VRA at 36/255 ({SOURCE.format(1)})",
+    )
+
+
+def cifar10_cpl_xl() -> Recipe:
+    """Table 2, "Ours XL" under CPL: 78.8 clean, 65.9 / 51.6 / 38.1 VRA at 36, 72 and 108 of 255.
+
+    The paper's network has 4096 hidden features in its dense blocks, the zoo's 2048.
+    """
+    return replace(
+        cifar10_4c3f(),
+        name="cpl-xl-cll-cifar10",
+        loss_options={"p": 0.1, "weight": 1e-3},
+        training_epsilon=constant(0.25),
+        epochs=200,
+        batch_size=256,
+        rate=triangle(),
+        optimizer="adam",
+        paper=f"78.8 % clean, 65.9 % VRA at 36/255 ({SOURCE.format(2)})",
+    )
+
+
+def cifar100_cpl_xl() -> Recipe:
+    """Table 2, "Ours XL" under CPL: 47.9 clean, 36.3 / 28.1 / 21.5 VRA at 36, 72 and 108 of 255. See CIFAR-10's."""
+    return replace(
+        cifar10_cpl_xl(),
+        name="cpl-xl-cll-cifar100",
+        loss_options={"p": 1e-3, "weight": 1e-3},
+        training_epsilon=constant(1.0),
+        paper=f"47.9 % clean, 36.3 % VRA at 36/255 ({SOURCE.format(2)})",
+    )
+
+
+def cifar100_sll_xl() -> Recipe:
+    """Table 2, "Ours XL" under SLL: 46.9 clean, 36.6 / 29.0 / 23.4 VRA at 36, 72, 108 of 255; 4 GPUs of 64 images."""
+    return replace(
+        cifar10_cpl_xl(),
+        name="sll-xl-cll-cifar100",
+        loss_options={"p": 0.003, "weight": 1e-5},
+        training_epsilon=constant(1.0),
+        epochs=1000,
+        learning_rate=1e-2,
+        optimizer_options={"betas": (0.5, 0.9)},
+        paper=f"46.9 % clean, 36.6 % VRA at 36/255 ({SOURCE.format(2)})",
+    )
+
+
+def slack(p: float) -> Recipe:
+    """Figure 5, left: 4C3F by slack; clean falls from 80 to 68 with p, VRA at 36/255 peaks with 61.9 at 0.4.
+
+    The weight is that of the code's sweep on Tiny-ImageNet; this one's is not public.
+    """
+    return replace(
+        cifar10_4c3f(),
+        name=f"4c3f-cll-p{p}-cifar10",
+        loss_options={"p": p, "weight": 1e-5},
+        paper="VRA at 36/255 peaks with 61.9 % at p 0.4 (Losch et al. 2023, section 4.3)",
+    )
+
+
+def radius(epsilon: float) -> Recipe:
+    """Figure 5: 4C3F trained, and to be measured, at epsilon, with p 0.3 and weight 1e-4 as in table 2."""
+    return replace(
+        cifar10_4c3f(),
+        name=f"4c3f-cll-epsilon{epsilon}-cifar10",
+        epsilon=epsilon,
+        training_epsilon=constant(epsilon),
+        paper="a curve without numbers (Losch et al. 2023, figure 5)",
+    )
+
+
+def cifar10_jpeg75_4c3f() -> Recipe:
+    """4C3F for two CPU cores: the paper's loss, few epochs, our rate. Not run by us yet."""
+    return replace(
+        cifar10_4c3f(),
+        name="4c3f-cll-cifar10-jpeg75",
+        epochs=20,
+        rate=steps(1 / 2, 3 / 4),
+        validate_every=1,
+        paper=f"{cifar10_4c3f().paper}; here 20 epochs, and CIFAR-10 re-encoded as JPEG",
+    )
+
+
+def mnist_2c2f() -> Recipe:
+    """2C2F on MNIST for two CPU cores, with epsilon and p of our own. Not run by us yet."""
+    return replace(
+        cifar10_jpeg75_4c3f(),
+        name="2c2f-cll-mnist",
+        epsilon=1.58,
+        loss_options={"p": 0.1, "weight": 1e-4},
+        training_epsilon=constant(1.58),
+        augment=(Crop(1),),
+        paper="",
+    )

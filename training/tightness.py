@@ -1,0 +1,115 @@
+"""How tight a certificate is: differences that a search finds between two points, over what the bounds allow.
+
+What is found is a lower bound of the true constant, so the ratio never exceeds 1; how far below 1 it stays is the
+bound's slack and the search's weakness together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.linalg import vector_norm
+
+from zoo.model import CertifiedModel
+from zoo.records import Certificate
+
+ORDERS = {"l2": 2.0, "linf": math.inf}
+PAIRS = 45  # of classes, all of ten; drawn at random where there are more
+FIRST, LAST = 1.0, 1e-3  # distance of the two points at the first and at the last step
+
+
+def tightness(
+    model: CertifiedModel, certificate: Certificate, images: Tensor, steps: int = 60, seed: int = 0
+) -> dict[str, float]:
+    """The largest quotients |g(x) - g(x')| / |x - x'| that gradient ascent finds, over their proved bounds.
+
+    In the certificate's norm. `body`: g the features that enter the head, over `body_lipschitz`. `margin, worst pair`
+    and `margin, mean`: g = f_j - f_i over K_ji, the largest over the pairs of classes and the mean over them. Both
+    points lie in [0, 1]; the search is in float32, what it found is measured in float64 less the rounding that the
+    certificate allows, so that each number is truly a lower bound.
+    images [N, C, H, W] float32 in [0, 1]: where the search starts, once for each quotient.
+    Source: Losch et al. 2023 (CLL), section 3.3, takes the quotient over pairs of training images; ascent finds more.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.triu_indices(*[len(model.slack)] * 2, offset=1)
+    if len(first) > PAIRS:
+        drawn = torch.randperm(len(first), generator=generator)[:PAIRS]
+        first, second = first[drawn], second[drawn]
+    network, body = model.network, model.network[:-1]
+    order = ORDERS[certificate.norm]
+    rows = torch.arange(len(first))
+
+    def margins(logits: Tensor) -> Tensor:
+        return logits[rows, first] - logits[rows, second]
+
+    def features_apart(x: Tensor, other: Tensor) -> Tensor:
+        return vector_norm((body(x) - body(other)).flatten(1), order, dim=1)
+
+    def margins_apart(x: Tensor, other: Tensor) -> Tensor:
+        return margins(network(x)) - margins(network(other))
+
+    found = torch.zeros(len(first), dtype=torch.float64)
+    for image in images:
+        x, other = _ascend(margins_apart, image.expand(len(first), -1, -1, -1), order, steps, generator)
+        with torch.no_grad():
+            gap = margins(model(x).logits) - margins(model(other).logits) - model.slack[first, second]
+        found = torch.maximum(found, gap / _apart(x, other, order) / model.margin_lipschitz[first, second])
+    x, other = _ascend(features_apart, images, order, steps, generator)
+    weights = {name: value.double() for name, value in body.state_dict().items()}
+    with torch.no_grad():
+        features = [functional_call(body, weights, (point.double(),)) for point in (x, other)]
+        gap = vector_norm((features[0] - features[1]).flatten(1), order, dim=1) - 2 * certificate.feature_error
+    whole = gap / _apart(x, other, order) / certificate.body_lipschitz
+    return {
+        "body": max(0.0, float(whole.max())),
+        "margin, worst pair": float(found.max()),
+        "margin, mean": float(found.mean()),
+    }
+
+
+def _ascend(
+    gap: Callable[[Tensor, Tensor], Tensor], images: Tensor, order: float, steps: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """For each image two points of the box, with the largest gap over their distance that was met.
+
+    At each step the difference of the points turns to the gradient, and both move together up the other gradient; they
+    draw together from a distance of FIRST to LAST, for far apart the ascent sees more, and near it is the derivative.
+    """
+    middle, direction = images, _unit(torch.randn(images.shape, generator=generator), order)
+    best = torch.full((len(images),), -torch.inf)
+    points = (images, images)
+    for step in range(steps):
+        distance = FIRST * (LAST / FIRST) ** (step / max(1, steps - 1))
+        x, other = ((middle + side * distance / 2 * direction).clamp(0, 1) for side in (1, -1))
+        x.requires_grad_(True), other.requires_grad_(True)
+        value = gap(x, other)
+        up, down = torch.autograd.grad(value.sum(), (x, other))
+        with torch.no_grad():
+            quotient = value / _apart(x, other, order)
+            better = quotient > best
+            best = torch.where(better, quotient, best)
+            points = tuple(
+                torch.where(better[:, None, None, None], new, old) for new, old in zip((x, other), points, strict=True)
+            )
+            direction = _unit(up - down, order)
+            middle = (middle + distance / 2 * _unit(up + down, order)).clamp(0, 1)
+    return points
+
+
+def _apart(x: Tensor, other: Tensor, order: float) -> Tensor:
+    """The distance, rounded up by more than float64 loses in it; 0 counts as 1, for there the gap is 0 as well."""
+    distance = vector_norm((x.double() - other.double()).flatten(1), order, dim=1) * (1 + 1e-9)
+    return torch.where(distance > 0, distance, 1.0)
+
+
+def _unit(batch: Tensor, order: float) -> Tensor:
+    """The steepest direction of norm 1 for these gradients."""
+    return (
+        batch.sign()
+        if order == math.inf
+        else batch / batch.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None, None]
+    )

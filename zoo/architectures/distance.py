@@ -1,0 +1,83 @@
+"""l-infinity distance nets: layers u_j = max |x_i - w_ji| + b_j, exactly 1-Lipschitz in l-infinity.
+
+Sources: Zhang, Cai, Lu, He, Wang 2021, arXiv 2102.05363; Zhang, Jiang, He, Wang 2022, arXiv 2110.06850. Their sizes: 5
+layers on MNIST, 6 on CIFAR-10, counting the last one to the classes, and a width of 5120. Pixels are normalised by one
+standard deviation for all channels, as in their code. The mean shift behind every layer but the last folds to its bias.
+
+Where we differ: the hidden layer of the first paper's MLP has ReLU, which is exact in floating point, not tanh.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Means and the standard deviation by the number of channels: MNIST's, and CIFAR-10's.
+PIXELS = {1: ((0.1307,), 0.3081), 3: ((0.4914, 0.4822, 0.4465), 0.2009)}
+
+
+@dataclass(frozen=True)
+class DistanceNet:
+    """`depth` distance layers, all but the last `width` wide; the logits are minus the last one's distances."""
+
+    depth: int
+    width: int
+    input_size: int = 32
+    channels: int = 3
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        if self.channels not in PIXELS:
+            raise ValueError(f"{type(self).__name__} takes grey or colour images, got {self.channels} channels")
+        if self.depth < 2:
+            raise ValueError(f"{type(self).__name__} has a hidden and a last layer: depth 2 or more, got {self.depth}")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.input_size, self.input_size)
+
+    def top(self) -> dict[str, nn.Module]:
+        """The layers on the last hidden distances, `head` last."""
+        import torch
+        from torch import nn
+
+        from zoo.layers import LInfDistance
+
+        head = nn.Linear(self.classes, self.classes)
+        head.weight = nn.Parameter(-torch.eye(self.classes))
+        nn.init.zeros_(head.bias)
+        return {f"distance{self.depth}": LInfDistance(self.width, self.classes), "head": head}
+
+    def network(self) -> nn.Sequential:
+        """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""
+        from torch import nn
+
+        from zoo.layers import LInfDistance, Pixels
+
+        mean, deviation = PIXELS[self.channels]
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        layers["pixels"] = Pixels(mean, [1 / deviation] * self.channels)
+        layers["flatten"] = nn.Flatten()
+        width = self.channels * self.input_size**2
+        for number in range(1, self.depth):
+            layers[f"distance{number}"] = LInfDistance(width, self.width)
+            width = self.width
+        layers.update(self.top())
+        return nn.Sequential(layers)
+
+
+@dataclass(frozen=True)
+class DistanceMLP(DistanceNet):
+    """The same with the last distance layer replaced by a Linear of `hidden` outputs, ReLU and a Linear."""
+
+    hidden: int = 512
+
+    def top(self) -> dict[str, nn.Module]:
+        from torch import nn
+
+        dense, head = nn.Linear(self.width, self.hidden), nn.Linear(self.hidden, self.classes)
+        return {"dense": dense, "dense_activation": nn.ReLU(), "head": head}

@@ -1,0 +1,127 @@
+"""Interval propagation: what the logits can be while the pixels stay in a box, for PyTorch and for the exported graph.
+
+Each rule takes the ends l <= u of what a layer's input can be to ends of its output. In exact arithmetic they contain
+the output of every point between; `zoo.bounds.linf` says how the constants of a certificate bound the rounding. The
+rules are keyed by the layer's exact type, as those of `LINF_RULES` are, and none is the default.
+
+Source: Gowal et al. 2018, "On the effectiveness of interval bound propagation", arXiv 1810.12715; for the distance
+layer Zhang, Cai, Lu, He, Wang 2021, arXiv 2102.05363.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.layers import FirstChannels, LInfDistance, MinMax, PadChannels, Pixels, Residual, few_rows
+
+Weights = dict[str, Tensor]  # of one layer, by their names inside it
+Ends = tuple[Tensor, Tensor]
+
+
+def least_margins(
+    network: nn.Sequential, weights: Weights, images: Tensor, label: Tensor, levels: Sequence[float]
+) -> Tensor:
+    """At most f_j - f_i over all x with |x - image|_inf <= level, up to rounding: [L, N, C], j the label of each image.
+
+    images [N, C, H, W] in [0, 1], in the dtype of the weights; the box is that of `Pixels`, which clamps: x outside of
+    [0, 1] count as the nearest in it. The head is not propagated by itself: the margins come from its rows h_j - h_i.
+
+    Rounding: with E and R the bounds of the features' error and norm, which hold for both ends, D = h_j - h_i and d
+    features, the margin errs by at most
+
+        |D|_1 E + gamma_{d+4} (|D|_1 R + |b_j| + |b_i|)
+
+    (D, c or r, d products, their difference, the bias). That is at most T_ji, twice the error of a margin at a point in
+    `zoo.bounds.margins`; so a margin above 2 T_ji is positive at every point of the box, as computed there too.
+    """
+    count = len(levels)
+    lower = torch.cat([(images - level).clamp(min=0) for level in levels])
+    upper = torch.cat([(images + level).clamp(max=1) for level in levels])
+    *body, (head, _) = network._modules.items()
+    for name, layer in body:
+        assert layer is not None
+        lower, upper = _propagate(layer, _inside(name, weights), lower, upper)
+    matrix, bias = weights[f"{head}.weight"], weights[f"{head}.bias"]
+    chosen = label.repeat(count)
+    rows = matrix.index_select(0, chosen)[:, None] - matrix  # [L N, C, d]
+    centre, reach = (lower + upper) / 2, (upper - lower) / 2
+    margins = (rows @ centre[:, :, None] - rows.abs() @ reach[:, :, None])[:, :, 0]
+    margins = margins + (bias.index_select(0, chosen)[:, None] - bias)
+    return margins.unflatten(0, (count, -1))
+
+
+def _propagate(layer: nn.Module, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+    return RULES[type(layer)](layer, weights, lower, upper)
+
+
+def _inside(name: str, weights: Weights) -> Weights:
+    """The weights of a layer, given those of what it is in."""
+    start = f"{name}."
+    return {key.removeprefix(start): value for key, value in weights.items() if key.startswith(start)}
+
+
+def _monotone(layer: nn.Module, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+    """Without weights, and no output falls where an input rises: the ends go to the ends."""
+    return layer(lower), layer(upper)
+
+
+def _pixels(layer: Pixels, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+    mean, scale = weights["mean"][:, None, None], weights["scale"][:, None, None]
+    one, other = (lower - mean) * scale, (upper - mean) * scale
+    return torch.minimum(one, other), torch.maximum(one, other)  # a scale may be negative
+
+
+def _linear(layer: nn.Linear, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+    return _affine(F.linear, weights, lower, upper)
+
+
+def _convolution(layer: nn.Conv2d, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+    def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(x, weight, bias, layer.stride, layer.padding)
+
+    return _affine(product, weights, lower, upper)
+
+
+def _affine(product: Callable[..., Tensor], weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+    """W c + b -+ |W| r, of the centre c and the half width r."""
+    centre = product((lower + upper) / 2, weights["weight"], weights.get("bias"))
+    reach = product((upper - lower) / 2, weights["weight"].abs())
+    return centre - reach, centre + reach
+
+
+def _distance(layer: LInfDistance, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+    """The least and the largest of max over i of |x_i - w_ji|: for each i alone, for x_i vary apart."""
+    nearest, farthest = [], []
+    for rows in few_rows(weights["weight"]):
+        low, high = lower[:, None] - rows, upper[:, None] - rows
+        nearest.append(torch.maximum(low.amax(dim=2), -high.amin(dim=2)))
+        farthest.append(torch.maximum(high.amax(dim=2), -low.amin(dim=2)))
+    bias = weights["bias"]
+    return torch.cat(nearest, dim=1).clamp(min=0) + bias, torch.cat(farthest, dim=1) + bias
+
+
+def _residual(layer: Residual, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+    low, high = lower, upper
+    for name, inner in layer.branch._modules.items():
+        assert inner is not None
+        low, high = _propagate(inner, _inside(f"branch.{name}", weights), low, high)
+    return lower + low, upper + high
+
+
+RULES: dict[type[nn.Module], Callable[..., Ends]] = {
+    Pixels: _pixels,
+    MinMax: _monotone,
+    nn.ReLU: _monotone,
+    nn.Flatten: _monotone,
+    nn.Linear: _linear,
+    nn.Conv2d: _convolution,
+    LInfDistance: _distance,
+    Residual: _residual,
+    PadChannels: _monotone,
+    FirstChannels: _monotone,
+    nn.PixelUnshuffle: _monotone,
+}

@@ -1,0 +1,246 @@
+"""LipLT: Lipschitz constants of whole ReLU networks from the norms of products of their layers.
+
+The network is x_{k+1} = H_k x_k + G_k phi_k(y_k), y_k = W_k x_k + b_k for k < L (biases also in H and G), and a head
+on x_L; a plain layer has H = 0 and G = I. phi_k acts on each number by itself, with slopes in [alpha_k, beta_k]. The
+loop transformation of `zoo.bounds.residual` makes each step the linear map H^_k = H_k + centre_k G_k W_k plus
+G_k psi_k(y_k), psi_k of slopes in [-halfwidth_k, halfwidth_k]. So the constants m_k of x_0 -> y_k obey
+
+    m_k = |W_k H^_{k-1} ... H^_0| + sum over j < k of halfwidth_j |W_k H^_{k-1} ... H^_{j+1} G_j| m_j,            (19)
+
+and a row h of the head has |h H^_{L-1} ... H^_0| + sum over j < L of halfwidth_j |h H^_{L-1} ... H^_{j+1} G_j| m_j.
+*Proof.* Differences of two inputs turn x_{k+1} = H^_k x_k + G_k psi_k(y_k) into a sum over paths; the triangle
+inequality. Stopping it at any x_s instead of x_0, with a known constant of x_0 -> x_s, is as sound: stopped at x_L it
+is the product bound, so the smallest of all is never above that.
+
+A norm of a product is that of the matrix where it can be written out (`zoo.bounds.products`), otherwise the product of
+the norms of its factors: of all ways to cut it, the best, a shortest path. Products of more than WINDOW steps are cut
+too, so that the work grows linearly with the depth; their weight is 2^-WINDOW.
+
+Source: Fazlyab, Entesari, Roy, Chellappa 2023 (CRM, LipLT), Theorem 3.3. Where we differ: proved norms, and the minimum
+with the product bound at every layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from zoo.bounds import bound_layer
+from zoo.bounds.products import (
+    ENTRIES,
+    LINEAR,
+    Operator,
+    Path,
+    Vectors,
+    affordable,
+    basis,
+    path_norm,
+    representable,
+)
+from zoo.bounds.residual import SLOPES, Loop, find_loop, follow, loop_transform
+from zoo.bounds.rule import RAISED, Context
+from zoo.bounds.spectral import Matrix
+from zoo.errors import UncertifiableLayerError
+from zoo.layers import Residual
+from zoo.records import LayerBound
+from zoo.rounding import OUTWARD, TINY, gamma
+
+WINDOW = 6
+
+
+@dataclass(frozen=True)
+class LipLT:
+    """Lipschitz bounds of parts of a network, from its input image."""
+
+    hidden: tuple[float, ...]  # m_k of each y_k
+    body: float  # of the features that enter the head
+    pairwise: Matrix  # [C, C], of f_j - f_i
+    classes: Matrix  # [C], of f_i
+    logits: float  # of f
+
+
+@dataclass(frozen=True)
+class Block:
+    """One step of the network, and its own Lipschitz bound."""
+
+    loop: Loop
+    lipschitz: float
+
+    @property
+    def widest(self) -> int:
+        paths = (self.loop.skip or (), self.loop.before, self.loop.after)
+        shapes = [operator.output_shape for path in paths for operator in path]
+        return max(math.prod(shape) for shape in (self.loop.shape, *shapes))
+
+
+def refusal(network: nn.Sequential) -> str | None:
+    """Why LipLT does not apply to the network; None where it does."""
+    kinds = [(name, layer) for name, layer in list(network._modules.items())[1:-1] if type(layer) not in LINEAR]
+    for name, layer in kinds:
+        inner = [layer]
+        if isinstance(layer, Residual):
+            inner = [one for one in layer.branch if type(one) not in LINEAR] or [layer]
+            if len(inner) > 1 or not (layer.skip is None or type(layer.skip) in LINEAR):
+                return f"layer {name!r} is not H x + G phi(W x): LipLT does not apply, the product bound is used"
+        if type(inner[0]) not in SLOPES:
+            return (
+                f"layer {name!r} has no elementwise activation with slopes in [alpha, beta], alpha >= 0, but "
+                f"{type(inner[0]).__name__}: LipLT gains nothing, the product bound is used"
+            )
+    return None if kinds else "no layer has an activation: LipLT has nothing to transform"
+
+
+def liplt(network: nn.Sequential, layers: Sequence[LayerBound]) -> LipLT:
+    """The constants of a network whose body's layers have these bounds.
+
+    Raises UncertifiableLayerError where LipLT does not apply: `refusal` says why.
+    """
+    if reason := refusal(network):
+        raise UncertifiableLayerError(reason)
+    blocks, tail = _blocks(network, layers)
+    return compose_loops(blocks, tail, layers[0].lipschitz_bound)
+
+
+def compose_loops(blocks: Sequence[Block], tail: Path, scale: float = 1.0) -> LipLT:
+    """The constants of the blocks, then the linear layers `tail`, on an input with the constant `scale`."""
+    if not representable(tail, *(path or () for one in blocks for path in one.loop[1:4])):
+        raise UncertifiableLayerError("the weights are too large: LipLT's products could leave the range of binary64")
+    norms = product_norms(blocks)
+    hidden: list[float] = []
+    reach = [scale]  # of each x_k
+    for k, block in enumerate(blocks):
+        halves = [one.loop.halfwidth * norm * m for one, norm, m in zip(blocks[:k], norms[k][1:], hidden, strict=True)]
+        looped = (norms[k][0] * scale + math.fsum(halves)) * OUTWARD
+        hidden.append(min(looped, path_norm(block.loop.before) * reach[k] * OUTWARD))
+        skipped = 0.0 if block.loop.skip is None else path_norm(block.loop.skip) * reach[k]
+        summed = (skipped + block.loop.slopes[1] * path_norm(block.loop.after) * hidden[k]) * OUTWARD
+        reach.append(min(summed, block.lipschitz * reach[k] * OUTWARD))
+    classes = tail[-1].output_shape[0]
+    rows = basis((classes,)).through(tail, adjoint=True)
+    measured, looped = _measure(rows), np.zeros(classes**2 + classes + 1)
+    best = measured * reach[-1]
+    for k in reversed(range(len(blocks))):
+        if classes * blocks[k].widest > ENTRIES:
+            break
+        loop = blocks[k].loop
+        inner, rows_before = loop_transform(rows, loop, adjoint=True)
+        looped += (measured if inner is rows else _measure(inner)) * (loop.halfwidth * hidden[k])
+        rows = rows_before
+        measured = _measure(rows)
+        best = np.minimum(best, looped + measured * reach[k])
+    best = best * RAISED
+    pairwise, single = best[: classes**2].reshape(classes, classes), best[classes**2 : -1]
+    return LipLT(tuple(hidden), reach[-1], pairwise, single, float(best[-1]))
+
+
+def _blocks(network: nn.Sequential, layers: Sequence[LayerBound]) -> tuple[list[Block], Path]:
+    """The body's steps and the linear layers behind them, the head last."""
+    children = list(network._modules.items())
+    blocks: list[Block] = []
+    pending: Path = ()
+    start = layers[0].output_shape
+    for (name, layer), bound in zip(children[1:-1], layers[1:], strict=True):
+        assert layer is not None
+        if type(layer) in LINEAR:
+            pending = (*pending, Operator(layer, bound.input_shape, bound))
+            continue
+        lipschitz = path_norm(pending) * bound.lipschitz_bound * OUTWARD
+        if isinstance(layer, Residual):
+            taus = {f"{name}.{term}".removesuffix(".tau"): value for term, value in bound.proof.items()}
+            context = Context(name, bound.input_shape, taus=taus)
+            skip = follow({} if layer.skip is None else {"skip": layer.skip}, context, bound_layer)
+            loop = find_loop(skip, follow(layer.branch._modules, context, bound_layer), start)
+            assert loop is not None  # as `refusal` found
+            loop = loop._replace(skip=pending + (loop.skip or ()), before=pending + loop.before)
+        else:
+            loop = Loop(start, None, pending, (), SLOPES[type(layer)])
+        blocks.append(Block(loop, lipschitz))
+        pending, start = (), bound.output_shape
+    head = network[-1]
+    bound = bound_layer(head, Context(children[-1][0], (layers[-1].output_shape if layers else start)))
+    return blocks, (*pending, Operator(head, layers[-1].output_shape, bound))
+
+
+def product_norms(blocks: Sequence[Block]) -> list[list[float]]:
+    """Entry k, 0: at least |W_k H^_{k-1} ... H^_0|; entry k, j + 1: at least |W_k H^_{k-1} ... H^_{j+1} G_j|, j < k.
+
+    A product is a path from x_0 or from behind psi_j to y_k. Its edges: W_k from x_k to y_k, G_j from behind psi_j to
+    x_{j+1}, H^_k from x_k to x_{k+1}, the products that were written out, and, where H_k = 0, the factor centre_k from
+    y_k to behind psi_k.
+    """
+    written = _written_norms(blocks)
+    table: list[list[float]] = [[0.0] * (k + 1) for k in range(len(blocks))]
+    for start in range(-1, len(blocks) - 1):
+        behind = {start: 1.0}  # behind psi_j, by j; x_0 as -1
+        state = 1.0 if start < 0 else path_norm(blocks[start].loop.after)  # at x_k
+        for k in range(start + 1, len(blocks)):
+            loop = blocks[k].loop
+            steps = [norm * written[k, j] for j, norm in behind.items() if (k, j) in written]
+            norm = min(state * path_norm(loop.before), *steps, math.inf) * OUTWARD
+            table[k][start + 1] = norm
+            if loop.skip is None:
+                behind[k] = loop.centre * norm * OUTWARD
+                state = behind[k] * path_norm(loop.after) * OUTWARD
+            else:
+                state = state * _transformed_norm(blocks[k]) * OUTWARD
+    return table
+
+
+def _written_norms(blocks: Sequence[Block]) -> dict[tuple[int, int], float]:
+    """The norms of those products, by (k, j), j = -1 for x_0, that have more than one layer and can be written out."""
+    shapes = {-1: blocks[0].loop.shape, **{j: block.loop.hidden for j, block in enumerate(blocks)}}
+    sides = {j: math.prod(shape) for j, shape in shapes.items()}
+    columns: dict[int, list[int]] = {}  # the ends of each start's products, followed from the start
+    rows: dict[int, list[int]] = {}  # the starts of each end's products, followed from the end
+    for k in range(len(blocks)):
+        for j in range(max(-1, k - WINDOW), k):
+            widest = max(block.widest for block in blocks[max(j, 0) : k + 1])
+            single = len(blocks[k].loop.before) == 1 and k == j + 1 and (j < 0 or not blocks[j].loop.after)
+            if single or not affordable(sides[j], sides[k]) or min(sides[j], sides[k]) * widest > ENTRIES:
+                continue
+            if sides[j] <= sides[k]:
+                columns.setdefault(j, []).append(k)
+            else:
+                rows.setdefault(k, []).append(j)
+    written: dict[tuple[int, int], float] = {}
+    for j, ends in columns.items():
+        vectors = basis(shapes[j]).through(() if j < 0 else blocks[j].loop.after)
+        for k in range(j + 1, ends[-1] + 1):
+            inner, vectors = loop_transform(vectors, blocks[k].loop)
+            if k in ends:
+                written[k, j] = inner.norm().bound
+    for k, starts in rows.items():
+        vectors = basis(shapes[k]).through(blocks[k].loop.before, adjoint=True)
+        for j in range(k - 1, starts[0] - 1, -1):
+            if j < 0:
+                inner = vectors
+            else:
+                inner, vectors = loop_transform(vectors, blocks[j].loop, adjoint=True)
+            if j in starts:
+                written[k, j] = inner.norm().bound
+    return written
+
+
+def _transformed_norm(block: Block) -> float:
+    """At least |H^| of a block."""
+    loop = block.loop
+    apart = loop.centre * path_norm(loop.before) * path_norm(loop.after)
+    norm = (apart if loop.skip is None else path_norm(loop.skip) + apart) * OUTWARD
+    side = math.prod(loop.shape)
+    if affordable(side, math.prod(loop.output)) and side * block.widest <= ENTRIES:
+        norm = min(norm, loop_transform(basis(loop.shape), loop)[1].norm().bound)
+    return norm
+
+
+def _measure(rows: Vectors) -> Matrix:
+    """At least the norms of the differences of these rows, of the rows, and of their matrix: [C C + C + 1]."""
+    matrix = rows.computed.flatten(1).numpy()
+    differences = [np.square(matrix - row).sum(axis=1) for row in matrix]
+    lengths = np.square(matrix).sum(axis=1)
+    norms = np.sqrt(np.concatenate([*differences, lengths]) + TINY) * (1.0 + gamma(matrix.shape[1] + 8))
+    rounded = (norms + math.sqrt(2.0) * rows.error) * OUTWARD
+    return np.append(rounded, rows.norm().bound)

@@ -1,0 +1,131 @@
+"""Upper bounds of the norms of products of linear layers, on matrices written out with their rounding error.
+
+The symbols of `zoo.bounds.convolution` are no help here: a torus bounds one zero-padded convolution, but the product of
+two circular convolutions is not above the product of the truncated ones, which cut the map off in between.
+
+A product is followed as a batch of vectors, the images of a basis, and one number: X^ is what was computed of X, and
+|X^ - X|_F <= error. A layer A with sums of n products gives
+
+    |fl(A X^) - A X|_F <= |A| error + gamma_{n+2} | |A| | |X^|_F,
+
+and the constants |A|, | |A| | and n are those of the layer's own rule.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from zoo.bounds.convolution import DENSE_COST
+from zoo.bounds.spectral import NormProof, spectral_norm_bound
+from zoo.layers import FirstChannels, PadChannels, PatchPool, TokenLinear
+from zoo.rounding import OUTWARD, TINY, gamma
+
+LINEAR = (nn.Linear, nn.Conv2d, nn.Flatten, nn.PixelUnshuffle, PadChannels, FirstChannels, PatchPool, TokenLinear)
+ENTRIES = 2**27  # of a batch of vectors: a GiB
+LARGEST = 1e60  # norm of a product: its Gram matrix is squared once more, within binary64
+
+Shape = tuple[int, ...]
+
+
+class Bounded(Protocol):
+    """What `Bound` and `records.LayerBound` have in common."""
+
+    @property
+    def output_shape(self) -> Shape: ...
+    @property
+    def lipschitz_bound(self) -> float: ...
+    @property
+    def absolute_norm(self) -> float: ...
+    @property
+    def fan_in(self) -> int: ...
+
+
+class Operator:
+    """A linear layer without its bias, in binary64, and what bounds it and its rounding.
+
+    `norm` and `absolute` bound |A| and | |A| |; `terms` the products in a sum of A x or of A^T u, 0 where both are
+    exact. Both are computed by PyTorch's binary64 CPU kernels, which are matrix products and sums.
+    """
+
+    def __init__(self, layer: nn.Module, input_shape: Shape, bound: Bounded):
+        self.layer = copy.deepcopy(layer).double().requires_grad_(False)
+        self.input_shape, self.output_shape = input_shape, bound.output_shape
+        self.norm, self.absolute = bound.lipschitz_bound, bound.absolute_norm
+        weight = getattr(layer, "weight", None)
+        self.terms = bound.fan_in if weight is None else max(bound.fan_in, weight.numel() // weight.shape[1])
+        if isinstance(bias := getattr(self.layer, "bias", None), Tensor):
+            bias.zero_()
+
+    def apply(self, vectors: Tensor) -> Tensor:
+        """A x for each x of the batch: [N, *input_shape] to [N, *output_shape]."""
+        return self.layer(vectors)
+
+    def adjoint(self, images: Tensor) -> Tensor:
+        """A^T u for each u of the batch: [N, *output_shape] to [N, *input_shape]."""
+        with torch.enable_grad():
+            start = images.new_zeros(len(images), *self.input_shape).requires_grad_(True)
+            return torch.autograd.grad(self.apply(start), start, images)[0]
+
+
+Path = tuple[Operator, ...]  # one after the other; empty: the identity
+
+
+def path_norm(path: Path) -> float:
+    """At least the norm of the product: that of the norms."""
+    return math.prod(operator.norm * OUTWARD for operator in path) * OUTWARD
+
+
+def representable(*paths: Path) -> bool:
+    """Whether no product of layers of these paths can come near the largest number of binary64."""
+    return math.prod(max(1.0, operator.norm) for path in paths for operator in path) <= LARGEST
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A batch [N, *shape] as computed; its error's Frobenius norm is at most `error`."""
+
+    computed: Tensor
+    error: float = 0.0
+
+    @property
+    def size(self) -> float:
+        """At least the Frobenius norm of what was computed."""
+        return math.sqrt(float(self.computed.square().sum())) * (1.0 + 2.0**-16) + TINY
+
+    def through(self, path: Path, adjoint: bool = False) -> Vectors:
+        """The batch behind these layers, or, by their adjoints, in front of them."""
+        vectors = self
+        for operator in reversed(path) if adjoint else path:
+            local = gamma(operator.terms + 2) * operator.absolute * vectors.size + TINY if operator.terms else 0.0
+            images = operator.adjoint(vectors.computed) if adjoint else operator.apply(vectors.computed)
+            vectors = Vectors(images, (operator.norm * vectors.error + local) * OUTWARD)
+        return vectors
+
+    def plus(self, other: Vectors, factor: float) -> Vectors:
+        """The batch plus a multiple of another one."""
+        rounding = gamma(2) * (self.size + factor * other.size)
+        total = self.computed + factor * other.computed
+        return Vectors(total, (self.error + factor * other.error + rounding) * OUTWARD + TINY)
+
+    def times(self, factor: float) -> Vectors:
+        return Vectors(self.computed * factor, (factor * (self.error + gamma(1) * self.size)) * OUTWARD + TINY)
+
+    def norm(self, tau: float = 0.0) -> NormProof:
+        """A proof of the norm of the matrix whose rows these vectors are."""
+        return spectral_norm_bound([(self.computed.flatten(1).numpy(), None)], tau, self.error)
+
+
+def basis(shape: Shape) -> Vectors:
+    """The unit vectors of a space: [N, *shape] with N its dimension."""
+    return Vectors(torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, *shape))
+
+
+def affordable(rows: int, columns: int) -> bool:
+    """Whether the norm of a matrix of this size is worth a Gram matrix."""
+    return rows * columns * min(rows, columns) <= DENSE_COST and rows * columns <= ENTRIES

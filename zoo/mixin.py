@@ -1,0 +1,96 @@
+"""A certified model for users of huggingface_hub's `PyTorchModelHubMixin`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from safetensors.torch import load as load_safetensors
+
+from zoo.errors import CertificateError, InputError
+from zoo.folder import FILES, SIGNATURE, WEIGHTS, Folder, read_folder
+from zoo.hub import LOCAL, contents, push
+from zoo.model import CertifiedModel, load_network, tables_of
+
+
+class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo"):
+    """A `CertifiedModel` with `from_pretrained`, `save_pretrained` and `push_to_hub`, of published folders only.
+
+    The mixin itself loads what fits (`strict=False`), and unpickles `pytorch_model.bin` where there is no
+    safetensors file; of a certified model neither may happen. Here every file is checked as `zoo.load` checks it, every
+    tensor must be there, and what is saved or pushed are the published bytes.
+    """
+
+    folder: Folder
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        map_location: str = "cpu",
+        strict: bool = True,
+        precision: str = "float64",
+        **options: Any,
+    ) -> HubModel:
+        """The model of a repository or a folder. Raises ZooError, or the client's errors where it cannot be had."""
+        options.pop("norm", None)  # the base class passes on what config.json shares with our __init__
+        if options:
+            raise InputError(f"a published model takes no option {min(options)!r}: its sizes are its certificate's")
+        if strict is not True:
+            raise InputError(f"strict must be True, got {strict!r}: a certificate speaks of all weights")
+        if precision not in ("float64", "float32"):
+            raise InputError(f"precision must be 'float64' or 'float32', got {precision!r}")
+        if precision == "float64" and map_location != "cpu":
+            raise InputError(f"float64 is proved on the CPU only: use precision='float32' on {map_location}")
+        path = Path(model_id)
+        if not path.is_dir():
+            path = Path(
+                snapshot_download(
+                    model_id,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
+                    allow_patterns=[*FILES, SIGNATURE],
+                )
+            )
+        folder = read_folder(path)
+        network = load_network(folder.read(WEIGHTS), folder.certificate)
+        dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
+        certificate, tables = folder.certificate, tables_of(network, folder.certificate)
+        model = cls(network, tables, dtype, certificate.norm, certificate.levels).eval().to(map_location)
+        model.folder = folder
+        return model
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
+        """Writes the published files. Raises CertificateError where the weights are no longer theirs."""
+        if options:
+            raise InputError(f"save_pretrained of a certified model has no option {min(options)!r}")
+        self._check_weights()
+        files = list(contents(self.folder))
+        Path(save_directory).mkdir(parents=True, exist_ok=True)
+        for name, content in files:
+            (Path(save_directory) / name).write_bytes(content)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, **options: Any) -> str:
+        """As `zoo.push`: the whole certificate is proved again first. The source `hf-hub:ORG/NAME@COMMIT`."""
+        if options:
+            raise InputError(f"push_to_hub of a certified model has no option {min(options)!r}: see zoo.push")
+        self._check_weights()
+        return push(f"{LOCAL}{self.folder.path}", repo_id, bool(private))
+
+    def _check_weights(self) -> None:
+        published, mine = load_safetensors(self.folder.read(WEIGHTS)), self.network.state_dict()
+        if set(published) != set(mine) or not all(torch.equal(published[name], mine[name].cpu()) for name in mine):
+            raise CertificateError(
+                "the weights were changed since they were loaded: train, export and certify them anew"
+            )

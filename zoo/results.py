@@ -1,0 +1,226 @@
+"""One row for each image of a data set: journals that survive a crash, joined as one parquet file.
+
+Beside FILE.parquet, while it is made, stands the folder FILE.parquet.parts with a journal for each process: JSON
+lines, one for each chunk of CHUNK images, each written when its chunk is done. A run that ended early goes on where
+its journals end, with any number of processes. Who ends last writes the file. Chunks, not images, are shared out, so
+that each image is run in the same batch whoever runs it: the file has the same bytes for one process and for many.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from zoo.errors import InputError, require
+from zoo.evaluate import LabelledImages
+from zoo.folder import exists
+from zoo.records import Outputs
+from zoo.runtime import CHUNK, Model
+
+ROW_GROUP = 256  # chunks that are written together
+
+
+class Share(NamedTuple):
+    """Which of several processes this is."""
+
+    rank: int
+    world: int
+
+
+def share() -> Share:
+    """What torchrun, accelerate launch and their like say by RANK and WORLD_SIZE; alone without them.
+
+    Raises InputError where they make no sense.
+    """
+    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+        raise InputError(f"RANK={rank[:20]!r} and WORLD_SIZE={world[:20]!r} are set, and name no process: unset both")
+    return Share(int(rank), int(world))
+
+
+@dataclass(frozen=True)
+class Results:
+    """The rows of one model over one data set, in the file at `path`."""
+
+    path: Path
+    model: Model
+    data: LabelledImages
+
+    def certify(self, part: Share, advance: Callable[[int], None]) -> bool:
+        """Whether the file is there, with every row, after this process has done its share of what was missing.
+
+        advance: called with the number of images of each chunk that is done, or was. Raises InputError where the
+        file or its journals are of another run, or another process has this rank.
+        """
+        require("pyarrow", "data")
+        if exists(self.path):
+            self._check(_metadata(self.path), self.path)
+            advance(self.data.count)
+            return True
+        self._parts.mkdir(exist_ok=True)
+        self._index()  # of another run? Then nothing is written into it
+        with _locked(self._parts / f"{part.rank}.jsonl", wait=False) as journal:
+            self._begin(journal)
+            done = self._index()
+            mine = [number for number in self.data.chunks if number % part.world == part.rank]
+            missing = [number for number in mine if number not in done]
+            advance(min(self.data.count, CHUNK * (len(mine) - len(missing))))
+            for number, (images, classes) in zip(missing, self.data.read(missing), strict=True):
+                line = {"chunk": number, **_columns(classes, self.model.outputs(images))}
+                journal.write(json.dumps(line).encode() + b"\n")
+                journal.flush()
+                advance(len(classes))
+        return self._join()
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Whether each image is right, bool [N], and its radius, float64 [N]."""
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(self.path, columns=["class", "label", "radius"])
+        right = table["class"].to_numpy() == table["label"].to_numpy()
+        return right, table["radius"].to_numpy()
+
+    @property
+    def _parts(self) -> Path:
+        return self.path.with_name(self.path.name + ".parts")
+
+    @property
+    def _run(self) -> dict[str, Any]:
+        """What every process and every row of this run agree on."""
+        return {
+            "model": self.model.name,
+            "graph_sha256": self.model.evaluation.graph_sha256,
+            "dataset": self.data.dataset,
+            "split": self.data.split,
+            "revision": self.data.revision,
+            "images": self.data.count,
+            "chunk": CHUNK,
+        }
+
+    def _check(self, found: Any, where: Path) -> None:
+        run = self._run
+        if found == run:
+            return
+        field = next((key for key in run if not isinstance(found, dict) or found.get(key) != run[key]), "a field")
+        raise InputError(f"{where} is of another run, its {field} differs: delete it, or name another --output")
+
+    def _begin(self, journal: IO[bytes]) -> None:
+        """The journal after its last whole line; a new one says first what it is of."""
+        content = journal.read()
+        journal.seek(content.rfind(b"\n") + 1)
+        journal.truncate()
+        if not journal.tell():
+            journal.write(json.dumps(self._run).encode() + b"\n")
+            journal.flush()
+
+    def _index(self) -> dict[int, tuple[Path, int]]:
+        """Where the line of each chunk that is done begins."""
+        found = {}
+        for path in sorted(self._parts.glob("*.jsonl")):
+            for offset, line in _lines(path):
+                if offset == 0:
+                    self._check(line, path)
+                else:
+                    found[line["chunk"]] = (path, offset)
+        return found
+
+    def _join(self) -> bool:
+        with _locked(self._parts / "lock", wait=True):
+            if exists(self.path):
+                return True
+            found = self._index()
+            if len(found) < len(self.data.chunks):
+                return False
+            self._write(found)
+        return True
+
+    def _write(self, found: dict[int, tuple[Path, int]]) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        kinds = {"index": pyarrow.int64(), "image": pyarrow.string(), "class": pyarrow.int64()}
+        kinds |= {
+            "label": pyarrow.int64(),
+            "radius": pyarrow.float64(),
+            "topk_radius": pyarrow.list_(pyarrow.float64()),
+        }
+        schema = pyarrow.schema(
+            list(kinds.items()), metadata={"certified-zoo": json.dumps(self._run), "unit": self.model.certificate.unit}
+        )
+        partial = self.path.with_name(self.path.name + ".partial")
+        files = {path: path.open("rb") for path in {path for path, _ in found.values()}}
+        try:
+            with pyarrow.parquet.ParquetWriter(partial, schema) as writer:
+                for first in range(0, len(found), ROW_GROUP):
+                    columns: dict[str, list[Any]] = {name: [] for name in kinds}
+                    for number in range(first, min(first + ROW_GROUP, len(found))):
+                        path, offset = found[number]
+                        files[path].seek(offset)
+                        line = json.loads(files[path].readline())
+                        indices = range(number * CHUNK, number * CHUNK + len(line["class"]))
+                        columns["index"] += indices
+                        columns["image"] += map(self.data.name, indices)
+                        for name in ("class", "label", "radius", "topk_radius"):
+                            columns[name] += line[name]
+                    writer.write_table(pyarrow.table(columns, schema=schema))
+            partial.replace(self.path)
+        finally:
+            for file in files.values():
+                file.close()
+        shutil.rmtree(self._parts)
+
+
+def _columns(classes: np.ndarray, outputs: Outputs) -> dict[str, list[Any]]:
+    return {
+        "class": classes.tolist(),
+        "label": outputs.label.tolist(),
+        "radius": outputs.radius.tolist(),
+        "topk_radius": outputs.topk_radius.tolist(),
+    }
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Offset and value of each whole line. Raises InputError where one is not JSON."""
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):  # being written now, or when its process was killed
+                return
+            try:
+                yield offset, json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{path} is damaged at byte {offset}: delete it, its images are run again") from error
+            offset += len(line)
+
+
+def _metadata(path: Path) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+        return json.loads(metadata.get(b"certified-zoo", b"null"))
+    except (pyarrow.ArrowException, OSError, ValueError):
+        return None
+
+
+@contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[IO[bytes]]:
+    """The file for this process alone. Raises InputError where another has it and this one does not wait."""
+    import fcntl  # POSIX only
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    with os.fdopen(descriptor, "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise InputError(f"{path} is being written by another process: give each its own RANK") from error
+        yield file

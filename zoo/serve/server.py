@@ -1,0 +1,143 @@
+"""From `zoo serve` to the last answer: listen, load, warm up, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+import uvicorn
+
+from zoo.errors import InputError
+from zoo.serve.app import application
+from zoo.serve.connection import Connection
+from zoo.serve.gate import Gate
+from zoo.serve.metrics import Metrics
+from zoo.serve.rpc import grpc_server
+from zoo.serve.service import Limits, Service
+
+# After SIGTERM: not ready, but answering, each answer with "connection: close". Who keeps a connection alive is told
+# so before it is closed, and who balances load can look away.
+DRAIN_SECONDS = 1.0
+BACKLOG = 2048
+
+log = logging.getLogger("zoo.serve")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = record.msg if isinstance(record.msg, dict) else {"event": record.getMessage()}
+        if record.exc_info:
+            told = {**told, "traceback": self.formatException(record.exc_info)}
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        return json.dumps({"time": time, "level": record.levelname.lower(), **told})
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals to us."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def serve(
+    names: Sequence[str],
+    host: str,
+    port: int,
+    grpc_port: int,
+    token: str | None,
+    limits: Limits,
+    announce: Callable[[Sequence[str], str, str], None],
+) -> None:
+    """Serves until SIGTERM or SIGINT, and then until every accepted request is answered.
+
+    announce: called when ready, with the models' names, the URL and the gRPC address. Raises ZooError.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    factory = uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(names, host, port, grpc_port, token, limits, announce))
+
+
+async def _serve(
+    names: Sequence[str],
+    host: str,
+    port: int,
+    grpc_port: int,
+    token: str | None,
+    limits: Limits,
+    announce: Callable[[Sequence[str], str, str], None],
+) -> None:
+    service, stop, loop = Service(limits, Metrics()), asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        listener = socket.create_server((host, port), backlog=BACKLOG, family=_family(host))
+    except (OSError, OverflowError) as error:
+        raise InputError(f"cannot listen on {host} port {port}: {getattr(error, 'strerror', error)}") from error
+    http = Server(
+        uvicorn.Config(
+            Gate(application(service), service, token),
+            http=partial(Connection, seconds=limits.seconds),  # type: ignore[arg-type]  a class, to uvicorn
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=65,  # longer than proxies keep theirs
+            timeout_graceful_shutdown=int(2 * limits.seconds) + 1,
+        )
+    )
+    rpc = grpc_server(service, token)
+    where = f"[{host}]" if ":" in host else host
+    try:
+        grpc_port = rpc.add_insecure_port(f"{where}:{grpc_port}")
+    except RuntimeError as error:
+        listener.close()
+        raise InputError(f"cannot listen on {host} port {grpc_port} for gRPC") from error
+    running = asyncio.create_task(http.serve(sockets=[listener]))
+    await rpc.start()
+    try:
+        loading = asyncio.create_task(_load(service, names))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((loading, stopped, running), return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            await loading
+            service.ready = True
+            announce(list(service.served), f"http://{where}:{listener.getsockname()[1]}", f"{where}:{grpc_port}")
+            log.info({"event": "ready", "models": list(service.served)})
+            await stopped
+            service.draining = True
+            log.info({"event": "draining", "active": service.accepted - service.answered})
+            await asyncio.sleep(DRAIN_SECONDS)
+        stopped.cancel()
+        loading.cancel()
+    finally:
+        http.should_exit = True
+        await asyncio.gather(running, rpc.stop(grace=2 * limits.seconds))
+        service.close()
+    log.info({"event": "drained", "accepted": service.accepted, "answered": service.answered})
+
+
+async def _load(service: Service, names: Sequence[str]) -> None:
+    """Loads and warms up each model; the server is live, not ready, meanwhile."""
+    for name in names:
+        service.add(await asyncio.to_thread(service.load, name))
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,0 +1,137 @@
+"""The models that a server answers for, and the way from a picture or a tensor to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoo.epsilon import parse_epsilon
+from zoo.errors import InputError, UnknownModelError, ZooError
+from zoo.hub import fetch
+from zoo.images import MAX_BYTES
+from zoo.records import Outputs
+from zoo.runtime import CHUNK, Model, onnx_model
+from zoo.serve.batching import Batcher
+from zoo.serve.metrics import Metrics
+
+SMALL = 64 * 2**10  # bytes that are parsed at once, without a thread of their own
+HELD_BYTES = 512 * 2**20  # of all request bodies together
+
+
+class BusyError(ZooError):
+    """The queue is full: come again."""
+
+
+class LateError(ZooError):
+    """The answer was not ready in time."""
+
+
+class NotReadyError(ZooError):
+    """The models are not loaded yet, or the server is about to end."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may ask of the server."""
+
+    seconds: float = 30.0  # for a header to arrive, for a body, and for an answer
+    queue: int = 128  # requests accepted and not yet answered
+    body: int = MAX_BYTES * 4 // 3 + SMALL  # bytes; the largest picture, as base64
+
+
+@dataclass(frozen=True)
+class Served:
+    """A loaded model with its queue."""
+
+    model: Model
+    batcher: Batcher
+    digest: str  # sha256 of model.onnx, which names those of its weights and certificate
+    epsilon: str  # the first at which its card reports; answers say "certified" for this unless asked for another
+    epsilon_size: float
+
+
+class Service:
+    """Loads models, admits requests and answers them; one event loop, one thread for each core."""
+
+    def __init__(self, limits: Limits, metrics: Metrics):
+        self.limits, self.metrics = limits, metrics
+        self.served: dict[str, Served] = {}
+        self.ready = False
+        self.draining = False
+        self.held = 0  # bytes of the bodies that are being read or answered
+        self.accepted = self.answered = 0
+        self._lanes = os.cpu_count() or 1
+        self._runners = ThreadPoolExecutor(self._lanes, "run")
+        # Pictures are decoded beside, never before, the runs: a queue of large pictures holds no small one up.
+        self._decoders = ThreadPoolExecutor(self._lanes, "decode")
+
+    def load(self, name: str) -> Model:
+        """The model, checked and warm: each batch size that may come first has run once. Raises ZooError."""
+        model = onnx_model(fetch(name), "float64", threads=1)
+        for size in (1, CHUNK):
+            model.run(np.zeros((size, *model.input_shape), dtype=np.float32))
+        return model
+
+    def add(self, model: Model) -> None:
+        """Answers for this model from now on. Raises InputError where its name is taken."""
+        if model.name in self.served:
+            raise InputError(f"two models are called {model.name}: serve each name once")
+        images, seconds = self.metrics.batch.labels(model.name), self.metrics.run_seconds.labels(model.name)
+
+        def observe(size: int, duration: float) -> None:
+            images.observe(size)
+            seconds.observe(duration)
+
+        batcher = Batcher(model.run, self._runners, self._lanes, observe)
+        self.metrics.waiting.labels(model.name).set_function(lambda: batcher.waiting)
+        epsilon = next(iter(model.evaluation.vra), "0")
+        self.served[model.name] = Served(model, batcher, model.evaluation.graph_sha256, epsilon, parse_epsilon(epsilon))
+
+    def find(self, name: str) -> Served:
+        """The model of this name. Raises UnknownModelError, and NotReadyError before the warm-up is over."""
+        if not self.ready:
+            raise NotReadyError("the models are being loaded: wait for /v2/health/ready")
+        if name not in self.served:
+            raise UnknownModelError(f"no model {name[:80]!r} is served here, only {', '.join(self.served)}")
+        return self.served[name]
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Counts one request from its headers to its answer. Raises BusyError where the queue is full."""
+        if self.accepted - self.answered >= self.limits.queue:
+            raise BusyError(f"{self.limits.queue} requests are waiting already: try again")
+        self.accepted += 1
+        self.metrics.active.inc()
+        try:
+            yield
+        finally:
+            self.answered += 1
+            self.metrics.active.dec()
+
+    async def answer(
+        self, served: Served, read: Callable[[], np.ndarray], epsilon: float, small: bool = False
+    ) -> Outputs:
+        """The outputs for the images that `read` decodes, in a thread of its own unless they are small.
+
+        Raises InputError where they cannot be read, LateError where there is no answer in time.
+        """
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                loop = asyncio.get_running_loop()
+                images = read() if small else await loop.run_in_executor(self._decoders, read)
+                outputs = await served.batcher.outputs(images)
+        except TimeoutError as error:
+            raise LateError(f"no answer within {self.limits.seconds:g} s: try again later") from error
+        self.metrics.images.labels(served.model.name).inc(len(images))
+        self.metrics.certified.labels(served.model.name).inc(int((outputs.radius > epsilon).sum()))
+        return outputs
+
+    def close(self) -> None:
+        for pool in (self._runners, self._decoders):
+            pool.shutdown(wait=False, cancel_futures=True)

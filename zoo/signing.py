@@ -1,0 +1,86 @@
+"""Signatures of published folders with a key of one's own, in the format of OpenSSF model-signing, made and checked
+offline.
+
+A certificate says what the weights do, a signature who published them. `model.sig` is a Sigstore bundle over the sha256
+of each of the eight files, which `model_signing verify key FOLDER --signature FOLDER/model.sig --public_key KEY` checks
+as well.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import InputError, IntegrityError, one_line, require
+from zoo.folder import FILES, SIGNATURE, Folder
+
+if TYPE_CHECKING:
+    from model_signing import hashing
+
+
+def sign(folder: Folder, private_key: Path) -> Path:
+    """The folder's `model.sig`, written beside the checked files, over exactly these eight.
+
+    private_key: an unencrypted elliptic-curve key as PEM. Raises InputError, MissingPackageError.
+    """
+    require("model_signing", "sign")
+    require("OpenSSL", "sign")
+    from model_signing import signing
+
+    path = folder.path / SIGNATURE
+    partial = path.with_name(f"{SIGNATURE}.partial")
+    _check_key(private_key)
+    try:
+        config = signing.Config().set_hashing_config(_hashing()).use_elliptic_key_signer(private_key=private_key)
+    except Exception as error:  # cryptography's and model-signing's errors share no class
+        raise InputError(f"{private_key}: no elliptic-curve private key in PEM: {one_line(error)}") from error
+    try:
+        config.sign(folder.path, partial)
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def check_signature(folder: Folder, public_key: Path) -> None:
+    """Returns where `model.sig` is a signature by this key over the folder's eight files as they are.
+
+    Raises IntegrityError where it is not or there is none, InputError, MissingPackageError.
+    """
+    require("model_signing", "sign")
+    require("OpenSSL", "sign")
+    from model_signing import verifying
+
+    path = folder.path / SIGNATURE
+    _check_key(public_key)
+    if not path.is_file():
+        raise IntegrityError(f"{path}: there is no signature: `zoo sign` makes one")
+    try:
+        config = verifying.Config().set_hashing_config(_hashing()).use_elliptic_key_verifier(public_key=public_key)
+    except Exception as error:  # as above
+        raise InputError(f"{public_key}: no elliptic-curve public key in PEM: {one_line(error)}") from error
+    try:
+        config.verify(folder.path, path)
+    except Exception as error:  # whatever is wrong with a file from outside
+        raise IntegrityError(f"{path}: not this key's signature of these files: {one_line(error)}") from error
+
+
+def _hashing() -> hashing.Config:
+    """The sha256 of the eight files and of no other; a snapshot in the Hugging Face cache consists of links."""
+    from model_signing import hashing
+
+    class Published(hashing.Config):
+        def hash(self, model_path: Any, *, files_to_hash: Any = None) -> Any:
+            return super().hash(model_path, files_to_hash=[Path(model_path) / name for name in FILES])
+
+    config = Published().use_file_serialization(hashing_algorithm="sha256", allow_symlinks=True)
+    return config.set_allow_symlinks(True)
+
+
+def _check_key(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error

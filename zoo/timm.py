@@ -1,0 +1,141 @@
+"""timm knows the architectures of the zoo once this module is imported: `import zoo.timm`.
+
+    timm.create_model("liresnet_l12w512", num_classes=100)                      # untrained, its radius unknown
+    timm.create_model("2c2f.mnist", pretrained=True)                            # published with the zoo
+    timm.create_model("2c2f", pretrained=True, pretrained_cfg_overlay=dict(file=FOLDER))
+    timm.create_model("2c2f", pretrained=True, pretrained_cfg_overlay=dict(hf_hub_id="org/name@revision"))
+
+Pretrained weights come from a published folder that is checked as `zoo.load` checks it; its certificate must be that of
+these weights. What timm gets is then the plain float32 network: it answers logits and **no radius**, its arithmetic is
+not the certified one, and once its weights or its head are changed the certificate speaks of another network. For
+radii use `zoo.load`. Images are in [0, 1]: the networks normalise them inside, so `mean` is 0 and `std` is 1.
+
+timm's own prefixes `local-dir:` and `hf-hub:` do not load a published folder: timm reads `config.json` itself and wants
+one word as its `architecture`. `checkpoint_path="FOLDER/model.safetensors"` does work, and checks nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from timm.models import generate_default_cfgs, register_model
+from timm.models._builder import resolve_pretrained_cfg
+from torch import nn
+
+from zoo.architectures import Architecture
+from zoo.errors import InputError, UnpublishedModelError
+from zoo.hub import HUB, LOCAL, ORGANISATION, fetch
+from zoo.model import load_module
+from zoo.registry import ENTRIES, PREFIXES, Entry
+
+SIZES = ("classes", "channels", "input_size")  # timm's num_classes, in_chans and img_size
+
+
+def _default_cfg(architecture: Architecture, **more: Any) -> dict[str, Any]:
+    channels = architecture.input_shape[0]
+    return {
+        "input_size": architecture.input_shape,
+        "num_classes": architecture.classes,
+        "fixed_input_size": True,
+        "mean": (0.0,) * channels,
+        "std": (1.0,) * channels,
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
+        "first_conv": "stem",
+        "classifier": "head",
+        **more,
+    }
+
+
+def _name(prefix: str) -> str:
+    return prefix.replace("-", "_")
+
+
+def _published() -> dict[str, tuple[str, Entry]]:
+    """`architecture.tag` of each model with published weights, with its prefix and entry."""
+    pairs = [(prefix, entry) for prefix in PREFIXES for entry in ENTRIES.values() if entry.digest]
+    return {
+        f"{_name(prefix)}.{_name(entry.dataset)}": (prefix, entry)
+        for prefix, entry in pairs
+        if entry.name == f"{prefix}-{entry.dataset}"
+    }
+
+
+TAGS = _published()
+default_cfgs = generate_default_cfgs(
+    {
+        **{_name(prefix): _default_cfg(architecture) for prefix, architecture in PREFIXES.items()},
+        **{
+            tag: _default_cfg(entry.architecture, hf_hub_id=f"{ORGANISATION}/{entry.name}")
+            for tag, (_, entry) in TAGS.items()
+        },
+    }
+)
+
+
+def _entrypoint(prefix: str) -> Callable[..., nn.Sequential]:
+    """The function that timm calls to make this architecture."""
+
+    def create(
+        pretrained: bool = False,
+        pretrained_cfg: Any = None,
+        pretrained_cfg_overlay: dict[str, Any] | None = None,
+        cache_dir: str | Path | None = None,
+        **options: Any,
+    ) -> nn.Sequential:
+        cfg = resolve_pretrained_cfg(_name(prefix), pretrained_cfg, pretrained_cfg_overlay)
+        sizes = _sizes(prefix, options)
+        if pretrained:
+            network = _certified(prefix, cfg, cache_dir, sizes)
+        else:
+            tagged = TAGS.get(f"{_name(prefix)}.{cfg.tag}")
+            network = replace(tagged[1].architecture if tagged else PREFIXES[prefix], **sizes).network()
+        network.pretrained_cfg = network.default_cfg = cfg.to_dict()  # type: ignore[assignment]  where timm looks
+        network.num_classes = network.head.out_features  # type: ignore[assignment,union-attr]
+        return network
+
+    create.__name__ = create.__qualname__ = _name(prefix)
+    create.__doc__ = f"The plain network of {prefix}, see `zoo.timm`."
+    return create
+
+
+def _sizes(prefix: str, options: dict[str, Any]) -> dict[str, int]:
+    """timm's options in the zoo's words. Raises InputError."""
+    words = {"num_classes": "classes", "in_chans": "channels", "img_size": "input_size"}
+    if unknown := sorted(set(options) - set(words)):
+        raise InputError(f"{_name(prefix)} takes {', '.join(words)}, got {unknown[0]!r}")
+    return {words[option]: value for option, value in options.items()}
+
+
+def _certified(prefix: str, cfg: Any, cache_dir: str | Path | None, sizes: dict[str, int]) -> nn.Sequential:
+    """The network of a published folder of this architecture, trainable. Raises ZooError."""
+    names = {f"{ORGANISATION}/{entry.name}": entry.name for _, entry in TAGS.values()}
+    if cfg.file:
+        source = f"{LOCAL}{cfg.file}"
+    elif cfg.hf_hub_id:
+        source = names.get(cfg.hf_hub_id, f"{HUB}{cfg.hf_hub_id}")
+    else:
+        raise UnpublishedModelError(
+            f"{_name(prefix)} has no published weights: train it with `python -m training {prefix}-DATASET`, or name a "
+            "published folder by pretrained_cfg_overlay=dict(file=FOLDER)"
+        )
+    folder = fetch(source, cache_dir=cache_dir if source.startswith(HUB) else None)
+    found = asdict(folder.architecture)
+    same = type(folder.architecture) is type(PREFIXES[prefix]) and all(
+        found[field] == value for field, value in asdict(PREFIXES[prefix]).items() if field not in (*SIZES, "features")
+    )
+    if not same:
+        raise InputError(f"{source} is {folder.config.architecture}, no {prefix}")
+    for field, value in sizes.items():
+        if found[field] != value:
+            raise InputError(
+                f"{source} has {field} {found[field]}, asked for {value}: its certificate allows no change"
+            )
+    return load_module(folder.path, folder.certificate).network.requires_grad_(True).train()
+
+
+for _prefix in PREFIXES:
+    register_model(_entrypoint(_prefix))
