@@ -118,6 +118,6 @@ def test_a_certificate_with_levels_is_read_back(folder: Folder):
 
 def test_the_list_shows_the_norm():
     listed = CliRunner().invoke(app, ["list", "linfdist-*"]).output
-    assert re.search(r"linfdist-5x5120-mnist +1x28x28 +linf", listed)
+    assert re.search(r"linfdist-5x5120-mnist +mnist +linf", listed)
     rows = json.loads(CliRunner().invoke(app, ["list", "*-linf-*", "--json"]).output)
     assert {row["norm"] for row in rows} == {"linf"}

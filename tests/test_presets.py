@@ -41,7 +41,7 @@ def stand_in(architecture: Architecture) -> Architecture:
     return replace(architecture, **small)
 
 
-STAND_INS = {stand_in(entry.architecture): name for name, entry in reversed(ENTRIES.items())}
+STAND_INS = {(stand_in(entry.architecture), entry.norm): name for name, entry in reversed(ENTRIES.items())}
 
 
 def test_a_stand_in_differs_in_sizes_only():
@@ -52,9 +52,9 @@ def test_a_stand_in_differs_in_sizes_only():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", STAND_INS, ids=list(STAND_INS.values()))
+@pytest.mark.parametrize(("architecture", "norm"), STAND_INS, ids=list(STAND_INS.values()))
 def test_it_folds_certifies_and_exports_with_both_runtimes_agreeing(
-    architecture: Architecture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: Architecture, norm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("zoo.bounds.convolution.DENSE_COST", 1e8)
     torch.manual_seed(0)
@@ -71,7 +71,7 @@ def test_it_folds_certifies_and_exports_with_both_runtimes_agreeing(
     plain = architecture.network().eval()
     plain.load_state_dict(state)
     assert torch.equal(plain(images), network(images)), "folded"
-    certificate = certify(plain.requires_grad_(False), "test", architecture, "0" * 64)
+    certificate = certify(plain.requires_grad_(False), "test", architecture, "0" * 64, norm=norm)
     assert [layer.name for layer in certificate.layers] == [name for name, _ in plain.named_children()][:-1]
     assert all(layer.lipschitz_estimate <= layer.lipschitz_bound * (1 + 1e-5) for layer in certificate.layers)
     model = CertifiedModel(plain, tables_of(plain, certificate)).eval()

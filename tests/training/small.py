@@ -5,6 +5,8 @@ from zoo.architectures import (
     OLSA,
     ConvexPotentialNet,
     ConvNet,
+    DistanceMLP,
+    DistanceNet,
     LipConvNet,
     LiResNet,
     PlainConvNet,
@@ -29,6 +31,10 @@ def small_network(name: str) -> str:
             return f"spatialmlp-{architecture.feedforward}-l4w32-cifar10-jpeg75"
         case OLSA():
             return f"olsa-{architecture.feedforward}-l4w32-cifar10-jpeg75"
+        case DistanceMLP():
+            return "linfdist-mlp-5x256-mnist"
+        case DistanceNet():
+            return "linfdist-5x256-mnist"
         case TwoMoonsMLP():
             return "mlp-two-moons"
         case Backbone():
