@@ -56,8 +56,8 @@ def train(
     stops early, the schedules unchanged, and `resume` goes on. On one machine a resumed run gives the same bits as
     one that was never stopped. `accumulate` passes each batch in as many pieces, which changes nothing but rounding
     (and, for layers that are constrained by a power iteration of their own, its number of steps). Many machines
-    share `folder`. `tracker`, one of Accelerate's, gets each epoch's metrics too. SIGTERM and Ctrl-C (SIGINT) save and
-    return; a second Ctrl-C interrupts at once.
+    share `folder`. `tracker`, one of Accelerate's, gets each epoch's metrics too; its files are in `folder`/tracker.
+    SIGTERM and Ctrl-C (SIGINT) save and return; a second Ctrl-C interrupts at once.
     Raises InputError where the folder, the data, the tracker or the kind of launch cannot be used, TrainingError where
     the loss is not a number or the accuracy falls back to chance, which leaves the last checkpoint before.
     """
@@ -151,7 +151,7 @@ def _accelerator(recipe: Recipe, folder: Path, tracker: str | None) -> Accelerat
         mixed_precision=recipe.mixed_precision,
         cpu=not torch.accelerator.is_available(),  # without it, processes on CPUs would not know of each other
         log_with=tracker,
-        project_dir=folder,
+        project_dir=folder / "tracker",
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # each process computes the same
     )
 
@@ -169,7 +169,7 @@ def _check_accuracy(metrics: dict[str, Any], progress: Progress, images: int, cl
 
 def _bar(total: int, step: int, shown: bool) -> tqdm:
     """The progress bar on stderr; only where that is a terminal."""
-    form = "{desc} {percentage:3.0f}% {remaining} left, {postfix}"
+    form = "{desc} {percentage:3.0f}% {remaining} left{postfix}"
     return tqdm(total=total, initial=step, disable=None if shown else True, bar_format=form, dynamic_ncols=True)
 
 

@@ -77,7 +77,7 @@ class Progress:
         vra = "-" if math.isnan(self.vra) else f"{self.vra:.3f}"
         return (
             f"loss {means['loss']:.3f} clean {means['train_accuracy']:.3f} VRA {vra} K {lipschitz:.3g} "
-            f"{means['images_per_second']:.0f} images/s"
+            f"{means['images_per_second']:.0f} img/s"
         )
 
     def state_dict(self) -> dict[str, float]:

@@ -17,7 +17,7 @@ from zoo.errors import InputError, MissingPackageError
 
 def logged(run: Path, recipe: str) -> dict[int, float]:
     """The loss by step as TensorBoard shows it."""
-    events = EventAccumulator(str(run / recipe)).Reload().Scalars("loss")
+    events = EventAccumulator(str(run / "tracker" / recipe)).Reload().Scalars("loss")
     assert [event.step for event in events] == sorted({event.step for event in events})
     return {event.step: event.value for event in events}
 
