@@ -9,6 +9,7 @@ import typer
 
 from zoo.cli import run as run_app
 from zoo.errors import InputError
+from zoo.records import SAMPLE
 
 
 def main(
@@ -17,7 +18,9 @@ def main(
     output: Annotated[Path | None, typer.Option(help="Where to publish; RUN/published where not given.")] = None,
     shelf: Annotated[bool, typer.Option("--shelf", help="Publish into this checkout: model_cards/NAME.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate on the first test images only.")] = None,
-    attack_images: Annotated[int, typer.Option(min=0, help="Attack so many test images; 0 for none.")] = 500,
+    attack_images: Annotated[
+        int, typer.Option(min=0, max=SAMPLE, help="Attack so many test images; 0 for none.")
+    ] = SAMPLE,
 ) -> None:
     """Certify, export, evaluate and describe the model of RUN."""
     from export.publish import SHELF, pin, publish, run_settings, seal  # brings torch, which --help does not need

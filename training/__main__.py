@@ -42,7 +42,7 @@ def main(
     """Train RECIPE into a folder: weights.safetensors, metrics.jsonl, curves.png, recipe.json and checkpoints."""
     if list_recipes:
         for name, entry in RECIPES.items():
-            print(f"{name:40} {entry.loss.__name__}, {entry.epochs} epochs. {entry.paper}".rstrip())
+            print(f"{name:40} {entry.loss.__name__}, {entry.epochs} epochs. {entry.paper or ''}".rstrip())
         return
     if recipe is None:
         raise InputError("name a recipe: --list shows all")

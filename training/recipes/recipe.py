@@ -24,6 +24,21 @@ class Generated:
 
 
 @dataclass(frozen=True)
+class Paper:
+    """A published row, for cards and leaderboard to show beside ours; rates in percent."""
+
+    model: str  # the registered name of the row's network, whose recipe has the row's settings
+    clean: float | None  # None where the paper does not give it
+    vra: float
+    epsilon: str  # in the model's norm, pixels of [0, 1]
+    source: str
+
+    def __str__(self) -> str:
+        clean = "" if self.clean is None else f"{self.clean} % clean, "
+        return f"{clean}{self.vra} % VRA at {self.epsilon} ({self.source})"
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One run, from the untrained network to the weights published under the same name."""
 
@@ -47,7 +62,7 @@ class Recipe:
     generated: Generated | None = None  # images of a generative model, beside the batch_size of the data set
     mixed_precision: Literal["no", "bf16"] = "no"  # of the forward pass; the Lipschitz estimate is always float32
     validate_every: int = 1  # epochs
-    paper: str = ""  # the published figure that the card shows beside ours, with its source and the differences
+    paper: Paper | None = None  # the row that this run stands for, where there is one
 
     def options(self, progress: float) -> dict[str, float | str]:
         """The options of the loss at this progress, schedules evaluated."""
@@ -65,6 +80,8 @@ def _plain(value: Any) -> Any:
         return {"schedule": type(value).__name__, **_plain(asdict(value))}
     if isinstance(value, Augmentation):
         return value.describe()
+    if isinstance(value, Paper):
+        return asdict(value)
     if isinstance(value, Generated):
         return {"ratio": value.ratio, "augment": _plain(value.augment)}
     if isinstance(value, Mapping):
