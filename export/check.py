@@ -15,7 +15,7 @@ import torch
 import typer
 
 from export.cards import pages, shelf
-from export.publish import SHELF
+from export.publish import MAX_FILE, SHELF
 from zoo.card import render
 from zoo.cli import run as run_app
 from zoo.datasets import load_split
@@ -26,7 +26,7 @@ from zoo.registry import ENTRIES
 from zoo.verify import verify
 
 IMAGES = 500
-MAX_FILE, MAX_SHELF = 16 * 2**20, 200 * 2**20  # bytes of a file, and of all folders
+MAX_SHELF = 200 * 2**20  # bytes of all folders
 
 
 def main() -> int:

@@ -110,7 +110,7 @@ def _measured(models: Sequence[dict[str, Any]]) -> str:
 
 
 def _beside(models: Sequence[dict[str, Any]]) -> str:
-    heads = ["model", "stands for", "clean", "VRA", "ours is above by", "because of"]
+    heads = ["model", "stands for", "clean", "VRA", "ours, in points", "what differs"]
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for row in models:
         paper = row["paper"]
@@ -118,10 +118,25 @@ def _beside(models: Sequence[dict[str, Any]]) -> str:
             lines.append(_line([_link(row["name"]), "no published row", "", "", "", ""]))
             continue
         clean = "not given" if paper["clean"] is None else f"{paper['clean']:.2f}"
-        above = f"clean {_signed(paper['clean_difference'])}, VRA {_signed(paper['vra_difference'])}"
+        above = [
+            f"{what} {points:+.2f}"
+            for what in ("clean", "VRA")
+            if (points := paper[f"{what.lower()}_difference"]) is not None
+        ]
         source = f"{paper['model']} ({paper['source']})"
         vra = f"{paper['vra']:.2f} at {paper['epsilon']}"
-        lines.append(_line([_link(row["name"]), source, clean, vra, above, "; ".join(paper["differences"])]))
+        lines.append(
+            _line(
+                [
+                    _link(row["name"]),
+                    source,
+                    clean,
+                    vra,
+                    ", ".join(above) or "not comparable",
+                    "; ".join(paper["differences"]),
+                ]
+            )
+        )
     return "\n".join(lines)
 
 
@@ -135,10 +150,6 @@ def _link(name: str) -> str:
 
 def _percent(rate: float) -> str:
     return f"{100 * rate:.2f}"
-
-
-def _signed(points: float | None) -> str:
-    return "not measured" if points is None else f"{points:+.2f}"
 
 
 def _known(value: object) -> str:

@@ -17,7 +17,7 @@ from zoo.folder import Folder
 # Okabe and Ito's colours but yellow, told apart with any colour vision; a further model gets another line and mark.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES, MARKS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
-WIDTH, HEIGHT = 5.2, 4.6  # of a panel, in inches
+WIDTH, HEIGHT, LEGEND = 5.2, 4.6, 2.6  # of a panel and of the legend, in inches
 
 
 def pictures(folders: Sequence[Folder]) -> dict[str, bytes]:
@@ -80,16 +80,20 @@ def _styles(models: Sequence[Folder]) -> list[tuple[Folder, dict[str, str]]]:
 
 
 def _figure(count: int, title: str) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(WIDTH * count, HEIGHT), layout="constrained")
-    figure.suptitle(title)
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    figure = Figure(figsize=(WIDTH * count + LEGEND, HEIGHT), layout="constrained")
+    panels = list(figure.subplots(1, count, squeeze=False)[0])
+    panels[0].set_title(title, loc="left")
+    return figure, panels
 
 
 def _png(figure: Figure, panels: Sequence[Axes]) -> bytes:
-    """The finished picture, with no date and no version in it."""
+    """The finished picture with one legend, and with no date and no version in it."""
+    shown: dict[str, Any] = {}
     for axes in panels:
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
+        lines, names = axes.get_legend_handles_labels()
+        shown |= dict(zip(names, lines, strict=True))
+    figure.legend(list(shown.values()), list(shown), loc="outside right upper", fontsize=8, frameon=False)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     return file.getvalue()

@@ -37,6 +37,7 @@ from zoo.runtime import onnx_model
 CHECKOUT = Path(__file__).parents[1]
 SHELF = CHECKOUT / "model_cards"
 REGISTRY = CHECKOUT / "zoo" / "published.json"
+MAX_FILE = 16 * 2**20  # bytes of a file on the shelf
 LICENSE = "apache-2.0"
 TIGHTNESS_STEPS = 60
 TIGHTNESS_IMAGES = 4
