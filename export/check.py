@@ -22,6 +22,7 @@ from zoo.datasets import load_split
 from zoo.evaluate import array_images, evaluate
 from zoo.folder import Folder, read_folder
 from zoo.hub import load
+from zoo.records import SAMPLE
 from zoo.registry import ENTRIES
 from zoo.verify import verify
 
@@ -36,6 +37,8 @@ def main() -> int:
         start = time.perf_counter()
         read_folder(folder.path, ENTRIES[folder.config.name].digest)
         found = [f"{folder.config.name}: {line}" for line in differences(folder)]
+        if folder.evaluation.pgd_images < SAMPLE:
+            found.append(f"{folder.config.name}: {folder.evaluation.pgd_images} images attacked, expected {SAMPLE}")
         print(f"{folder.config.name}: {'DIFFERS' if found else 'as published'}, {time.perf_counter() - start:.0f} s")
         wrong += found
     wrong += [
@@ -70,6 +73,10 @@ def _answers(folder: Folder) -> Iterator[str]:
     The machine may sum in another order than the one that measured: what rounding explains is no difference.
     """
     stored = folder.evaluation
+    expected = np.array(stored.radii[:IMAGES])
+    if len(expected) < min(IMAGES, stored.images):
+        yield f"evaluation.json: holds {len(expected)} radii, expected {min(IMAGES, stored.images)}"
+        return
     split = load_split(stored.dataset, stored.split)
     if split.revision != stored.revision:
         yield f"evaluation.json: measured on data of sha256 {stored.revision[:16]}..., here is {split.revision[:16]}..."
@@ -78,13 +85,9 @@ def _answers(folder: Folder) -> Iterator[str]:
     onnx, pytorch = load(source), load(source, backend="torch")
     slack, constants = pytorch.module.slack, pytorch.module.margin_lipschitz  # type: ignore[union-attr]
     tolerance = float(slack[torch.isfinite(slack)].min() / constants[constants > 0].min())
-    expected = np.array(stored.radii[:IMAGES])
-    if len(expected) < min(IMAGES, stored.images):
-        yield f"evaluation.json: holds {len(expected)} radii, expected {min(IMAGES, stored.images)}"
-        return
     images, labels = split.images[: len(expected)], split.labels[: len(expected)]
+    data = array_images(stored.dataset, stored.split, split.revision, images, labels)
     for model in (onnx, pytorch):
-        data = array_images(stored.dataset, stored.split, split.revision, images, labels)
         radii = np.array(evaluate(model, data, list(stored.vra)).radii)
         gap = np.abs(radii - expected)
         if not gap.max() <= tolerance:  # NaN is a difference
