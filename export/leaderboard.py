@@ -74,6 +74,7 @@ def _row(folder: Folder) -> dict[str, Any]:
         "acr": evaluation.acr,
         "pgd_accuracy": evaluation.pgd_accuracy,
         "pgd_images": evaluation.pgd_images,
+        "attacked_vra": {text: evaluation.attacked_vra(text) for text in evaluation.pgd_accuracy},
         "paper": _paper(folder),
     }
 
@@ -100,13 +101,15 @@ def _measured(models: Sequence[dict[str, Any]]) -> str:
     heads = ["model", "parameters", "clean", *(f"VRA at {text}" for text in epsilons), "ACR", "PGD", "epochs", "hours"]
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for row in models:
-        attacked = ", ".join(_percent(rate) for rate in row["pgd_accuracy"].values()) or "not attacked"
+        vra = row["attacked_vra"]
+        attacked = [f"{_percent(rate)} ({_percent(vra[text])})" for text, rate in row["pgd_accuracy"].items()]
         cells = [_link(row["name"]), f"{row['parameters']:,}", _percent(row["clean_accuracy"])]
         cells += [_percent(row["vra"][text]) for text in epsilons]
-        cells += [f"{row['acr']:.4f}", attacked, str(row["epochs"]), _known(row["hours"])]
+        cells += [f"{row['acr']:.4f}", ", ".join(attacked) or "not attacked", str(row["epochs"]), _known(row["hours"])]
         lines.append(_line(cells))
     images = f"{models[0]['images']:,} images"
-    return "\n".join(lines) + f"\n\nPercent of {images}; PGD is what an attack leaves of some of them, by epsilon."
+    attacked = "PGD is what an attack leaves of the first of them, by epsilon (and the VRA of these)"
+    return "\n".join(lines) + f"\n\nPercent of {images}; {attacked}."
 
 
 def _beside(models: Sequence[dict[str, Any]]) -> str:
