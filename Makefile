@@ -6,7 +6,7 @@ INSTALL = $(if $(UV),uv pip install --quiet --python .venv/bin/python,.venv/bin/
 # The page that certifies in the browser needs npm once; everything else does without.
 STATIC = @if command -v npm >/dev/null; then $(MAKE) --no-print-directory static; else echo 'no npm: no make static'; fi
 
-.PHONY: demo space static test lint clean
+.PHONY: demo space static test models-check lint clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo  ## certified predictions for a few pictures with the embedded models
@@ -33,6 +33,9 @@ test: .venv/.dev  ## every check that CI runs
 	.venv/bin/pyright
 	$(STATIC)
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2
+
+models-check: .venv/.dev  ## every published folder proved, rendered and measured again; needs the test splits
+	OMP_NUM_THREADS=1 .venv/bin/python -m export.check
 
 lint: .venv/.dev  ## format and lint in place, check types
 	.venv/bin/ruff format .

@@ -9,6 +9,8 @@ import typer
 
 from zoo.cli import run as run_app
 from zoo.errors import InputError
+from zoo.records import SAMPLE
+from zoo.registry import find
 
 
 def main(
@@ -17,14 +19,27 @@ def main(
     output: Annotated[Path | None, typer.Option(help="Where to publish; RUN/published where not given.")] = None,
     shelf: Annotated[bool, typer.Option("--shelf", help="Publish into this checkout: model_cards/NAME.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate on the first test images only.")] = None,
-    attack_images: Annotated[int, typer.Option(min=0, help="Attack so many test images; 0 for none.")] = 500,
+    attack_images: Annotated[
+        int, typer.Option(min=0, max=SAMPLE, help="Attack so many test images; 0 for none.")
+    ] = SAMPLE,
 ) -> None:
     """Certify, export, evaluate and describe the model of RUN."""
-    from export.publish import SHELF, pin, publish, run_settings, seal  # brings torch, which --help does not need
+    from export.publish import (  # brings torch, which --help does not need
+        MAX_FILE,
+        SHELF,
+        pin,
+        publish,
+        run_settings,
+        seal,
+    )
 
     name = name or str(run_settings(run).get("name"))
     if shelf and output:
         raise InputError("--shelf says where to publish: leave out --output")
+    if shelf and 4 * (find(name).parameters or 0) > MAX_FILE:
+        raise InputError(
+            f"the weights of {name} are larger than {MAX_FILE // 2**20} MiB, no file here may be: --output"
+        )
     output = SHELF / name if shelf else output or run / "published"
     command = f"python -m export {shlex.join(sys.argv[1:])}"
     folder = publish(run, name, output, limit, attack_images, command)

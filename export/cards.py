@@ -1,4 +1,4 @@
-"""python -m export.cards [FOLDER]: every card in model_cards/ and the README's table, or one card, from the records."""
+"""python -m export.cards [FOLDER]: every card, the leaderboard and the README's table, from the records; or a card."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from export.leaderboard import leaderboard_json, leaderboard_markdown
 from export.publish import CHECKOUT, SHELF, pin, seal
 from zoo.card import render
 from zoo.datasets import DATASETS
@@ -39,13 +40,28 @@ def shelf() -> list[Folder]:
 def main(
     folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="One published folder elsewhere.")] = None,
 ) -> None:
-    """Write every card in model_cards/ and the README's table again, from the records; or one folder's card."""
+    """Write all of model_cards/ that follows from the records, and the README's table; or one folder's card."""
     if folder is not None:
         write_card(read_folder(folder))
         return
     for published in shelf():
         pin({published.config.name: write_card(published)})
-    README.write_text(MARKS.sub(lambda _: models_table(shelf()), README.read_text()))
+    from export.pictures import pictures  # brings matplotlib, which one card does not need
+
+    folders = shelf()
+    for path, text in pages(folders).items():
+        path.write_text(text)
+    for name, content in pictures(folders).items():
+        (SHELF / name).write_bytes(content)
+
+
+def pages(folders: list[Folder]) -> dict[Path, str]:
+    """What each page that follows from the records of all folders should say."""
+    return {
+        README: MARKS.sub(lambda _: models_table(folders), README.read_text()),
+        SHELF / "README.md": leaderboard_markdown(folders),
+        SHELF / "leaderboard.json": leaderboard_json(folders),
+    }
 
 
 def write_card(folder: Folder) -> str:

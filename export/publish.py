@@ -17,29 +17,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from training.attacks import pgd_l2, pgd_linf
+from export import robustness
+from export.origin import beside, command_of, cost
 from training.data import pixels
-from training.recipes import RECIPES
 from training.tightness import tightness
 from zoo import registry
 from zoo.architectures import describe
 from zoo.card import render
 from zoo.certify import certify
 from zoo.datasets import DATASETS, Split, load_split
-from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError, InputError
 from zoo.evaluate import array_images, evaluate
 from zoo.folder import FILES, LISTED, SUMS, WEIGHTS, Folder, read_folder
 from zoo.model import certified_model, load_network
 from zoo.onnx import write_graphs
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps
-from zoo.runtime import CHUNK, Model, onnx_model
+from zoo.runtime import onnx_model
 
 CHECKOUT = Path(__file__).parents[1]
 SHELF = CHECKOUT / "model_cards"
 REGISTRY = CHECKOUT / "zoo" / "published.json"
+MAX_FILE = 16 * 2**20  # bytes of a file on the shelf
 LICENSE = "apache-2.0"
-ATTACK_STEPS = 40
 TIGHTNESS_STEPS = 60
 TIGHTNESS_IMAGES = 4
 
@@ -52,8 +51,9 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
     attack succeeds inside a certified radius.
     """
     entry = registry.find(name)
-    # The published figure that the recipe of this name stands beside is shown on the card with the run's settings.
-    recipe = {**run_settings(run), "paper": RECIPES[name].paper if name in RECIPES else ""}
+    settings = run_settings(run)
+    # The card shows the run's settings, what it cost, and the published row that it stands for.
+    origin = {"command": command_of(name, settings), **cost(run, settings), "paper": beside(entry, settings)}
     if output.exists() and not _replaceable(output):
         raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
     info = DATASETS[entry.dataset]
@@ -72,7 +72,7 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
             norm=entry.norm,
             input_shape=entry.architecture.input_shape,
             labels=split.label_names,
-            recipe=recipe,
+            recipe={**settings, **origin},
             license=LICENSE,
         )
         (folder / "config.json").write_text(dumps(config))
@@ -148,40 +148,30 @@ def _evaluate(
     evaluation = evaluate(model, data, epsilons, lambda count: progress.advance(task, count), command)
     if not attack_images:
         return evaluation
-    attacked = Split(split.images[:attack_images], split.labels[:attack_images], split.label_names, split.revision)
+    images, labels = _tensor(split.images[:attack_images]), split.labels[:attack_images]
     network = load_network((folder / WEIGHTS).read_bytes(), certificate)
     certified = certified_model(network, certificate)
-    progress.add_task("search for the tightest", total=None)
-    return dataclasses.replace(
+    search = progress.add_task("search for the tightest", total=None)
+    tightest = tightness(certified, certificate, images[:TIGHTNESS_IMAGES], TIGHTNESS_STEPS)
+    progress.update(search, total=1, completed=1)
+    tasks = {text: progress.add_task(f"attack at {text}", total=len(labels)) for text in epsilons}
+
+    def advance(epsilon: str, count: int) -> None:
+        progress.advance(tasks[epsilon], count)
+
+    evaluation = dataclasses.replace(
         evaluation,
-        pgd_accuracy={text: _attack(network, model, attacked, text, progress) for text in epsilons},
-        pgd_images=len(attacked.labels),
-        pgd=f"{config.norm} PGD, {ATTACK_STEPS} steps, one random start, margin loss, on the float32 network",
-        tightness=tightness(certified, certificate, _tensor(attacked.images[:TIGHTNESS_IMAGES]), TIGHTNESS_STEPS),
+        pgd_accuracy=robustness.pgd_accuracy(network, model, images, labels, epsilons, advance),
+        pgd_images=len(labels),
+        pgd=robustness.describe(config.norm),
+        tightness=tightest,
         tightness_search=f"gradient ascent of {TIGHTNESS_STEPS} steps from each of "
-        f"{min(TIGHTNESS_IMAGES, len(attacked.labels))} test images",
+        f"{min(TIGHTNESS_IMAGES, len(labels))} test images",
     )
-
-
-def _attack(network: torch.nn.Sequential, model: Model, split: Split, epsilon: str, progress: Progress) -> float:
-    """The share of images that stay right under attack. Raises CertificateError where one breaks its certificate."""
-    size, right = parse_epsilon(epsilon), 0
-    attack = {"l2": pgd_l2, "linf": pgd_linf}[model.norm]
-    generator = torch.Generator().manual_seed(0)
-    task = progress.add_task(f"attack at {epsilon}", total=len(split.labels))
-    for start in range(0, len(split.labels), CHUNK):
-        images, labels = split.images[start : start + CHUNK], torch.from_numpy(split.labels[start : start + CHUNK])
-        tensor = _tensor(images)
-        attacked = attack(network, tensor, labels, size * (1 - 1e-6), ATTACK_STEPS, generator)
-        before, after = model.outputs(tensor.numpy()), model.outputs(attacked.numpy())
-        broken = (before.radius > size) & (before.label != after.label)
-        if broken.any():
-            raise CertificateError(
-                f"image {start + int(broken.argmax())} changed its label inside its certified radius"
-            )
-        right += int(((before.label == labels.numpy()) & (after.label == labels.numpy())).sum())
-        progress.advance(task, len(labels))
-    return right / len(split.labels)
+    for text, left in evaluation.pgd_accuracy.items():
+        if left < evaluation.attacked_vra(text):
+            raise CertificateError(f"PGD at {text} leaves fewer images than are certified: {left}")
+    return evaluation
 
 
 def _tensor(images: np.ndarray) -> torch.Tensor:

@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 
 import zoo
+from export import check
+from export.__main__ import main
+from export.check import differences
+from export.origin import beside, command_of, cost
 from export.publish import publish
 from tests.training.small import small_network
 from training.loop import train
@@ -22,7 +26,6 @@ from zoo.datasets import DATASETS
 from zoo.errors import InputError
 from zoo.folder import FILES, read_folder
 from zoo.registry import ENTRIES
-from zoo.verify import verify
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +56,7 @@ def test_every_small_network_ends_in_a_verified_folder_that_predicts(
     train(replace(find(recipe), name=name), tmp_path / "run", steps=2)
     folder = publish(tmp_path / "run", name, tmp_path / "out" / name, limit=None, attack_images=2, command="test")
     assert {path.name for path in folder.path.iterdir()} == set(FILES)
-    assert verify(folder) == []
+    assert list(differences(folder)) == []
     assert folder.evaluation.images == (2000 if dataset == "two-moons" else 24)  # those are made, not read
     model = zoo.load(f"local-dir:{folder.path}")
     images = np.random.default_rng(1).random((3, *model.input_shape), dtype=np.float32)
@@ -104,3 +107,54 @@ def test_graphs_carry_no_paths_of_the_machine(run: Path, tmp_path: Path):
         assert b"stack_trace" not in content
     assert json.loads((folder.path / "config.json").read_text())["recipe"]["seed"] == 0
     assert read_folder(folder.path) == folder
+
+
+def test_a_record_that_the_model_does_not_answer_is_found(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = publish(run, "2c2f-mnist", tmp_path / "out", limit=8, attack_images=4, command="test")
+    monkeypatch.setattr(check, "verify", lambda folder: [])
+
+    def found(**changes: object) -> str:
+        evaluation = replace(folder.evaluation, **changes)
+        return "; ".join(differences(replace(folder, evaluation=evaluation)))
+
+    radii = folder.evaluation.radii
+    assert len(radii) == 8
+    assert sum(radii) / 8 == pytest.approx(folder.evaluation.acr, rel=1e-12)
+    assert "not the card" in found(acr=0.5)
+    for wrong in ((*radii[:7], radii[7] + 1e-9), (1.0, *radii[1:])):
+        assert "is off by" in found(radii=wrong)
+    assert "holds 7 radii, expected 8" in found(radii=radii[:7])
+    assert "measured on data of sha256 another" in found(revision="another")
+    assert "leaves fewer images than are certified" in found(radii=(1.0,) * 8, pgd_accuracy={"0.3": 0.75})
+
+
+def test_the_shelf_takes_no_file_that_git_hosts_would_not(tmp_path: Path):
+    with pytest.raises(InputError, match="larger than 16 MiB"):
+        main(tmp_path, name="liresnet-l12w512-cifar10", shelf=True)
+
+
+def test_what_a_run_cost_is_read_from_its_metrics(tmp_path: Path):
+    assert cost(tmp_path, {}) == {"hours": None, "hardware": None}
+    rows = [{"step": 10, "images_per_second": 1.0}, {"step": 40, "images_per_second": 2.0, "hardware": "a machine"}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cost(tmp_path, {"batch_size": 144}) == {"hours": 1.0, "hardware": "a machine"}  # 1440 s and 2160 s
+
+
+def test_the_row_of_a_paper_and_what_differs_from_it():
+    settings = {**find("liresnet-l4w32-cifar10-jpeg75").describe(), "epochs": 5, "seed": 3, "limit": None}
+    row = beside(ENTRIES["liresnet-l4w32-cifar10-jpeg75"], settings)
+    assert row
+    assert (row["model"], row["clean"], row["vra"], row["epsilon"]) == ("liresnet-l6w128-cifar10", 78.7, 64.4, "36/255")
+    assert "data CIFAR-10 re-encoded as JPEG 75, not CIFAR-10" in row["differences"]
+    assert {"depth 4, not 6", "width 32, not 128", "epochs 5, not 800"} < set(row["differences"])
+    assert not any("input" in line or "loss" in line for line in row["differences"])
+    assert beside(ENTRIES["2c2f-mnist"], settings) is None
+    assert command_of("liresnet-l4w32-cifar10-jpeg75", settings).endswith("-jpeg75 --epochs 5 --seed 3")
+
+
+def test_every_row_of_a_paper_has_a_recipe_of_its_network_in_the_same_norm():
+    for name, recipe in RECIPES.items():
+        if recipe.paper:
+            assert recipe.paper.model in RECIPES
+            assert ENTRIES[recipe.paper.model].norm == ENTRIES[name].norm
+            assert RECIPES[recipe.paper.model].paper == recipe.paper

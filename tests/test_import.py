@@ -16,7 +16,7 @@ import zoo
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 TORCH_FREE = (
     *("records", "errors", "epsilon", "registry", "datasets", "folder", "graph", "hub", "images", "runtime"),
-    *("evaluate", "results", "cli", "cli_hub", "card", "tables", "display", "doctor"),
+    *("evaluate", "results", "cli", "cli_hub", "card", "citations", "tables", "display", "doctor"),
     *("hubstore", "hubserver", "signing"),
 )  # fmt: skip
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import shutil
+import subprocess
+import sys
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +18,17 @@ import pytest
 import torch
 
 import zoo
-from export.cards import models_table, shelf
+from export.cards import pages, shelf
+from export.leaderboard import rows
+from export.pictures import pictures
+from training.recipes import find
 from zoo.card import render
-from zoo.errors import ZooError
+from zoo.errors import UnpublishedModelError, ZooError
 from zoo.folder import FILES, Folder, read_folder
 from zoo.hub import fetch
 from zoo.onnx import EXPORTER, write_graphs
 from zoo.records import Outputs
-from zoo.registry import list_models
+from zoo.registry import ENTRIES, list_models
 from zoo.verify import exporter, verify
 
 PUBLISHED = list_models(pretrained=True)
@@ -42,8 +49,62 @@ def test_something_is_published():
     assert {path.parent.name for path in (CHECKOUT / "model_cards").glob("*/SHA256SUMS")} == set(PUBLISHED)
 
 
-def test_the_readme_has_the_numbers_of_the_records():
-    assert models_table(shelf()) in (CHECKOUT / "README.md").read_text()
+def test_the_pages_are_what_the_records_render_to():
+    for path, text in pages(shelf()).items():
+        assert path.read_text() == text
+
+
+def test_the_pictures_are_there_and_drawn_the_same_twice():
+    drawn = pictures(shelf())
+    assert drawn == pictures(shelf())
+    assert {path.name for path in (CHECKOUT / "model_cards").glob("*.png")} == set(drawn)
+
+
+def test_the_list_has_the_numbers_of_the_leaderboard():
+    board = json.loads((CHECKOUT / "model_cards" / "leaderboard.json").read_text())["models"]
+    listed = {row["name"]: row for row in json.loads(listing("--json"))}
+    assert set(listed) == {row["name"] for row in board} == set(PUBLISHED)
+    fields = ("dataset", "norm", "parameters", "clean_accuracy", "vra")
+    assert all(listed[row["name"]][field] == row[field] for row in board for field in fields)
+    lines = listing().splitlines()
+    for row in board:
+        line = next(line for line in lines if line.startswith(f"{row['name']} "))
+        assert f"{100 * row['clean_accuracy']:.2f} %" in line
+        assert f"{100 * next(iter(row['vra'].values())):.2f} %" in line
+
+
+def listing(*options: str) -> str:
+    """What `zoo list --pretrained` prints."""
+    command = [sys.executable, "-m", "zoo", "list", "--pretrained", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT).stdout
+
+
+def test_a_row_beside_a_paper_says_by_how_much_and_why(folder: Folder):
+    (row,) = rows([folder])
+    paper, evaluation = row["paper"], folder.evaluation
+    if paper is None:
+        pytest.skip("stands for no published row")
+    assert paper["differences"]
+    if paper["epsilon"] in evaluation.vra:
+        ours = Decimal(str(evaluation.vra[paper["epsilon"]])) * 100
+        assert Decimal(str(paper["vra_difference"])) == ours - Decimal(str(paper["vra"]))
+
+
+def test_no_attack_leaves_less_than_is_certified(folder: Folder):
+    evaluation = folder.evaluation
+    assert set(evaluation.pgd_accuracy) == set(evaluation.vra)
+    for epsilon, rate in evaluation.pgd_accuracy.items():
+        assert 0 < evaluation.attacked_vra(epsilon) <= rate
+
+
+def test_the_papers_headline_model_is_exact_and_says_that_it_has_no_weights():
+    name = "liresnet-l12w588-imagenet"
+    with pytest.raises(UnpublishedModelError, match=f"python -m training {name} .* load 'local-dir:runs/{name}"):
+        zoo.load(name)
+    with torch.device("meta"):
+        network = zoo.load(name, backend="torch", pretrained=False)
+    assert sum(weight.numel() for weight in network.parameters()) == ENTRIES[name].parameters
+    assert (find(name).epochs, find(name).batch_size) == (400, 1024)
 
 
 def test_the_certificate_is_proved_again(folder: Folder):

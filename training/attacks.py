@@ -26,9 +26,9 @@ def pgd_l2(
     start = torch.randn(images.shape, generator=generator)
     point = _project(images, images + start * (epsilon / _norm(start)), epsilon)
 
-    def move(point: Tensor, gradient: Tensor) -> Tensor:
+    def move(rows: Tensor, point: Tensor, gradient: Tensor) -> Tensor:
         step = gradient / _norm(gradient).clamp(min=1e-30) * (2.5 * epsilon / steps)
-        return _project(images, point + step, epsilon)
+        return _project(images[rows], point + step, epsilon)
 
     return _ascend(network, labels, point, move, steps)
 
@@ -50,24 +50,31 @@ def pgd_linf(
     lower, upper = (images - reach).clamp(0, 1), (images + reach).clamp(0, 1)
     start = images + reach * (2 * torch.rand(images.shape, generator=generator) - 1)
 
-    def move(point: Tensor, gradient: Tensor) -> Tensor:
-        return (point + gradient.sign() * (2.5 * epsilon / steps)).clamp(lower, upper)
+    def move(rows: Tensor, point: Tensor, gradient: Tensor) -> Tensor:
+        return (point + gradient.sign() * (2.5 * epsilon / steps)).clamp(lower[rows], upper[rows])
 
     return _ascend(network, labels, start.clamp(lower, upper), move, steps)
 
 
 def _ascend(
-    network: nn.Module, labels: Tensor, point: Tensor, move: Callable[[Tensor, Tensor], Tensor], steps: int
+    network: nn.Module, labels: Tensor, points: Tensor, move: Callable[[Tensor, Tensor, Tensor], Tensor], steps: int
 ) -> Tensor:
-    """The points after `steps` moves along the gradient of the margin; one that has succeeded stays."""
+    """The points after `steps` moves along the gradient of the margin; one that has succeeded stays, and costs no more.
+
+    move: new points for the images of these rows, from their points and gradients.
+    """
+    rows = torch.arange(len(points))
     for _ in range(steps):
-        point.requires_grad_(True)
+        point, wanted = points[rows].requires_grad_(True), labels[rows, None]
         logits = network(point)
-        margin = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1) - logits.gather(1, labels[:, None])[:, 0]
+        margin = logits.scatter(1, wanted, -torch.inf).amax(dim=1) - logits.gather(1, wanted)[:, 0]
         (gradient,) = torch.autograd.grad(margin.sum(), point)
-        with torch.no_grad():
-            point = torch.where((margin > 0)[:, None, None, None], point, move(point, gradient)).detach()
-    return point.detach()
+        right = margin <= 0
+        rows = rows[right]
+        if not len(rows):
+            break
+        points[rows] = move(rows, point.detach()[right], gradient[right])
+    return points
 
 
 def _project(centre: Tensor, point: Tensor, epsilon: float) -> Tensor:

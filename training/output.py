@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
+import torch
+from accelerate import Accelerator, PartialState
 from safetensors.torch import save
 from torch import Tensor
 
 from zoo.errors import InputError
+from zoo.evaluate import machine
 
 
 class Output:
@@ -80,7 +82,7 @@ class Output:
 
     def write_metrics(self, row: dict[str, Any]) -> None:
         """Add an epoch to metrics.jsonl and draw curves.png anew."""
-        rows = [*self.rows(), row]
+        rows = [*self.rows(), {**row, "hardware": hardware()}]
         _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in rows).encode())
         _draw(rows, self.folder / "curves.png")
 
@@ -88,6 +90,15 @@ class Output:
         """Write the plain network's weights as weights.safetensors."""
         path = self.folder / "weights.safetensors"
         _replace(path, save(state))
+
+
+def hardware() -> str:
+    """What the processes of this run compute on, in words."""
+    state = PartialState()
+    if state.device.type == "cpu":
+        return machine()
+    name = torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type
+    return f"{state.num_processes} x {name}"
 
 
 @contextmanager

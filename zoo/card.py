@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from zoo.citations import LOSSES, NETWORKS
 from zoo.datasets import DATASETS
 from zoo.display import bound_text, radius_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig
@@ -21,6 +22,7 @@ def render(config: ModelConfig, certificate: Certificate, evaluation: Evaluation
         _layers(certificate),
         _training(config),
         _limits(config),
+        _citation(config, certificate),
     )
     return HEADER.format(front=_front_matter(config, evaluation), name=config.name) + "\n\n".join(sections) + "\n"
 
@@ -68,22 +70,40 @@ def _results(config: ModelConfig, evaluation: Evaluation) -> str:
     ]
     for text, value in evaluation.vra.items():
         attacked = evaluation.pgd_accuracy.get(text)
-        upper = "" if attacked is None else f" (PGD leaves {_percent(attacked)} % of {evaluation.pgd_images:,})"
+        upper = (
+            ""
+            if attacked is None
+            else f" (of the first {evaluation.pgd_images:,}: {_percent(evaluation.attacked_vra(text))} %, "
+            f"PGD leaves {_percent(attacked)} %)"
+        )
         rows.append(f"| VRA at {config.norm} {text} | {_percent(value)} %{upper} |")
     rows.append(f"| average certified radius | {evaluation.acr:.4f} |")
     rows += [f"| tightness, {what} | {_percent(value)} % |" for what, value in evaluation.tightness.items()]
     rows += [
         "",
         "VRA, verified-robust accuracy: right and certified radius > epsilon.",
-        *([f"Attack: {evaluation.pgd}; what it leaves bounds VRA from above."] if evaluation.pgd else []),
+        *([f"Attack: {evaluation.pgd}. What it leaves bounds VRA from above."] if evaluation.pgd else []),
         *([f"Tightness: largest quotient / bound, by {evaluation.tightness_search}."] if evaluation.tightness else []),
         "",
         f"Measured in {evaluation.seconds:.1f} s on {evaluation.machine} by `{evaluation.command}`. Data: sha256 "
         f"`{evaluation.revision[:16]}`.",
     ]
-    if paper := config.recipe.get("paper"):
-        rows += ["", f"**Published for comparison:** {paper}"]
+    if paper := paper_text(config):
+        rows += ["", f"**Published for comparison:** {paper}."]
     return "\n".join(rows)
+
+
+def paper_text(config: ModelConfig) -> str:
+    """The published row that the model stands for, and in what it differs; empty where there is none."""
+    paper = config.recipe.get("paper")
+    if not paper:
+        return ""
+    clean = "" if paper["clean"] is None else f"{paper['clean']:.2f} % clean, "
+    differences = "; ".join(paper["differences"]) or "the same data, sizes, loss, epochs and batch"
+    return (
+        f"`{paper['model']}`, {clean}{paper['vra']:.2f} % VRA at {paper['epsilon']} ({paper['source']}). "
+        f"Here: {differences}"
+    )
 
 
 def _use(config: ModelConfig) -> str:
@@ -134,11 +154,14 @@ def _layer(layer: LayerBound) -> str:
 
 
 def _training(config: ModelConfig) -> str:
-    settings = "\n".join(f"| {key} | {json.dumps(value)} |" for key, value in config.recipe.items() if key != "paper")
+    recipe = dict(config.recipe)
+    command, hours, hardware, _ = (recipe.pop(key, None) for key in ("command", "hours", "hardware", "paper"))
+    settings = "\n".join(f"| {key} | {json.dumps(value)} |" for key, value in recipe.items())
     return f"""## Training
 
-`python -m training {config.name} --output runs/{config.name}`, then
-`python -m export runs/{config.name}`, from a checkout.
+`{command}`, then
+`python -m export runs/{config.name}`, from a checkout. Hours: {"not recorded" if hours is None else hours}, of training
+steps alone. Hardware: {hardware or "not recorded"}.
 
 | setting | value |
 |---|---|
@@ -153,6 +176,17 @@ The radius speaks of the {channels} x {rows} x {columns} tensor that enters the 
 was resized. It does not say that the label is right. The model knows the classes of its data set and nothing else.
 
 Licence: {config.license}."""
+
+
+def _citation(config: ModelConfig, certificate: Certificate) -> str:
+    works = [NETWORKS.get(config.architecture["family"]), LOSSES.get(config.recipe.get("loss", ""))]
+    sources = "".join(f"* {work}\n" for work in dict.fromkeys(works) if work)
+    return f"""## Citation
+
+The network and the loss are those of
+
+{sources}
+and this model is `{config.name}` of certified-zoo, weights sha256 `{certificate.weights_sha256}`."""
 
 
 def _percent(rate: float) -> str:

@@ -17,7 +17,7 @@ from zoo.datasets import DATASETS, stream_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.images import as_batch
-from zoo.records import Evaluation
+from zoo.records import SAMPLE, Evaluation
 from zoo.runtime import CHUNK, Model
 
 CURVE_STEP = {"l2": 0.05, "linf": 0.005}  # between the points of the curve, in units of epsilon
@@ -95,6 +95,7 @@ def summarise(
         machine=machine(),
         graph_sha256=model.evaluation.graph_sha256,
         command=command,
+        radii=tuple(certified[:SAMPLE].tolist()),
     )
 
 

@@ -115,7 +115,7 @@ def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None
     if entry.digest is None:
         raise UnpublishedModelError(
             f"{source} has no published weights: train it with `python -m training {source} --output runs/{source}`, "
-            f"then `python -m export runs/{source}`"
+            f"then `python -m export runs/{source}`, and load 'local-dir:runs/{source}/published'"
         )
     return _published(entry, entry.digest, cache_dir)
 

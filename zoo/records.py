@@ -15,11 +15,13 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError
 
 FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader refuses what it does not know
 
 MAX_BYTES = 16 * 2**20
+SAMPLE = 1000  # of the first images an evaluation holds the radii one by one
 
 Record = TypeVar("Record")
 
@@ -116,7 +118,13 @@ class Evaluation:
     tightness: dict[str, float] = field(default_factory=dict)  # largest quotients found / their bounds, by what of
     tightness_search: str = ""  # the search in words
     command: str = ""
+    radii: tuple[float, ...] = ()  # below which each of the first images counts for VRA: 0 where its label is wrong
     format: int = FORMAT
+
+    def attacked_vra(self, epsilon: str) -> float:
+        """The VRA of the attacked images, which are the first ones: no attack on them can leave less."""
+        size = parse_epsilon(epsilon)
+        return sum(radius > size for radius in self.radii[: self.pgd_images]) / self.pgd_images
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,11 @@ def layer_table(certificate: Certificate) -> Table:
 def evaluation_table(evaluation: Evaluation) -> Table:
     rows = [("clean", "", percent_text(evaluation.clean_accuracy))]
     rows += [("VRA", epsilon, percent_text(rate)) for epsilon, rate in evaluation.vra.items()]
-    rows += [("PGD (upper bound)", epsilon, percent_text(rate)) for epsilon, rate in evaluation.pgd_accuracy.items()]
+    for epsilon, rate in evaluation.pgd_accuracy.items():  # an upper bound of the VRA of the same images
+        rows.append(
+            (f"VRA of the first {evaluation.pgd_images}", epsilon, percent_text(evaluation.attacked_vra(epsilon)))
+        )
+        rows.append((f"PGD leaves of the first {evaluation.pgd_images}", epsilon, percent_text(rate)))
     return table(("accuracy", "at epsilon", "rate"), rows, ("at epsilon", "rate"))
 
 

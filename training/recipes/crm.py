@@ -13,10 +13,13 @@ from dataclasses import replace
 
 from training.augment import Affine, Flip
 from training.losses import crm
-from training.recipes.recipe import Published, Recipe
+from training.recipes.recipe import Paper, Recipe
 from training.schedules import Points, constant, exponential_after
 
-SOURCE = "Fazlyab et al. 2023, table 1"
+CIFAR10_6C2F = Paper(
+    "6c2f-liplt-epsilon18-cifar10", 74.82, 64.16, "18/255",
+    "Fazlyab et al. 2023, table 1: 36/255 of pixels that span [-1, 1], by their public code",
+)  # fmt: skip
 
 
 def recipes() -> Iterable[Recipe]:
@@ -46,7 +49,9 @@ def mnist_4c3f() -> Recipe:
         estimate="liplt",
         power_iterations=10,
         validate_every=10,
-        published=Published(96.27, 63.37, SOURCE, at="1.58", note="with estimated Lipschitz constants"),
+        paper=Paper(
+            "4c3f-relu-crm-mnist", 96.27, 63.37, "1.58", "Fazlyab et al. 2023, table 1, Lipschitz constants estimated"
+        ),
     )
 
 
@@ -64,11 +69,7 @@ def cifar10_6c2f() -> Recipe:
         rate=exponential_after(200 / 400, 1e-3),
         power_iterations=5,
         augment=(Flip(), Affine(10.0, shift=0.1)),
-        published=Published(
-            *(74.82, 64.16, SOURCE),
-            at="about 18/255 of our pixels",
-            of="Their code, where pixels span [-1, 1]",
-        ),
+        paper=CIFAR10_6C2F,
     )
 
 
@@ -85,7 +86,6 @@ def cifar10_6c2f_as_run() -> Recipe:
         epsilon=18 / 255,
         loss_options={"sharpness": 10.0, "cap": 0.1, "weight": _from(10 / 400, 30.0)},
         training_epsilon=constant(18 / 255),
-        published=Published(74.82, 64.16, f"{SOURCE}, at 36/255 of [-1, 1] by their public code", at="18/255"),
     )
 
 
@@ -102,7 +102,7 @@ def tiny_imagenet_8c2f() -> Recipe:
         learning_rate=1e-4,
         rate=exponential_after(100 / 300, 1e-3),
         augment=(Affine(20.0, shift=0.2),),
-        published=Published(23.97, 17.98, SOURCE),
+        paper=Paper("8c2f-liplt-tiny-imagenet", 23.97, 17.98, "36/255", "Fazlyab et al. 2023, table 1"),
     )
 
 
@@ -115,7 +115,6 @@ def cifar10_jpeg75_6c2f() -> Recipe:
         epochs=20,
         batch_size=128,
         validate_every=1,
-        published=None,
     )
 
 
@@ -128,5 +127,4 @@ def mnist_2c2f() -> Recipe:
         epochs=20,
         batch_size=128,
         validate_every=1,
-        published=None,
     )

@@ -7,7 +7,7 @@ and a cosine.
 from collections.abc import Iterable
 
 from training.losses import emma
-from training.recipes.recipe import Published, Recipe
+from training.recipes.recipe import Paper, Recipe
 from training.schedules import Cosine, epsilon_ramp
 
 EPSILON = 0.15 / 4
@@ -33,10 +33,6 @@ def mlp_two_moons() -> Recipe:
         training_epsilon=epsilon_ramp(EPSILON, 1.0),
         rate=Cosine(warmup=0.05),
         validate_every=20,
-        published=Published(
-            *(None, 100.0, "Losch et al. 2023, figure 4"),
-            at="0.15 in the plane",
-            of="CLL on the training points",
-        ),
+        paper=Paper("mlp-two-moons", None, 100.0, "0.15/4", "Losch et al. 2023, figure 4, on the training points"),
         time="34 seconds on one core",
     )

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from training.augment import Crop, Flip
 from training.losses import certificate_regularised, emma, multi_margin, offset_cross_entropy
-from training.recipes.recipe import Published, Recipe
+from training.recipes.recipe import Paper, Recipe
 from training.schedules import Cosine, constant, epsilon_ramp, steps, triangle
 
 EPSILON = 36 / 255
@@ -48,8 +48,9 @@ def recipes() -> Iterable[Recipe]:
         yield cpl(name, *row)
     for name, row in SLL.items():
         yield sll(name, *row)
-    for name in ("sll-xs", "cpl-xs", "lipconvnet-5w8"):
-        yield small(f"{name}-cifar10-jpeg75")
+    yield small("sll-xs-cifar10-jpeg75", sll("sll-s-cifar10", *SLL["sll-s-cifar10"]))
+    yield small("cpl-xs-cifar10-jpeg75", cpl("cpl-xl-cifar10", *CPL["cpl-xl-cifar10"]))
+    yield small("lipconvnet-5w8-cifar10-jpeg75", soc("lipconvnet-5-cifar10", *SOC["lipconvnet-5-cifar10"]))
 
 
 def soc(name: str, clean: float, vra: float, source: str) -> Recipe:
@@ -69,7 +70,7 @@ def soc(name: str, clean: float, vra: float, source: str) -> Recipe:
         clip_norm=None,
         augment=(Crop(8 if name.endswith("tiny-imagenet") else 4), Flip()),
         validate_every=10,
-        published=Published(clean, vra, source),
+        paper=Paper(name, clean, vra, "36/255", source),
     )
 
 
@@ -99,8 +100,8 @@ def sll(name: str, clean: float, vra: float, source: str) -> Recipe:
     )
 
 
-def small(name: str) -> Recipe:
-    """The smallest networks of the zoo, for two CPU cores. Not run by us yet."""
+def small(name: str, row: Recipe) -> Recipe:
+    """The smallest networks of the zoo, for two CPU cores, beside a row of the papers. Not run by us yet."""
     return Recipe(
         name=name,
         epsilon=EPSILON,
@@ -111,4 +112,5 @@ def small(name: str) -> Recipe:
         learning_rate=2e-3,
         rate=Cosine(warmup=0.05),
         augment=(Crop(4), Flip()),
+        paper=row.paper,
     )

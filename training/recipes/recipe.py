@@ -24,23 +24,15 @@ class Generated:
 
 
 @dataclass(frozen=True)
-class Published:
-    """A result in print, in percent, None where the source does not give it; `str` is what the card says of it."""
+class Paper:
+    """A published row, for cards and leaderboard to show beside ours; rates in percent."""
 
-    clean: float | None
-    vra: float | None
+    model: str  # the registered name of the row's network, whose recipe has the row's settings
+    clean: float | None  # None where the paper does not give it
+    vra: float
+    epsilon: str  # in the model's norm, pixels of [0, 1]
     source: str
-    at: str = "36/255"  # the radius of the VRA
-    hardware: str = ""  # of one run
-    of: str = ""  # what it is a result of, where that is not this recipe
-    note: str = ""
-
-    def __str__(self) -> str:
-        clean = [] if self.clean is None else [f"{self.clean} % clean"]
-        vra = [] if self.vra is None else [f"{self.vra} % VRA at {self.at}"]
-        figures = ", ".join([*clean, *vra, *([f"on {self.hardware}"] if self.hardware else [])])
-        note = f"; {self.note}" if self.note else ""
-        return f"{self.of}{': ' if self.of else ''}{figures or 'no figures'} ({self.source}){note}"
+    hardware: str = ""  # of one run, where the paper says
 
 
 @dataclass(frozen=True)
@@ -68,13 +60,8 @@ class Recipe:
     generated: Generated | None = None  # images of a generative model, beside the batch_size of the data set
     mixed_precision: Literal["no", "bf16"] = "no"  # of the forward pass; the Lipschitz estimate is always float32
     validate_every: int = 1  # epochs
-    published: Published | None = None  # what the card shows beside ours
+    paper: Paper | None = None  # the row that this run stands for, where there is one
     time: str = ""  # of one run, measured by us, and on what
-
-    @property
-    def paper(self) -> str:
-        """The published result in words, empty where there is none."""
-        return str(self.published) if self.published else ""
 
     def options(self, progress: float) -> dict[str, float | str]:
         """The options of the loss at this progress, schedules evaluated."""
@@ -84,16 +71,15 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         """The JSON form: the loss and each augmentation by name, a schedule by its form, an infinite number as text."""
-        settings = [entry.name for entry in fields(self) if entry.name not in ("published", "time")]
-        return {name: _plain(getattr(self, name)) for name in (*settings, "paper")}
+        return {entry.name: _plain(getattr(self, entry.name)) for entry in fields(self) if entry.name != "time"}
 
     def expected(self) -> dict[str, float | str]:
         """Clean accuracy and VRA that the paper has of this very recipe, in percent, and what a run took."""
-        published = self.published if self.published and not self.published.of else None
+        row = self.paper if self.paper and self.paper.model == self.name else None
         known = {
-            "clean": published and published.clean,
-            "vra": published and published.vra,
-            "hardware": published and published.hardware,
+            "clean": row and row.clean,
+            "vra": row and row.vra,
+            "hardware": row and row.hardware,
             "time": self.time,
         }
         return {name: value or "not stated" for name, value in known.items()}
@@ -104,6 +90,8 @@ def _plain(value: Any) -> Any:
         return {"schedule": type(value).__name__, **_plain(asdict(value))}
     if isinstance(value, Augmentation):
         return value.describe()
+    if isinstance(value, Paper):
+        return asdict(value)
     if isinstance(value, Generated):
         return {"ratio": value.ratio, "augment": _plain(value.augment)}
     if isinstance(value, Mapping):

@@ -1,0 +1,159 @@
+"""Every published model beside the published row that it stands for: model_cards/README.md and leaderboard.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from zoo.datasets import DATASETS
+from zoo.folder import Folder
+from zoo.registry import ENTRIES
+
+INTRODUCTION = """# Published models
+
+Measured with the shipped `model.onnx` on whole test splits; VRA is the share of images that are right and have a
+certified radius > epsilon, which is proved. The papers' Lipschitz constants are mostly estimates, their radii are not
+rounded, and their data are the original ones: what differs is named beside each row. Written by
+`python -m export.cards` from the folders' records; `make models-check` checks every folder again.
+"""
+CAPTIONS = {
+    "curves": "Certified accuracy of every {} model against epsilon",
+    "scatter": "Clean accuracy against VRA of every {} model, with the papers' rows",
+}
+
+
+def rows(folders: Sequence[Folder]) -> list[dict[str, Any]]:
+    """What leaderboard.json says of each model; rates are fractions, the paper's and the differences percent."""
+    return [_row(folder) for folder in sorted(folders, key=_place)]
+
+
+def leaderboard_json(folders: Sequence[Folder]) -> str:
+    return json.dumps({"models": rows(folders)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def leaderboard_markdown(folders: Sequence[Folder]) -> str:
+    parts = [INTRODUCTION]
+    for kind, models in groupby(rows(folders), key=lambda row: group(row["dataset"])):
+        title = DATASETS[kind].title
+        pictures = [f"![{caption.format(title)}]({name}-{kind}.png)" for name, caption in CAPTIONS.items()]
+        parts.append(f"## {title}\n\n" + "\n\n".join(pictures) + "\n")
+        for (dataset, norm), group_rows in groupby(models, key=lambda row: (row["dataset"], row["norm"])):
+            chosen = list(group_rows)
+            parts.append(f"### {DATASETS[dataset].title}, {norm}\n")
+            parts.append(_measured(chosen) + "\n")
+            parts.append(_beside(chosen) + "\n")
+    return "\n".join(parts)
+
+
+def group(dataset: str) -> str:
+    """The data set that this one stands for: of CIFAR-10 there is a copy of less quality."""
+    return dataset.removesuffix("-jpeg75")
+
+
+def _place(folder: Folder) -> tuple[int, str, float]:
+    """By data set and norm, then the best at the first epsilon."""
+    config = folder.config
+    return list(DATASETS).index(config.dataset), config.norm, -next(iter(folder.evaluation.vra.values()))
+
+
+def _row(folder: Folder) -> dict[str, Any]:
+    config, evaluation = folder.config, folder.evaluation
+    return {
+        "name": config.name,
+        "dataset": config.dataset,
+        "norm": config.norm,
+        "parameters": ENTRIES[config.name].parameters,
+        "epochs": config.recipe.get("epochs"),
+        "hours": config.recipe.get("hours"),
+        "hardware": config.recipe.get("hardware"),
+        "images": evaluation.images,
+        "clean_accuracy": evaluation.clean_accuracy,
+        "vra": evaluation.vra,
+        "acr": evaluation.acr,
+        "pgd_accuracy": evaluation.pgd_accuracy,
+        "pgd_images": evaluation.pgd_images,
+        "attacked_vra": {text: evaluation.attacked_vra(text) for text in evaluation.pgd_accuracy},
+        "paper": _paper(folder),
+    }
+
+
+def _paper(folder: Folder) -> dict[str, Any] | None:
+    """The row of the paper, and by how many percent points ours is above it; None where that was not measured."""
+    paper = folder.config.recipe.get("paper")
+    if not paper:
+        return None
+    vra = folder.evaluation.vra.get(paper["epsilon"])
+    return {
+        **paper,
+        "clean_difference": _above(folder.evaluation.clean_accuracy, paper["clean"]),
+        "vra_difference": _above(vra, paper["vra"]),
+    }
+
+
+def _above(rate: float | None, percent: float | None) -> float | None:
+    return None if rate is None or percent is None else round(100 * rate - percent, 2)
+
+
+def _measured(models: Sequence[dict[str, Any]]) -> str:
+    epsilons = list(models[0]["vra"])
+    heads = ["model", "parameters", "clean", *(f"VRA at {text}" for text in epsilons), "ACR", "PGD", "epochs", "hours"]
+    lines = [_line(heads), "|---" * len(heads) + "|"]
+    for row in models:
+        vra = row["attacked_vra"]
+        attacked = [f"{_percent(rate)} ({_percent(vra[text])})" for text, rate in row["pgd_accuracy"].items()]
+        cells = [_link(row["name"]), f"{row['parameters']:,}", _percent(row["clean_accuracy"])]
+        cells += [_percent(row["vra"][text]) for text in epsilons]
+        cells += [f"{row['acr']:.4f}", ", ".join(attacked) or "not attacked", str(row["epochs"]), _known(row["hours"])]
+        lines.append(_line(cells))
+    images = f"{models[0]['images']:,} images"
+    attacked = "PGD is what an attack leaves of the first of them, by epsilon (and the VRA of these)"
+    return "\n".join(lines) + f"\n\nPercent of {images}; {attacked}."
+
+
+def _beside(models: Sequence[dict[str, Any]]) -> str:
+    heads = ["model", "stands for", "clean", "VRA", "ours, in points", "what differs"]
+    lines = [_line(heads), "|---" * len(heads) + "|"]
+    for row in models:
+        paper = row["paper"]
+        if paper is None:
+            lines.append(_line([_link(row["name"]), "no published row", "", "", "", ""]))
+            continue
+        clean = "not given" if paper["clean"] is None else f"{paper['clean']:.2f}"
+        above = [
+            f"{what} {points:+.2f}"
+            for what in ("clean", "VRA")
+            if (points := paper[f"{what.lower()}_difference"]) is not None
+        ]
+        source = f"{paper['model']} ({paper['source']})"
+        vra = f"{paper['vra']:.2f} at {paper['epsilon']}"
+        lines.append(
+            _line(
+                [
+                    _link(row["name"]),
+                    source,
+                    clean,
+                    vra,
+                    ", ".join(above) or "not comparable",
+                    "; ".join(paper["differences"]),
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _link(name: str) -> str:
+    return f"[{name}]({name}/README.md)"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2f}"
+
+
+def _known(value: object) -> str:
+    return "?" if value is None else str(value)

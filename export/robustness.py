@@ -1,0 +1,72 @@
+"""What attacks leave of a model's accuracy; none of them may break a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.attacks import pgd_l2, pgd_linf
+from zoo.epsilon import parse_epsilon
+from zoo.errors import CertificateError
+from zoo.runtime import Model
+
+STEPS = 100
+RESTARTS = 10
+BATCH = 128
+ATTACKS = {"l2": pgd_l2, "linf": pgd_linf}
+
+
+def describe(norm: str) -> str:
+    """The attack in words."""
+    return (
+        f"{norm} PGD with the margin loss on the float32 network, {STEPS} steps from each of {RESTARTS} random starts, "
+        "judged by model.onnx; from one start where the image is certified at epsilon, which tests the certificate. "
+        "What falls at an epsilon counts as fallen at the larger ones"
+    )
+
+
+def pgd_accuracy(
+    network: nn.Module,
+    model: Model,
+    images: Tensor,
+    labels: np.ndarray,
+    epsilons: Sequence[str],
+    advance: Callable[[str, int], None] = lambda epsilon, count: None,
+) -> dict[str, float]:
+    """The share of the images that the model gets right and PGD does not change, by epsilon: an upper bound of VRA.
+
+    network: `model` without its certificate, in float32. images [N, C, H, W] float32 in [0, 1], labels [N].
+    advance: called with an epsilon and the number of images that are done with there.
+    Raises CertificateError where an image leaves its label inside its certified radius: the certificate is wrong.
+    """
+    before = model.outputs(images.numpy())
+    standing = np.flatnonzero(before.label == labels)
+    generator = torch.Generator().manual_seed(0)
+    left: dict[str, float] = {}
+    for epsilon in sorted(epsilons, key=parse_epsilon):
+        size = parse_epsilon(epsilon)
+        certified = before.radius > size
+        candidates = len(standing)
+        advance(epsilon, len(labels) - candidates)
+        for start in range(RESTARTS):
+            tried = standing if start == 0 else standing[~certified[standing]]
+            fallen = np.zeros(len(labels), dtype=bool)
+            for first in range(0, len(tried), BATCH):
+                rows = tried[first : first + BATCH]
+                # A point that float32 rounds beyond epsilon would be no counter-example.
+                attacked = ATTACKS[model.norm](
+                    network, images[rows], torch.from_numpy(labels[rows]), size * (1 - 1e-6), STEPS, generator
+                )
+                fallen[rows] = model.outputs(attacked.numpy()).label != labels[rows]
+            if (broken := np.flatnonzero(fallen & certified)).size:
+                raise CertificateError(
+                    f"image {broken[0]} has the certified radius {before.radius[broken[0]]} and another label within "
+                    f"{epsilon}: the certificate of {model.name} is wrong"
+                )
+            standing = standing[~fallen[standing]]
+        left[epsilon] = len(standing) / len(labels)
+        advance(epsilon, candidates)
+    return {epsilon: left[epsilon] for epsilon in epsilons}

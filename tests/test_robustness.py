@@ -1,0 +1,72 @@
+"""The attack that a record reports: it takes no more than it may, and a wrong certificate does not survive it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export import robustness
+from export.robustness import pgd_accuracy
+from zoo.errors import CertificateError
+from zoo.records import Outputs
+
+EPSILONS = ("0.3", "0.1")
+MARGINS = torch.tensor([0.05, 0.15, 0.2, 0.4, -0.1])  # of five images: l2 distance to the boundary; the last is wrong
+
+
+def network() -> nn.Sequential:
+    """f_0 - f_1 = x_0 - 1/2 on two pixels."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+        net[1].bias.copy_(torch.tensor([0.0, 0.5]))
+    return net
+
+
+def images() -> Tensor:
+    return torch.stack([MARGINS + 0.5, torch.full((5,), 0.5)], dim=1).reshape(5, 1, 1, 2)
+
+
+def model(factor: float) -> Any:
+    """What claims `factor` of the true distance as certified radius; 1 is the truth."""
+
+    def outputs(batch: np.ndarray) -> Outputs:
+        logits = network()(torch.from_numpy(batch)).detach().numpy()
+        radius = factor * np.abs(logits[:, 0] - logits[:, 1]).astype(np.float64)
+        return Outputs(logits, logits.argmax(axis=1), radius, None, None)
+
+    return SimpleNamespace(norm="l2", name="two-pixels", outputs=outputs)
+
+
+def attack(factor: float) -> dict[str, float]:
+    return pgd_accuracy(network(), model(factor), images(), np.zeros(5, dtype=np.int64), EPSILONS)
+
+
+def test_what_is_left_is_what_lies_beyond_epsilon():
+    assert attack(1.0) == attack(0.5) == {"0.3": 1 / 5, "0.1": 3 / 5}
+    assert list(attack(1.0)) == list(EPSILONS)
+
+
+@pytest.mark.parametrize("factor", [1.6, 3.0])
+def test_a_radius_beyond_the_boundary_is_an_error(factor: float):
+    with pytest.raises(CertificateError, match="the certificate of two-pixels is wrong"):
+        attack(factor)
+
+
+def test_certified_images_have_one_start_and_the_others_all_that_are_said(monkeypatch: pytest.MonkeyPatch):
+    tried: list[int] = []
+
+    def harmless(network: nn.Module, images: Tensor, labels: Tensor, *options: object) -> Tensor:
+        tried.append(len(images))
+        return images
+
+    monkeypatch.setitem(robustness.ATTACKS, "l2", harmless)
+    assert attack(0.8) == {"0.3": 4 / 5, "0.1": 4 / 5}
+    # Of four right ones 0.15, 0.2 and 0.4 are certified at 0.1, and 0.4 alone at 0.3.
+    assert tried == [4, *[1] * 9, 4, *[3] * 9]
+    assert "100 steps from each of 10 random starts" in robustness.describe("l2")

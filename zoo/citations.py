@@ -1,0 +1,51 @@
+"""Whose work a published model stands on: by the family of its network, and by the loss that trained it."""
+
+from __future__ import annotations
+
+GLORO = "Leino, Wang, Fredrikson 2021, Globally-robust neural networks, arXiv 2102.08452"
+CLL = (
+    "Losch, Stutz, Schiele, Fritz 2023, Certified robust models with slack control and large Lipschitz constants, "
+    "arXiv 2309.06166"
+)
+HU = (
+    "Hu, Zou, Wang, Leino, Fredrikson 2023, Unlocking deterministic robustness certification on ImageNet, "
+    "arXiv 2301.12549"
+)
+CRM = (
+    "Fazlyab, Entesari, Roy, Chellappa 2023, Certified robustness via dynamic margin maximization and improved "
+    "Lipschitz regularization, arXiv 2310.00116"
+)
+SOC = "Singla, Feizi 2021, Skew orthogonal convolutions, arXiv 2105.11417"
+HOUSEHOLDER = (
+    "Singla, Singla, Feizi 2022, Improved deterministic l2 robustness on CIFAR-10 and CIFAR-100, arXiv 2108.04062"
+)
+CPL = (
+    "Meunier, Delattre, Araujo, Allauzen 2022, A dynamical system perspective for Lipschitz neural networks, "
+    "arXiv 2110.12690"
+)
+SLL = (
+    "Araujo, Havens, Delattre, Allauzen, Hu 2023, A unified algebraic perspective on Lipschitz neural networks, "
+    "arXiv 2303.03169"
+)
+DISTANCE = (
+    "Zhang, Jiang, He, Wang 2022, Boosting the certified robustness of l-infinity distance nets, arXiv 2110.06850"
+)
+NETWORKS = {
+    "ConvNet": GLORO,
+    **dict.fromkeys(("LiResNet", "PlainConvNet", "ResNet", "SpatialMLP", "OLSA"), HU),
+    "LipConvNet": SOC,
+    "ConvexPotentialNet": f"{CPL}, and {SLL}",
+    "LoopResNet": CRM,
+    "TwoMoonsMLP": CLL,
+    **dict.fromkeys(("DistanceNet", "DistanceMLP"), DISTANCE),
+}
+LOSSES = {
+    **dict.fromkeys(("gloro", "gloro_trades"), GLORO),
+    "cll": CLL,
+    "emma": HU,
+    "crm": CRM,
+    "certificate_regularised": HOUSEHOLDER,
+    "multi_margin": CPL,
+    "offset_cross_entropy": SLL,
+    "clipped_hinge": DISTANCE,
+}
