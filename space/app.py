@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
+from gradio_client.utils import is_http_url_like
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -39,6 +40,20 @@ def path_of(upload: Upload) -> Path | None:
     if not path.is_relative_to(Path(get_upload_folder()).resolve()):
         raise InputError("the picture was not uploaded")
     return path
+
+
+def picture_input(*value: str, **options: Any) -> gr.Image:
+    """A gr.Image that takes uploads only: by itself it fetches the URL that a caller names."""
+    picture = gr.Image(*value, **options)
+    move = picture.async_move_resource_to_block_cache
+
+    async def move_upload(url_or_file_path: str | Path | None) -> str | None:
+        if is_http_url_like(str(url_or_file_path)):
+            raise gr.Error("the picture was not uploaded", print_exception=False)
+        return await move(url_or_file_path)
+
+    picture.async_move_resource_to_block_cache = move_upload  # not a subclass, for which Gradio writes a .pyi file
+    return picture
 
 
 # What each tab shows. A mistake of the user is told in the place of the answer.
@@ -164,7 +179,7 @@ def page() -> gr.Blocks:
         gr.Markdown(words.INTRODUCTION)
         with gr.Tab("Certify"), gr.Row():
             with gr.Column(scale=2, min_width=300):
-                picture = gr.Image(
+                picture = picture_input(
                     str(SAMPLES[0]), label="Picture", sources=["upload", "webcam", "clipboard"], height=260,
                     image_mode=None, elem_id="picture", buttons=[], alt_text="The picture to certify",
                 )  # fmt: skip
@@ -221,7 +236,7 @@ def page() -> gr.Blocks:
         # The API takes files through components, which check that they were uploaded.
         with gr.Row(visible=False):
             image, size, result = (
-                gr.Image(label="image"),
+                picture_input(label="image"),
                 gr.Textbox("36/255", label="epsilon"),
                 gr.JSON(label="answer"),
             )

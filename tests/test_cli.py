@@ -434,6 +434,6 @@ class TestProcess:
             process = self.start("info", "hf-hub:org/toy")
             connection, _ = silent.accept()  # waits until the command asks
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=60)
             connection.close()
         assert (process.returncode, out, err) == (130, "", "")

@@ -39,8 +39,8 @@ def run(write_split, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-# One recipe of each kind of network; how it trains changes nothing on this road.
-NETWORKS = {small_network(name): name for name in RECIPES}
+# One recipe of each kind of network; how it trains changes nothing on this road. tests/test_linf.py has those in linf.
+NETWORKS = {small_network(name): name for name in RECIPES if ENTRIES[name].norm == "l2"}
 
 
 @pytest.mark.parametrize(("name", "recipe"), NETWORKS.items(), ids=NETWORKS)
@@ -54,7 +54,7 @@ def test_every_small_network_ends_in_a_verified_folder_that_predicts(
     folder = publish(tmp_path / "run", name, tmp_path / "out" / name, limit=None, attack_images=2, command="test")
     assert {path.name for path in folder.path.iterdir()} == set(FILES)
     assert verify(folder) == []
-    assert folder.evaluation.images == 24
+    assert folder.evaluation.images == (2000 if dataset == "two-moons" else 24)  # those are made, not read
     model = zoo.load(f"local-dir:{folder.path}")
     images = np.random.default_rng(1).random((3, *model.input_shape), dtype=np.float32)
     predictions = model.predict(images, epsilon="36/255")

@@ -20,7 +20,7 @@ from training.loop import train
 from training.recipes import find
 from training.schedules import Points
 from zoo import registry
-from zoo.architectures import ConvNet, DistanceNet
+from zoo.architectures import ConvNet, DistanceMLP, DistanceNet
 from zoo.cli import _recompute, app
 from zoo.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
@@ -30,6 +30,7 @@ from zoo.verify import verify
 
 SMALL = {
     "linfdist-5x256-mnist": DistanceNet(3, 16, input_size=28, channels=1),
+    "linfdist-mlp-5x256-mnist": DistanceMLP(3, 16, input_size=28, channels=1, hidden=16),
     "2c2f-relu-linf-mnist": ConvNet("2c2f", "relu", input_size=28, channels=1),
 }
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from training.constraints import constrain, folded_state
-from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet
+from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet
 from zoo.certify import certify
 from zoo.model import CertifiedModel, tables_of
 from zoo.onnx import WEIGHTS, write_graph
@@ -36,8 +36,13 @@ def stand_in(architecture: Architecture) -> Architecture:
         small["input_size"] = 32
     if isinstance(architecture, LipConvNet):  # its least depth that has layers of stride 1
         small |= {"depth": 10, "width": 2}
-    if isinstance(architecture, ConvNet) and not architecture.plan.endswith("-liplt"):
-        small["activation"] = "minmax"  # with ReLU, only that layer is another
+    if isinstance(architecture, LoopResNet):
+        small["input_size"] = 16
+    if isinstance(architecture, ConvNet):
+        if architecture.plan.endswith("-liplt"):
+            small["input_size"] = architecture.input_size // 2
+        else:
+            small["activation"] = "minmax"  # with ReLU, only that layer is another
     return replace(architecture, **small)
 
 

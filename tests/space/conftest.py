@@ -29,7 +29,7 @@ class App:
     log: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The running app. At the end: what it printed has no traceback through our own functions."""
     pytest.importorskip("gradio", reason="needs the extra [space]")
@@ -69,7 +69,7 @@ def _wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
     raise AssertionError(f"{url} does not answer: {log.read_text()}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which the extra [dev] brings")
     if CHROMIUM is None:

@@ -78,10 +78,17 @@ def test_mistakes_are_told_in_a_line(client: Any, arguments: tuple[Any, ...], me
     assert ask(client, "/certify", SHIP, COLOUR, "0")["certified"]
 
 
-@pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "gradio.FileData"}}])
-def test_a_file_of_the_server_is_no_upload(app: App, meta: dict[str, Any]):
-    """A picture that lies on the server, asked for by its path without an upload, is refused."""
-    body = json.dumps({"data": [{"path": str(SHIP), **meta}, COLOUR, "1"]}).encode()
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ({"path": str(SHIP)}, ""),
+        ({"path": str(SHIP), "meta": {"_type": "gradio.FileData"}}, "not uploaded"),
+        ({"path": "http://192.0.2.1/ship.png", "meta": {"_type": "gradio.FileData"}}, "the picture was not uploaded"),
+    ],
+)
+def test_a_file_of_the_server_or_of_another_is_no_upload(app: App, path: dict[str, Any], message: str):
+    """A picture asked for by its path on the server or by its URL is refused, and nothing is fetched."""
+    body = json.dumps({"data": [path, COLOUR, "1"]}).encode()
     call = f"{app.url}gradio_api/call/certify"
     request = urllib.request.Request(call, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as response:
@@ -89,4 +96,5 @@ def test_a_file_of_the_server_is_no_upload(app: App, meta: dict[str, Any]):
     with urllib.request.urlopen(f"{call}/{event}") as response:
         answer = response.read().decode()
     assert "event: error" in answer
+    assert message in answer
     assert "radius" not in answer
