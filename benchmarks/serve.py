@@ -7,16 +7,18 @@ extras [dev] and [serve]. Results: benchmarks/serve.json.
 from __future__ import annotations
 
 import json
+import os
+import re
+import selectors
+import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,80 +38,102 @@ RESULTS = Path(__file__).with_suffix(".json")
 EMBEDDED = ("2c2f-mnist", "liresnet-l4w32-cifar10-jpeg75")
 THOUSAND = "liresnet-l4w32-imagenet"  # the smallest network with 1000 classes: the share of any other is smaller
 CONCURRENCY = 8
+SERVER, CLIENT = 0, 1  # cores
 BLOCKS = 9  # of one measurement: their spread is the neighbours'
 SHORT = "--short" in sys.argv
 
 
 def throughput(server: Server, name: str, seconds: float, rounds: int) -> dict[str, Any]:
-    """Batch-1 requests a second at concurrency 8: raw and served in turns, so that both see the same machine.
+    """Batch-1 requests a second at concurrency 8 over what raw ONNX Runtime does on the same core.
 
-    Raw is the faster of ONNX Runtime's own number of threads for each run, and of one. The served figure includes
-    the client, which runs on the same cores in a process of its own.
+    The server has one core, SERVER, and so has raw ONNX Runtime, with one thread and nobody else to serve; the load
+    comes from the other core. Raw and served take turns, so that both see the same machine: each round has its
+    ratio, and the spread of the rounds is the neighbours'. A request's processor time on SERVER is told beside, which
+    neighbours change less than they change the clock.
     """
     folder = fetch(name)
-    raw = {threads: onnx_model(folder, "float64", threads=threads) for threads in (None, 1)}
+    raw = onnx_model(folder, "float64", threads=1)
     image = np.random.default_rng(0).random((1, *folder.config.input_shape), dtype=np.float32)
     rows = []
     for _ in range(rounds):
-        fastest = max(_rate(lambda model=model: model.run(image), seconds) for model in raw.values())
-        command = [sys.executable, "-m", "benchmarks.serve", "--client", server.host, name, str(seconds)]
-        child = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        rows.append((fastest, child["rate"], child))
-    median = statistics.median_low([served / fastest for fastest, served, _ in rows])
-    fastest, served, child = next(row for row in rows if row[1] / row[0] == median)
+        with on_core(SERVER):
+            start, count = (time.perf_counter(), time.thread_time()), 0
+            while time.perf_counter() - start[0] < seconds:
+                raw.run(image)
+                count += 1
+            raw_rate, raw_cpu = count / (time.perf_counter() - start[0]), (time.thread_time() - start[1]) / count
+        with on_core(CLIENT):
+            before = server.processor_seconds()
+            latencies = ask(server.host, name, image, seconds)
+            cpu = (server.processor_seconds() - before) / len(latencies)
+        p50, p99 = 1000 * np.percentile(latencies, [50, 99])
+        rows.append((len(latencies) / seconds / raw_rate, raw_cpu / cpu, raw_rate, raw_cpu, cpu, p50, p99))
+    ratio, cpu_ratio, raw_rate, raw_cpu, cpu, p50, p99 = (
+        statistics.median(column) for column in zip(*rows, strict=True)
+    )
     return {
         "name": name,
-        "raw_per_second": round(fastest, 1),
-        "served_per_second": round(served, 1),
-        "served_over_raw": round(median, 3),
-        "rounds": [round(served / fastest, 3) for fastest, served, _ in rows],
-        "p50_ms": child["p50_ms"],
-        "p99_ms": child["p99_ms"],
+        "served_over_raw": round(ratio, 3),
+        "rounds": sorted(round(row[0], 3) for row in rows),
+        "raw_per_second": round(raw_rate, 1),
+        "raw_cpu_ms": round(1000 * raw_cpu, 3),
+        "served_cpu_ms": round(1000 * cpu, 3),
+        "raw_over_served_cpu": round(cpu_ratio, 3),
+        "p50_ms": round(p50, 2),
+        "p99_ms": round(p99, 2),
     }
 
 
-def _rate(call: Callable[[], object], seconds: float) -> float:
-    """Calls a second from 8 threads."""
-    call()
-    end = time.perf_counter() + seconds
-
-    def work(_: int) -> int:
-        count = 0
-        while time.perf_counter() < end:
-            call()
-            count += 1
-        return count
-
-    with ThreadPoolExecutor(CONCURRENCY) as pool:
-        return sum(pool.map(work, range(CONCURRENCY))) / seconds
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """This thread, and every process that it starts, has this core only."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
-def client(host: str, name: str, seconds: float) -> dict[str, float]:
-    """Requests a second over 8 connections, binary tensors of the Open Inference Protocol."""
-    shape = [1, *find(name).architecture.input_shape]
-    image = np.random.default_rng(0).random(shape, dtype=np.float32).tobytes()
-    tensor = {"name": "images", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": len(image)}}
+def ask(host: str, name: str, image: np.ndarray, seconds: float) -> list[float]:
+    """The seconds that each answer took, over 8 connections; binary tensors of the Open Inference Protocol.
+
+    One thread writes the same bytes again and reads no more than it must: a client that is as cheap as Python allows.
+    """
+    data = image.tobytes()
+    tensor = {"name": "images", "shape": image.shape, "datatype": "FP32"}
+    tensor["parameters"] = {"binary_data_size": len(data)}
     header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
-    headers = {"Inference-Header-Content-Length": str(len(header)), "Content-Type": "application/octet-stream"}
+    lines = [
+        f"POST /v2/models/{name}/infer HTTP/1.1",
+        f"Host: {host}",
+        f"Inference-Header-Content-Length: {len(header)}",
+        f"Content-Length: {len(header) + len(data)}",
+    ]
+    request = "\r\n".join([*lines, "", ""]).encode() + header + data
     latencies: list[float] = []
-    end = time.perf_counter() + seconds
-
-    def work() -> None:
-        connection = HTTPConnection(host)
-        while (start := time.perf_counter()) < end:
-            connection.request("POST", f"/v2/models/{name}/infer", header + image, headers)
-            response = connection.getresponse()
-            answer = response.read()
-            assert response.status == 200, answer
-            latencies.append(time.perf_counter() - start)
-
-    threads = [threading.Thread(target=work) for _ in range(CONCURRENCY)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    p50, p99 = np.percentile(latencies, [50, 99])
-    return {"rate": len(latencies) / seconds, "p50_ms": round(1000 * p50, 2), "p99_ms": round(1000 * p99, 2)}
+    address, _, port = host.partition(":")
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        sent: dict[Any, float] = {}
+        read: dict[Any, bytes] = {}
+        for _ in range(CONCURRENCY):
+            connection = stack.enter_context(socket.create_connection((address, int(port))))
+            selector.register(connection, selectors.EVENT_READ)
+            sent[connection], read[connection] = time.perf_counter(), b""
+            connection.sendall(request)
+        end = time.perf_counter() + seconds
+        while (now := time.perf_counter()) < end:
+            for connection in (key.fileobj for key, _ in selector.select(1)):
+                read[connection] += connection.recv(65536)  # type: ignore[union-attr]
+                head, found, body = read[connection].partition(b"\r\n\r\n")
+                if found and len(body) >= int(re.findall(rb"\r\ncontent-length: (\d+)", head)[0]):
+                    assert head.startswith(b"HTTP/1.1 200"), head
+                    now = time.perf_counter()
+                    latencies.append(now - sent[connection])
+                    sent[connection], read[connection] = now, b""
+                    connection.sendall(request)  # type: ignore[union-attr]
+    return latencies
 
 
 def mixed(server: Server, name: str, count: int) -> dict[str, Any]:
@@ -232,9 +256,9 @@ def untrained(name: str, folder: Path) -> tuple[Path, bytes, tuple[int, ...]]:
 
 
 def main() -> None:
-    seconds, rounds, count = (1.0, 3, 1000) if SHORT else (10.0, 7, 10_000)
+    seconds, rounds, count = (1.0, 5, 1000) if SHORT else (3.0, 21, 10_000)
     result: dict[str, Any] = {"machine": machine(), "short": SHORT, "concurrency": CONCURRENCY}
-    with serving(*EMBEDDED) as server:
+    with on_core(SERVER), serving(*EMBEDDED) as server:
         result["throughput"] = [throughput(server, name, seconds, rounds) for name in EMBEDDED]
         print(json.dumps(result["throughput"], indent=1), flush=True)
     with serving(*EMBEDDED) as server:
@@ -244,7 +268,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         graphs = [(name, (lambda name=name: _published(name))) for name in EMBEDDED]
         for name, load in [*graphs, (THOUSAND, lambda: untrained(THOUSAND, Path(folder)))]:
-            row = {"name": name, "classes": find(name).architecture.classes, "rows": shares(*load(), 2 * seconds)}
+            row = {"name": name, "classes": find(name).architecture.classes, "rows": shares(*load(), 6 * seconds)}
             result["shares"].append(row)
             print(json.dumps(row, indent=1), flush=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
@@ -256,7 +280,4 @@ def _published(name: str) -> tuple[Path, bytes, tuple[int, ...]]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--client"]:
-        print(json.dumps(client(sys.argv[2], sys.argv[3], float(sys.argv[4]))))
-    else:
-        main()
+    main()

@@ -31,7 +31,7 @@ with _no_arguments():
     from kserve.protocol.infer_type import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 
 VERSION = "1"
-TYPES = {"float64": "FP64", "float32": "FP32", "int64": "INT64"}
+TYPES = {"<f8": "FP64", "<i8": "INT64"}
 LARGEST = float(np.finfo(np.float64).max)  # stands for infinity in JSON, which has none, and is below it
 
 
@@ -100,23 +100,40 @@ def read_images(request: InferRequest, input_shape: tuple[int, int, int]) -> np.
     return as_batch(array.reshape(shape[0], *input_shape), input_shape)[0]
 
 
-def write_answer(request: InferRequest, served: Served, outputs: Outputs, identity: str) -> InferResponse:
-    """The answer with the outputs that were asked for, or all; the digest is one of its parameters.
+def rest_answer(request: InferRequest, served: Served, outputs: Outputs, identity: str) -> tuple[bytes, int | None]:
+    """The body of an answer, and the bytes of its JSON where binary tensors follow it.
 
-    Raises InputError for an output that there is not.
+    KServe's own writer takes a third of what the server spends on a request. Raises InputError as `_chosen` does.
     """
-    asked = {output.name: output.parameters or {} for output in request.request_outputs or ()}
-    if strangers := sorted(map(str, set(asked) - set(Outputs._fields))):
-        raise InputError(f"no output is called {strangers[0][:40]!r}, expected {', '.join(Outputs._fields)}")
+    tensors: list[dict[str, Any]] = []
+    follow: list[bytes] = []
+    for name, array, binary in _chosen(request, outputs):
+        tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": TYPES[array.dtype.str]}
+        if binary:
+            follow.append(array.tobytes())
+            tensor["parameters"] = {"binary_data_size": len(follow[-1])}
+        else:
+            tensor["data"] = (
+                (np.nan_to_num(array, posinf=LARGEST) if array.dtype.kind == "f" else array).ravel().tolist()
+            )
+        tensors.append(tensor)
+    answer = {
+        "model_name": served.model.name,
+        "model_version": VERSION,
+        "id": request.id or identity,
+        "parameters": {"model_digest": served.digest},
+        "outputs": tensors,
+    }
+    told = orjson.dumps(answer)
+    return b"".join([told, *follow]), len(told) if follow else None
+
+
+def grpc_answer(request: InferRequest, served: Served, outputs: Outputs, identity: str) -> Any:
+    """The answer as KServe writes it. Raises InputError as `_chosen` does."""
     tensors, requested = [], []
-    for name in asked or Outputs._fields:
-        binary = bool(asked.get(name, {}).get("binary_data", request.use_binary_outputs))
-        array: np.ndarray = getattr(outputs, name)
-        if not (binary or request.from_grpc) and array.dtype.kind == "f":
-            array = np.nan_to_num(array, posinf=LARGEST)
-        tensor = InferOutput(name, list(array.shape), TYPES[array.dtype.name], array)
-        if request.from_grpc:  # KServe's own conversion fails on an array
-            tensor.set_data_from_numpy(array, binary)
+    for name, array, binary in _chosen(request, outputs):
+        tensor = InferOutput(name, list(array.shape), TYPES[array.dtype.str], array)
+        tensor.set_data_from_numpy(array, binary)  # KServe's own conversion fails on an array
         tensors.append(tensor)
         requested.append(RequestedOutput(name, {"binary_data": binary}))
     return InferResponse(
@@ -127,7 +144,19 @@ def write_answer(request: InferRequest, served: Served, outputs: Outputs, identi
         parameters={"model_digest": served.digest},
         use_binary_outputs=request.use_binary_outputs,
         requested_outputs=requested,
-    )
+    ).to_grpc()
+
+
+def _chosen(request: InferRequest, outputs: Outputs) -> Iterator[tuple[str, np.ndarray, bool]]:
+    """The outputs that were asked for, or all, and whether each goes as bytes.
+
+    Raises InputError for an output that there is not.
+    """
+    asked = {output.name: output.parameters or {} for output in request.request_outputs or ()}
+    if strangers := sorted(map(str, set(asked) - set(Outputs._fields))):
+        raise InputError(f"no output is called {strangers[0][:40]!r}, expected {', '.join(Outputs._fields)}")
+    for name in asked or Outputs._fields:
+        yield name, getattr(outputs, name), bool(asked.get(name, {}).get("binary_data", request.use_binary_outputs))
 
 
 def _told(error: BaseException) -> str:

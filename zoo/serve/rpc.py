@@ -63,8 +63,7 @@ class Servicer(stubs.GRPCInferenceServiceServicer):
             outputs = await self._service.answer(served, read, served.epsilon_size)
         assert asked is not None
         await context.send_initial_metadata((("x-model-digest", f"sha256:{served.digest}"),))
-        answer = protocol.write_answer(asked, served, outputs, uuid.uuid4().hex)
-        return answer.to_grpc()
+        return protocol.grpc_answer(asked, served, outputs, uuid.uuid4().hex)
 
     def _find(self, name: str, version: str) -> Served:
         if version not in ("", protocol.VERSION):
