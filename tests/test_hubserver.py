@@ -229,6 +229,30 @@ class TestWriting:
         )
         assert status in (400, 404)
 
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            (f"/api/models/{NAME}/paths-info/main", b'{"paths": 5}'),
+            (f"/api/models/{NAME}/paths-info/main", b'{"paths": null}'),
+            (f"/api/models/{NAME}/paths-info/main", b'{"paths": [["a"], {}]}'),
+            ("/api/models/me/typed/preupload/main", b'{"files": [{"path": NaN}]}'),
+            ("/api/models/me/typed/preupload/main", b'{"files": [{"path": "\\ud800"}]}'),
+            ("/api/models/me/typed/tag/main", b"{}"),
+            ("/api/repos/create", b'{"name": null}'),
+            ("/api/repos/create", b'{"name": ["a"]}'),
+        ],
+    )
+    def test_json_of_the_wrong_types(self, path: str, body: bytes, hub: HubProcess, api: HfApi):
+        api.create_repo("me/typed", exist_ok=True)
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content_Type": "application/json"}
+        assert ask(hub, "POST", path, body, **headers)[0] == 400
+
+    def test_a_path_is_told_once(self, hub: HubProcess):
+        body = json.dumps({"paths": ["config.json"] * 1000}).encode()
+        path = f"/api/models/{NAME}/paths-info/main"
+        status, _, answer = ask(hub, "POST", path, body, Content_Type="application/json")
+        assert (status, [row["path"] for row in json.loads(answer)]) == (200, ["config.json"])
+
     def test_large_bodies(self, hub: HubProcess, api: HfApi):
         api.create_repo("me/large")
         token = {"Authorization": f"Bearer {TOKEN}"}

@@ -64,6 +64,8 @@ def read_request(body: bytes, json_length: str | None, name: str) -> InferReques
         inputs = []
         for value in header["inputs"]:
             parameters = value.get("parameters") or {}
+            if not all(type(side) is int for side in value["shape"]):
+                raise ValueError(f"a shape must be a list of integers, got {value['shape']!s:.40}")
             tensor = InferInput(value["name"], value["shape"], value["datatype"], value.get("data"), parameters)
             if (size := parameters.get("binary_data_size")) is not None:
                 if not (isinstance(size, int) and 0 <= size <= len(body) - start):
@@ -74,6 +76,8 @@ def read_request(body: bytes, json_length: str | None, name: str) -> InferReques
         if start != len(body):
             raise ValueError(f"{len(body) - start} bytes too many follow")
         outputs = [RequestedOutput(value["name"], value.get("parameters")) for value in header.get("outputs") or ()]
+        if not all(isinstance(output.name, str) and isinstance(output.parameters or {}, dict) for output in outputs):
+            raise ValueError("an output's name or parameters of the wrong type")
         identity, parameters = header.get("id"), header.get("parameters") or {}
         if not (isinstance(identity, str | None) and isinstance(parameters, dict)):
             raise ValueError("an id or parameters of the wrong type")
@@ -92,7 +96,9 @@ def read_images(request: InferRequest, input_shape: tuple[int, int, int]) -> np.
         raise InputError(f"images must be FP32, got {tensor.datatype[:20]}")
     shape = list(tensor.shape)
     if len(shape) != 4 or shape[1:] != list(input_shape) or not 0 < shape[0] <= CHUNK:
-        raise InputError(f"images must have shape [N, {str(input_shape)[1:]}, N from 1 to {CHUNK}, got {shape!s:.80}")
+        raise InputError(
+            f"images must have shape [N, {str(input_shape)[1:-1]}], N from 1 to {CHUNK}, got {shape!s:.80}"
+        )
     try:
         array = tensor.as_numpy()
     except Exception as error:  # KServe's and NumPy's, of no common class
@@ -153,7 +159,7 @@ def _chosen(request: InferRequest, outputs: Outputs) -> Iterator[tuple[str, np.n
     Raises InputError for an output that there is not.
     """
     asked = {output.name: output.parameters or {} for output in request.request_outputs or ()}
-    if strangers := sorted(map(str, set(asked) - set(Outputs._fields))):
+    if strangers := sorted(set(asked) - set(Outputs._fields)):
         raise InputError(f"no output is called {strangers[0][:40]!r}, expected {', '.join(Outputs._fields)}")
     for name in asked or Outputs._fields:
         yield name, getattr(outputs, name), bool(asked.get(name, {}).get("binary_data", request.use_binary_outputs))
