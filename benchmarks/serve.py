@@ -1,4 +1,4 @@
-"""The server against raw ONNX Runtime, ten thousand mixed requests, and what the certificate's nodes cost.
+"""The server against raw ONNX Runtime, ten thousand mixed requests to server and hub, the certificate's own cost.
 
 `python -m benchmarks.serve` takes about ten minutes on an idle machine; `--short` a tenth of that. It needs the
 extras [dev] and [serve]. Results: benchmarks/serve.json.
@@ -10,13 +10,14 @@ import json
 import os
 import re
 import selectors
+import shutil
 import socket
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from benchmarks.hostile import requests
+from benchmarks.hostile import Request, hub_requests, requests
+from tests.hub import TOKEN, HubProcess
 from tests.serving import Server, serving
 from zoo.evaluate import machine
 from zoo.folder import WEIGHTS
@@ -136,9 +138,9 @@ def ask(host: str, name: str, image: np.ndarray, seconds: float) -> list[float]:
     return latencies
 
 
-def mixed(server: Server, name: str, count: int) -> dict[str, Any]:
+def mixed(server: Server, sent: Sequence[Request]) -> dict[str, Any]:
     """Valid and hostile requests from 8 threads: wrong statuses, and the memory from the first tenth on."""
-    sent = requests(name, find(name).architecture.input_shape, count, seed=0)
+    count = len(sent)
     memory: list[int] = []
 
     def send(part: list[Any]) -> list[tuple[str, int, bool]]:
@@ -157,7 +159,6 @@ def mixed(server: Server, name: str, count: int) -> dict[str, Any]:
         memory.append(server.resident() // 2**20)
     settled = memory[1:]
     return {
-        "name": name,
         "requests": len(results),
         "statuses": dict(sorted(Counter(str(status) for _, status, _ in results).items())),
         "wrong": dict(Counter(f"{kind}: {status}" for kind, status, right in results if not right)),
@@ -262,8 +263,16 @@ def main() -> None:
         result["throughput"] = [throughput(server, name, seconds, rounds) for name in EMBEDDED]
         print(json.dumps(result["throughput"], indent=1), flush=True)
     with serving(*EMBEDDED) as server:
-        result["mixed"] = mixed(server, EMBEDDED[0], count)
+        sent = requests(EMBEDDED[0], find(EMBEDDED[0]).architecture.input_shape, count, seed=0)
+        result["mixed"] = mixed(server, sent)
         print(json.dumps(result["mixed"], indent=1), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        shelf = Path(folder) / "shelf"
+        shutil.copytree(fetch(EMBEDDED[0]).path, shelf / EMBEDDED[0])
+        with HubProcess(shelf, Path(folder) / "hub.log", token=True) as hub:
+            server = Server(hub.process, f"127.0.0.1:{hub.port}", "")
+            result["mixed_hub"] = mixed(server, hub_requests(EMBEDDED[0], TOKEN, count, seed=0))
+        print(json.dumps(result["mixed_hub"], indent=1), flush=True)
     result["shares"] = []
     with tempfile.TemporaryDirectory() as folder:
         graphs = [(name, (lambda name=name: _published(name))) for name in EMBEDDED]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
+from benchmarks.hostile import hub_requests
 from tests.hub import TOKEN, HubProcess
 from zoo.errors import HubError, InputError, IntegrityError
 from zoo.folder import FILES
@@ -268,6 +269,16 @@ class TestWriting:
         connection.request("POST", "/api/validate-yaml", iter([b"x" * 2**20, b"x"]), encode_chunked=True)
         assert connection.getresponse().status == 413  # no length was announced
         connection.close()
+
+
+def test_valid_and_hostile_requests_mixed(hub: HubProcess):
+    wrong = []
+    for kind, method, path, headers, body, allowed in hub_requests("toy", TOKEN, 200, seed=1):
+        status = ask(hub, method, path, body, **headers)[0]
+        if status not in allowed:
+            wrong.append((kind, status))
+    assert wrong == []
+    assert hub.process.poll() is None
 
 
 class TestStore:

@@ -122,6 +122,9 @@ def test_tritonclient_over_grpc(server: Server):
             with pytest.raises(tritonclient.grpc.InferenceServerException) as told:
                 client.infer(name, [wrong])
             assert told.value.status() == f"StatusCode.{code}"
+        with pytest.raises(tritonclient.grpc.InferenceServerException, match="UNIMPLEMENTED"):
+            client.unload_model(MNIST)
+    assert {line["level"] for line in server.log if line["event"] != "request"} == {"info"}
 
 
 def test_certify_takes_the_file_or_base64(server: Server, pictures: Path):
