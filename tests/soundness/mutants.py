@@ -249,7 +249,7 @@ MUTANTS = (
     mutant(
         "evaluation in float32", "rounding radius",
         MODEL, "value.to(self.dtype) for name", "value.to(torch.float32) for name",
-        MODEL, "weights, (images.to(self.dtype),))", "weights, (images.to(torch.float32),)).to(self.dtype)",
+        MODEL, "weights, (images,))", "weights, (images.to(torch.float32),)).to(self.dtype)",
     ),
     mutant(
         "clamp left out", "rounding rules",
