@@ -32,7 +32,7 @@ test: .venv/.dev  ## every check that CI runs
 	.venv/bin/ruff check .
 	.venv/bin/pyright
 	$(STATIC)
-	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile
 
 models-check: .venv/.dev  ## every published folder proved, rendered and measured again; needs the test splits
 	OMP_NUM_THREADS=1 .venv/bin/python -m export.check

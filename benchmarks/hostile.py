@@ -1,4 +1,4 @@
-"""Valid and hostile requests in random order, the same for the same seed.
+"""Valid and hostile requests to the server and to the hub, in random order, the same for the same seed.
 
 The suite sends some hundreds of them, `benchmarks/serve.py` ten thousand.
 """
@@ -35,6 +35,59 @@ def requests(name: str, shape: tuple[int, int, int], count: int, seed: int) -> l
     dice = random.Random(seed)
     kinds = _kinds(name, shape)
     return [dice.choice(kinds) for _ in range(count)]
+
+
+def hub_requests(name: str, token: str, count: int, seed: int) -> list[Request]:
+    """`count` requests to a hub that may be written to and has the repository `certified-zoo/name` on its shelf."""
+    dice = random.Random(seed)
+    kinds = _hub_kinds(f"certified-zoo/{name}", token)
+    return [dice.choice(kinds) for _ in range(count)]
+
+
+@cache
+def _hub_kinds(name: str, token: str) -> list[Request]:
+    model, files, mine = f"/api/models/{name}", f"/{name}/resolve/main", "/api/models/me/mine"
+    bearer, typed = {"Authorization": f"Bearer {token}"}, {"Content-Type": "application/json"}
+    fine, missing, told = frozenset({200}), frozenset({404}), frozenset({401})
+
+    def get(kind: str, path: str, allowed: frozenset[int], **headers: str) -> Request:
+        return Request(kind, "GET", path, headers, None, allowed)
+
+    def post(kind: str, path: str, body: bytes, allowed: frozenset[int], headers: dict[str, str] = bearer) -> Request:
+        return Request(kind, "POST", path, {**typed, **headers}, body, allowed)
+
+    upload = b'{"key": "file", "value": {"path": "a", "content": "eA==", "encoding": "base64"}}'
+    valid = [
+        get("list", "/api/models", fine),
+        get("info", model, fine),
+        get("tree", f"{model}/tree/main?recursive=true", fine),
+        get("refs", f"{model}/refs", fine),
+        get("file", f"{files}/model.onnx", fine),
+        get("range", f"{files}/model.safetensors", frozenset({206}), Range="bytes=1000-300000"),
+        post("paths", f"{model}/paths-info/main", b'{"paths": ["config.json"]}', fine, {}),
+        post("create", "/api/repos/create", b'{"name": "mine", "organization": "me"}', frozenset({200, 409})),
+    ]
+    hostile = [
+        get("path out", f"{files}/%2e%2e/%2e%2e/etc/passwd", missing),
+        get("no utf-8", f"{files}/%ff%00", missing),
+        get("no revision", f"{model}/revision/{'a' * 5000}", missing),
+        get("no repository", "/api/models/%2e%2e/%2e%2e", missing),
+        get("range beyond", f"{files}/config.json", frozenset({416}), Range="bytes=" + "9" * 300 + "-"),
+        get(
+            "many ranges", f"{files}/config.json", frozenset({200, 206, 400, 416}), Range="bytes=" + "0-," * 3000 + "0-"
+        ),
+        post("paths of no list", f"{model}/paths-info/main", b'{"paths": 5}', REFUSED, {}),
+        post("deep json", f"{model}/paths-info/main", b"[" * 100_000, REFUSED, {}),
+        post("same path again", f"{model}/paths-info/main", b'{"paths": [' + b'"a",' * 200_000 + b'"a"]}', fine, {}),
+        post("no token", f"{mine}/commit/main", upload, told, {}),
+        post("wrong token", f"{mine}/commit/main", upload, told, {"Authorization": "Bearer x"}),
+        post("no commit", f"{mine}/commit/main", b'{"key": "file", "value": null}', frozenset({400, 404})),
+        post("path out of the commit", f"{mine}/commit/main", upload.replace(b'"a"', b'"../a"'), frozenset({400, 404})),
+        post("no name", "/api/repos/create", b'{"name": null}', REFUSED),
+        post("name out", "/api/repos/create", b'{"name": "..", "organization": ".."}', REFUSED),
+        Request("no method", "DELETE", model, {}, None, frozenset({405})),
+    ]
+    return valid * 2 + hostile
 
 
 @cache

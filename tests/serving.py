@@ -57,6 +57,11 @@ class Server:
         assert match
         return 1024 * int(match[1])
 
+    def processor_seconds(self) -> float:
+        """What the process has taken of all cores so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> int:
         self.process.terminate()
         return self.process.wait(60)

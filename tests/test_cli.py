@@ -341,7 +341,7 @@ class TestCertify:
         output = tmp_path / "out.json"
         assert "out.json: Permission denied" in run.fails("certify", names(colour_toy), folder, "--output", output)
         assert not list(tmp_path.glob("out.json*"))
-        monkeypatch.setattr(cli, "load", lambda name: pytest.fail("loaded"))
+        monkeypatch.setattr("zoo.cli.measure.load", lambda name: pytest.fail("loaded"))
         assert "cannot be written" in run.fails("certify", names(colour_toy), folder, "--output", "/proc/x")
 
     def test_the_average_radius_is_rounded_down(self, run: Zoo, toy: Path):

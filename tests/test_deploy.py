@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -25,6 +27,14 @@ def test_the_service_starts_published_models_and_asks_for_routes_that_there_are(
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert f'@app.get("{container[probe]["httpGet"]["path"]}"' in source
     assert triton["model"]["protocolVersion"] == "v2"
+
+
+def test_kserve_knows_every_field():
+    wrong = "spec: {predictor: {containers: [{image: x, imge: y}], minReplica: 1}}"
+    command = [sys.executable, "-m", "tests.kserve_fields"]  # its gRPC messages and tritonclient's share names
+    text = f"{(DEPLOY / 'kserve.yaml').read_text()}\n---\n{wrong}"
+    found = subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=DEPLOY.parent).stdout
+    assert found.split() == [".spec.predictor.containers[0].imge", ".spec.predictor.minReplica"]
 
 
 def test_the_image_installs_what_the_wheel_needs_and_serves_published_models():

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
+from benchmarks.hostile import hub_requests
 from tests.hub import TOKEN, HubProcess
 from zoo.errors import HubError, InputError, IntegrityError
 from zoo.folder import FILES
@@ -229,6 +230,30 @@ class TestWriting:
         )
         assert status in (400, 404)
 
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            (f"/api/models/{NAME}/paths-info/main", b'{"paths": 5}'),
+            (f"/api/models/{NAME}/paths-info/main", b'{"paths": null}'),
+            (f"/api/models/{NAME}/paths-info/main", b'{"paths": [["a"], {}]}'),
+            ("/api/models/me/typed/preupload/main", b'{"files": [{"path": NaN}]}'),
+            ("/api/models/me/typed/preupload/main", b'{"files": [{"path": "\\ud800"}]}'),
+            ("/api/models/me/typed/tag/main", b"{}"),
+            ("/api/repos/create", b'{"name": null}'),
+            ("/api/repos/create", b'{"name": ["a"]}'),
+        ],
+    )
+    def test_json_of_the_wrong_types(self, path: str, body: bytes, hub: HubProcess, api: HfApi):
+        api.create_repo("me/typed", exist_ok=True)
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content_Type": "application/json"}
+        assert ask(hub, "POST", path, body, **headers)[0] == 400
+
+    def test_a_path_is_told_once(self, hub: HubProcess):
+        body = json.dumps({"paths": ["config.json"] * 1000}).encode()
+        path = f"/api/models/{NAME}/paths-info/main"
+        status, _, answer = ask(hub, "POST", path, body, Content_Type="application/json")
+        assert (status, [row["path"] for row in json.loads(answer)]) == (200, ["config.json"])
+
     def test_large_bodies(self, hub: HubProcess, api: HfApi):
         api.create_repo("me/large")
         token = {"Authorization": f"Bearer {TOKEN}"}
@@ -244,6 +269,16 @@ class TestWriting:
         connection.request("POST", "/api/validate-yaml", iter([b"x" * 2**20, b"x"]), encode_chunked=True)
         assert connection.getresponse().status == 413  # no length was announced
         connection.close()
+
+
+def test_valid_and_hostile_requests_mixed(hub: HubProcess):
+    wrong = []
+    for kind, method, path, headers, body, allowed in hub_requests("toy", TOKEN, 200, seed=1):
+        status = ask(hub, method, path, body, **headers)[0]
+        if status not in allowed:
+            wrong.append((kind, status))
+    assert wrong == []
+    assert hub.process.poll() is None
 
 
 class TestStore:

@@ -16,8 +16,8 @@ import zoo
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 TORCH_FREE = (
     *("records", "errors", "epsilon", "registry", "datasets", "folder", "graph", "hub", "images", "runtime"),
-    *("evaluate", "results", "cli", "cli_hub", "card", "citations", "tables", "display", "doctor"),
-    *("hubstore", "hubserver", "signing"),
+    *("evaluate", "results", "card", "citations", "tables", "display", "doctor", "hubstore", "hubserver", "signing"),
+    *(f"cli/{name}" for name in ("__init__", "shell", "models", "proofs", "measure", "server", "hub")),
 )  # fmt: skip
 
 

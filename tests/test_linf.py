@@ -21,7 +21,8 @@ from training.recipes import find
 from training.schedules import Points
 from zoo import registry
 from zoo.architectures import ConvNet, DistanceMLP, DistanceNet
-from zoo.cli import _recompute, app
+from zoo.cli import app
+from zoo.cli.proofs import _recompute
 from zoo.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.folder import Folder, read_folder

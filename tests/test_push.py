@@ -158,7 +158,7 @@ class TestSign:
 
 class TestCommands:
     def test_sign_and_verify(self, run: Zoo, own: Path, keys: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
-        monkeypatch.setattr("zoo.cli._recompute", lambda folder: [])  # the proof itself is tested elsewhere
+        monkeypatch.setattr("zoo.cli.proofs._recompute", lambda folder: [])  # the proof itself is tested elsewhere
         result = run("sign", own, "--private-key", keys / "a.pem")
         assert (result.code, SIGNATURE in "".join(result.out.split())) == (0, True)  # 80 columns may fold it
         result = run("verify", own, "--public-key", keys / "a.pub")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -121,6 +122,9 @@ def test_tritonclient_over_grpc(server: Server):
             with pytest.raises(tritonclient.grpc.InferenceServerException) as told:
                 client.infer(name, [wrong])
             assert told.value.status() == f"StatusCode.{code}"
+        with pytest.raises(tritonclient.grpc.InferenceServerException, match="UNIMPLEMENTED"):
+            client.unload_model(MNIST)
+    assert {line["level"] for line in server.log if line["event"] != "request"} == {"info"}
 
 
 def test_certify_takes_the_file_or_base64(server: Server, pictures: Path):
@@ -154,8 +158,14 @@ def test_certify_abstains(server: Server, pictures: Path):
 def test_curl(server: Server, pictures: Path):
     def curl(*arguments: str) -> str:
         command = ["curl", "--silent", "--fail-with-body", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30, cwd=pictures).stdout
 
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    lines = [shlex.split(line)[1:] for line in readme.splitlines() if line.startswith("curl ")]
+    assert lines
+    for line in lines:
+        answer = json.loads(curl(*(word.replace("http://127.0.0.1:8080", server.url) for word in line)))
+        assert (answer["label"], answer["certified"]) == ("3", True)
     url = f"{server.url}/v1/models/{MNIST}/certify?epsilon=0.3"
     assert json.loads(curl(url, "--data-binary", f"@{pictures / 'digit-3.png'}"))["label"] == "3"
     assert json.loads(curl(url, "--upload-file", str(pictures / "digit-3.png"), "-X", "POST"))["label"] == "3"
@@ -242,7 +252,9 @@ def test_the_rules_for_pictures_hold_over_http(server: Server):
         ({"data": [1.5] * 784}, "up to 1.5"),
         ({"data": ["a"] * 784}, "cannot be read"),
         ({"data": None}, "cannot be read"),
-        ({"shape": "1"}, "shape"),
+        ({"shape": "1"}, "a list of integers"),
+        ({"shape": [[1], 1, 28, 28]}, "a list of integers"),
+        ({"shape": [True, 1, 28, 28]}, "a list of integers"),
         ({"parameters": {"binary_data_size": 10**12}}, "binary_data_size"),
         ({"parameters": {"binary_data_size": "x"}}, "binary_data_size"),
         ({"parameters": 5}, "not an inference request"),
@@ -253,6 +265,25 @@ def test_a_wrong_tensor_is_refused_with_the_reason(server: Server, change: dict,
     status, _, body = server.request("POST", f"/v2/models/{MNIST}/infer", json.dumps({"inputs": [tensor]}).encode())
     assert status == 400
     assert told in json.loads(body)["error"]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "told"),
+    [
+        ([{"name": "nothing"}], "no output is called 'nothing'"),
+        ([{"name": ["radius"]}], "wrong type"),
+        ([{"name": {}}], "wrong type"),
+        ([{"name": "radius", "parameters": 5}], "wrong type"),
+        ([{"name": "radius", "parameters": ["binary_data"]}], "wrong type"),
+        ("radius", "not an inference request"),
+        ({"name": "radius"}, "not an inference request"),
+    ],
+)
+def test_a_wrong_output_is_refused_with_the_reason(server: Server, outputs: object, told: str):
+    tensor = {"name": "images", "datatype": "FP32", "shape": [1, 1, 28, 28], "data": [0.5] * 784}
+    body = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    status, _, answer = server.request("POST", f"/v2/models/{MNIST}/infer", body)
+    assert (status, told in json.loads(answer)["error"]) == (400, True)
 
 
 def test_schemathesis_finds_nothing(server: Server, tmp_path: Path):

@@ -100,7 +100,9 @@ class Hub:
             paths = _json(content).get("paths", [])
         else:
             paths = parse_qs(content.decode("utf-8", "replace")).get("paths", [])
-        return JSONResponse([_row(path, commit.files[path]) for path in paths if path in commit.files])
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise Refusal(400, "paths must be a list of strings")
+        return JSONResponse([_row(path, commit.files[path]) for path in dict.fromkeys(paths) if path in commit.files])
 
     async def refs(self, request: Request) -> Response:
         repository = self._repository(request)
@@ -137,7 +139,7 @@ class Hub:
         asked = _json(await _body(request, MAX_BODY))
         if asked.get("type", "model") not in (None, "model"):
             raise Refusal(400, "this hub keeps models only")
-        name = f"{asked.get('organization') or ORGANISATION}/{asked.get('name')}"
+        name = f"{asked.get('organization') or ORGANISATION}/{_text(asked, 'name')}"
         status = 200
         try:
             await run_in_threadpool(self.store.create, name)
@@ -153,7 +155,7 @@ class Hub:
         files = _json(await _body(request, MAX_BODY)).get("files", [])
         if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
             raise Refusal(400, "files must be a list of objects")
-        rows = [{"path": file.get("path"), "uploadMode": "regular", "shouldIgnore": False} for file in files]
+        rows = [{"path": _text(file, "path"), "uploadMode": "regular", "shouldIgnore": False} for file in files]
         return JSONResponse({"files": rows})
 
     async def commit(self, request: Request) -> Response:
@@ -172,8 +174,8 @@ class Hub:
     async def tag(self, request: Request) -> Response:
         self._authorise(request)
         repository = self._repository(request)
-        tag = _json(await _body(request, MAX_BODY)).get("tag")
-        await run_in_threadpool(self.store.tag, repository.name, request.path_params["revision"], str(tag))
+        tag = _text(_json(await _body(request, MAX_BODY)), "tag")
+        await run_in_threadpool(self.store.tag, repository.name, request.path_params["revision"], tag)
         return JSONResponse({})
 
     def _authorise(self, request: Request) -> None:
@@ -296,6 +298,14 @@ def _json(content: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refusal(400, "the body is not a JSON object")
     return value
+
+
+def _text(value: dict[str, Any], field: str) -> str:
+    """The field's text, which can be written in UTF-8. Raises Refusal."""
+    text = value.get(field)
+    if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
+        raise Refusal(400, f"{field} must be a text")
+    return text
 
 
 async def _refused(request: Request, error: Exception) -> Response:

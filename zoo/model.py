@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from zoo.architectures import from_description
 from zoo.bounds import TABLES, changed_by_hooks
@@ -61,21 +63,24 @@ class CertifiedModel(nn.Module):
     def forward(self, images: Tensor) -> Outputs:
         self._check_unchanged()
         weights = {name: value.to(self.dtype) for name, value in self.network.state_dict(keep_vars=True).items()}
-        logits = functional_call(self.network, weights, (images.to(self.dtype),))
+        images = images.to(self.dtype)
+        logits = functional_call(self.network, weights, (images,))
         label = logits.argmax(dim=1)
-        admissible = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1) & logits.isfinite().all(dim=1)
-        margins = logits.gather(1, label[:, None]) - logits
-        margins = torch.where(admissible[:, None], margins, 0)
-        slack, lipschitz = self.slack.index_select(0, label), self.margin_lipschitz.index_select(0, label)
-        class_radii = torch.where(margins > slack, (margins - slack) / lipschitz, 0)
+        margins = logits.amax(dim=1, keepdim=True) - logits
+        # Sums, because they keep a NaN on every runtime; a maximum may lose it.
+        outside = (images - images.clamp(0, 1)).abs().sum(dim=(1, 2, 3))
+        admissible = ((outside == 0) & (margins.sum(dim=1) < math.inf)).unsqueeze(1)
+        margins = torch.where(admissible, margins, 0)
+        slack, lipschitz = F.embedding(label, self.slack), F.embedding(label, self.margin_lipschitz)
+        class_radii = ((margins - slack) / lipschitz).relu()
         if self.levels:
-            least = least_margins(self.network, weights, images.to(self.dtype), label, self.levels)
-            proved = (least > 2 * slack) & admissible[:, None]
+            least = least_margins(self.network, weights, images, label, self.levels)
+            proved = (least > 2 * slack) & admissible
             level = torch.tensor(self.levels, dtype=self.dtype, device=images.device)[:, None, None]
             class_radii = torch.maximum(class_radii, torch.where(proved, level, 0).amax(dim=0))
         ranks = min(TOP_K, logits.shape[1] - 1)
         topk_radius = class_radii.topk(ranks, dim=1, largest=False, sorted=True).values
-        return Outputs(logits, label, topk_radius[:, 0], class_radii, topk_radius)
+        return Outputs(logits, label, topk_radius.select(1, 0), class_radii, topk_radius)
 
     def _check_unchanged(self) -> None:
         tables = {self.margin_lipschitz.dtype, self.slack.dtype}

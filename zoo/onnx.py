@@ -130,9 +130,9 @@ def _simplify(graph: onnx_ir.Model) -> None:
     def reads_no_weight(node: onnx_ir.Node) -> bool | None:
         return False if stored.intersection(node.inputs) else None
 
+    common.CommonSubexpressionEliminationPass()(graph)  # first: it sees that constants are equal, not that tensors are
     fold_constants(graph, should_fold=reads_no_weight, onnx_shape_inference=False)
     for simplify in (
-        common.CommonSubexpressionEliminationPass(),
         common.IdentityEliminationPass(),
         common.RemoveUnusedNodesPass(),
         common.ClearMetadataAndDocStringPass(),

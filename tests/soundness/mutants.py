@@ -52,7 +52,7 @@ LINF, INTERVAL = "zoo/bounds/linf.py", "zoo/bounds/interval.py"
 ONNX = "zoo/onnx.py"
 
 K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
-RADII = "class_radii = torch.where(margins > slack, (margins - slack) / lipschitz, 0)"
+RADII = "class_radii = ((margins - slack) / lipschitz).relu()"
 
 
 def power_iteration(start: str, steps: int) -> tuple[str, ...]:
@@ -249,7 +249,7 @@ MUTANTS = (
     mutant(
         "evaluation in float32", "rounding radius",
         MODEL, "value.to(self.dtype) for name", "value.to(torch.float32) for name",
-        MODEL, "weights, (images.to(self.dtype),))", "weights, (images.to(torch.float32),)).to(self.dtype)",
+        MODEL, "weights, (images,))", "weights, (images.to(torch.float32),)).to(self.dtype)",
     ),
     mutant(
         "clamp left out", "rounding rules",
@@ -278,26 +278,26 @@ MUTANTS = (
         "ties of constant classes as 0 / 0", "radius",
         MARGINS, f"np.maximum({K}, TINY)", K,
         MARGINS, "* OUTWARD + TINY", "* OUTWARD",
-        MODEL, RADII, "class_radii = ((margins - slack) / lipschitz).clamp(min=0)",
     ),
     mutant(
         "winner masked by the value of its logit", "radius",
         MODEL, RADII,
-        "class_radii = torch.where(margins == 0, torch.inf, ((margins - slack) / lipschitz).clamp(min=0))",
+        "class_radii = torch.where(margins == 0, torch.inf, ((margins - slack) / lipschitz).relu())",
     ),
     mutant(
         "K read by columns", "radius",
-        MODEL, "self.margin_lipschitz.index_select(0, label)", "self.margin_lipschitz.index_select(1, label).T",
+        MODEL, "F.embedding(label, self.margin_lipschitz)", "F.embedding(label, self.margin_lipschitz.T)",
     ),
     mutant(
         "T read by columns", "radius",
-        MODEL, "self.slack.index_select(0, label)", "self.slack.index_select(1, label).T",
+        MODEL, "F.embedding(label, self.slack)", "F.embedding(label, self.slack.T)",
     ),
     mutant(
         "domain unchecked", "radius",
-        MODEL, "((images >= 0) & (images <= 1))", "(images == images)",
+        MODEL, "(outside == 0) & ", "",
     ),
-    mutant("infinite logits unchecked", "radius", MODEL, " & logits.isfinite().all(dim=1)", ""),
+    mutant("pixels outside cancel", "radius", MODEL, "images.clamp(0, 1)).abs()", "images.clamp(0, 1))"),
+    mutant("infinite logits unchecked", "radius", MODEL, " & (margins.sum(dim=1) < math.inf)", ""),
     mutant("farthest class instead of the nearest", "radius witness", MODEL, "largest=False", "largest=True"),
     # LipLT and the loop transformation
     mutant("a term of LipLT's sum dropped", "liplt", LIPLT, "(norms[k][0] * scale + math.fsum(halves))",
@@ -472,7 +472,7 @@ MUTANTS = (
     mutant("slack counted once for levels", "linf_intervals", MODEL, "least > 2 * slack", "least > slack"),
     mutant(
         "levels outside of the domain", "linf",
-        MODEL, "(least > 2 * slack) & admissible[:, None]", "least > 2 * slack",
+        MODEL, "(least > 2 * slack) & admissible", "least > 2 * slack",
     ),
     mutant(
         "domain of a hundredth", "linf_intervals",

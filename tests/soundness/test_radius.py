@@ -137,6 +137,7 @@ def test_inputs_outside_the_domain_have_radius_zero(pixel):
     assert outputs.radius[1] == 0
     assert outputs.topk_radius[1].tolist() == [0]
     assert not outputs.class_radii.isnan().any()
+    assert model(torch.tensor([[[[1.25, -0.25]]]])).radius == 0  # outside by amounts that cancel
 
 
 @pytest.mark.parametrize("logit", [math.inf, -math.inf, math.nan])

@@ -167,7 +167,7 @@ def trades(recipe: Recipe) -> Recipe:
 
 
 def imagenet() -> Recipe:
-    """Table 1 on ImageNet: 45.6 clean, 35.0 VRA at 36/255, on eight A100s."""
+    """Table 1 on ImageNet: 45.6 clean, 35.0 VRA at 36/255, on eight A100."""
     row = table_row("liresnet-l12w588-imagenet", 45.6, 35.0, "table 1")
     assert row.paper is not None
     return replace(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import orjson
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from fastapi.routing import APIRoute
@@ -190,10 +190,6 @@ def _protocol(app: FastAPI, service: Service) -> None:
     }
     answer: dict[str, Any] = {"response_model": v2.InferenceResponse, "openapi_extra": _body(content)}
 
-    direct = APIRouter(route_class=DirectRoute)
-
-    @direct.post("/v2/models/{name}/infer", tags=tags, **answer)
-    @direct.post("/v2/models/{name}/versions/{version}/infer", tags=tags, **answer)
     async def infer(name: str, request: Request, version: str = protocol.VERSION) -> Response:
         """Tensor `images` in, the five outputs of the graph out, as JSON or with the binary tensor extension.
 
@@ -210,13 +206,14 @@ def _protocol(app: FastAPI, service: Service) -> None:
 
         outputs = await service.answer(served, read, served.epsilon_size, small=len(body) <= SMALL)
         assert asked is not None
-        result, json_length = protocol.write_answer(asked, served, outputs, request.state.request_id).to_rest()
+        result, json_length = protocol.rest_answer(asked, served, outputs, request.state.request_id)
         if json_length is None:
-            return _json(result)
+            return Response(result, media_type="application/json")
         headers = {"inference-header-content-length": str(json_length)}
         return Response(result, media_type="application/octet-stream", headers=headers)
 
-    app.include_router(direct)
+    for path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"):
+        app.router.add_api_route(path, infer, methods=["POST"], tags=tags, route_class_override=DirectRoute, **answer)
 
     @app.get("/v2", tags=tags, response_model=v2.ServerMetadataResponse)
     async def server() -> Response:

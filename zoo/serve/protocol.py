@@ -31,7 +31,7 @@ with _no_arguments():
     from kserve.protocol.infer_type import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 
 VERSION = "1"
-TYPES = {"float64": "FP64", "float32": "FP32", "int64": "INT64"}
+TYPES = {"<f8": "FP64", "<i8": "INT64"}
 LARGEST = float(np.finfo(np.float64).max)  # stands for infinity in JSON, which has none, and is below it
 
 
@@ -64,6 +64,8 @@ def read_request(body: bytes, json_length: str | None, name: str) -> InferReques
         inputs = []
         for value in header["inputs"]:
             parameters = value.get("parameters") or {}
+            if not all(type(side) is int for side in value["shape"]):
+                raise ValueError(f"a shape must be a list of integers, got {value['shape']!s:.40}")
             tensor = InferInput(value["name"], value["shape"], value["datatype"], value.get("data"), parameters)
             if (size := parameters.get("binary_data_size")) is not None:
                 if not (isinstance(size, int) and 0 <= size <= len(body) - start):
@@ -74,6 +76,8 @@ def read_request(body: bytes, json_length: str | None, name: str) -> InferReques
         if start != len(body):
             raise ValueError(f"{len(body) - start} bytes too many follow")
         outputs = [RequestedOutput(value["name"], value.get("parameters")) for value in header.get("outputs") or ()]
+        if not all(isinstance(output.name, str) and isinstance(output.parameters or {}, dict) for output in outputs):
+            raise ValueError("an output's name or parameters of the wrong type")
         identity, parameters = header.get("id"), header.get("parameters") or {}
         if not (isinstance(identity, str | None) and isinstance(parameters, dict)):
             raise ValueError("an id or parameters of the wrong type")
@@ -92,7 +96,9 @@ def read_images(request: InferRequest, input_shape: tuple[int, int, int]) -> np.
         raise InputError(f"images must be FP32, got {tensor.datatype[:20]}")
     shape = list(tensor.shape)
     if len(shape) != 4 or shape[1:] != list(input_shape) or not 0 < shape[0] <= CHUNK:
-        raise InputError(f"images must have shape [N, {str(input_shape)[1:]}, N from 1 to {CHUNK}, got {shape!s:.80}")
+        raise InputError(
+            f"images must have shape [N, {str(input_shape)[1:-1]}], N from 1 to {CHUNK}, got {shape!s:.80}"
+        )
     try:
         array = tensor.as_numpy()
     except Exception as error:  # KServe's and NumPy's, of no common class
@@ -100,23 +106,40 @@ def read_images(request: InferRequest, input_shape: tuple[int, int, int]) -> np.
     return as_batch(array.reshape(shape[0], *input_shape), input_shape)[0]
 
 
-def write_answer(request: InferRequest, served: Served, outputs: Outputs, identity: str) -> InferResponse:
-    """The answer with the outputs that were asked for, or all; the digest is one of its parameters.
+def rest_answer(request: InferRequest, served: Served, outputs: Outputs, identity: str) -> tuple[bytes, int | None]:
+    """The body of an answer, and the bytes of its JSON where binary tensors follow it.
 
-    Raises InputError for an output that there is not.
+    KServe's own writer takes a third of what the server spends on a request. Raises InputError as `_chosen` does.
     """
-    asked = {output.name: output.parameters or {} for output in request.request_outputs or ()}
-    if strangers := sorted(map(str, set(asked) - set(Outputs._fields))):
-        raise InputError(f"no output is called {strangers[0][:40]!r}, expected {', '.join(Outputs._fields)}")
+    tensors: list[dict[str, Any]] = []
+    follow: list[bytes] = []
+    for name, array, binary in _chosen(request, outputs):
+        tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": TYPES[array.dtype.str]}
+        if binary:
+            follow.append(array.tobytes())
+            tensor["parameters"] = {"binary_data_size": len(follow[-1])}
+        else:
+            tensor["data"] = (
+                (np.nan_to_num(array, posinf=LARGEST) if array.dtype.kind == "f" else array).ravel().tolist()
+            )
+        tensors.append(tensor)
+    answer = {
+        "model_name": served.model.name,
+        "model_version": VERSION,
+        "id": request.id or identity,
+        "parameters": {"model_digest": served.digest},
+        "outputs": tensors,
+    }
+    told = orjson.dumps(answer)
+    return b"".join([told, *follow]), len(told) if follow else None
+
+
+def grpc_answer(request: InferRequest, served: Served, outputs: Outputs, identity: str) -> Any:
+    """The answer as KServe writes it. Raises InputError as `_chosen` does."""
     tensors, requested = [], []
-    for name in asked or Outputs._fields:
-        binary = bool(asked.get(name, {}).get("binary_data", request.use_binary_outputs))
-        array: np.ndarray = getattr(outputs, name)
-        if not (binary or request.from_grpc) and array.dtype.kind == "f":
-            array = np.nan_to_num(array, posinf=LARGEST)
-        tensor = InferOutput(name, list(array.shape), TYPES[array.dtype.name], array)
-        if request.from_grpc:  # KServe's own conversion fails on an array
-            tensor.set_data_from_numpy(array, binary)
+    for name, array, binary in _chosen(request, outputs):
+        tensor = InferOutput(name, list(array.shape), TYPES[array.dtype.str], array)
+        tensor.set_data_from_numpy(array, binary)  # KServe's own conversion fails on an array
         tensors.append(tensor)
         requested.append(RequestedOutput(name, {"binary_data": binary}))
     return InferResponse(
@@ -127,7 +150,19 @@ def write_answer(request: InferRequest, served: Served, outputs: Outputs, identi
         parameters={"model_digest": served.digest},
         use_binary_outputs=request.use_binary_outputs,
         requested_outputs=requested,
-    )
+    ).to_grpc()
+
+
+def _chosen(request: InferRequest, outputs: Outputs) -> Iterator[tuple[str, np.ndarray, bool]]:
+    """The outputs that were asked for, or all, and whether each goes as bytes.
+
+    Raises InputError for an output that there is not.
+    """
+    asked = {output.name: output.parameters or {} for output in request.request_outputs or ()}
+    if strangers := sorted(set(asked) - set(Outputs._fields)):
+        raise InputError(f"no output is called {strangers[0][:40]!r}, expected {', '.join(Outputs._fields)}")
+    for name in asked or Outputs._fields:
+        yield name, getattr(outputs, name), bool(asked.get(name, {}).get("binary_data", request.use_binary_outputs))
 
 
 def _told(error: BaseException) -> str:

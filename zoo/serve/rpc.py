@@ -63,8 +63,7 @@ class Servicer(stubs.GRPCInferenceServiceServicer):
             outputs = await self._service.answer(served, read, served.epsilon_size)
         assert asked is not None
         await context.send_initial_metadata((("x-model-digest", f"sha256:{served.digest}"),))
-        answer = protocol.write_answer(asked, served, outputs, uuid.uuid4().hex)
-        return answer.to_grpc()
+        return protocol.grpc_answer(asked, served, outputs, uuid.uuid4().hex)
 
     def _find(self, name: str, version: str) -> Served:
         if version not in ("", protocol.VERSION):
@@ -81,9 +80,9 @@ class Gate(aio.ServerInterceptor):
     async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], handler_call_details: Any) -> Any:
         call = handler_call_details
         handler = await continuation(call)
-        if handler is None or handler.unary_unary is None:
-            return handler
         method, metadata = call.method.rpartition("/")[2], dict(call.invocation_metadata)
+        if handler is None or method not in vars(Servicer):  # the protocol has more, to load and unload models
+            return None
         allowed = self._allowed(method, metadata)
 
         async def answered(request: Any, context: Any) -> Any:

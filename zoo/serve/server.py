@@ -97,6 +97,7 @@ async def _serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who the client is
             backlog=BACKLOG,
             timeout_keep_alive=65,  # longer than proxies keep theirs
             timeout_graceful_shutdown=int(2 * limits.seconds) + 1,

@@ -66,7 +66,7 @@ class Service:
         self.draining = False
         self.held = 0  # bytes of the bodies that are being read or answered
         self.accepted = self.answered = 0
-        self._lanes = os.cpu_count() or 1
+        self._lanes = _cores()
         self._runners = ThreadPoolExecutor(self._lanes, "run")
         # Pictures are decoded beside, never before, the runs: a queue of large pictures holds no small one up.
         self._decoders = ThreadPoolExecutor(self._lanes, "decode")
@@ -135,3 +135,8 @@ class Service:
     def close(self) -> None:
         for pool in (self._runners, self._decoders):
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _cores() -> int:
+    """The cores that this process may use: fewer than the machine has where it was pinned to some (taskset, cpuset)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

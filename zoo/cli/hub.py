@@ -8,21 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from zoo.cli.shell import FolderArgument, source_of
 from zoo.display import pairs, proof_progress
 from zoo.errors import InputError, require
-from zoo.folder import SIGNATURE, is_folder
+from zoo.folder import SIGNATURE
 from zoo.hub import HUB, LOCAL, fetch
-from zoo.registry import ENTRIES
 
 if TYPE_CHECKING:
     from zoo.hubstore import Store
-
-FolderArgument = Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A name, a source or a folder.")]
-
-
-def source_of(name: str) -> str:
-    """The source that is meant; a folder may be given as it is, where the answer says which one it was."""
-    return LOCAL + name if name not in ENTRIES and is_folder(name) else name
 
 
 def pull(

@@ -1,0 +1,56 @@
+"""The command `zoo`. What needs NumPy, onnxruntime or torch is imported inside the commands that need it.
+
+Exit codes: 0 done; 1 a check failed (`verify` found a difference, `doctor` a problem); 2 a mistake, told in one line.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from zoo import __version__
+from zoo.cli import hub, measure, models, proofs, server
+from zoo.cli.shell import Command, run
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help=(
+        "Image classifiers whose answers come with a proof: no perturbation below the certified radius changes "
+        "the label."
+    ),
+    epilog=(  # \b keeps the line breaks
+        "\b\n"
+        "NAME     a name from `zoo list`, local-dir:PATH or hf-hub:ORG/NAME@REVISION\n"
+        "EPSILON  a number or a fraction, such as 36/255, in pixels of [0, 1]\n"
+        "\n\b\n"
+        "Exit codes: 0 done; 1 a check failed; 2 a mistake, told in one line."
+    ),
+)
+
+
+@app.callback(invoke_without_command=True)
+def zoo(
+    context: typer.Context,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"certified-zoo {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+app.command("list", cls=Command)(models.list_command)
+for _command in (
+    *(models.info, models.predict, proofs.verify, measure.certify, server.serve, server.doctor),
+    *(hub.pull, hub.push, hub.sign, hub.hub),
+):
+    app.command(cls=Command)(_command)
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    run(app, "zoo")

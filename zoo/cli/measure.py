@@ -1,0 +1,128 @@
+"""The command that certifies a data set: `zoo certify`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zoo.cli.shell import NameArgument
+from zoo.datasets import DATASETS
+from zoo.display import pairs, progress
+from zoo.epsilon import parse_epsilon
+from zoo.errors import (
+    InputError,
+)
+from zoo.folder import exists, is_folder
+from zoo.hub import load
+from zoo.records import dumps
+from zoo.tables import (
+    evaluation_pairs,
+    evaluation_table,
+    unit_line,
+)
+
+
+def certify(
+    name: NameArgument,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A data set's name, or a folder of class folders.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.", metavar="N")] = None,
+    epsilon: Annotated[
+        list[str] | None, typer.Option(metavar="EPSILON", help="A size to certify at; may be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Also write the rates (.json), or a row for each image (.parquet).", metavar="FILE"),
+    ] = None,
+) -> int:
+    """Measure accuracy and certified accuracy on a data set.
+
+    Prints clean accuracy, VRA (right and certified) at each epsilon, and the average certified radius.
+
+    With --output FILE.parquet a run that was ended goes on where it was, and the same command under torchrun,
+    accelerate launch or several processes with RANK and WORLD_SIZE shares the images out.
+
+    DATASET is one that the zoo knows (its test split, found through ZOO_DATA or the hub), or a folder with one
+    subfolder of images for each class, named as the model names it.
+    """
+    for text in epsilon or ():
+        parse_epsilon(text)
+    if output is not None:
+        _check_output(output)
+        if output.suffix not in (".json", ".parquet"):
+            raise InputError(f"--output must end in .json or .parquet, got {output.name!r}")
+    if dataset not in DATASETS and not is_folder(dataset):
+        near = difflib.get_close_matches(dataset, DATASETS, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DATASETS)}"
+        raise InputError(f"no data set and no folder is called {dataset!r}: {hint}")
+    model = load(name)
+    if not epsilon and model.config.dataset not in DATASETS:
+        raise InputError(f"no usual epsilons are known for {model.config.dataset}: give --epsilon")
+    from zoo.evaluate import dataset_images, evaluate, folder_images, summarise
+    from zoo.results import Results, share
+
+    known = dataset in DATASETS
+    data = dataset_images(model, dataset, limit) if known else folder_images(model, Path(dataset), limit)
+    sizes = epsilon or DATASETS[model.config.dataset].epsilons[model.norm]
+    command = shlex.join(["zoo", *sys.argv[1:]])
+    part, start = share(), time.perf_counter()
+    if output is None or output.suffix == ".json":
+        if part.world > 1:
+            raise InputError(f"{part.world} processes (WORLD_SIZE) need --output FILE.parquet to put their shares in")
+        with progress() as bar:
+            task = bar.add_task("images", total=data.count)
+            result = evaluate(model, data, sizes, lambda count: bar.advance(task, count), command)
+        if output is not None:
+            _write(output, dumps(result))
+    else:
+        results = Results(output, model, data)
+        with progress() as bar:
+            task = bar.add_task("images", total=-(-data.count // part.world))
+            if not results.certify(part, lambda count: bar.advance(task, count)):
+                typer.echo(f"process {part.rank} of {part.world} is done; the last to end writes {output}")
+                return 0
+        result = summarise(model, data, sizes, *results.arrays(), time.perf_counter() - start, command)
+    console = Console()
+    console.print(evaluation_table(result))
+    console.print(pairs(evaluation_pairs(result)))
+    console.print()
+    console.print(unit_line(model))
+    return 0
+
+
+def _check_output(path: Path) -> None:
+    """Returns where `_write` can write the file. Raises InputError."""
+    if not path.name or (exists(path) and not path.is_file()):
+        raise InputError(f"--output must name a file, {str(path)!r} is something else")
+    if not is_folder(path.parent):
+        raise InputError(f"no folder {path.parent} to write {path.name} in")
+    partial = _partial(path)
+    try:
+        partial.open("a").close()
+        partial.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    """The file is the whole text, or what it was before. Raises InputError."""
+    partial = _partial(path)
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")  # others may write beside us

@@ -1,0 +1,86 @@
+"""The command that proves a certificate again: `zoo verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zoo.cli.shell import FolderArgument, source_of
+from zoo.display import bound_text, pairs, proof_progress
+from zoo.errors import (
+    CertificateError,
+    IntegrityError,
+    UncertifiableLayerError,
+    require,
+)
+from zoo.folder import Folder
+from zoo.hub import fetch
+
+
+def verify(
+    name: FolderArgument,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="First check model.sig with this key. Needs the extra sign.")
+    ] = None,
+) -> int:
+    """Prove a certificate again from the weights, and compare.
+
+    Needs torch. Checks the sha256 of every file, what the files say of each other, every layer's bound and what
+    follows from them. Prints each difference, and exits with 1 if there is one.
+    """
+    require("torch", "export")
+    require("onnxscript", "export")
+    try:
+        folder = fetch(source_of(name))
+        if public_key is not None:
+            from zoo.signing import check_signature
+
+            check_signature(folder, public_key)
+    except IntegrityError as error:
+        return _differ([str(error)])
+    if differences := _recompute(folder):
+        return _differ(differences)
+    certificate = folder.certificate
+    checked = [
+        ("folder", str(folder.path)),
+        ("files", f"{len(folder.digests)} have the sha256 that SHA256SUMS lists"),
+        ("signature", f"by {public_key}" if public_key else "not checked: --public-key FILE does"),
+        ("layers", f"{len(certificate.layers)} bounds proved again from model.safetensors"),
+        ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)}"),
+        ("tables", f"sha256 {certificate.tables_sha256[:16]}..., as the certificate says"),
+        ("graphs", _compared(folder)),
+        ("not checked", "evaluation.json, labels, card"),
+    ]
+    Console().print(pairs([*checked, ("verdict", f"VERIFIED: the certificate of {certificate.name} holds")]))
+    return 0
+
+
+def _compared(folder: Folder) -> str:
+    """How `verify` compared the graphs, which depends on who wrote them."""
+    from zoo.onnx import EXPORTER
+    from zoo.verify import exporter
+
+    writer = exporter(folder)
+    if writer == EXPORTER:
+        return "exported again from the weights, every byte the same"
+    return f"compared by tables and by answers to some images only: written by {writer}, here is {EXPORTER}"
+
+
+def _recompute(folder: Folder) -> list[str]:
+    """What `zoo.verify` finds, with a progress bar for each layer; a certificate that does not hold is a finding."""
+    from zoo.verify import verify as recompute
+
+    with proof_progress() as advance:
+        try:
+            return recompute(folder, advance)
+        except (CertificateError, IntegrityError, UncertifiableLayerError) as error:
+            return [str(error)]
+
+
+def _differ(differences: list[str]) -> int:
+    """Prints what `verify` found; the exit code."""
+    typer.echo("\n".join(f"differs: {difference}" for difference in differences))
+    return 1

@@ -1,0 +1,78 @@
+"""The commands about this machine: `zoo serve` and `zoo doctor`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zoo.display import pairs
+from zoo.errors import (
+    InputError,
+    require,
+)
+from zoo.hub import HUB, LOCAL, fetch
+
+
+def serve(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Models, each as for predict.")],
+    host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="For HTTP; 0 takes a free one.")] = 8080,
+    grpc_port: Annotated[
+        int | None, typer.Option(metavar="P", min=0, max=65535, help="For gRPC; the next after --port if not given.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", envvar="ZOO_TOKEN", help="Ask for this bearer token.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.01, help="For a header to arrive, for a body, for an answer.")
+    ] = 30.0,
+    queue: Annotated[int, typer.Option(metavar="N", min=1, help="Requests that may wait; more get 429.")] = 128,
+) -> int:
+    """Answer over HTTP and gRPC, with certificates.
+
+    Speaks the Open Inference Protocol v2, Hugging Face's image classification and a plain certify route; the page
+    /docs shows them. SIGTERM ends it after the last accepted request is answered.
+    """
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
+        raise InputError("the token must be printable ASCII and not empty")
+    for name in names:
+        if not name.startswith((LOCAL, HUB)):
+            fetch(name)  # a mistake here should not wait for the port
+    for package in ("kserve", "fastapi_offline", "onnxruntime"):
+        require(package, "serve")
+    from zoo.serve.server import serve as run_server
+    from zoo.serve.service import Limits
+
+    def announce(models: Sequence[str], url: str, grpc: str) -> None:
+        for name in models:
+            typer.echo(f"{name}: {url}/v1/models/{name}/certify")
+        typer.echo(f"documents {url}/docs, metrics {url}/metrics, gRPC {grpc}")
+        sys.stdout.flush()
+
+    run_server(
+        names, host, port, _next_port(port) if grpc_port is None else grpc_port, token, Limits(timeout, queue), announce
+    )
+    return 0
+
+
+def _next_port(port: int) -> int:
+    return min(port + 1, 65535) if port else 0
+
+
+def doctor() -> int:
+    """Check this installation and the models that it ships."""
+    from zoo.doctor import examine
+
+    findings = list(examine())
+    problems = [finding for finding in findings if finding.problem]
+    console = Console()
+    console.print(
+        pairs((finding.subject, f"{finding.found}{'  PROBLEM' * bool(finding.problem)}") for finding in findings)
+    )
+    console.print()
+    console.print(pairs((finding.subject, str(finding.problem)) for finding in problems) if problems else "All well.")
+    return 1 if problems else 0

@@ -1,0 +1,87 @@
+"""What every command shares: its help, its end, its arguments."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperArgument, TyperCommand
+
+from zoo.errors import InputError, ZooError
+from zoo.folder import is_folder
+from zoo.hub import LOCAL
+from zoo.registry import ENTRIES
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+READER_LEFT = 141  # 128 + SIGPIPE
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name, local-dir:PATH or hf-hub:ORG/NAME.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with exact numbers instead of a table.")]
+FolderArgument = Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A name, a source or a folder.")]
+
+
+class Command(TyperCommand):
+    """A command whose help names its arguments by their metavars alone, without types and doubled brackets."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", *(name if required else f"[{name}]" for name, required, _ in self._arguments(ctx))]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        arguments = [(name, text) for name, _, text in self._arguments(ctx)]
+        parameters = (parameter for parameter in self.get_params(ctx) if parameter.param_type_name == "option")
+        options = [record for parameter in parameters if (record := parameter.get_help_record(ctx))]
+        for title, rows in (("Arguments", arguments), ("Options", options)):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def _arguments(self, ctx: Any) -> list[tuple[str, bool, str]]:
+        """Name, whether it must be given, and help of each argument."""
+        return [
+            (
+                f"{parameter.metavar or parameter.name}{'...' * (parameter.nargs != 1)}",
+                parameter.required,
+                (parameter.get_help_record(ctx) or ("", ""))[1],
+            )
+            for parameter in self.get_params(ctx)
+            if isinstance(parameter, TyperArgument)
+        ]
+
+
+def run(app: typer.Typer, program: str, label: str = "zoo") -> NoReturn:
+    """Runs a command line and exits; a mistake is one line on stderr that begins with `label`, and exit code 2."""
+    try:
+        if sys.stdout is None:  # closed by the caller: the answer would go nowhere, unnoticed
+            raise InputError("standard output is closed")
+        code = app(prog_name=program, standalone_mode=False)
+    except typer.TyperException as error:  # an option or argument that does not parse
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else program
+        code = _fail(f"{error.format_message().rstrip('.')}. See `{command} --help`.", label)
+    except ZooError as error:
+        code = _fail(str(error), label)
+    except OSError as error:  # a full disk, a terminal that is gone
+        code = _fail(str(error), label)
+    except typer.Abort:
+        code = INTERRUPTED
+    except SystemExit:  # how Typer and Rich end where the reader of a pipe has left: commands here return their code
+        code = READER_LEFT
+    sys.exit(code or 0)
+
+
+def print_json(value: Any) -> int:
+    typer.echo(json.dumps(value, indent=1, allow_nan=False))
+    return 0
+
+
+def source_of(name: str) -> str:
+    """The source that is meant; a folder may be given as it is, where the answer says which one it was."""
+    return LOCAL + name if name not in ENTRIES and is_folder(name) else name
+
+
+def _fail(message: str, label: str = "zoo") -> int:
+    """Prints the error as one line on stderr; the exit code."""
+    print(f"{label}: {' '.join(message.split())}", file=sys.stderr)
+    return 2
