@@ -41,19 +41,19 @@ def measure(name: str) -> dict[str, Any]:
     sys.path.insert(0, str(ROOT))
     import torch
 
-    from training.constraints import constrain, folded_state
+    from training.constraints import constrain, folded_state, settle
     from zoo.certify import certify
     from zoo.evaluate import machine
     from zoo.registry import find
 
     entry = find(name)
     torch.manual_seed(0)
-    constrained = constrain(entry.architecture.network(), entry.architecture).train()
+    constrained = constrain(entry.architecture.network(), entry.architecture)
     with torch.no_grad():
         for parameter in constrained.parameters():
             parameter.add_(NOISE * torch.randn_like(parameter))
-        for _ in range(SETTLE):
-            state = folded_state(constrained)
+        settle(constrained, SETTLE)
+        state = folded_state(constrained)
     network = entry.architecture.network().requires_grad_(False).eval()
     network.load_state_dict(state)
     del constrained, state

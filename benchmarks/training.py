@@ -2,7 +2,8 @@
 
 Runs on the GPU where there is one, else on as many threads as OMP_NUM_THREADS says. A certified step and a plain one
 (cross-entropy, no Lipschitz estimate) of the same network and batch take turns, and the medians are compared, so that
-what else the machine does falls on both. Results: benchmarks/training.json.
+what else the machine does falls on both. SOC has nothing to estimate: its convolutions are compared with plain ones of
+the same shape. Results: benchmarks/training.json.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
@@ -26,15 +28,23 @@ from timm.optim import create_optimizer_v2  # noqa: E402
 from training.augment import Affine, Augmentation, ColorJitter, Crop, Cutout, Flip, RandAugment  # noqa: E402
 from training.constraints import constrain  # noqa: E402
 from training.data import InMemory  # noqa: E402
-from training.estimate import LipschitzEstimate, margin_lipschitz  # noqa: E402
+from training.estimate import LipschitzEstimate  # noqa: E402
 from training.feed import Feed  # noqa: E402
+from training.liplt import LipLTEstimate  # noqa: E402
 from training.losses import emma  # noqa: E402
 from zoo.evaluate import machine  # noqa: E402
+from zoo.layers import ConvExponential  # noqa: E402
 from zoo.registry import find  # noqa: E402
 
 RESULTS = Path(__file__).with_suffix(".json")
 ITERATIONS = 10  # of the power method a step
-NETWORKS = ("liresnet-l4w32-cifar10", "liresnet-l6w128-cifar10", "6c2f-cifar10")
+NETWORKS = {  # and what is estimated of each in training
+    "liresnet-l4w32-cifar10": LipschitzEstimate,
+    "liresnet-l6w128-cifar10": LipschitzEstimate,
+    "6c2f-cifar10": LipschitzEstimate,
+    "6c2f-liplt-cifar10": LipLTEstimate,
+    "lipconvnet-5w8-cifar10": LipschitzEstimate,  # SOC
+}
 AUGMENTATIONS: dict[str, tuple[Augmentation, ...]] = {
     "none": (),
     "crop, flip": (Crop(4), Flip()),
@@ -70,16 +80,19 @@ def step(name: str, certified: bool, device: torch.device, batch: int) -> Callab
     """A training step of a network of its own."""
     architecture = find(name).architecture
     torch.manual_seed(0)
-    network = constrain(architecture.network(), architecture).to(device).train()
+    network = constrain(architecture.network(), architecture)
+    if not certified:
+        unconstrain(network)
+    network = network.to(device).train()
     optimizer = create_optimizer_v2(network, opt="lookahead_nadam", lr=1e-3, weight_decay=0.0)
-    estimate = LipschitzEstimate(network, architecture.input_shape, 0, ITERATIONS)
+    estimate = NETWORKS[name](network, architecture.input_shape, 0, ITERATIONS) if certified else None
     source = cifar(batch, device)
     images, labels = source.images.float() / 255, source.labels
 
     def run() -> None:
         with parametrize.cached():
-            if certified:
-                margins = margin_lipschitz(estimate(), network.head.weight)
+            if estimate is not None:
+                margins = estimate.margins(estimate())
                 loss = emma(network(images), labels, margins, 36 / 255)
             else:
                 loss = F.cross_entropy(network(images), labels)
@@ -89,6 +102,14 @@ def step(name: str, certified: bool, device: torch.device, batch: int) -> Callab
         optimizer.zero_grad()
 
     return run
+
+
+def unconstrain(network: nn.Sequential) -> None:
+    """A convolution in the place of each exponential of one."""
+    for name, layer in network.named_children():
+        if isinstance(layer, ConvExponential):
+            channels, _, *kernel = layer.weight.shape
+            setattr(network, name, nn.Conv2d(channels, channels, kernel, padding=[side // 2 for side in kernel]))
 
 
 def overhead(name: str, device: torch.device, batch: int, rounds: int) -> dict[str, object]:
@@ -109,6 +130,7 @@ def overhead(name: str, device: torch.device, batch: int, rounds: int) -> dict[s
     certified, plain = (statistics.median(column) for column in zip(*times, strict=True))
     return {
         "name": name,
+        "estimate": "LipLT" if NETWORKS[name] is LipLTEstimate else "product",
         "batch": batch,
         "certified_step_ms": round(1e3 * certified, 2),
         "plain_step_ms": round(1e3 * plain, 2),

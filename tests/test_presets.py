@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from training.constraints import constrain, folded_state
+from training.constraints import constrain, folded_state, settle
 from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet
 from zoo.certify import certify
 from zoo.model import CertifiedModel, tables_of
@@ -68,9 +68,7 @@ def test_it_folds_certifies_and_exports_with_both_runtimes_agreeing(
         for name, parameter in network.named_parameters():
             scale = 0.5 if name.startswith("head") else 0.02
             parameter.add_(scale * torch.randn_like(parameter))
-    for _ in range(5):  # the power iterations of constraints that have one
-        folded_state(network)
-    network.eval()
+    settle(network, 5)
     state = folded_state(network)
     images = torch.rand(BATCH, *architecture.input_shape)
     plain = architecture.network().eval()

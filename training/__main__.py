@@ -8,18 +8,26 @@
 
 A recipe's batch is shared by all processes, so its result is the same up to rounding; --accumulate N passes it in N
 pieces where it does not fit. (`accelerate launch --cpu --num_processes 2` starts one process only: use torchrun.)
+Weights are whole in every process: a launch with FSDP or DeepSpeed is refused, see `training.loop`.
 """
 
 import dataclasses
 import json
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from training.recipes import RECIPES, find
+from training.recipes.recipe import Recipe
 from zoo.cli import run
+from zoo.display import heading, table
 from zoo.errors import InputError
+from zoo.registry import ENTRIES
 
 
 def main(
@@ -36,13 +44,15 @@ def main(
     ] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Pass each batch in so many pieces, to save memory.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    tracker: Annotated[str, typer.Option(help="Who gets the metrics too: any that Accelerate knows.")] = "tensorboard",
     list_recipes: Annotated[bool, typer.Option("--list", help="Show all recipes and exit.")] = False,
-    describe: Annotated[bool, typer.Option("--describe", help="Show the recipe as JSON and exit.")] = False,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Show the recipe and what to expect of it as JSON and exit.")
+    ] = False,
 ) -> None:
     """Train RECIPE into a folder: weights.safetensors, metrics.jsonl, curves.png, recipe.json and checkpoints."""
     if list_recipes:
-        for name, entry in RECIPES.items():
-            print(f"{name:40} {entry.loss.__name__}, {entry.epochs} epochs. {entry.paper}".rstrip())
+        Console().print(_table(RECIPES.values()), "\nPercentages and hardware are the papers', times are ours.")
         return
     if recipe is None:
         raise InputError("name a recipe: --list shows all")
@@ -53,13 +63,34 @@ def main(
     if epochs is not None:
         chosen = dataclasses.replace(chosen, epochs=epochs)
     if describe:
-        print(json.dumps(chosen.describe(), indent=1))
+        print(json.dumps({**chosen.describe(), "expected": chosen.expected()}, indent=1))
         return
     if output is None:
         raise InputError("say where to write: --output DIR")
     from training.loop import train  # slow to import, and the options above need none of it
 
-    train(chosen, output, seed=seed, limit=limit, steps=steps, resume=resume, images=data, accumulate=accumulate)
+    train(chosen, output, seed, limit, steps, resume, images=data, accumulate=accumulate, tracker=tracker)
+
+
+def _table(recipes: Iterable[Recipe]) -> Table:
+    """What there is to train, by data set, with the papers' clean accuracy and VRA in percent."""
+
+    def dataset(recipe: Recipe) -> str:
+        return ENTRIES[recipe.name].dataset
+
+    def cells(recipe: Recipe) -> tuple[str, ...]:
+        clean, vra, hardware, time = (str(value).replace("not stated", "") for value in recipe.expected().values())
+        took = time or hardware
+        return (recipe.name, recipe.loss.__name__.replace("_", " "), str(recipe.epochs), clean, vra, took)
+
+    rows = []
+    for name, group in groupby(sorted(recipes, key=dataset), key=dataset):
+        rows += [[""] * 6, [heading(name), *[""] * 5]]
+        rows += [cells(recipe) for recipe in group]
+    columns = ("recipe", "loss", "epochs", "clean", "VRA", "a run takes")
+    result = table(columns, rows, ("epochs", "clean", "VRA"), tight=True)
+    result.columns[0].no_wrap = True
+    return result
 
 
 def _draw_two_moons(output: Path | None) -> None:

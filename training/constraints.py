@@ -225,8 +225,21 @@ def _make_linear_residual(layer: nn.Conv2d | TokenLinear, depth: int) -> None:
     parametrize.register_parametrization(layer, "weight", residual)
 
 
+def settle(network: nn.Sequential, evaluations: int = 200) -> None:
+    """Let the norms that UnitNorm and SkewKernel iterate on converge for the weights as they are now."""
+    network.train()
+    for _ in range(evaluations):
+        for layer in network.modules():
+            if isinstance(layer, parametrize.ParametrizationList):
+                layer()
+
+
 def folded_state(network: nn.Sequential) -> dict[str, Tensor]:
-    """The weights that the parametrisations evaluate to, float32, under the names of the plain network's state."""
+    """The weights that the parametrisations evaluate to, float32, under the names of the plain network's state.
+
+    It leaves the network in evaluation: reading the weights of one in training would move its power iterations.
+    """
+    network.eval()
     state = {}
     for name, layer in network.named_modules():
         if "parametrizations" in name.split("."):

@@ -1,61 +1,42 @@
 """The training loop: from a recipe to the weights of a plain network, resumable at every step.
 
 It is the same on a CPU, on one GPU and on many machines: every process takes its share of each batch, whose
-gradients are averaged, and knows the same Lipschitz estimate.
+gradients are averaged, and knows the same Lipschitz estimate. FSDP, DeepSpeed and Megatron-LM are refused: constraints
+and norms are of whole weights, where a process has only its shard when the estimate is made, and the zoo's largest
+network, of 236 million weights, fits on any of these machines' GPUs.
 """
 
 import math
+import os
 import signal
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
-from timm.optim import create_optimizer_v2
-from torch import nn
-from torch.nn.utils import parametrize
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import DistributedDataParallelKwargs, set_seed, str_to_bool
 from tqdm import tqdm
 
-from training.constraints import constrain, folded_state
-from training.data import load_generated, load_training_data, pixels
-from training.distance import set_exponent
-from training.estimate import LipschitzEstimate, RowSums
+from training.data import load_generated, load_training_data
 from training.feed import Feed
-from training.liplt import LipLTEstimate
+from training.learner import Learner
 from training.output import Output
+from training.progress import Progress, TrainingError
 from training.recipes.recipe import Recipe
-from training.validation import validate
+from training.validation import vanished
 from zoo import registry
-from zoo.errors import ZooError
+from zoo.datasets import DATASETS
+from zoo.errors import InputError, MissingPackageError
 
-LEARNED_RATE = 0.2  # of a learned loss option, in rates of the weights: Zhang et al. 2022, arXiv 2110.06850, appendix
 READ_EVERY = 20  # steps between two looks at what an accelerator has computed: each look waits for it
-
-
-class TrainingError(ZooError):
-    """Training cannot go on: the loss is no longer a number."""
-
-
-class Progress:
-    """Where a run stands: the steps made, and the sums of the epoch's statistics so far, over all processes."""
-
-    def __init__(self) -> None:
-        self.step = 0
-        self.loss = self.correct = self.images = self.seconds = 0.0
-
-    def start_epoch(self) -> None:
-        self.loss = self.correct = self.images = self.seconds = 0.0
-
-    def state_dict(self) -> dict[str, float]:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        vars(self).update(state)
+SHARDED = {  # what `accelerate launch` sets for them
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 
 
 def train(
@@ -67,6 +48,7 @@ def train(
     resume: bool = False,
     images: Path | None = None,
     accumulate: int = 1,
+    tracker: str | None = None,
 ) -> None:
     """Leave in `folder` the recipe, its metrics and curves, a checkpoint and `weights.safetensors`, the plain weights.
 
@@ -74,20 +56,18 @@ def train(
     stops early, the schedules unchanged, and `resume` goes on. On one machine a resumed run gives the same bits as
     one that was never stopped. `accumulate` passes each batch in as many pieces, which changes nothing but rounding
     (and, for layers that are constrained by a power iteration of their own, its number of steps). Many machines
-    share `folder`. SIGTERM and Ctrl-C (SIGINT) save and return; a second Ctrl-C interrupts at once.
-    Raises InputError where the folder or the data cannot be used, TrainingError where the loss is not a number.
+    share `folder`. `tracker`, one of Accelerate's, gets each epoch's metrics too; its files are in `folder`/tracker.
+    SIGTERM and Ctrl-C (SIGINT) save and return; a second Ctrl-C interrupts at once.
+    Raises InputError where the folder, the data, the tracker or the kind of launch cannot be used, TrainingError where
+    the loss is not a number or the accuracy falls back to chance, which leaves the last checkpoint before.
     """
-    accelerator = Accelerator(
-        mixed_precision=recipe.mixed_precision,
-        cpu=not torch.accelerator.is_available(),  # without it, processes on CPUs would not know of each other
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # each process computes the same
-    )
+    accelerator = _accelerator(recipe, folder, tracker)
     device, main = accelerator.device, accelerator.is_main_process
     set_seed(seed)
-    entry = registry.find(recipe.name)
-    data = load_training_data(entry.dataset, limit, images, device)
+    dataset = registry.find(recipe.name).dataset
+    data = load_training_data(dataset, limit, images, device)
     generated = recipe.generated and (
-        load_generated(entry.dataset, device),
+        load_generated(dataset, device),
         recipe.generated.ratio,
         recipe.generated.augment,
     )
@@ -95,143 +75,102 @@ def train(
     feed = Feed(data.train, recipe.batch_size, recipe.augment, seed, generated, *share)
     output = Output(folder)
     description = {**recipe.describe(), "seed": seed, "limit": limit, "data_revision": data.revision}
+    total = recipe.epochs * feed.epoch_steps
+    last = total if steps is None else min(steps, total)
+    read_every = 1 if device.type == "cpu" else READ_EVERY
 
     with ExitStack() as stack:
         if main:
             stack.enter_context(output.open(description, resume))
         accelerator.wait_for_everyone()
-        network = constrain(entry.architecture.network(), entry.architecture).to(device)
-        estimate = _estimate(network, entry, recipe, seed)
-        optimizer = create_optimizer_v2(
-            network, opt=recipe.optimizer, lr=recipe.learning_rate, **recipe.optimizer_options
-        )
-        learned = nn.ParameterDict({name: torch.tensor(value) for name, value in recipe.learned.items()}).to(device)
-        if learned:
-            optimizer.add_param_group({"params": list(learned.values()), "lr_scale": LEARNED_RATE})
-        model, optimizer = accelerator.prepare(network, optimizer)
-        progress = Progress()
-        accelerator.register_for_checkpointing(progress, estimate, learned)
+        learner = Learner(accelerator, recipe, seed)
+        progress = Progress(accelerator, feed.batch_size)
+        accelerator.register_for_checkpointing(progress, *learner.states())
         if resume:
             accelerator.load_state(str(output.latest_checkpoint()))
             if main:
                 output.forget_after(progress.step)
-
-        total = recipe.epochs * feed.epoch_steps
-        last = total if steps is None else min(steps, total)
-        read_every = 1 if device.type == "cpu" else READ_EVERY
-        sums, since = torch.zeros(2, dtype=torch.float64, device=device), progress.step  # loss, correct answers
-        bar = stack.enter_context(tqdm(total=total, initial=since, disable=None if main else True, unit="step"))
+        # TensorBoard hides the later steps of a run that was stopped without a checkpoint: they will come again.
+        accelerator.init_trackers(recipe.name, init_kwargs={"tensorboard": {"purge_step": progress.step + 1}})
+        bar = stack.enter_context(_bar(total, progress.step, main))
         terminated = stack.enter_context(_Terminated())
-        started = time.perf_counter()
+        progress.start_clock()
         for pieces in feed.batches(progress.step, last):
-            model.train()
-            rate = recipe.learning_rate * recipe.rate((progress.step + 1) / total)
-            epsilon = recipe.training_epsilon(progress.step / total)
-            options = recipe.options(progress.step / total) | dict(learned)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("lr_scale", 1.0)
-            if recipe.exponent is not None:
-                set_exponent(network, recipe.exponent(progress.step / total))
-            for number, (inputs, labels) in enumerate(pieces, start=1):
-                averaged = nullcontext() if number == len(pieces) else accelerator.no_sync(model)
-                # One evaluation of the weights for the network and its estimate: first the estimate, in float32.
-                with averaged, parametrize.cached():
-                    with _float32():
-                        lipschitz = estimate(improve=number == 1)
-                    margins = estimate.margins(lipschitz)  # (C, C)
-                    logits = model(pixels(inputs))  # (N, C)
-                    loss = recipe.loss(logits, labels, margins, epsilon, **options)
-                    # Gradients are averaged over the processes, whatever their shares.
-                    loss = loss * (len(labels) * accelerator.num_processes / feed.batch_size)
-                    accelerator.backward(loss)
-                sums += torch.stack([loss.detach().double(), (logits.argmax(1) == labels).sum().double()])
-            for option in learned.values():  # outside the model, whose gradients are averaged already
-                option.grad = accelerator.reduce(option.grad, "mean")
-            if recipe.clip_norm is not None:
-                accelerator.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            progress.step += 1
-
+            before, after = progress.step / total, (progress.step + 1) / total
+            progress.count(learner.step(pieces, feed.batch_size, before, after))
             bar.update()
             whole_epoch = progress.step % feed.epoch_steps == 0
             if not (progress.step % read_every == 0 or whole_epoch or progress.step == last):
                 continue
-            asked = torch.tensor([float(bool(terminated))], dtype=torch.float64, device=device)
-            mean_loss, correct, stop = accelerator.reduce(torch.cat([sums, asked])).tolist()
-            mean_loss /= accelerator.num_processes * (progress.step - since)
-            if not math.isfinite(mean_loss):
-                raise TrainingError(
-                    f"the loss is {mean_loss} at step {since}{'' if since + 1 == progress.step else ' or soon after'}: "
-                    "lower the learning rate"
-                )
-            now = time.perf_counter()
-            count = (progress.step - since) * feed.batch_size
-            progress.loss += mean_loss * count
-            progress.correct += correct
-            progress.images += count
-            progress.seconds += now - started
-            since, started = progress.step, now
-            sums.zero_()
+            stop = progress.read(bool(terminated))
             epoch = math.ceil(progress.step / feed.epoch_steps)
-            bar.set_description(f"epoch {epoch}/{recipe.epochs}", refresh=False)
-            bar.set_postfix(
-                loss=f"{progress.loss / progress.images:.3f}",
-                clean=f"{progress.correct / progress.images:.3f}",
-                K=f"{lipschitz.item():.2f}",
-                images_s=f"{progress.images / progress.seconds:.0f}",
-                refresh=False,
-            )
+            bar.set_description_str(f"epoch {epoch}/{recipe.epochs}", refresh=False)
+            bar.set_postfix_str(progress.line(learner.lipschitz.item()), refresh=False)
 
+            validated = whole_epoch and (epoch % recipe.validate_every == 0 or progress.step == total)
             if whole_epoch:
                 metrics: dict[str, Any] = {
                     "epoch": epoch,
                     "step": progress.step,
-                    "learning_rate": rate,
-                    "epsilon": epsilon,
-                    "loss": progress.loss / progress.images,
-                    "train_accuracy": progress.correct / progress.images,
-                    "images_per_second": progress.images / progress.seconds,
+                    "learning_rate": recipe.learning_rate * recipe.rate(after),
+                    "epsilon": recipe.training_epsilon(before),
+                    **progress.epoch_metrics(),
                 }
                 progress.start_epoch()
-                if validated := epoch % recipe.validate_every == 0 or progress.step == total:
-                    with _float32():
-                        metrics |= validate(
-                            accelerator, network, entry.architecture, estimate, data.validation, recipe.epsilon
-                        )
+                if validated:
+                    metrics |= learner.validate(data.validation)
+                    if recipe.exponent is None or recipe.exponent(before) == math.inf:  # it trains what it validates
+                        _check_accuracy(metrics, progress, len(data.validation), DATASETS[dataset].classes)
+                    progress.vra = metrics["estimated_vra"]
                     bar.write(_line(metrics))
                 if main:
                     output.write_metrics(metrics)
-            if stop or progress.step == last or (whole_epoch and validated):
+                accelerator.log(metrics, step=progress.step)
+            if stop or progress.step == last or validated:
                 output.checkpoint(accelerator, progress.step)
                 if main:
-                    output.write_weights(folded_state(network))
+                    output.write_weights(learner.weights())
             if stop:
                 break
-            started = time.perf_counter()
+            progress.start_clock()
     accelerator.end_training()
 
 
-def _estimate(
-    network: nn.Sequential, entry: registry.Entry, recipe: Recipe, seed: int
-) -> LipschitzEstimate | LipLTEstimate | RowSums:
-    """What stands for the proved constants while the network is trained, by the model's norm and the recipe."""
-    if entry.norm == "linf":
-        return RowSums(network)
-    kind = LipLTEstimate if recipe.estimate == "liplt" else LipschitzEstimate
-    return kind(network, entry.architecture.input_shape, seed, recipe.power_iterations)
+def _accelerator(recipe: Recipe, folder: Path, tracker: str | None) -> Accelerator:
+    """Accelerate, for as many processes as there are, with the weights whole in each."""
+    for variable, name in SHARDED.items():
+        if str_to_bool(os.environ.get(variable, "false")):
+            raise InputError(f"{name} cuts weights into shards, whose norms are not known: launch without it, as DDP")
+    if tracker is not None and tracker not in LOGGER_TYPE_TO_CLASS:
+        raise InputError(f"no tracker is called {tracker[:80]!r}: Accelerate knows {', '.join(LOGGER_TYPE_TO_CLASS)}")
+    if tracker is not None and tracker not in map(str, get_available_trackers()):
+        if tracker == "tensorboard":
+            raise MissingPackageError(tracker, "train")
+        raise InputError(f"the tracker {tracker} is not installed: run pip install {tracker}")
+    return Accelerator(
+        mixed_precision=recipe.mixed_precision,
+        cpu=not torch.accelerator.is_available(),  # without it, processes on CPUs would not know of each other
+        log_with=tracker,
+        project_dir=folder / "tracker",
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # each process computes the same
+    )
 
 
-@contextmanager
-def _float32() -> Iterator[None]:
-    """Convolutions on a GPU in float32, not in TF32 with its 10 bits: for what an estimate or validation reports."""
-    with torch.backends.cudnn.flags(
-        enabled=torch.backends.cudnn.enabled,
-        benchmark=torch.backends.cudnn.benchmark,
-        deterministic=torch.backends.cudnn.deterministic,
-        allow_tf32=False,
-    ):
-        yield
+def _check_accuracy(metrics: dict[str, Any], progress: Progress, images: int, classes: int) -> None:
+    """Raises TrainingError where the accuracy has vanished."""
+    accuracy, best = metrics["validation_accuracy"], progress.best_accuracy
+    if vanished(accuracy, best, images, classes):
+        raise TrainingError(
+            f"the validation accuracy fell from {best:.4f} to {accuracy:.4f}, chance, by step {progress.step}: "
+            "lower the learning rate; the last checkpoint before is kept"
+        )
+    progress.best_accuracy = max(best, accuracy)
+
+
+def _bar(total: int, step: int, shown: bool) -> tqdm:
+    """The progress bar on stderr; only where that is a terminal."""
+    form = "{desc} {percentage:3.0f}% {remaining} left{postfix}"
+    return tqdm(total=total, initial=step, disable=None if shown else True, bar_format=form, dynamic_ncols=True)
 
 
 def _line(metrics: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ def recipe() -> Recipe:
         batch_size=7,
         optimizer="sgd",
         learning_rate=0.05,
+        ema=0.5,
         augment=(Crop(4), Flip(), RandAugment(), Cutout(8)),
         generated=Generated(1, (Flip(),)),
     )

@@ -1,5 +1,10 @@
 """Small networks that stand in for the papers' in tests."""
 
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
 from zoo import registry
 from zoo.architectures import (
     OLSA,
@@ -15,6 +20,11 @@ from zoo.architectures import (
     TwoMoonsMLP,
 )
 from zoo.architectures.liresnet import Backbone
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    """What a run has published."""
+    return load_file(run / "weights.safetensors")
 
 
 def small_network(name: str) -> str:

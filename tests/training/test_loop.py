@@ -15,50 +15,28 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
-from safetensors.torch import load_file
 from timm.optim import create_optimizer_v2
 
 from tests.training import distributed
-from tests.training.small import small_network
+from tests.training.small import small_network, weights
 from training.loop import TrainingError, train
 from training.losses import clipped_hinge, emma
 from training.output import Output
 from training.recipes import RECIPES, find
 from training.recipes.recipe import Recipe
 from training.schedules import Points
-from training.validation import certified
+from training.validation import certified, vanished
 from zoo import registry
 from zoo.errors import InputError, ZooError
 
 SMALL = "liresnet-l4w32-cifar10-jpeg75"
 
 
-@pytest.fixture(autouse=True)
-def new_process() -> None:
-    """Accelerate remembers the precision of a process's first run and refuses another."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.fixture
-def small(write_split) -> Recipe:
-    """Four epochs of two steps, so that Lookahead's sixth step, which synchronises, is made."""
-    write_split("cifar10-jpeg75", count=20)
-    return dataclasses.replace(find(SMALL), epochs=4, batch_size=8, validate_every=4)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "weights.safetensors")
-
-
 def kinds() -> list[str]:
-    """Recipes enough to have every small network, and every loss with each of its optimisers and estimates."""
-    chosen, seen = [], set()
-    for name, recipe in RECIPES.items():
-        features = {small_network(name), (recipe.loss, recipe.optimizer, recipe.estimate)}
-        if not features <= seen:
-            chosen.append(name)
-            seen |= features
-    return chosen
+    """One recipe of each small network, whose constraints are its own, with each of its losses and estimates."""
+    return list(
+        {(small_network(name), recipe.loss, recipe.estimate): name for name, recipe in RECIPES.items()}.values()
+    )
 
 
 # test_recipes.py has every recipe, without its network.
@@ -92,18 +70,30 @@ def test_a_run_leaves_its_recipe_metrics_curves_weights_and_one_checkpoint(small
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["seed"] == 3
 
 
+@pytest.mark.parametrize("ema", [None, 0.9], ids=["", "averaged"])
 @pytest.mark.parametrize("steps", [3, 4], ids=["within an epoch", "between epochs"])
-def test_a_resumed_run_ends_in_the_same_bits(steps, small, tmp_path):
-    train(small, tmp_path / "whole")
-    train(small, tmp_path / "parts", steps=steps)
-    train(small, tmp_path / "parts", resume=True)
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+def test_a_resumed_run_ends_in_the_same_bits(steps, ema, small, tmp_path):
+    assert_resumed_in_the_same_bits(dataclasses.replace(small, ema=ema), steps, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cpl-xs-cifar10-jpeg75", "lipconvnet-5w8-cifar10-jpeg75"])
+def test_so_does_one_whose_constraints_iterate(name, small, tmp_path):
+    recipe = dataclasses.replace(find(name), epochs=2, batch_size=8)
+    assert_resumed_in_the_same_bits(recipe, 2, tmp_path)  # behind a checkpoint, weights are written
+
+
+def assert_resumed_in_the_same_bits(recipe: Recipe, steps: int, folder: Path) -> None:
+    train(recipe, folder / "whole")
+    train(recipe, folder / "parts", steps=steps)
+    train(recipe, folder / "parts", resume=True)
+    whole, parts = weights(folder / "whole"), weights(folder / "parts")
     assert all(torch.equal(whole[key], parts[key]) for key in whole | parts)
 
-    def losses(folder: str) -> list[float]:
-        return [json.loads(row)["loss"] for row in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
+    def rows(run: str) -> list[dict[str, float]]:
+        read = [json.loads(row) for row in (folder / run / "metrics.jsonl").read_text().splitlines()]
+        return [{key: value for key, value in row.items() if key != "images_per_second"} for row in read]
 
-    assert losses("parts") == losses("whole")
+    assert rows("parts") == rows("whole")
 
 
 def test_a_loss_gets_its_scheduled_and_its_learned_options_and_resumes_with_them(small, tmp_path):
@@ -218,6 +208,42 @@ def test_a_loss_that_is_no_number_stops_the_run(small, tmp_path):
 
     with pytest.raises(TrainingError, match="the loss is nan at step 0: lower the learning rate"):
         train(dataclasses.replace(small, loss=broken), tmp_path / "run")
+
+
+def test_accuracy_that_falls_back_to_chance_stops_the_run_and_leaves_the_last_checkpoint(
+    write_split, tmp_path, monkeypatch
+):
+    write_split("mnist", count=1000)  # 100 to validate on
+    recipe = dataclasses.replace(find("2c2f-mnist"), epochs=3, batch_size=450)
+
+    def validates_as(*accuracies: float) -> None:
+        rest = iter(accuracies)
+
+        def scripted(*_) -> dict[str, float]:
+            return {"validation_accuracy": next(rest), "estimated_vra": 0.0, "lipschitz_estimate": 1.0}
+
+        monkeypatch.setattr("training.learner.validate", scripted)
+
+    validates_as(0.1, 0.5, 0.13)
+    with pytest.raises(TrainingError, match=r"accuracy fell from 0.5000 to 0.1300, chance, by step 6: lower the learn"):
+        train(recipe, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
+    kept = weights(tmp_path / "run")
+    validates_as(0.13)  # the best is kept with the checkpoint
+    with pytest.raises(TrainingError, match=r"from 0.5000 to 0.1300"):
+        train(recipe, tmp_path / "run", resume=True)
+    assert all(torch.equal(kept[key], value) for key, value in weights(tmp_path / "run").items())
+    validates_as(0.5, 0.13, 0.5)  # at a finite exponent the network validated is not yet the one that is trained
+    train(dataclasses.replace(recipe, exponent=Points(((0.0, 8.0),))), tmp_path / "relaxed")
+
+
+def test_vanished_is_said_of_what_had_been_learned_only():
+    assert vanished(0.15, 0.3, images=100, classes=10)
+    assert not vanished(0.16, 0.3, images=100, classes=10)
+    assert not vanished(0.1, 0.29, images=100, classes=10)  # nothing learned yet
+    assert not vanished(0.0, 1.0, images=99, classes=10)  # too few to say
+    assert vanished(0.0, 0.02, images=10_000, classes=1000)
+    assert not vanished(0.0, 1.0, images=10_000, classes=2)
 
 
 def test_a_folder_in_use_is_refused_and_so_is_another_run(small, tmp_path):

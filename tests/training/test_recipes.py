@@ -9,9 +9,10 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
 
+from training.__main__ import main
 from training.losses import clipped_hinge
 from training.recipes import RECIPES
-from training.recipes.recipe import Recipe
+from training.recipes.recipe import Published, Recipe
 from training.schedules import constant, exponent_phases, weight_phases
 from zoo.datasets import DATASETS
 from zoo.registry import ENTRIES
@@ -54,6 +55,35 @@ def test_every_family_has_a_small_recipe():
     assert small == trained
 
 
+def test_the_list_and_the_description_are_what_is_known(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    main(list_recipes=True)
+    lines = capsys.readouterr().out.splitlines()
+    first = [line.split(" ")[0] for line in lines]
+    assert all(first.count(name) == 1 for name in RECIPES)  # no name is cut
+    assert max(map(len, lines)) <= 80
+    row = next(line.split() for line in lines if line.startswith("liresnet-l12w512-cifar100"))
+    assert row[1:] == ["emma", "800", "55.2", "38.3", "one", "A100"]
+    main("liresnet-l12w512-cifar100", describe=True)
+    described = json.loads(capsys.readouterr().out)
+    assert described["expected"] == {"clean": 55.2, "vra": 38.3, "hardware": "one A100", "time": "not stated"}
+    main("liresnet-l4w32-cifar10-jpeg75", describe=True)  # its figures are another network's
+    assert json.loads(capsys.readouterr().out)["expected"] == {
+        "clean": "not stated",
+        "vra": "not stated",
+        "hardware": "not stated",
+        "time": "50 minutes on one shared core",
+    }
+
+
+def test_a_published_result_in_words():
+    assert str(Published(81.3, 66.9, "A, table 1", hardware="one A100")) == (
+        "81.3 % clean, 66.9 % VRA at 36/255, on one A100 (A, table 1)"
+    )
+    assert str(Published(None, 60.0, "A", at="1.58", of="B", note="here C")) == "B: 60.0 % VRA at 1.58 (A); here C"
+    assert str(Published(None, None, "A")) == "no figures (A)"
+
+
 def test_the_settings_of_the_papers_by_hand():
     liresnet = RECIPES["liresnet-l12w512-cifar100"]
     assert liresnet.rate(10 / 800) == 0.5
@@ -62,6 +92,7 @@ def test_the_settings_of_the_papers_by_hand():
     assert crm.options(9.9 / 300) == {"sharpness": 12.0, "cap": 0.2, "weight": 0.0}
     assert crm.options(10 / 300) == {"sharpness": 12.0, "cap": 0.2, "weight": 150.0}
     assert crm.learning_rate * crm.rate(1.0) == pytest.approx(1e-7)
+    assert all(recipe.ema is None for recipe in RECIPES.values())
     cll = RECIPES["4c3f-cll-cifar10"]
     assert [cll.rate(epoch / 801) for epoch in (399, 400, 599, 600, 779, 780)] == pytest.approx(
         [1, 0.1, 0.1, 0.01, 0.01, 0.001]

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from training.augment import Affine, Augmentation, ColorJitter, Crop, Flip
 from training.losses import cll
-from training.recipes.recipe import Recipe
+from training.recipes.recipe import Published, Recipe
 from training.schedules import Polynomial, constant, steps, triangle
 
 EPSILON = 36 / 255
@@ -51,7 +51,7 @@ def cifar10_4c3f() -> Recipe:
         clip_norm=None,
         augment=_augment(4),
         validate_every=10,
-        paper=f"77.6 % clean, 61.4 % VRA at 36/255 ({SOURCE.format(2)})",
+        published=Published(77.6, 61.4, SOURCE.format(2)),
     )
 
 
@@ -61,7 +61,7 @@ def cifar10_6c2f() -> Recipe:
         cifar10_4c3f(),
         name="6c2f-cll-cifar10",
         loss_options={"p": 0.3, "weight": 1e-6},
-        paper=f"77.6 % clean, 61.3 % VRA at 36/255 ({SOURCE.format(2)})",
+        published=Published(77.6, 61.3, SOURCE.format(2)),
     )
 
 
@@ -78,7 +78,7 @@ def tiny_imagenet_8c2f() -> Recipe:
         batch_size=256,
         learning_rate=2.5e-4,
         augment=_augment(8),
-        paper=f"39.8 % clean, 25.9 % VRA at 36/255 ({SOURCE.format(1)})",
+        published=Published(39.8, 25.9, SOURCE.format(1)),
     )
 
 
@@ -89,7 +89,7 @@ def tiny_imagenet_8c2f_wide() -> Recipe:
         name="8c2f-cll-epsilon1.0-tiny-imagenet",
         loss_options={"p": 0.025, "weight": 1e-3, "scale": Polynomial(0.01, 1.0, 10)},
         training_epsilon=constant(1.0),
-        paper=f"33.5 % clean, 25.3 % VRA at 36/255 ({SOURCE.format(1)})",
+        published=Published(33.5, 25.3, SOURCE.format(1)),
     )
 
 
@@ -107,7 +107,7 @@ def cifar10_lipconvnet_20() -> Recipe:
         epochs=200,
         rate=steps(1 / 2, 3 / 4),
         optimizer_options={"weight_decay": 5e-4},
-        paper=f"77.4 % clean, 64.2 % VRA at 36/255 ({SOURCE.format(2)})",
+        published=Published(77.4, 64.2, SOURCE.format(2)),
     )
 
 
@@ -119,7 +119,7 @@ def tiny_imagenet_lipconvnet_20() -> Recipe:
         loss_options={"p": 0.3, "weight": 1e-5},
         training_epsilon=constant(0.15),
         augment=_augment(8),
-        paper=f"32.6 % clean, 26.0 % VRA at 36/255 ({SOURCE.format(1)})",
+        published=Published(32.6, 26.0, SOURCE.format(1)),
     )
 
 
@@ -137,7 +137,7 @@ def cifar10_cpl_xl() -> Recipe:
         batch_size=256,
         rate=triangle(),
         optimizer="adam",
-        paper=f"78.8 % clean, 65.9 % VRA at 36/255 ({SOURCE.format(2)})",
+        published=Published(78.8, 65.9, SOURCE.format(2)),
     )
 
 
@@ -148,7 +148,7 @@ def cifar100_cpl_xl() -> Recipe:
         name="cpl-xl-cll-cifar100",
         loss_options={"p": 1e-3, "weight": 1e-3},
         training_epsilon=constant(1.0),
-        paper=f"47.9 % clean, 36.3 % VRA at 36/255 ({SOURCE.format(2)})",
+        published=Published(47.9, 36.3, SOURCE.format(2)),
     )
 
 
@@ -162,7 +162,7 @@ def cifar100_sll_xl() -> Recipe:
         epochs=1000,
         learning_rate=1e-2,
         optimizer_options={"betas": (0.5, 0.9)},
-        paper=f"46.9 % clean, 36.6 % VRA at 36/255 ({SOURCE.format(2)})",
+        published=Published(46.9, 36.6, SOURCE.format(2)),
     )
 
 
@@ -175,7 +175,10 @@ def slack(p: float) -> Recipe:
         cifar10_4c3f(),
         name=f"4c3f-cll-p{p}-cifar10",
         loss_options={"p": p, "weight": 1e-5},
-        paper="VRA at 36/255 peaks with 61.9 % at p 0.4 (Losch et al. 2023, section 4.3)",
+        published=Published(
+            *(None, 61.9 if p == 0.4 else None, "Losch et al. 2023, figure 5"),
+            note="" if p == 0.4 else "its VRA at 36/255 peaks with 61.9 % at p 0.4",
+        ),
     )
 
 
@@ -186,19 +189,21 @@ def radius(epsilon: float) -> Recipe:
         name=f"4c3f-cll-epsilon{epsilon}-cifar10",
         epsilon=epsilon,
         training_epsilon=constant(epsilon),
-        paper="a curve without numbers (Losch et al. 2023, figure 5)",
+        published=Published(None, None, "Losch et al. 2023, figure 5", note="a curve without numbers"),
     )
 
 
 def cifar10_jpeg75_4c3f() -> Recipe:
     """4C3F for two CPU cores: the paper's loss, few epochs, our rate. Not run by us yet."""
+    paper = cifar10_4c3f()
+    assert paper.published is not None
     return replace(
-        cifar10_4c3f(),
+        paper,
         name="4c3f-cll-cifar10-jpeg75",
         epochs=20,
         rate=steps(1 / 2, 3 / 4),
         validate_every=1,
-        paper=f"{cifar10_4c3f().paper}; here 20 epochs, and CIFAR-10 re-encoded as JPEG",
+        published=replace(paper.published, of="801 epochs", note="here 20, and CIFAR-10 re-encoded as JPEG"),
     )
 
 
@@ -211,5 +216,5 @@ def mnist_2c2f() -> Recipe:
         loss_options={"p": 0.1, "weight": 1e-4},
         training_epsilon=constant(1.58),
         augment=(Crop(1),),
-        paper="",
+        published=None,
     )

@@ -13,8 +13,10 @@ from dataclasses import replace
 
 from training.augment import Affine, Flip
 from training.losses import crm
-from training.recipes.recipe import Recipe
+from training.recipes.recipe import Published, Recipe
 from training.schedules import Points, constant, exponential_after
+
+SOURCE = "Fazlyab et al. 2023, table 1"
 
 
 def recipes() -> Iterable[Recipe]:
@@ -44,7 +46,7 @@ def mnist_4c3f() -> Recipe:
         estimate="liplt",
         power_iterations=10,
         validate_every=10,
-        paper="96.27 % clean, 63.37 % VRA at 1.58 (Fazlyab et al. 2023, table 1, estimated Lipschitz constants)",
+        published=Published(96.27, 63.37, SOURCE, at="1.58", note="with estimated Lipschitz constants"),
     )
 
 
@@ -62,7 +64,11 @@ def cifar10_6c2f() -> Recipe:
         rate=exponential_after(200 / 400, 1e-3),
         power_iterations=5,
         augment=(Flip(), Affine(10.0, shift=0.1)),
-        paper="74.82 % clean, 64.16 % VRA (Fazlyab et al. 2023, table 1), by their code at about 18/255 of our pixels",
+        published=Published(
+            *(74.82, 64.16, SOURCE),
+            at="about 18/255 of our pixels",
+            of="Their code, where pixels span [-1, 1]",
+        ),
     )
 
 
@@ -79,7 +85,7 @@ def cifar10_6c2f_as_run() -> Recipe:
         epsilon=18 / 255,
         loss_options={"sharpness": 10.0, "cap": 0.1, "weight": _from(10 / 400, 30.0)},
         training_epsilon=constant(18 / 255),
-        paper="74.82 % clean, 64.16 % VRA (Fazlyab et al. 2023, table 1: at 36/255 of [-1, 1], by their public code)",
+        published=Published(74.82, 64.16, f"{SOURCE}, at 36/255 of [-1, 1] by their public code", at="18/255"),
     )
 
 
@@ -96,7 +102,7 @@ def tiny_imagenet_8c2f() -> Recipe:
         learning_rate=1e-4,
         rate=exponential_after(100 / 300, 1e-3),
         augment=(Affine(20.0, shift=0.2),),
-        paper="23.97 % clean, 17.98 % VRA at 36/255 (Fazlyab et al. 2023, table 1)",
+        published=Published(23.97, 17.98, SOURCE),
     )
 
 
@@ -109,7 +115,7 @@ def cifar10_jpeg75_6c2f() -> Recipe:
         epochs=20,
         batch_size=128,
         validate_every=1,
-        paper="",
+        published=None,
     )
 
 
@@ -122,5 +128,5 @@ def mnist_2c2f() -> Recipe:
         epochs=20,
         batch_size=128,
         validate_every=1,
-        paper="",
+        published=None,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from training.augment import Crop, Flip
 from training.losses import clipped_hinge, emma
-from training.recipes.recipe import Recipe
+from training.recipes.recipe import Published, Recipe
 from training.schedules import Cosine, constant, epsilon_ramp, exponent_phases, weight_phases
 from zoo.architectures.distance import PIXELS
 
@@ -47,7 +47,7 @@ def mnist(name: str, epsilon: float, threshold: float, clean: float, vra: float)
         clip_norm=None,
         augment=(Crop(1, "edge"),),
         validate_every=10,
-        paper=f"{clean} % clean, {vra} % VRA at {epsilon} in l-infinity ({SOURCE})",
+        published=Published(clean, vra, SOURCE, at=f"{epsilon} in l-infinity", hardware="one V100"),
     )
 
 
@@ -60,7 +60,7 @@ def cifar10(
         epochs=1300,
         **_phases(100 / 1300, 1250 / 1300, threshold / PIXELS[3][1], weights),
         augment=(Crop(3, "edge"), Flip()),
-        paper=f"{clean} % clean, {vra} % VRA at {round(255 * epsilon)}/255 in l-infinity ({SOURCE})",
+        published=Published(clean, vra, SOURCE, at=f"{round(255 * epsilon)}/255 in l-infinity", hardware="one V100"),
     )
 
 
@@ -78,7 +78,9 @@ def small_mnist() -> Recipe:
         epochs=40,
         **_phases(3 / 40, 36 / 40, 0.9 / PIXELS[1][1], (0.05, 2e-4)),
         validate_every=1,
-        paper=f"5x5120, 450 epochs: 98.56 % clean, 93.20 % VRA at 0.3 in l-infinity ({SOURCE}); here 5x256, 40 epochs",
+        published=Published(
+            *(98.56, 93.20, SOURCE), at="0.3 in l-infinity", of="5x5120, 450 epochs", note="here 5x256, 40 epochs"
+        ),
     )
 
 
@@ -92,5 +94,5 @@ def small_mnist_mlp() -> Recipe:
         learned={},
         training_epsilon=epsilon_ramp(0.3, 1.1),
         learning_rate=0.01,
-        paper="",
+        published=None,
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from training.augment import Augmentation, Crop, Cutout, Flip, RandAugment
 from training.losses import emma, gloro_trades
-from training.recipes.recipe import Generated, Recipe
+from training.recipes.recipe import Generated, Published, Recipe
 from training.schedules import Cosine, epsilon_ramp
 
 EPSILON = 36 / 255
@@ -117,7 +117,6 @@ def recipes() -> Iterable[Recipe]:
 
 def table_row(name: str, clean: float | None, vra: float, source: str) -> Recipe:
     """The paper's optimiser, batch, epochs and radius; `clean` and `vra` are its results, in percent."""
-    figures = f"{vra} % VRA at 36/255" if clean is None else f"{clean} % clean, {vra} % VRA at 36/255"
     return Recipe(
         name=name,
         epsilon=EPSILON,
@@ -130,7 +129,7 @@ def table_row(name: str, clean: float | None, vra: float, source: str) -> Recipe
         power_iterations=10,
         augment=_augment(name),
         validate_every=10,
-        paper=f"{figures}, 800 epochs on one A100 (Hu et al. 2023, {source})",
+        published=Published(clean, vra, f"Hu et al. 2023, {source}", hardware="one A100"),
     )
 
 
@@ -155,21 +154,23 @@ def trades(recipe: Recipe) -> Recipe:
 
 def imagenet() -> Recipe:
     """Table 1 on ImageNet: 45.6 clean, 35.0 VRA at 36/255, on eight A100s."""
+    row = table_row("liresnet-l12w588-imagenet", 45.6, 35.0, "table 1")
+    assert row.published is not None
     return replace(
-        table_row("liresnet-l12w588-imagenet", 45.6, 35.0, "table 1"),
+        row,
         epochs=400,
         batch_size=1024,
         rate=Cosine(warmup=20 / 400),
         augment=(Flip(),),
-        paper="45.6 % clean, 35.0 % VRA at 36/255, 400 epochs on eight A100 (Hu et al. 2023, table 1)",
+        published=replace(row.published, hardware="eight A100"),
     )
 
 
 def small(name: str) -> Recipe:
     """The smallest networks of the zoo, for one or two CPU cores: few epochs, smaller batches, a higher rate.
 
-    Measured: liresnet-l4w32 68.32 clean, 53.76 VRA at 36/255 on the test split (its card); about 50 minutes on one
-    shared core. The others have not been run to the end.
+    Measured: liresnet-l4w32 68.32 clean, 53.76 VRA at 36/255 on the test split (its card). The others have not been run
+    to the end.
     """
     return Recipe(
         name=name,
@@ -181,13 +182,15 @@ def small(name: str) -> Recipe:
         learning_rate=2e-3,
         rate=Cosine(warmup=0.05),
         augment=(Crop(4), Flip()),
-        paper=f"{PAPER}; here a smaller network, far fewer epochs, and CIFAR-10 re-encoded as JPEG",
+        published=Published(
+            *(78.7, 64.4, "Hu et al. 2023, table 1"),
+            of="LiResNet L6W128 on CIFAR-10, 800 epochs",
+            note="here a smaller network, far fewer epochs, and CIFAR-10 re-encoded as JPEG",
+        ),
+        time="50 minutes on one shared core" if name.startswith("liresnet-") else "",
     )
 
 
-PAPER = "LiResNet L6W128 on CIFAR-10, 800 epochs: 78.7 % clean, 64.4 % VRA at 36/255 (Hu et al. 2023, table 1)"
-
-
 def liresnet_l6w64_cifar10_jpeg75() -> Recipe:
-    """A small LiResNet for two CPU cores; about 80 minutes on one core (300 images/s)."""
-    return replace(small("liresnet-l6w64-cifar10-jpeg75"), epochs=30)
+    """A small LiResNet for two CPU cores; 300 images/s on one core."""
+    return replace(small("liresnet-l6w64-cifar10-jpeg75"), epochs=30, time="80 minutes on one core")

@@ -7,7 +7,7 @@ and a cosine.
 from collections.abc import Iterable
 
 from training.losses import emma
-from training.recipes.recipe import Recipe
+from training.recipes.recipe import Published, Recipe
 from training.schedules import Cosine, epsilon_ramp
 
 EPSILON = 0.15 / 4
@@ -20,7 +20,7 @@ def recipes() -> Iterable[Recipe]:
 def mlp_two_moons() -> Recipe:
     """The network of their figures, for half of the true margin: 0.15 in the plane, whose square has the side 4.
 
-    Measured on the validation points: 100 % clean and estimated VRA, after 34 seconds on one core.
+    Measured on the validation points: 100 % clean and estimated VRA.
     Command: python -m training mlp-two-moons --output runs/mlp-two-moons
     """
     return Recipe(
@@ -33,5 +33,10 @@ def mlp_two_moons() -> Recipe:
         training_epsilon=epsilon_ramp(EPSILON, 1.0),
         rate=Cosine(warmup=0.05),
         validate_every=20,
-        paper="CLL: 100 % certified at 0.15 on the training points (Losch et al. 2023, figure 4)",
+        published=Published(
+            *(None, 100.0, "Losch et al. 2023, figure 4"),
+            at="0.15 in the plane",
+            of="CLL on the training points",
+        ),
+        time="34 seconds on one core",
     )

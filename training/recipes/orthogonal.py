@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from training.augment import Crop, Flip
 from training.losses import certificate_regularised, emma, multi_margin, offset_cross_entropy
-from training.recipes.recipe import Recipe
+from training.recipes.recipe import Published, Recipe
 from training.schedules import Cosine, constant, epsilon_ramp, steps, triangle
 
 EPSILON = 36 / 255
@@ -69,7 +69,7 @@ def soc(name: str, clean: float, vra: float, source: str) -> Recipe:
         clip_norm=None,
         augment=(Crop(8 if name.endswith("tiny-imagenet") else 4), Flip()),
         validate_every=10,
-        paper=f"{clean} % clean, {vra} % VRA at 36/255 ({source})",
+        published=Published(clean, vra, source),
     )
 
 

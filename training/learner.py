@@ -1,0 +1,127 @@
+"""What learns: a network, the estimate of its Lipschitz constant, and the optimiser that moves its weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from training.constraints import constrain, folded_state, settle
+from training.data import Batch, Source, pixels
+from training.distance import set_exponent
+from training.estimate import LipschitzEstimate, RowSums
+from training.liplt import LipLTEstimate
+from training.recipes.recipe import Recipe
+from training.validation import validate
+from zoo import registry
+
+LEARNED_RATE = 0.2  # of a learned loss option, in rates of the weights: Zhang et al. 2022, arXiv 2110.06850, appendix
+
+
+class Learner:
+    """The same weights on every process after each step. Those published are their moving average where there is one.
+
+    The average is taken of what is trained, the parameters beneath the constraints. It has an estimate of its own,
+    for the constant of averaged weights is not the average of constants.
+    """
+
+    def __init__(self, accelerator: Accelerator, recipe: Recipe, seed: int):
+        self.accelerator, self.recipe, self.seed = accelerator, recipe, seed
+        self.entry = registry.find(recipe.name)
+        self.network = constrain(self.entry.architecture.network(), self.entry.architecture).to(accelerator.device)
+        self.estimate = self.published_estimate = self._estimate(self.network)
+        self.published = self.network
+        self.average = None
+        if recipe.ema is not None:
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+            self.published = self.average.module
+            self.published_estimate = self._estimate(self.published)
+        optimizer = create_optimizer_v2(
+            self.network, opt=recipe.optimizer, lr=recipe.learning_rate, **recipe.optimizer_options
+        )
+        learned = {name: torch.tensor(value) for name, value in recipe.learned.items()}
+        self.learned = nn.ParameterDict(learned).to(accelerator.device)
+        if learned:
+            optimizer.add_param_group({"params": list(self.learned.values()), "lr_scale": LEARNED_RATE})
+        self.model, self.optimizer = accelerator.prepare(self.network, optimizer)
+        self.lipschitz = torch.full((), torch.nan)  # the last step's estimate for the body
+
+    def _estimate(self, network: nn.Sequential) -> LipschitzEstimate | LipLTEstimate | RowSums:
+        """What stands for the proved constants while the network is trained, by the model's norm and the recipe."""
+        if self.entry.norm == "linf":
+            return RowSums(network)
+        kind = LipLTEstimate if self.recipe.estimate == "liplt" else LipschitzEstimate
+        return kind(network, self.entry.architecture.input_shape, self.seed, self.recipe.power_iterations)
+
+    def states(self) -> list[Any]:
+        """What a checkpoint holds beside the model and the optimiser."""
+        averaged = [] if self.average is None else [self.average, self.published_estimate]
+        return [self.estimate, self.learned, *averaged]
+
+    def step(self, pieces: list[Batch], batch_size: int, before: float, after: float) -> Tensor:
+        """Move the weights by a batch of `batch_size` images, of which `pieces` are this process's share.
+
+        `before` and `after` are the run's progress. Returns the share's part of the loss, times the number of
+        processes, and its correct answers: float64 [2], not waited for.
+        """
+        recipe, accelerator = self.recipe, self.accelerator
+        self.model.train()
+        epsilon = recipe.training_epsilon(before)
+        options = recipe.options(before) | dict(self.learned)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * recipe.rate(after) * group.get("lr_scale", 1.0)
+        if recipe.exponent is not None:
+            set_exponent(self.network, recipe.exponent(before))
+        counted = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+        for number, (inputs, labels) in enumerate(pieces, start=1):
+            averaged = nullcontext() if number == len(pieces) else accelerator.no_sync(self.model)
+            # One evaluation of the weights for the network and its estimate: first the estimate, in float32.
+            with averaged, parametrize.cached():
+                with float32():
+                    self.lipschitz = self.estimate(improve=number == 1)
+                margins = self.estimate.margins(self.lipschitz)  # (C, C)
+                logits = self.model(pixels(inputs))  # (N, C)
+                loss = recipe.loss(logits, labels, margins, epsilon, **options)
+                # Gradients are averaged over the processes, whatever their shares.
+                loss = loss * (len(labels) * accelerator.num_processes / batch_size)
+                accelerator.backward(loss)
+            counted += torch.stack([loss.detach().double(), (logits.argmax(1) == labels).sum().double()])
+        for option in self.learned.values():  # outside the model, whose gradients are averaged already
+            option.grad = accelerator.reduce(option.grad, "mean")
+        if recipe.clip_norm is not None:
+            accelerator.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return counted
+
+    def validate(self, images: Source) -> dict[str, float]:
+        """`training.validation.validate` of the weights that would be published now."""
+        plain = self.entry.architecture.network().to(self.accelerator.device).eval()
+        plain.load_state_dict(self.weights())
+        with float32():
+            return validate(self.accelerator, plain, self.published_estimate, images, self.recipe.epsilon)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the plain network, float32 on the CPU."""
+        if self.average is not None:
+            settle(self.published)
+        return folded_state(self.published)
+
+
+@contextmanager
+def float32() -> Iterator[None]:
+    """Convolutions on a GPU in float32, not in TF32 with its 10 bits: for what an estimate or validation reports."""
+    with torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled,
+        benchmark=torch.backends.cudnn.benchmark,
+        deterministic=torch.backends.cudnn.deterministic,
+        allow_tf32=False,
+    ):
+        yield
