@@ -85,7 +85,7 @@ class CertifiedModel(nn.Module):
     def _check_unchanged(self) -> None:
         tables = {self.margin_lipschitz.dtype, self.slack.dtype}
         weights = {value.dtype for value in self.network.state_dict().values()}
-        hooked = any(changed_by_hooks(layer) for layer in (self.network, *self.network))
+        hooked = any(changed_by_hooks(layer) for layer in self.network.modules())
         if tables != {self.dtype} or weights != {torch.float32} or hooked:
             raise CertificateError("the module is no longer what was certified (types or hooks changed): load it again")
 

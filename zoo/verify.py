@@ -106,6 +106,8 @@ def _least(claimed: LayerBound, bound: LayerBound) -> dict[str, float]:
         least["range_norm"] = bound.range_norm / REPEATED
     if bound.method in COMPOSED:
         least["lipschitz_bound"] = bound.lipschitz_bound / REPEATED
+        if bound.method == "convex-potential":  # at least 1, which no machine rounds
+            least["lipschitz_bound"] = max(1.0, least["lipschitz_bound"])
     elif not bound.proof:  # then both are a stored weight, or 1
         return {**least, "lipschitz_bound": bound.lipschitz_bound, "absolute_norm": bound.absolute_norm}
     return {**least, "absolute_norm": bound.absolute_norm / REPEATED}

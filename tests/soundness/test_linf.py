@@ -19,6 +19,7 @@ from zoo.certify import certify, estimate_linf
 from zoo.errors import CertificateError, UncertifiableLayerError
 from zoo.layers import FirstChannels, Householder, LInfDistance, MinMax, PadChannels, Pixels, Residual
 from zoo.model import CertifiedModel, tables_of
+from zoo.verify import REPEATED
 
 from .oracle import Shape, Sizes, certified, conv, distance, exact, linear, lipschitz_bound, network, operator, replay
 
@@ -64,7 +65,7 @@ def test_every_rule_holds_for_its_layer(kind):
             assert bool((reached <= reach * (1 + 1e-12)).all())
             if bound.range_norm is not None:
                 assert reached.max() <= bound.range_norm
-        assert layer(torch.zeros(1, *shape, dtype=torch.float64)).abs().max() <= bound.offset_norm
+        assert layer(torch.zeros(1, *shape, dtype=torch.float64)).abs().max() <= bound.offset_norm / REPEATED
         assert estimate_linf(plain, shape) <= bound.lipschitz_bound * (1 + 1e-6)
 
 
@@ -170,6 +171,17 @@ def residual_net(g: np.random.Generator) -> nn.Sequential:
     return network(nn.Flatten(), *body, Residual(linear(spread(g, 4, 4)), nn.ReLU()), linear(spread(g, 3, 4)))
 
 
+def skip_net(g: np.random.Generator) -> nn.Sequential:
+    body = Residual(linear(2 * spread(g, 4, PIXELS)), nn.ReLU(), linear(spread(g, 4, 4)), skip=linear(spread(g, 4, 2)))
+    return network(nn.Flatten(), body, nn.ReLU(), linear(spread(g, 3, 4), spread(g, 3)))
+
+
+def twice_clamped_net(g: np.random.Generator) -> nn.Sequential:
+    """A Pixels that is not the first layer clamps as well."""
+    body = (conv(4 * spread(g, 3, 1, 1, 2), spread(g, 3), 1, (0, 1)), Pixels([0.5] * 3, [1.0, -2.0, 1.0]), nn.Flatten())
+    return network(*body, linear(spread(g, 3, 9), spread(g, 3)))
+
+
 def convolutional_net(g: np.random.Generator) -> nn.Sequential:
     body = (conv(2 * spread(g, 3, 1, 1, 2), spread(g, 3), 1, (0, 1)), nn.ReLU(), nn.Flatten())
     return network(*body, linear(spread(g, 3, 9), spread(g, 3)))
@@ -180,7 +192,11 @@ def linear_net(g: np.random.Generator) -> nn.Sequential:
 
 
 NETWORKS = {
-    make.__name__: make for make in (distance_net, distance_mlp, relu_net, residual_net, convolutional_net, linear_net)
+    make.__name__: make
+    for make in (
+        *(distance_net, distance_mlp, relu_net, residual_net),
+        *(skip_net, twice_clamped_net, convolutional_net, linear_net),
+    )
 }
 
 
@@ -304,6 +320,25 @@ def test_the_largest_of_the_proved_levels_counts():
     assert model(image).radius.item() == 0.45
     _, plain = certified(net, (1, 1, 2), "linf")
     assert plain(image).radius.item() == pytest.approx(0.25, rel=1e-9)
+
+
+def test_a_skip_widens_the_interval():
+    """5.5 - 10 a at a = 1/2: the skip's interval decides, not that of a alone."""
+    skipped = Residual(linear(np.zeros((2, 2))), skip=linear([[10, 0], [0, 1]]))
+    net = network(nn.Flatten(), skipped, linear([[-1, 0], [0, 0]], [5.5, 0]))
+    _, model = certified(net, (1, 1, 2), "linf", (0.01, 0.25))
+    assert model(torch.full((1, 1, 1, 2), 0.5)).radius.item() < 0.0501
+    assert label_of(net, Fraction(1, 2) + Fraction("0.0501"), Fraction(1, 2)) == 1
+
+
+def test_pixels_clamp_wherever_they_stand():
+    """3 - 10 b - clamp(-1000): what was cut off is no spare margin."""
+    deep = conv([[[[0, 0]]], [[[0, 1]]]], [-1000, 0])
+    net = network(deep, Pixels([0, 0], [1, 1]), nn.Flatten(), linear([[-1, -10], [0, 0]], [3, 0]))
+    image = torch.tensor([0.5, 0.125]).reshape(1, 1, 1, 2)
+    _, model = certified(net, (1, 1, 2), "linf", (0.15, 0.5))
+    assert model(image).radius.item() < 0.1751
+    assert label_of(net, Fraction(1, 2), Fraction("0.3001")) == 1
 
 
 @pytest.mark.parametrize("pixel", [math.nan, math.inf, -math.inf, -1e-45, 1.0000001, 2.0])

@@ -51,6 +51,8 @@ def exact_ends(layer: nn.Module, lower: Exact, upper: Exact) -> Ends:
             low, high = lower, upper
             for inner in layer.branch:
                 low, high = exact_ends(inner, low, high)
+            if layer.skip is not None:
+                lower, upper = exact_ends(layer.skip, lower, upper)
             return lower + low, upper + high
         case _:
             return replay(nn.Sequential(layer), lower), replay(nn.Sequential(layer), upper)
@@ -97,6 +99,7 @@ def mixed(seed: int) -> nn.Sequential:
         nn.ReLU(),
         PadChannels(6),
         Residual(random_conv(g, (5, 6, 1, 1)), MinMax("neighbours"), random_conv(g, (6, 5, 3, 3), 1, 1)),
+        Residual(nn.ReLU(), skip=random_conv(g, (6, 6, 1, 1))),
         nn.PixelUnshuffle(2),
         FirstChannels(10),
         MinMax("halves"),

@@ -17,7 +17,7 @@ from torch import nn
 from zoo.bounds import Context, bound_layer, liplt, products
 from zoo.bounds.liplt import Block, LipLT, compose_loops, product_norms
 from zoo.bounds.margins import margin_constants
-from zoo.bounds.products import ENTRIES, Operator, basis
+from zoo.bounds.products import ENTRIES, Operator, Vectors, basis
 from zoo.bounds.residual import Loop, find_loop, follow, loop_bounds
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import ConvexPotential, Householder, MinMax, Residual
@@ -300,6 +300,11 @@ def test_the_stated_error_of_a_product_is_above_the_true_one(seed):
     computed = np.array([[int(x * 2**240) for x in row] for row in vectors.computed.T.tolist()], dtype=object)
     error = sum(int(x) ** 2 for x in (computed - exact).flat)
     assert 0 < error <= (int(vectors.error * 2**300) ** 2 >> 120)
+
+
+def test_sizes_survive_squares_that_underflow():
+    """Layers behind may amplify what is as small as that, and so its error."""
+    assert Vectors(torch.full((2, 2), 1e-165, dtype=torch.float64)).size >= 2e-165
 
 
 # One layer: Theorem 3.2 ----------------------------------------------------------------------------------------------

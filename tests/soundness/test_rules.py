@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 from zoo.bounds import RULES, Context, bound_layer
 from zoo.certify import certify
-from zoo.errors import UncertifiableLayerError
+from zoo.errors import CertificateError, UncertifiableLayerError
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,
@@ -29,7 +29,7 @@ from zoo.layers import (
     TokenLinear,
 )
 
-from .oracle import Shape, Sizes, certified
+from .oracle import Shape, Sizes, certified, network
 
 # Every rule holds ----------------------------------------------------------------------------------------------------
 
@@ -192,6 +192,8 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "subclass of ReLU": (MyReLU, FLAT),
     "subclass of Pixels": (lambda: MyPixels([0.0] * 4, [1.0] * 4), MAP),
     "lazy linear": (lambda: nn.LazyLinear(8), FLAT),
+    "a residual that overwrites its input": (lambda: Residual(nn.ReLU(inplace=True)), FLAT),
+    "a residual that overwrites a view": (lambda: Residual(nn.Flatten(), nn.ReLU(inplace=True)), FLAT),
     "hooked ReLU": (lambda: hooked(nn.ReLU()), FLAT),
     "replaced MinMax": (lambda: replaced(MinMax()), FLAT),
     "groups": (lambda: nn.Conv2d(4, 4, 3, groups=2), MAP),
@@ -302,6 +304,19 @@ def test_a_network_that_no_theorem_covers_is_refused(case):
 def test_the_plain_network_is_certified():
     certificate, _ = certified(plain(), (1, 2, 4))
     assert [layer.kind for layer in certificate.layers] == ["Pixels", "Flatten", "Linear", "MinMax"]
+
+
+@pytest.mark.parametrize("change", [hooked, pre_hooked, replaced, nn.Module.double], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("place", ["2", "2.branch.0", "3"])
+def test_a_certified_model_changed_since_does_not_answer(change, place):
+    """Also where the layer is inside another one."""
+    net = network(nn.Flatten(), Residual(nn.Linear(8, 8), nn.ReLU()), nn.Linear(8, 3))
+    _, model = certified(net, (1, 2, 4))
+    images = torch.full((1, 1, 2, 4), 0.5)
+    assert model(images).label.shape == (1,)
+    change(net.get_submodule(place))
+    with pytest.raises(CertificateError, match="no longer what was certified"):
+        model(images)
 
 
 # Layers tampered with after they were made ----------------------------------------------------------------------------

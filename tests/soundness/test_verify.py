@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from zoo.architectures import from_description
 from zoo.bounds import convolution
@@ -19,10 +20,12 @@ from zoo.bounds.spectral import NormProof
 from zoo.certify import compose
 from zoo.errors import ZooError
 from zoo.folder import Folder
+from zoo.layers import ConvExponential, ConvexPotential, Householder, LInfDistance, Pixels, Residual, SelfAttention
 from zoo.model import load_network
 from zoo.records import Certificate, LayerBound
-from zoo.verify import verify
+from zoo.verify import _layer_differences, verify
 
+from .oracle import certified, network
 from .published import TINY, publish, write_weights
 
 
@@ -182,6 +185,40 @@ def test_other_weights(folder, tmp_path):
     (copy.path / "model.safetensors").write_bytes(weights)
     with pytest.raises(ZooError):
         verify(copy)
+
+
+# Layers that are no single matrix, without files ---------------------------------------------------------------------
+
+
+def composite() -> nn.Sequential:
+    body = (ConvexPotential(2, 3, 3), Residual(nn.Conv2d(2, 2, 1), nn.ReLU()), SelfAttention(2, 1), Householder(2))
+    return network(*body, ConvExponential(2, 3), nn.Flatten(), nn.Linear(8, 2), channels=2)
+
+
+def distances() -> nn.Sequential:
+    body = (nn.Conv2d(2, 3, 1), nn.Flatten(), LInfDistance(12, 4), nn.Linear(4, 3), nn.ReLU())
+    return network(Pixels([0.1, 0.9], [3.0, -2.0]), *body, nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize(("make", "norm"), [(composite, "l2"), (distances, "linf")])
+def test_any_number_of_any_layer_lowered_by_a_millionth(make, norm):
+    proved, _ = certified(make(), (2, 2, 2), norm)
+    assert list(_layer_differences(proved, proved)) == []
+    for bound in proved.layers:
+        for number in ("lipschitz_bound", "absolute_norm", "offset_norm", "range_norm"):
+            if value := getattr(bound, number):
+                claimed = with_layer(proved, bound.name, **{number: lower(value)})
+                assert list(_layer_differences(claimed, proved)), (bound.kind, number)
+
+
+def test_a_potential_is_never_less_than_one():
+    """It is the identity where every unit is off: its 1 has nothing to spare for another machine's rounding."""
+    layer = ConvexPotential(1, 1, 3)
+    layer.step.fill_(0.5)
+    proved, _ = certified(network(layer, nn.Flatten(), nn.Linear(4, 2)), (1, 2, 2))
+    (potential,) = (bound for bound in proved.layers if bound.kind == "ConvexPotential")
+    assert potential.lipschitz_bound == 1.0
+    assert list(_layer_differences(with_layer(proved, potential.name, lipschitz_bound=1 - 2.0**-32), proved))
 
 
 # LipLT's constants ----------------------------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ def least_margins(
 ) -> Tensor:
     """At most f_j - f_i over all x with |x - image|_inf <= level, up to rounding: [L, N, C], j the label of each image.
 
-    images [N, C, H, W] in [0, 1], in the dtype of the weights; the box is that of `Pixels`, which clamps: x outside of
-    [0, 1] count as the nearest in it. The head is not propagated by itself: the margins come from its rows h_j - h_i.
+    images [N, C, H, W] in [0, 1], in the dtype of the weights; the first layer, `Pixels`, cuts the box to [0, 1]. The
+    head is not propagated by itself: the margins come from its rows h_j - h_i.
 
     Rounding: with E and R the bounds of the features' error and norm, which hold for both ends, D = h_j - h_i and d
     features, the margin errs by at most
@@ -39,8 +39,8 @@ def least_margins(
     `zoo.bounds.margins`; so a margin above 2 T_ji is positive at every point of the box, as computed there too.
     """
     count = len(levels)
-    lower = torch.cat([(images - level).clamp(min=0) for level in levels])
-    upper = torch.cat([(images + level).clamp(max=1) for level in levels])
+    lower = torch.cat([images - level for level in levels])
+    upper = torch.cat([images + level for level in levels])
     *body, (head, _) = network._modules.items()
     for name, layer in body:
         assert layer is not None
@@ -70,8 +70,9 @@ def _monotone(layer: nn.Module, weights: Weights, lower: Tensor, upper: Tensor) 
 
 
 def _pixels(layer: Pixels, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+    """Clamped, as the layer does: x outside of [0, 1] count as the nearest in it, wherever the layer stands."""
     mean, scale = weights["mean"][:, None, None], weights["scale"][:, None, None]
-    one, other = (lower - mean) * scale, (upper - mean) * scale
+    one, other = (lower.clamp(0, 1) - mean) * scale, (upper.clamp(0, 1) - mean) * scale
     return torch.minimum(one, other), torch.maximum(one, other)  # a scale may be negative
 
 
@@ -109,6 +110,8 @@ def _residual(layer: Residual, weights: Weights, lower: Tensor, upper: Tensor) -
     for name, inner in layer.branch._modules.items():
         assert inner is not None
         low, high = _propagate(inner, _inside(f"branch.{name}", weights), low, high)
+    if layer.skip is not None:
+        lower, upper = _propagate(layer.skip, _inside("skip", weights), lower, upper)
     return lower + low, upper + high
 
 

@@ -18,17 +18,16 @@ import numpy as np
 from torch import nn
 
 from zoo.bounds.convolution import kernel_of
-from zoo.bounds.rule import Bound, Context, Shape, l1_of_rows, matrix_of
+from zoo.bounds.rule import RAISED, Bound, Context, Shape, l1_of_rows, matrix_of
 from zoo.bounds.spectral import Matrix
 from zoo.layers import LInfDistance, Pixels
-from zoo.rounding import OUTWARD
 
 
 def pixels(layer: Pixels, context: Context) -> Bound:
     """x -> (clamp(x, 0, 1) - mean) * scale: max |scale|. An end of a box, x -+ epsilon, rounds once more: gamma_3."""
     channels, *_ = context.map_shape()
     mean, scale = context.exact(layer.mean, channels), np.abs(context.exact(layer.scale, channels))
-    reach = np.maximum(np.abs(mean), np.abs(1.0 - mean)) * scale * OUTWARD
+    reach = np.maximum(np.abs(mean), np.abs(1.0 - mean)) * scale * RAISED
     return Bound(
         context.input_shape,
         float(scale.max()),
@@ -36,7 +35,7 @@ def pixels(layer: Pixels, context: Context) -> Bound:
         {},
         fan_in=1,
         absolute_norm=float(scale.max()),
-        offset_norm=float((np.abs(mean) * scale).max()) * OUTWARD,
+        offset_norm=float((np.abs(mean) * scale).max()) * RAISED,
         range_norm=float(reach.max()),
     )
 
@@ -61,7 +60,7 @@ def _affine(output_shape: Shape, rows: Matrix, bias: Matrix) -> Bound:
         {},
         fan_in=rows.shape[1] + 1,
         absolute_norm=norm,
-        offset_norm=float(np.abs(bias).max()),
+        offset_norm=float(np.abs(bias).max()) * RAISED,
     )
 
 
@@ -75,5 +74,5 @@ def distance(layer: LInfDistance, context: Context) -> Bound:
     outputs = len(layer.weight)
     weight = context.exact(layer.weight, outputs, math.prod(context.input_shape))
     bias = context.exact(layer.bias, outputs)
-    offset = float((np.abs(weight).max(axis=1) + np.abs(bias)).max()) * OUTWARD
+    offset = float((np.abs(weight).max(axis=1) + np.abs(bias)).max()) * RAISED
     return Bound((outputs,), 1.0, "distance", {}, fan_in=1, absolute_norm=1.0, offset_norm=offset)

@@ -96,7 +96,7 @@ class Vectors:
     @property
     def size(self) -> float:
         """At least the Frobenius norm of what was computed."""
-        return math.sqrt(float(self.computed.square().sum())) * (1.0 + 2.0**-16) + TINY
+        return math.sqrt(float(self.computed.square().sum()) + TINY) * (1.0 + 2.0**-16)  # squares may underflow
 
     def through(self, path: Path, adjoint: bool = False) -> Vectors:
         """The batch behind these layers, or, by their adjoints, in front of them."""

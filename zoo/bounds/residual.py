@@ -114,6 +114,8 @@ def follow(
     walk = Walk(context.input_shape)
     for name, layer in layers.items():
         assert layer is not None
+        if getattr(layer, "inplace", False):
+            raise context.refuse(f"{name} works in place, and may overwrite the input that its other half reads")
         bound = rule(layer, context.inside(name, walk.shape))
         reach_slope = walk.lipschitz + gamma(walk.roundings) * walk.slope
         reach_constant = walk.offset + gamma(walk.roundings) * walk.constant

@@ -83,7 +83,8 @@ class Context:
         return spectral_norm_bound(family, self.tau, perturbation, divisor, lambda: self.advance(0))
 
 
-# Sums in `schur_bound` and `l2` have fewer than 2^22 terms; their results are published this far above them.
+# Sums in `schur_bound` and `l2` have fewer than 2^22 terms; their results are published this far above them, as is all
+# that `zoo.verify` accepts a little below what it finds itself, for another machine's order of summation.
 RAISED = 1.0 + 2.0**-30
 
 
