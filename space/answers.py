@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 import zoo
-from zoo.card import paper_text
 from zoo.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
@@ -120,7 +119,7 @@ def record(name: str) -> dict[str, Any]:
         "vra": chosen.evaluation.vra,
         "acr": chosen.evaluation.acr,
         "parameters": parameters(name),
-        "paper": paper_text(chosen.config),
+        "paper": chosen.config.recipe.get("paper"),
         "claim": chosen.certificate.claim,
         "files": [f"browser/models/{name}/{file}" for file in sorted([*folder(name).digests, "SHA256SUMS"])],
     }

@@ -101,10 +101,13 @@ def leaderboard() -> str:
     for record in map(answers.record, answers.names()):
         rates = [record["clean_accuracy"], *(record["vra"].get(epsilon) for epsilon in epsilons)]
         percents = [None if rate is None else round(100 * rate, 2) for rate in rates]
-        paper = record["paper"] or "none for this model"
+        beside = [None, None, "no published row"]
+        if paper := record["paper"]:
+            beside = [paper["clean"], paper["vra"], f"{paper['model']}, VRA at {paper['epsilon']}"]
         row = [record["name"], record["norm"], record["dataset"], *percents]
-        rows.append([*row, round(record["acr"], 4), record["parameters"], paper])
-    return words.table([*columns, "ACR", "parameters", "the paper's figure"], rows)
+        rows.append([*row, round(record["acr"], 4), record["parameters"], *beside])
+    heads = [*columns, "ACR", "parameters", "paper clean %", "paper VRA %", "the paper's row"]
+    return words.table(heads, rows)
 
 
 def show_card(name: str) -> tuple[str, str]:
