@@ -18,7 +18,7 @@ from tests.toy import write_sums
 from zoo.errors import CertificateError, InputError, IntegrityError, UnpublishedModelError
 from zoo.folder import FILES
 from zoo.mixin import HubModel
-from zoo.registry import PREFIXES
+from zoo.registry import LINF, PREFIXES
 from zoo.timm import TAGS
 
 
@@ -40,7 +40,7 @@ def damage(folder: Path) -> None:
 
 class TestTimm:
     def test_every_architecture_is_known(self):
-        names = {prefix.replace("-", "_") for prefix in PREFIXES}
+        names = {prefix.replace("-", "_") for prefix in (*PREFIXES, *LINF)}
         assert names <= set(timm.list_models())
         assert "liresnet_l12w512" in timm.list_models("liresnet*")
         published = set(zoo.list_models(pretrained=True))

@@ -29,8 +29,9 @@ from zoo.architectures import Architecture
 from zoo.errors import InputError, UnpublishedModelError
 from zoo.hub import HUB, LOCAL, ORGANISATION, fetch
 from zoo.model import load_module
-from zoo.registry import ENTRIES, PREFIXES, Entry
+from zoo.registry import ENTRIES, LINF, PREFIXES, Entry
 
+NETWORKS = PREFIXES | LINF
 SIZES = ("classes", "channels", "input_size")  # timm's num_classes, in_chans and img_size
 
 
@@ -55,19 +56,19 @@ def _name(prefix: str) -> str:
 
 
 def _published() -> dict[str, tuple[str, Entry]]:
-    """`architecture.tag` of each model with published weights, with its prefix and entry."""
-    pairs = [(prefix, entry) for prefix in PREFIXES for entry in ENTRIES.values() if entry.digest]
-    return {
-        f"{_name(prefix)}.{_name(entry.dataset)}": (prefix, entry)
-        for prefix, entry in pairs
-        if entry.name == f"{prefix}-{entry.dataset}"
-    }
+    """`architecture.tag` of each model with published weights, with its prefix and entry; the tag names its data."""
+    found = {}
+    for entry in ENTRIES.values():
+        if entry.digest:
+            prefix = max((prefix for prefix in NETWORKS if entry.name.startswith(f"{prefix}-")), key=len)
+            found[f"{_name(prefix)}.{_name(entry.name.removeprefix(f'{prefix}-'))}"] = (prefix, entry)
+    return found
 
 
 TAGS = _published()
 default_cfgs = generate_default_cfgs(
     {
-        **{_name(prefix): _default_cfg(architecture) for prefix, architecture in PREFIXES.items()},
+        **{_name(prefix): _default_cfg(architecture) for prefix, architecture in NETWORKS.items()},
         **{
             tag: _default_cfg(entry.architecture, hf_hub_id=f"{ORGANISATION}/{entry.name}")
             for tag, (_, entry) in TAGS.items()
@@ -92,7 +93,7 @@ def _entrypoint(prefix: str) -> Callable[..., nn.Sequential]:
             network = _certified(prefix, cfg, cache_dir, sizes)
         else:
             tagged = TAGS.get(f"{_name(prefix)}.{cfg.tag}")
-            network = replace(tagged[1].architecture if tagged else PREFIXES[prefix], **sizes).network()
+            network = replace(tagged[1].architecture if tagged else NETWORKS[prefix], **sizes).network()
         network.pretrained_cfg = network.default_cfg = cfg.to_dict()  # type: ignore[assignment]  where timm looks
         network.num_classes = network.head.out_features  # type: ignore[assignment,union-attr]
         return network
@@ -124,8 +125,8 @@ def _certified(prefix: str, cfg: Any, cache_dir: str | Path | None, sizes: dict[
         )
     folder = fetch(source, cache_dir=cache_dir if source.startswith(HUB) else None)
     found = asdict(folder.architecture)
-    same = type(folder.architecture) is type(PREFIXES[prefix]) and all(
-        found[field] == value for field, value in asdict(PREFIXES[prefix]).items() if field not in (*SIZES, "features")
+    same = type(folder.architecture) is type(NETWORKS[prefix]) and all(
+        found[field] == value for field, value in asdict(NETWORKS[prefix]).items() if field not in (*SIZES, "features")
     )
     if not same:
         raise InputError(f"{source} is {folder.config.architecture}, no {prefix}")
@@ -137,5 +138,5 @@ def _certified(prefix: str, cfg: Any, cache_dir: str | Path | None, sizes: dict[
     return load_module(folder.path, folder.certificate).network.requires_grad_(True).train()
 
 
-for _prefix in PREFIXES:
+for _prefix in NETWORKS:
     register_model(_entrypoint(_prefix))

@@ -12,7 +12,7 @@ from torch import nn
 from training.__main__ import main
 from training.losses import clipped_hinge
 from training.recipes import RECIPES
-from training.recipes.recipe import Published, Recipe
+from training.recipes.recipe import Recipe
 from training.schedules import constant, exponent_phases, weight_phases
 from zoo.datasets import DATASETS
 from zoo.registry import ENTRIES
@@ -74,14 +74,6 @@ def test_the_list_and_the_description_are_what_is_known(capsys, monkeypatch):
         "hardware": "not stated",
         "time": "50 minutes on one shared core",
     }
-
-
-def test_a_published_result_in_words():
-    assert str(Published(81.3, 66.9, "A, table 1", hardware="one A100")) == (
-        "81.3 % clean, 66.9 % VRA at 36/255, on one A100 (A, table 1)"
-    )
-    assert str(Published(None, 60.0, "A", at="1.58", of="B", note="here C")) == "B: 60.0 % VRA at 1.58 (A); here C"
-    assert str(Published(None, None, "A")) == "no figures (A)"
 
 
 def test_the_settings_of_the_papers_by_hand():
