@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from unittest.mock import patch
 
 import numpy as np
@@ -18,7 +19,7 @@ from zoo.bounds import Context, bound_layer, liplt, products
 from zoo.bounds.liplt import Block, LipLT, compose_loops, product_norms
 from zoo.bounds.margins import margin_constants
 from zoo.bounds.products import ENTRIES, Operator, Vectors, basis
-from zoo.bounds.residual import Loop, find_loop, follow, loop_bounds
+from zoo.bounds.residual import Loop, _absolute_gram, find_loop, follow, loop_bounds
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import ConvexPotential, Householder, MinMax, Residual
 from zoo.records import LayerBound
@@ -307,6 +308,39 @@ def test_sizes_survive_squares_that_underflow():
     assert Vectors(torch.full((2, 2), 1e-165, dtype=torch.float64)).size >= 2e-165
 
 
+def test_an_error_grows_with_the_layers_behind_it_and_counts_in_every_norm():
+    vectors = Vectors(torch.zeros(3, 2, dtype=torch.float64), 1.0)
+    for adjoint in (False, True):
+        assert vectors.through((operator(4 * np.eye(2)), operator(8 * np.eye(2))), adjoint).error >= 32
+    measured = liplt._measure(vectors)
+    assert (measured[:9] >= math.sqrt(2)).all()
+    assert (measured[9:] >= 1).all()
+
+
+def test_what_is_not_written_out_is_the_product_of_all_its_factors():
+    """Two blocks (G = 4 I, W = I / 2) by hand: x_0 -> y_1 is 4 / 2 / 2 W W, and H counts where there is one."""
+    before, after = (operator(np.eye(2) / 2),), (operator(4 * np.eye(2)),)
+    plain = Block(Loop((2,), None, before, after), math.inf)
+    with patch.object(liplt, "affordable", lambda rows, columns: False):
+        norms = product_norms([plain, plain])
+    assert norms[1] == [pytest.approx(0.5), pytest.approx(2.0)]
+    assert norms[1] >= [0.5, 2.0]
+    skipped = Block(Loop((2,), (operator(3 * np.eye(2)),), before, after), math.inf)
+    assert compose_loops([skipped], (operator(np.eye(2)),)).body >= 3 + 4 / 2
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_gram_matrix_of_a_cancelling_product_is_rounded_up(seed):
+    """Columns whose largest products cancel, with what the sum lost before that, against fractions."""
+    matrix = stored(np.random.default_rng(seed), 7, 4)
+    (one, other), size = matrix[[0, 5], 0], 2.0**30
+    matrix[[0, 5]] = [[size * one, other, size * other, one], [size * other, -one, -size * one, other]]
+    gram = _absolute_gram(basis((4,)).through((operator(matrix),)))
+    columns = [[Fraction(entry) for entry in column] for column in matrix.T.tolist()]
+    for i, j in itertools.product(range(4), repeat=2):
+        assert gram[i, j] >= abs(sum(a * b for a, b in zip(columns[i], columns[j], strict=True)))
+
+
 # One layer: Theorem 3.2 ----------------------------------------------------------------------------------------------
 
 
@@ -418,8 +452,9 @@ def test_the_certificate_takes_the_smaller_of_both_for_each_pair():
     product = np.linalg.norm(head[:, None] - head[None], axis=2) * certificate.body_lipschitz
     pairs = np.zeros((4, 4))
     assert certificate.pairwise is not None
-    pairs[np.tril_indices(4, -1)] = certificate.pairwise
-    pairs += pairs.T
+    for (j, i), constant in zip([(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)], certificate.pairwise, strict=True):
+        pairs[j, i] = pairs[i, j] = constant
+    assert (pairs == transformed(net, (1, 2, 2)).pairwise)[~np.eye(4, dtype=bool)].all()
     off = ~np.eye(4, dtype=bool)
     assert (table == table.T).all()
     assert (np.diag(table) == 1).all()
