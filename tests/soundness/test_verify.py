@@ -283,10 +283,9 @@ def off_diagonal(factor: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def without_domain_check(graph: onnx.GraphProto) -> None:
-    """The guard against pixels outside [0, 1] compares with +-infinity instead."""
-    for node in graph.node:
-        if node.op_type in ("GreaterOrEqual", "LessOrEqual"):
-            node.input[1] = node.input[0]
+    """The guard against pixels outside [0, 1] compares their distance from it with itself."""
+    (node,) = (node for node in graph.node if node.op_type == "Equal")
+    node.input[1] = node.input[0]
 
 
 GRAPHS: dict[str, Callable[[onnx.GraphProto], None]] = {
