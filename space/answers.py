@@ -69,6 +69,13 @@ def answer(path: str | Path | None, name: str) -> Answer:
     return Answer(chosen, batch[0], prediction)
 
 
+def another(name: str) -> str:
+    """A model to compare it with: of its norm, and of its data where there is one; itself where it is alone."""
+    chosen = model(name)
+    others = [other for other in names() if other != name and model(other).norm == chosen.norm]
+    return max(others, key=lambda other: model(other).config.dataset == chosen.config.dataset, default=name)
+
+
 def unit(norm: str) -> str:
     """The unit of a radius, for axes."""
     return f"{NORMS[norm]}, pixels in [0, 1]"

@@ -211,7 +211,7 @@ def page() -> gr.Blocks:
             gr.Markdown(words.COMPARE)
             with gr.Row():
                 first = gr.Dropdown(choices, value=DEFAULT, label="One model", elem_id="first")
-                second = gr.Dropdown(choices, value=answers.names()[0], label="Another", elem_id="second")
+                second = gr.Dropdown(choices, value=answers.another(DEFAULT), label="Another", elem_id="second")
             compared = gr.HTML(elem_id="compared")
             curves = gr.HTML(elem_id="curves")
         with gr.Tab("The zoo"):

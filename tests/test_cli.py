@@ -379,6 +379,7 @@ class TestProcess:
         return subprocess.Popen(
             [sys.executable, "-m", "zoo", *arguments],
             stdout=stdout, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job would ignore it
         )  # fmt: skip
 
     def test_help_and_version(self):

@@ -110,6 +110,8 @@ def test_two_models_are_compared_on_one_picture(visit: Any, screenshot: Any):
     page = visit().page
     page.get_by_role("tab", name="Compare").click()
     expect(page.locator("#compared figure")).to_have_count(2)
+    captions = page.locator("#compared figcaption").all_inner_texts()
+    assert len({caption.split(":")[0] for caption in captions}) == 2
     expect(page.locator("#curves")).to_contain_text("certified accuracy on the test split (%)")
     screenshot(page, "compare")
 
@@ -117,7 +119,7 @@ def test_two_models_are_compared_on_one_picture(visit: Any, screenshot: Any):
 def test_the_leaderboard_sorts_and_its_files_are_served(visit: Any, app: App, screenshot: Any):
     page = visit().page
     page.get_by_role("tab", name="The zoo").click()
-    header = page.locator("#board th").filter(has_text="clean %")
+    header = page.locator("#board th").filter(has=page.get_by_role("button", name="clean %", exact=True))
     first = page.locator("#board tbody tr").first
     by_accuracy = sorted(zoo.list_models(pretrained=True), key=lambda name: zoo.load(name).evaluation.clean_accuracy)
     header.get_by_role("button").focus()
