@@ -1,0 +1,96 @@
+"""The papers' losses at equal budget, network, optimiser, data, seed: python benchmarks/losses.py COMPARISON...
+
+Each loss has the radius that its paper trains with, in multiples of epsilon. Numbers are of the validation images, with
+the converged estimate of the constants; the test split is not touched. Results: benchmarks/losses.json, where a
+comparison that is not run anew stays as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from training.loop import train  # noqa: E402
+from training.losses import cll, cross_entropy, emma, fixed_margin, gloro, gloro_trades  # noqa: E402
+from training.recipes import find  # noqa: E402
+from training.recipes.recipe import Recipe  # noqa: E402
+from training.schedules import constant, epsilon_ramp  # noqa: E402
+from zoo.evaluate import machine  # noqa: E402
+
+RESULTS = Path(__file__).with_suffix(".json")
+SEEDS = {"mnist": (0, 1, 2), "liplt": (0, 1, 2), "cifar10-jpeg75": (0,)}
+
+
+def mnist() -> dict[str, Recipe]:
+    """2C2F with MinMax at 1.58, twelve epochs."""
+    return losses(replace(find("2c2f-mnist"), epsilon=1.58, epochs=12), trades=1.5, emma_factor=1.5, p=0.1)
+
+
+def cifar10_jpeg75() -> dict[str, Recipe]:
+    """LiResNet L4W32 at 36/255, six epochs."""
+    return losses(replace(find("liresnet-l4w32-cifar10-jpeg75"), epochs=6), trades=1.2, emma_factor=1.5, p=0.3)
+
+
+def losses(base: Recipe, trades: float, emma_factor: float, p: float) -> dict[str, Recipe]:
+    """Every loss in the place of the recipe's own: GloRo's radius is 1.1 epsilon, CLL's is constant."""
+    ours, theirs = epsilon_ramp(base.epsilon, emma_factor), epsilon_ramp(base.epsilon, 1.1)
+    base = replace(base, loss_options={})
+    return {
+        "cross-entropy": replace(base, loss=cross_entropy),
+        "fixed margin": replace(base, loss=fixed_margin, training_epsilon=ours),
+        "fixed margin, GloRo's radius": replace(base, loss=fixed_margin, training_epsilon=theirs),
+        "GloRo": replace(base, loss=gloro, training_epsilon=theirs),
+        "GloRo-TRADES": replace(base, loss=gloro_trades, loss_options={"weight": trades}, training_epsilon=theirs),
+        "EMMA": replace(base, loss=emma, training_epsilon=ours),
+        "CLL": replace(base, loss=cll, loss_options={"p": p, "weight": 1e-4}, training_epsilon=constant(base.epsilon)),
+    }
+
+
+def liplt() -> dict[str, Recipe]:
+    """CRM for 2C2F with ReLU at 1.58, eight epochs: with LipLT's constants of pairs, and with the product's."""
+    base = replace(find("2c2f-relu-crm-mnist"), epochs=8)
+    return {"CRM, LipLT": base, "CRM, product": replace(base, estimate="product")}
+
+
+COMPARISONS = {"mnist": mnist, "liplt": liplt, "cifar10-jpeg75": cifar10_jpeg75}
+
+
+def result(loss: str, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """The validation numbers of a run's last epoch."""
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        train(recipe, Path(folder) / "run", seed)
+        last = json.loads((Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    row = {
+        "loss": loss,
+        "network": recipe.name,
+        "epsilon": recipe.epsilon,
+        "epochs": recipe.epochs,
+        "seed": seed,
+        "clean": last["validation_accuracy"],
+        "estimated_vra": last["estimated_vra"],
+        "K": last["lipschitz_estimate"],
+        "cpu_minutes": round((time.process_time() - start) / 60, 2),
+    }
+    print(row, flush=True)
+    return row
+
+
+def main(names: list[str]) -> None:
+    for name in names or list(COMPARISONS):
+        rows = [result(loss, recipe, seed) for loss, recipe in COMPARISONS[name]().items() for seed in SEEDS[name]]
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        results |= {"machine": machine(), name: rows}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
