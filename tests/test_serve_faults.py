@@ -23,7 +23,8 @@ from benchmarks.hostile import requests
 from tests.serving import ROOT, Server, environment, serving
 from zoo import samples
 from zoo.records import Outputs
-from zoo.serve.batching import Batcher
+from zoo.runtime import CHUNK
+from zoo.serve.batching import Batcher, fastest_batch
 from zoo.serve.metrics import Metrics
 from zoo.serve.service import BusyError, Limits, NotReadyError, Service
 
@@ -243,7 +244,7 @@ def test_a_batcher_runs_together_what_waits_and_answers_each_its_own():
 
     async def scenario() -> None:
         with ThreadPoolExecutor(1) as pool:
-            batcher = Batcher(run, pool, 1, lambda size, seconds: None)
+            batcher = Batcher(run, CHUNK, pool, 1, lambda size, seconds: None)
             tasks = [asyncio.create_task(batcher.outputs(batch_of(value, value + 0.5))) for value in range(20)]
             await asyncio.sleep(0.05)
             assert batcher.waiting == 38
@@ -260,6 +261,38 @@ def test_a_batcher_runs_together_what_waits_and_answers_each_its_own():
     assert sizes == [2, 32, 4]  # at once; as many as may; the rest, without the one that left
 
 
+def test_what_a_lane_took_runs_in_batches_of_the_fastest_size():
+    sizes = []
+
+    def run(images: np.ndarray) -> Outputs:
+        sizes.append(len(images))
+        return rows(images)
+
+    async def scenario() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            batcher = Batcher(run, 3, pool, 1, lambda size, seconds: None)
+            outputs = await batcher.outputs(batch_of(*range(8)))
+            assert outputs.label.tolist() == [value + 1 for value in range(8)]
+
+    asyncio.run(scenario())
+    assert sizes == [3, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fastest"),
+    [(lambda n: n, 1), (lambda n: 1, CHUNK), (lambda n: 1 + n + n**2, 1), (lambda n: 8 + n + n**2 / 8, 8)],
+)
+def test_the_fastest_batch_is_found(monkeypatch, seconds, fastest):
+    clock = [0.0]
+    monkeypatch.setattr("zoo.serve.batching.time.perf_counter", lambda: clock[0])
+
+    def run(images: np.ndarray) -> Outputs:
+        clock[0] += seconds(len(images))
+        return rows(images)
+
+    assert fastest_batch(run, (1, 1, 1)) == fastest
+
+
 def test_a_run_that_fails_fails_its_own_requests_only():
     async def scenario() -> None:
         def run(images: np.ndarray) -> Outputs:
@@ -268,7 +301,7 @@ def test_a_run_that_fails_fails_its_own_requests_only():
             return rows(images)
 
         with ThreadPoolExecutor(1) as pool:
-            batcher = Batcher(run, pool, 1, lambda size, seconds: None)
+            batcher = Batcher(run, CHUNK, pool, 1, lambda size, seconds: None)
             with pytest.raises(ValueError, match="broken"):
                 await batcher.outputs(batch_of(1))
             assert (await batcher.outputs(batch_of(2))).logits.tolist() == [2]

@@ -67,9 +67,9 @@ class CertifiedModel(nn.Module):
         logits = functional_call(self.network, weights, (images,))
         label = logits.argmax(dim=1)
         margins = logits.amax(dim=1, keepdim=True) - logits
-        # Sums, because they keep a NaN on every runtime; a maximum may lose it.
-        outside = (images - images.clamp(0, 1)).abs().sum(dim=(1, 2, 3))
-        admissible = ((outside == 0) & (margins.sum(dim=1) < math.inf)).unsqueeze(1)
+        inside = (images == images.clamp(0, 1)).amin(dim=(1, 2, 3))  # of truths, so all of them; NaN equals nothing
+        # A sum, because it keeps a NaN on every runtime; a maximum may lose it.
+        admissible = (inside & (margins.sum(dim=1) < math.inf)).unsqueeze(1)
         margins = torch.where(admissible, margins, 0)
         slack, lipschitz = F.embedding(label, self.slack), F.embedding(label, self.margin_lipschitz)
         class_radii = ((margins - slack) / lipschitz).relu()

@@ -294,9 +294,9 @@ MUTANTS = (
     ),
     mutant(
         "domain unchecked", "radius",
-        MODEL, "(outside == 0) & ", "",
+        MODEL, "inside & ", "",
     ),
-    mutant("pixels outside cancel", "radius", MODEL, "images.clamp(0, 1)).abs()", "images.clamp(0, 1))"),
+    mutant("one pixel inside is enough", "radius", MODEL, ".amin(dim=(1, 2, 3))", ".amax(dim=(1, 2, 3))"),
     mutant("infinite logits unchecked", "radius", MODEL, " & (margins.sum(dim=1) < math.inf)", ""),
     mutant("farthest class instead of the nearest", "radius witness", MODEL, "largest=False", "largest=True"),
     # LipLT and the loop transformation

@@ -137,7 +137,7 @@ async def _serve(
 async def _load(service: Service, names: Sequence[str]) -> None:
     """Loads and warms up each model; the server is live, not ready, meanwhile."""
     for name in names:
-        service.add(await asyncio.to_thread(service.load, name))
+        service.add(*await asyncio.to_thread(service.load, name))
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -16,8 +16,8 @@ from zoo.errors import InputError, UnknownModelError, ZooError
 from zoo.hub import fetch
 from zoo.images import MAX_BYTES
 from zoo.records import Outputs
-from zoo.runtime import CHUNK, Model, onnx_model
-from zoo.serve.batching import Batcher
+from zoo.runtime import Model, onnx_model
+from zoo.serve.batching import Batcher, fastest_batch
 from zoo.serve.metrics import Metrics
 
 SMALL = 64 * 2**10  # bytes that are parsed at once, without a thread of their own
@@ -71,15 +71,13 @@ class Service:
         # Pictures are decoded beside, never before, the runs: a queue of large pictures holds no small one up.
         self._decoders = ThreadPoolExecutor(self._lanes, "decode")
 
-    def load(self, name: str) -> Model:
-        """The model, checked and warm: each batch size that may come first has run once. Raises ZooError."""
+    def load(self, name: str) -> tuple[Model, int]:
+        """The model, checked and warm, and the batch that it does fastest. Raises ZooError."""
         model = onnx_model(fetch(name), "float64", threads=1)
-        for size in (1, CHUNK):
-            model.run(np.zeros((size, *model.input_shape), dtype=np.float32))
-        return model
+        return model, fastest_batch(model.run, model.input_shape)
 
-    def add(self, model: Model) -> None:
-        """Answers for this model from now on. Raises InputError where its name is taken."""
+    def add(self, model: Model, batch: int) -> None:
+        """Answers for this model from now on, in runs of `batch` images. Raises InputError where its name is taken."""
         if model.name in self.served:
             raise InputError(f"two models are called {model.name}: serve each name once")
         images, seconds = self.metrics.batch.labels(model.name), self.metrics.run_seconds.labels(model.name)
@@ -88,7 +86,7 @@ class Service:
             images.observe(size)
             seconds.observe(duration)
 
-        batcher = Batcher(model.run, self._runners, self._lanes, observe)
+        batcher = Batcher(model.run, batch, self._runners, self._lanes, observe)
         self.metrics.waiting.labels(model.name).set_function(lambda: batcher.waiting)
         epsilon = next(iter(model.evaluation.vra), "0")
         self.served[model.name] = Served(model, batcher, model.evaluation.graph_sha256, epsilon, parse_epsilon(epsilon))
