@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -217,7 +218,10 @@ def test_request_ids_and_the_log(server: Server):
     status, headers, body = server.request("GET", "/nothing", headers={"X-Request-Id": "two words"})
     assert (status, json.loads(body)["request_id"]) == (404, headers["x-request-id"])
     assert headers["x-request-id"] != "two words"
-    found = [line for line in server.log if line.get("request_id") == "my-own.7"]
+    deadline = time.monotonic() + 20  # the log comes a little later
+    while not (found := [line for line in server.log if line.get("request_id") == "my-own.7"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert [(line["method"], line["path"], line["status"]) for line in found] == [("GET", "/v2/health/live", 200)]
 
 
