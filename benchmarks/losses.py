@@ -26,17 +26,19 @@ from training.schedules import constant, epsilon_ramp  # noqa: E402
 from zoo.evaluate import machine  # noqa: E402
 
 RESULTS = Path(__file__).with_suffix(".json")
-SEEDS = {"mnist": (0, 1, 2), "liplt": (0, 1, 2), "cifar10-jpeg75": (0,)}
+SEEDS = {"mnist": (0, 1), "liplt": (0, 1), "cifar10-jpeg75": (0,)}
 
 
 def mnist() -> dict[str, Recipe]:
-    """2C2F with MinMax at 1.58, twelve epochs."""
-    return losses(replace(find("2c2f-mnist"), epsilon=1.58, epochs=12), trades=1.5, emma_factor=1.5, p=0.1)
+    """2C2F with MinMax at 1.58, eight epochs."""
+    return losses(replace(find("2c2f-mnist"), epsilon=1.58, epochs=8), trades=1.5, emma_factor=1.5, p=0.1)
 
 
 def cifar10_jpeg75() -> dict[str, Recipe]:
-    """LiResNet L4W32 at 36/255, six epochs."""
-    return losses(replace(find("liresnet-l4w32-cifar10-jpeg75"), epochs=6), trades=1.2, emma_factor=1.5, p=0.3)
+    """LiResNet L4W32 at 36/255, four epochs, the losses that differ most."""
+    base = replace(find("liresnet-l4w32-cifar10-jpeg75"), epochs=4)
+    every = losses(base, trades=1.2, emma_factor=1.5, p=0.3)
+    return {name: every[name] for name in ("fixed margin", "GloRo-TRADES", "EMMA", "CLL")}
 
 
 def losses(base: Recipe, trades: float, emma_factor: float, p: float) -> dict[str, Recipe]:
@@ -55,8 +57,8 @@ def losses(base: Recipe, trades: float, emma_factor: float, p: float) -> dict[st
 
 
 def liplt() -> dict[str, Recipe]:
-    """CRM for 2C2F with ReLU at 1.58, eight epochs: with LipLT's constants of pairs, and with the product's."""
-    base = replace(find("2c2f-relu-crm-mnist"), epochs=8)
+    """CRM for 2C2F with ReLU at 1.58, six epochs: with LipLT's constants of pairs, and with the product's."""
+    base = replace(find("2c2f-relu-crm-mnist"), epochs=6)
     return {"CRM, LipLT": base, "CRM, product": replace(base, estimate="product")}
 
 
