@@ -24,7 +24,7 @@ CIFAR10_6C2F = Paper(
 
 def recipes() -> Iterable[Recipe]:
     yield from (mnist_4c3f(), cifar10_6c2f(), cifar10_6c2f_as_run(), tiny_imagenet_8c2f())
-    yield from (cifar10_jpeg75_6c2f(), mnist_2c2f())
+    yield from (cifar10_jpeg75_6c2f(), mnist_2c2f(), mnist_loopresnet())
 
 
 def _from(start: float, weight: float) -> Points:
@@ -128,3 +128,8 @@ def mnist_2c2f() -> Recipe:
         batch_size=128,
         validate_every=1,
     )
+
+
+def mnist_loopresnet() -> Recipe:
+    """The multi-layer structure of equation (17), which the paper does not train, for two CPU cores."""
+    return replace(mnist_2c2f(), name="loopresnet-d2w8-mnist", epochs=10, paper=None)
