@@ -364,6 +364,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
         (2, 3, 3),
     ),
     "exponential without terms": (lambda: ConvExponential(2, 3, terms=0), (2, 3, 3)),
+    "exponential of too many terms": (lambda: ConvExponential(2, 3, terms=101), (2, 3, 3)),
     "exponential that explodes": (lambda: turn(100.0), (2, 3, 3)),
     "householder of other channels": (lambda: Householder(4), (6,)),
     "householder of odd channels": (lambda: Householder(4), (5,)),

@@ -29,6 +29,7 @@ from zoo.layers import (
 from zoo.rounding import OUTWARD, UNDERFLOW, U, gamma
 
 LARGEST_EXPONENT = 64.0
+MAX_TERMS = 100  # 170! is the last that float64 holds
 
 
 def pad_channels(layer: PadChannels, context: Context) -> Bound:
@@ -148,8 +149,9 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     """
     shape = context.map_shape()
     side = layer.weight.shape[-1]
-    if side % 2 == 0 or layer.terms < 1:
-        raise context.refuse(f"only kernels of odd side and a first term are proved, got {side} and {layer.terms}")
+    if side % 2 == 0 or not 1 <= layer.terms <= MAX_TERMS:
+        told = f"only kernels of odd side and 1 to {MAX_TERMS} terms are proved"
+        raise context.refuse(f"{told}, got {side} and {layer.terms}")
     weight, terms = context.exact(layer.weight, shape[0], shape[0], side, side), layer.terms
     bias = context.exact(layer.bias, shape[0])
     if not (weight == -weight[:, :, ::-1, ::-1].swapaxes(0, 1)).all():
