@@ -11,6 +11,7 @@ Arrays (NumPy, PyTorch) are never resized: they have exactly the model's shape, 
 
 from __future__ import annotations
 
+import math
 import stat
 from collections.abc import Callable
 from io import BytesIO
@@ -180,7 +181,7 @@ def _unit_interval(batch: np.ndarray) -> np.ndarray:
     if not np.issubdtype(batch.dtype, np.floating):
         raise InputError(f"pixels must be uint8, or float in [0, 1], got {batch.dtype}")
     low, high = float(batch.min()), float(batch.max())  # a NaN anywhere makes both NaN
-    if not np.isfinite([low, high]).all():
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError("pixels must be finite, got NaN or infinity")
     if low < 0:
         raise InputError(f"pixels must lie in [0, 1], got values down to {low:.9g}: the model normalises them itself")

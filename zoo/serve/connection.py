@@ -11,7 +11,10 @@ HEADER_BYTES = 64 * 2**10
 
 
 class Connection(HttpToolsProtocol):
-    """Closed with 431 where a header grows beyond HEADER_BYTES, with 408 where it takes longer than `seconds`."""
+    """Closed with 431 where a header grows beyond HEADER_BYTES, with 408 where it takes longer than `seconds`.
+
+    Tells the application of a request that is there as a whole: scope["state"]["arrived"] is then true.
+    """
 
     def __init__(self, *arguments: Any, seconds: float, **options: Any):
         super().__init__(*arguments, **options)
@@ -30,6 +33,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         before = self._in_header
         super().data_received(data)
+        if self._in_header and self._deadline is None:  # of a later request, which did not come at once
+            self._expect_header()
         if before and self._in_header:
             self._header_bytes += len(data)
             if self._header_bytes > HEADER_BYTES:
@@ -37,14 +42,16 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_header, self._header_bytes = True, 0
-        if self._deadline is None:  # of a second request on this connection
-            self._expect_header()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_header = False
         self._header_arrived()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self.scope.setdefault("state", {})["arrived"] = True
+        super().on_message_complete()
 
     def _expect_header(self) -> None:
         self._deadline = self.loop.call_later(self._seconds, self._end, b"408 Request Timeout")

@@ -70,7 +70,7 @@ class Gate:
                 self._check_token(scope["path"], headers.get(b"authorization", b""))
                 if scope["method"] == "POST":
                     self._admit(held)
-                    receive = await self._body(headers, receive, held)
+                    receive = await self._body(scope, headers, receive, held)
                 await self._app(scope, receive, answer)
         except RefusedError as refused:
             await self._refuse(refused, identity, receive, answer)
@@ -111,7 +111,7 @@ class Gate:
         except BusyError as error:
             raise RefusedError(429, str(error)) from error
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive, held: ExitStack) -> Receive:
+    async def _body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, held: ExitStack) -> Receive:
         """A `receive` that gives the whole body at once. Raises RefusedError where it is too long, or too slow."""
         service, limit = self._service, self._service.limits.body
         length = headers.get(b"content-length", b"0")
@@ -119,8 +119,9 @@ class Gate:
             raise RefusedError(413, f"a body of {int(length)} bytes, at most {limit} are accepted")
         body, more = bytearray(), True
         held.callback(lambda: setattr(service, "held", service.held - len(body)))
+        patience = None if scope["state"].get("arrived") else service.limits.seconds
         try:
-            async with asyncio.timeout(service.limits.seconds):
+            async with asyncio.timeout(patience):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":

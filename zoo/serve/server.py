@@ -164,7 +164,9 @@ async def _serve(
 async def _load(service: Service, names: Sequence[str]) -> None:
     """Loads and warms up each model; the server is live, not ready, meanwhile."""
     for name in names:
-        service.add(*await asyncio.to_thread(service.load, name))
+        model, batch = await asyncio.to_thread(service.load, name)
+        service.add(model, batch)
+        log.info({"event": "loaded", "model": model.name, "images_in_a_run": batch})
 
 
 def _family(host: str) -> socket.AddressFamily:
