@@ -268,7 +268,7 @@ def main() -> None:
     # Not gr.mount_gradio_app: only in an app that was launched does Gradio check that files were uploaded.
     page().launch(
         theme=words.THEME, css=words.CSS, head=words.HEAD, footer_links=["api"], app_kwargs={"routes": routes()},
-        max_file_size=MAX_BYTES, show_error=True, enable_monitoring=False, ssr_mode=False, run_history=False,
+        max_file_size=MAX_BYTES, show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False,
         share=False,
     )  # fmt: skip
 

@@ -19,7 +19,10 @@ import pytest
 CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "space" / "static" / "samples"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),  # a camera that shows a test picture
+]
 WAIT = 60_000  # milliseconds before a test gives up
 
 

@@ -106,6 +106,16 @@ def test_an_attack_inside_the_radius_fails_and_outside_it_may_not(visit: Any, sc
     screenshot(page, "attack")
 
 
+def test_a_photograph_is_certified(visit: Any):
+    page = visit().page
+    page.get_by_label("Remove Image").click()
+    expect(page.locator("#verdict .label")).to_have_count(0)
+    page.get_by_label("Capture from camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.get_by_label("capture photo").click()
+    expect(page.locator("#verdict .label")).to_have_text("frog")  # Chromium's camera shows green
+
+
 def test_two_models_are_compared_on_one_picture(visit: Any, screenshot: Any):
     page = visit().page
     page.get_by_role("tab", name="Compare").click()
