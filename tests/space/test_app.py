@@ -112,6 +112,7 @@ def test_a_photograph_is_certified(visit: Any):
     expect(page.locator("#verdict .label")).to_have_count(0)
     page.get_by_label("Capture from camera").click()
     page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#picture video')?.videoWidth > 0")  # nothing to capture before
     page.get_by_label("capture photo").click()
     expect(page.locator("#verdict .label")).to_have_text("frog")  # Chromium's camera shows green
 
