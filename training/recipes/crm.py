@@ -119,7 +119,7 @@ def cifar10_jpeg75_6c2f() -> Recipe:
 
 
 def mnist_2c2f() -> Recipe:
-    """2C2F with ReLU on MNIST for two CPU cores. Not run by us yet."""
+    """2C2F with ReLU on MNIST for two CPU cores: 90.58 clean, 43.86 VRA at 1.58 on the test split (its card)."""
     return replace(
         mnist_4c3f(),
         name="2c2f-relu-crm-mnist",

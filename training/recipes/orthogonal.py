@@ -101,7 +101,7 @@ def sll(name: str, clean: float, vra: float, source: str) -> Recipe:
 
 
 def small(name: str, row: Recipe) -> Recipe:
-    """The smallest networks of the zoo, for two CPU cores, beside a row of the papers. Not run by us yet."""
+    """The smallest networks of the zoo, for two CPU cores, beside a row of the papers; results are in their cards."""
     return Recipe(
         name=name,
         epsilon=EPSILON,
