@@ -27,17 +27,23 @@ def unit_line(model: Model) -> str:
 
 
 def published_table(entries: Iterable[Entry], results: Iterable[Evaluation | str]) -> Table:
-    """The models with weights, each with what was measured at the first epsilon of its data set."""
+    """The models with weights, by data set, each with what was measured at the first epsilon of its data set."""
 
     def cells(entry: Entry, result: Evaluation | str) -> tuple[str, ...]:
-        about = (entry.name, entry.dataset, entry.norm, count_text(entry.parameters))
+        about = (entry.name, entry.norm, count_text(entry.parameters))
         if isinstance(result, str):
             return (*about, result, "", "")
         epsilon, vra = next(iter(result.vra.items()), ("", 0.0))
         return (*about, percent_text(result.clean_accuracy), percent_text(vra), epsilon)
 
-    rows = [cells(*pair) for pair in zip(entries, results, strict=True)]
-    columns = ("published", "data set", "norm", "params", "clean", "VRA", "at")
+    def dataset(pair: tuple[Entry, Evaluation | str]) -> str:
+        return pair[0].dataset
+
+    rows: list[Sequence[str | Text]] = []
+    for name, group in groupby(sorted(zip(entries, results, strict=True), key=dataset), key=dataset):
+        rows += [[""] * 6, [heading(name), *[""] * 5]]
+        rows += [cells(*pair) for pair in group]
+    columns = ("published", "norm", "params", "clean", "VRA", "at")
     return table(columns, rows, ("params", "clean", "VRA", "at"), tight=True)
 
 
