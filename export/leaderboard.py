@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from zoo.card import SAME
 from zoo.datasets import DATASETS
 from zoo.folder import Folder
 from zoo.registry import ENTRIES
@@ -136,7 +137,7 @@ def _beside(models: Sequence[dict[str, Any]]) -> str:
                     clean,
                     vra,
                     ", ".join(above) or "not comparable",
-                    "; ".join(paper["differences"]),
+                    "; ".join(paper["differences"]) or SAME,
                 ]
             )
         )

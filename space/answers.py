@@ -18,6 +18,7 @@ from zoo.errors import InputError
 from zoo.folder import WEIGHTS, Folder
 from zoo.hub import fetch
 from zoo.images import as_batch
+from zoo.registry import ENTRIES
 
 NORMS = {"l2": "l2 norm", "linf": "l-infinity norm"}
 
@@ -38,8 +39,9 @@ class Answer:
 
 
 def names() -> list[str]:
-    """Every registered model with published weights."""
-    return zoo.list_models(pretrained=True)
+    """Every registered model of pictures with published weights."""
+    published = zoo.list_models(pretrained=True)
+    return [name for name in published if DATASETS[ENTRIES[name].dataset].size > 1]  # points of a plane are none
 
 
 @cache

@@ -238,7 +238,7 @@ class TestPredict:
         assert "\x1b" not in out
         assert "[red]?[31m.png" in out.replace("\n", "")
 
-    @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
+    @pytest.mark.parametrize("name", [name for name in zoo.list_models(pretrained=True) if "moons" not in name])
     def test_published_models(self, run: Zoo, name: str, pictures: list[Path]):
         result = run("predict", name, *pictures, "--epsilon", "36/255")
         assert result.code == 0

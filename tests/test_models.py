@@ -84,7 +84,7 @@ def test_a_row_beside_a_paper_says_by_how_much_and_why(folder: Folder):
     paper, evaluation = row["paper"], folder.evaluation
     if paper is None:
         pytest.skip("stands for no published row")
-    assert paper["differences"]
+    assert paper["differences"] or folder.config.recipe["name"] == paper["model"]  # where a run is the row's own
     if paper["epsilon"] in evaluation.vra:
         ours = Decimal(str(evaluation.vra[paper["epsilon"]])) * 100
         assert Decimal(str(paper["vra_difference"])) == ours - Decimal(str(paper["vra"]))

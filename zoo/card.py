@@ -9,6 +9,7 @@ from zoo.datasets import DATASETS
 from zoo.display import bound_text, radius_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig
 
+SAME = "the same data, sizes, loss, epochs and batch"  # in what a run differs from the row that it stands for
 HEADER = "---\n{front}---\n\n# {name}\n\n"
 
 
@@ -99,7 +100,7 @@ def paper_text(config: ModelConfig) -> str:
     if not paper:
         return ""
     clean = "" if paper["clean"] is None else f"{paper['clean']:.2f} % clean, "
-    differences = "; ".join(paper["differences"]) or "the same data, sizes, loss, epochs and batch"
+    differences = "; ".join(paper["differences"]) or SAME
     return (
         f"`{paper['model']}`, {clean}{paper['vra']:.2f} % VRA at {paper['epsilon']} ({paper['source']}). "
         f"Here: {differences}"
@@ -107,13 +108,15 @@ def paper_text(config: ModelConfig) -> str:
 
 
 def _use(config: ModelConfig) -> str:
+    picture = config.input_shape[1:] != (1, 1)
+    imports, given = ("", '"picture.png"') if picture else ("import numpy\n", f"numpy.full({config.input_shape}, 0.5)")
     return f"""## Use
 
 ```python
-import zoo
+{imports}import zoo
 
 model = zoo.load("{config.name}")  # needs onnxruntime, not torch
-prediction = model.predict("picture.png", epsilon="{DATASETS[config.dataset].epsilons[config.norm][0]}")
+prediction = model.predict({given}, epsilon="{DATASETS[config.dataset].epsilons[config.norm][0]}")
 print(prediction.label, prediction.radius)  # the label is None where it is not certified
 ```
 

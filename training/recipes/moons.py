@@ -1,14 +1,14 @@
 """CLL's illustration: two moons, of which a network with a small enough constant certifies every point.
 
-Losch, Stutz, Schiele, Fritz 2023 (CLL). Where the recipe differs: the loss is EMMA, the optimiser NAdam with Lookahead
-and a cosine.
+Losch, Stutz, Schiele, Fritz 2023 (CLL). Where the recipe differs: the optimiser is NAdam with Lookahead and a cosine,
+the loss that of several classes.
 """
 
 from collections.abc import Iterable
 
-from training.losses import emma
+from training.losses import cll, published_p
 from training.recipes.recipe import Paper, Recipe
-from training.schedules import Cosine, epsilon_ramp
+from training.schedules import Cosine, constant
 
 EPSILON = 0.15 / 4
 
@@ -20,17 +20,18 @@ def recipes() -> Iterable[Recipe]:
 def mlp_two_moons() -> Recipe:
     """The network of their figures, for half of the true margin: 0.15 in the plane, whose square has the side 4.
 
-    Measured on the validation points: 100 % clean and estimated VRA.
+    Measured on the validation points: 100 % clean, 98.5 % estimated VRA.
     Command: python -m training mlp-two-moons --output runs/mlp-two-moons
     """
     return Recipe(
         name="mlp-two-moons",
         epsilon=EPSILON,
-        loss=emma,
+        loss=cll,
+        loss_options={"p": published_p(1e-12), "weight": 1e-2},
         epochs=60,
         batch_size=100,
         learning_rate=1e-2,
-        training_epsilon=epsilon_ramp(EPSILON, 1.0),
+        training_epsilon=constant(EPSILON),
         rate=Cosine(warmup=0.05),
         validate_every=20,
         paper=Paper("mlp-two-moons", None, 100.0, "0.15/4", "Losch et al. 2023, figure 4, on the training points"),
