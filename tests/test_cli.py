@@ -263,12 +263,11 @@ class TestVerify:
         assert "has no certificate.json" in run.fails("verify", own_toy)
         assert "no model is called" in run.fails("verify", "nothing")
 
-    @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
-    def test_published_models_hold(self, run: Zoo, name: str):
+    def test_a_published_model_holds(self, run: Zoo):
         pytest.importorskip("torch")
-        result = run("verify", name)
+        result = run("verify", "2c2f-mnist")
         assert result.code == 0, result.out
-        assert f"VERIFIED: the certificate of {name} holds" in result.out
+        assert "VERIFIED: the certificate of 2c2f-mnist holds" in result.out
 
 
 class TestCertify:
