@@ -95,11 +95,16 @@ def test_the_token_is_asked_for(strict: Server):
 
 
 def test_one_byte_a_second(strict: Server):
-    slow_body = ThreadPoolExecutor(2)
+    slow_body = ThreadPoolExecutor(4)
+    first = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    later = [slow_body.submit(converse, strict, first, *parts, pause=1.0) for parts in ([b"G", b"E"], [b"\r\n"])]
     body = slow_body.submit(converse, strict, head(100), *[b"x"] * 3, pause=1.0)
     header = slow_body.submit(converse, strict, *[b"P", b"O", b"S"], pause=1.0)
     assert body.result().startswith(b"HTTP/1.1 408 ")
     assert header.result().startswith(b"HTTP/1.1 408 ")
+    for said in later:  # the first request is answered, the next one ended
+        assert said.result().startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 408 " in said.result()
     assert strict.request("POST", CERTIFY, DIGIT, TOKEN)[0] == 200
 
 

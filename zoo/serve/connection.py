@@ -33,7 +33,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         before = self._in_header
         super().data_received(data)
-        if self._in_header and self._deadline is None:  # of a later request, which did not come at once
+        idle = self.cycle is None or self.cycle.response_complete
+        if self._deadline is None and (self._in_header or idle):  # a later request, which did not come at once
             self._expect_header()
         if before and self._in_header:
             self._header_bytes += len(data)
