@@ -36,10 +36,11 @@ def leaderboard_json(folders: Sequence[Folder]) -> str:
 
 def leaderboard_markdown(folders: Sequence[Folder]) -> str:
     parts = [INTRODUCTION]
-    for kind, models in groupby(rows(folders), key=lambda row: group(row["dataset"])):
-        title = DATASETS[kind].title
-        pictures = [f"![{caption.format(title)}]({name}-{kind}.png)" for name, caption in CAPTIONS.items()]
-        parts.append(f"## {title}\n\n" + "\n\n".join(pictures) + "\n")
+    for kind, of_kind in groupby(rows(folders), key=lambda row: group(row["dataset"])):
+        models, title = list(of_kind), DATASETS[kind].title
+        parts.append(f"## {title[0].upper() + title[1:]}\n")
+        if len(models) > 1:
+            parts += [f"![{caption.format(title)}]({name}-{kind}.png)\n" for name, caption in CAPTIONS.items()]
         for (dataset, norm), group_rows in groupby(models, key=lambda row: (row["dataset"], row["norm"])):
             chosen = list(group_rows)
             parts.append(f"### {DATASETS[dataset].title}, {norm}\n")

@@ -21,13 +21,14 @@ WIDTH, HEIGHT, LEGEND = 5.2, 4.6, 2.6  # of a panel and of the legend, in inches
 
 
 def pictures(folders: Sequence[Folder]) -> dict[str, bytes]:
-    """PNG files by name: `curves-DATA.png` and `scatter-DATA.png` for each data set with a model."""
+    """PNG files by name: `curves-DATA.png` and `scatter-DATA.png` for each data set with several models."""
     chosen = sorted(folders, key=lambda folder: -next(iter(folder.evaluation.vra.values())))
     drawn = {}
     for kind in dict.fromkeys(group(folder.config.dataset) for folder in chosen):
         models = [folder for folder in chosen if group(folder.config.dataset) == kind]
-        drawn[f"curves-{kind}.png"] = _curves(kind, models)
-        drawn[f"scatter-{kind}.png"] = _scatter(kind, models)
+        if len(models) > 1:
+            drawn[f"curves-{kind}.png"] = _curves(kind, models)
+            drawn[f"scatter-{kind}.png"] = _scatter(kind, models)
     return drawn
 
 
