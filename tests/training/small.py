@@ -14,6 +14,7 @@ from zoo.architectures import (
     DistanceNet,
     LipConvNet,
     LiResNet,
+    LoopResNet,
     PlainConvNet,
     ResNet,
     SpatialMLP,
@@ -45,6 +46,8 @@ def small_network(name: str) -> str:
             return "linfdist-mlp-5x256-mnist"
         case DistanceNet():
             return "linfdist-5x256-mnist"
+        case LoopResNet():
+            return "loopresnet-d2w8-mnist"
         case TwoMoonsMLP():
             return "mlp-two-moons"
         case Backbone():
