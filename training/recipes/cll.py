@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from training.augment import Affine, Augmentation, ColorJitter, Crop, Flip
 from training.losses import cll
+from training.recipes import orthogonal
 from training.recipes.recipe import Paper, Recipe
 from training.schedules import Polynomial, constant, steps, triangle
 
@@ -28,7 +29,9 @@ def recipes() -> Iterable[Recipe]:
     yield from (cifar10_cpl_xl(), cifar100_cpl_xl(), cifar100_sll_xl())
     yield from (slack(p) for p in SLACKS)
     yield from (radius(epsilon) for epsilon in RADII)
-    yield from (cifar10_jpeg75_4c3f(), mnist_2c2f())
+    yield from (cifar10_jpeg75_4c3f(), cifar10_jpeg75_6c2f(), mnist_2c2f())
+    yield small_orthogonal("cpl-xs-cll-cifar10-jpeg75", cifar10_cpl_xl())
+    yield small_orthogonal("lipconvnet-5w8-cll-cifar10-jpeg75", cifar10_lipconvnet_20())
 
 
 def _augment(padding: int) -> tuple[Augmentation, ...]:
@@ -200,6 +203,24 @@ def cifar10_jpeg75_4c3f() -> Recipe:
         epochs=20,
         rate=steps(1 / 2, 3 / 4),
         validate_every=1,
+    )
+
+
+def cifar10_jpeg75_6c2f() -> Recipe:
+    """6C2F for two CPU cores, as 4C3F's. Not run by us yet."""
+    row = cifar10_6c2f()
+    return replace(
+        cifar10_jpeg75_4c3f(), name="6c2f-cll-cifar10-jpeg75", loss_options=row.loss_options, paper=row.paper
+    )
+
+
+def small_orthogonal(name: str, row: Recipe) -> Recipe:
+    """A small 1-Lipschitz network with the loss of the paper's row, and all else as it is trained without CLL."""
+    return replace(
+        orthogonal.small(name, row),
+        loss=row.loss,
+        loss_options=row.loss_options,
+        training_epsilon=row.training_epsilon,
     )
 
 

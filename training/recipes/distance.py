@@ -27,6 +27,7 @@ def recipes() -> Iterable[Recipe]:
     yield cifar10("linfdist-6x5120-epsilon16-cifar10", 16 / 255, 80 / 255, (0.1, 2e-4), 48.50, 29.04)
     yield small_mnist()
     yield small_mnist_mlp()
+    yield small_cifar10_jpeg75()
 
 
 def mnist(name: str, epsilon: float, threshold: float, clean: float, vra: float) -> Recipe:
@@ -93,4 +94,15 @@ def small_mnist_mlp() -> Recipe:
         training_epsilon=epsilon_ramp(0.3, 1.1),
         learning_rate=0.01,
         paper=None,  # the 2021 paper's figures are not in the texts that we have
+    )
+
+
+def small_cifar10_jpeg75() -> Recipe:
+    """6 layers, 256 wide, for CPUs, at 8/255: 40 epochs with the phases of our small one on MNIST."""
+    return replace(
+        cifar10("linfdist-6x5120-cifar10", 8 / 255, 48 / 255, (0.1, 5e-4), 54.30, 40.06),
+        name="linfdist-6x256-cifar10-jpeg75",
+        epochs=40,
+        **_phases(3 / 40, 36 / 40, 48 / 255 / PIXELS[3][1], (0.1, 5e-4)),
+        validate_every=1,
     )
