@@ -31,10 +31,10 @@ from benchmarks.hostile import Request, hub_requests, requests
 from tests.hub import TOKEN, HubProcess
 from tests.serving import Server, serving
 from zoo.evaluate import machine
-from zoo.folder import WEIGHTS
 from zoo.hub import fetch
 from zoo.registry import find
 from zoo.runtime import onnx_model
+from zoo.weights import WEIGHTS
 
 RESULTS = Path(__file__).with_suffix(".json")
 EMBEDDED = ("2c2f-mnist", "liresnet-l4w32-cifar10-jpeg75")

@@ -10,7 +10,6 @@ import typer
 from zoo.cli import run as run_app
 from zoo.errors import InputError
 from zoo.records import SAMPLE
-from zoo.registry import find
 
 
 def main(
@@ -36,13 +35,9 @@ def main(
     name = name or str(run_settings(run).get("name"))
     if shelf and output:
         raise InputError("--shelf says where to publish: leave out --output")
-    if shelf and 4 * (find(name).parameters or 0) > MAX_FILE:
-        raise InputError(
-            f"the weights of {name} are larger than {MAX_FILE // 2**20} MiB, no file here may be: --output"
-        )
     output = SHELF / name if shelf else output or run / "published"
     command = f"python -m export {shlex.join(sys.argv[1:])}"
-    folder = publish(run, name, output, limit, attack_images, command)
+    folder = publish(run, name, output, limit, attack_images, command, MAX_FILE if shelf else None)
     if shelf:
         pin({name: seal(output)})
     print(f"published {folder.path}: clean {folder.evaluation.clean_accuracy:.4f}, VRA {folder.evaluation.vra}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import hashlib
 import json
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -28,25 +30,36 @@ from zoo.certify import certify
 from zoo.datasets import DATASETS, Split, load_split
 from zoo.errors import CertificateError, InputError
 from zoo.evaluate import array_images, evaluate
-from zoo.folder import FILES, LISTED, SUMS, WEIGHTS, Folder, read_folder
-from zoo.model import certified_model, load_network
+from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
+from zoo.model import certified_model, load_network, load_weights
 from zoo.onnx import write_graphs
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps
 from zoo.runtime import onnx_model
+from zoo.weights import INDEX, WEIGHTS, data_start, index, read_weights, weights_sha256
 
 CHECKOUT = Path(__file__).parents[1]
 SHELF = CHECKOUT / "model_cards"
 REGISTRY = CHECKOUT / "zoo" / "published.json"
 MAX_FILE = 16 * 2**20  # bytes of a file on the shelf
 LICENSE = "apache-2.0"
+UNLISTED = (SUMS, SIGNATURE)  # in SHA256SUMS
 TIGHTNESS_STEPS = 60
 TIGHTNESS_IMAGES = 4
 
 
-def publish(run: Path, name: str, output: Path, limit: int | None, attack_images: int, command: str) -> Folder:
+def publish(
+    run: Path,
+    name: str,
+    output: Path,
+    limit: int | None,
+    attack_images: int,
+    command: str,
+    max_file: int | None = None,
+) -> Folder:
     """The run's weights as a checked, published folder at `output`; an older folder there is replaced at the end.
 
     limit: evaluate on the first images of the test split only, for a smoke test.
+    max_file: bytes that a file of weights may have; more of them are sharded.
     Raises InputError where the run or the data cannot be used, CertificateError where the weights do not fit, or an
     attack succeeds inside a certified radius.
     """
@@ -62,8 +75,8 @@ def publish(run: Path, name: str, output: Path, limit: int | None, attack_images
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch, _progress() as progress:
         folder = Path(scratch) / output.name
         folder.mkdir()
-        weights = _weights(run / "weights.safetensors", entry)
-        (folder / WEIGHTS).write_bytes(weights)
+        for file, content in weight_files(_tensors(run / "weights.safetensors", entry), max_file).items():
+            (folder / file).write_bytes(content)
         certificate = _certify(folder, entry, info.levels(entry.norm), progress)
         config = ModelConfig(
             name=name,
@@ -99,22 +112,39 @@ def run_settings(run: Path) -> dict[str, Any]:
     return settings
 
 
-def _weights(path: Path, entry: registry.Entry) -> bytes:
-    """The run's weights as the bytes of a safetensors file, after a strict load into the plain network."""
+def _tensors(path: Path, entry: registry.Entry) -> dict[str, torch.Tensor]:
+    """The run's weights, after a strict load into the plain network."""
     network = entry.architecture.network()
     try:
         network.load_state_dict(load_file(path), strict=True)
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} does not hold the weights of {entry.name}: {reason}") from error
-    return save({key: value.contiguous() for key, value in network.state_dict().items()})
+    return {key: value.contiguous() for key, value in network.state_dict().items()}
+
+
+def weight_files(tensors: dict[str, torch.Tensor], max_file: int | None) -> dict[str, bytes]:
+    """The bytes of `model.safetensors`, or, if that were more than `max_file`, of its shards and their index.
+
+    Raises InputError where a tensor alone is larger.
+    """
+    whole = save(tensors)
+    if max_file is None or len(whole) <= max_file:
+        return {WEIGHTS: whole}
+    plan = split_torch_state_dict_into_shards(tensors, max_shard_size=max_file - data_start(whole))
+    shards = {name: save({key: tensors[key] for key in keys}) for name, keys in plan.filename_to_tensors.items()}
+    for name, content in shards.items():
+        if len(content) > max_file:
+            tensor = plan.filename_to_tensors[name][0]
+            raise InputError(f"{tensor} is larger than {max_file:,} bytes, no file here may be: publish by --output")
+    return {**shards, INDEX: index(shards)}
 
 
 def _certify(folder: Path, entry: registry.Entry, levels: Sequence[float], progress: Progress) -> Certificate:
     """The certificate of the weights in the folder, read back from it."""
-    weights = (folder / WEIGHTS).read_bytes()
+    weights = read_weights(folder)
     network = entry.architecture.network()
-    network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+    network.load_state_dict(load_weights(weights), strict=True)
     task = progress.add_task("certify", total=None)
 
     def advance(layer: str, total: int) -> None:
@@ -123,7 +153,7 @@ def _certify(folder: Path, entry: registry.Entry, levels: Sequence[float], progr
         else:
             progress.advance(task)
 
-    digest = hashlib.sha256(weights).hexdigest()
+    digest = weights_sha256({name: hashlib.sha256(content).hexdigest() for name, content in weights.items()})
     certificate = certify(network, entry.name, entry.architecture, digest, advance, norm=entry.norm, levels=levels)
     progress.update(task, description="certified", total=1, completed=1)
     return certificate
@@ -140,7 +170,7 @@ def _evaluate(
     progress: Progress,
 ) -> Evaluation:
     """What the shipped graph answers on the test split, and what an attack leaves of it."""
-    digests = {name: _sha256(folder / name) for name in (WEIGHTS, "model.onnx", "certificate.json")}
+    digests = {name: _sha256(folder / name) for name in (*read_weights(folder), "model.onnx", "certificate.json")}
     unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
     model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
     data = array_images(config.dataset, DATASETS[config.dataset].test_split, split.revision, split.images, split.labels)
@@ -149,7 +179,7 @@ def _evaluate(
     if not attack_images:
         return evaluation
     images, labels = _tensor(split.images[:attack_images]), split.labels[:attack_images]
-    network = load_network((folder / WEIGHTS).read_bytes(), certificate)
+    network = load_network(read_weights(folder), certificate)
     certified = certified_model(network, certificate)
     search = progress.add_task("search for the tightest", total=None)
     tightest = tightness(certified, certificate, images[:TIGHTNESS_IMAGES], TIGHTNESS_STEPS)
@@ -181,7 +211,8 @@ def _tensor(images: np.ndarray) -> torch.Tensor:
 
 def seal(folder: Path) -> str:
     """Write SHA256SUMS over the folder's files as they are; its own sha256, which the registry pins."""
-    sums = "".join(f"{_sha256(folder / file)}  {file}\n" for file in LISTED)
+    listed = sorted(child.name for child in folder.iterdir() if _is_published(child) and child.name not in UNLISTED)
+    sums = "".join(f"{_sha256(folder / name)}  {name}\n" for name in listed)
     (folder / SUMS).write_text(sums)
     return hashlib.sha256(sums.encode()).hexdigest()
 
@@ -195,7 +226,12 @@ def pin(digests: dict[str, str]) -> None:
 
 
 def _replaceable(path: Path) -> bool:
-    return path.is_dir() and {child.name for child in path.iterdir()} <= set(FILES)
+    return path.is_dir() and all(map(_is_published, path.iterdir()))
+
+
+def _is_published(path: Path) -> bool:
+    """Whether it has the name of a file that a published folder may have."""
+    return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in PATTERNS)
 
 
 def _replace(folder: Path, output: Path) -> None:

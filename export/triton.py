@@ -16,7 +16,7 @@ import typer
 
 from zoo.cli import run
 from zoo.errors import InputError
-from zoo.folder import SUMS, WEIGHTS, Folder, exists
+from zoo.folder import SUMS, Folder, exists
 from zoo.hub import fetch
 from zoo.records import Outputs
 from zoo.runtime import CHUNK, onnx_model
@@ -84,8 +84,8 @@ def _write(folder: Folder, path: Path) -> None:
     (path / VERSION).mkdir(parents=True)
     (path / "config.pbtxt").write_text(configuration(folder))
     (path / "labels.txt").write_text("".join(f"{label}\n" for label in folder.config.labels))
-    for name in ("model.onnx", WEIGHTS):
-        (path / VERSION / name).write_bytes(folder.read(name))
+    for name, content in {"model.onnx": folder.read("model.onnx"), **folder.weights()}.items():
+        (path / VERSION / name).write_bytes(content)
     for name in (SUMS, "certificate.json", "README.md"):  # so that the certificate travels with the graph
         shutil.copyfile(folder.path / name, path / name)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +13,7 @@ import zoo
 from zoo.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
-from zoo.folder import WEIGHTS, Folder
+from zoo.folder import Folder
 from zoo.hub import fetch
 from zoo.images import as_batch
 from zoo.registry import ENTRIES
@@ -102,14 +100,6 @@ def headline(name: str) -> str:
     return f"{name}: {chosen.norm}, {clean}, VRA {100 * vra:.1f} % at {text}; {data}"
 
 
-def parameters(name: str) -> int:
-    """How many numbers the weights hold, from the header of the file."""
-    weights = folder(name).path / WEIGHTS
-    with weights.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(tensor["shape"]) for key, tensor in header.items() if key != "__metadata__")
-
-
 def epsilons() -> list[str]:
     """Every epsilon at which some published model was measured, in order of size."""
     return sorted({text for name in names() for text in model(name).evaluation.vra}, key=parse_epsilon)
@@ -127,7 +117,7 @@ def record(name: str) -> dict[str, Any]:
         "clean_accuracy": chosen.evaluation.clean_accuracy,
         "vra": chosen.evaluation.vra,
         "acr": chosen.evaluation.acr,
-        "parameters": parameters(name),
+        "parameters": ENTRIES[name].parameters,
         "paper": chosen.config.recipe.get("paper"),
         "claim": chosen.certificate.claim,
         "files": [f"browser/models/{name}/{file}" for file in sorted([*folder(name).digests, "SHA256SUMS"])],

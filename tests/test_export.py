@@ -13,10 +13,10 @@ import pytest
 
 import zoo
 from export import check
-from export.__main__ import main
 from export.check import differences
 from export.origin import beside, command_of, cost
 from export.publish import publish
+from tests.toy import FILES
 from tests.training.small import small_network
 from training.loop import train
 from training.recipes import RECIPES, find
@@ -24,7 +24,7 @@ from zoo.bounds import convolution
 from zoo.card import render
 from zoo.datasets import DATASETS
 from zoo.errors import InputError
-from zoo.folder import FILES, read_folder
+from zoo.folder import read_folder
 from zoo.registry import ENTRIES
 
 
@@ -126,11 +126,6 @@ def test_a_record_that_the_model_does_not_answer_is_found(run: Path, tmp_path: P
     assert "holds 7 radii, expected 8" in found(radii=radii[:7])
     assert "measured on data of sha256 another" in found(revision="another")
     assert "leaves fewer images than are certified" in found(radii=(1.0,) * 8, pgd_accuracy={"0.3": 0.75})
-
-
-def test_the_shelf_takes_no_file_that_git_hosts_would_not(tmp_path: Path):
-    with pytest.raises(InputError, match="larger than 16 MiB"):
-        main(tmp_path, name="liresnet-l12w512-cifar10", shelf=True)
 
 
 def test_what_a_run_cost_is_read_from_its_metrics(tmp_path: Path):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import zoo
-from tests.toy import make_folder, sha256, write_sums
+from tests.toy import FILES, LISTED, make_folder, sha256, write_sums
 from zoo import hub, registry
 from zoo.errors import CertificateError, InputError, IntegrityError, UnknownModelError, UnpublishedModelError
-from zoo.folder import FILES, LISTED, read_folder
+from zoo.folder import read_folder
 from zoo.hub import fetch, load
 from zoo.records import ModelConfig, dumps, loads
 

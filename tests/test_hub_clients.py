@@ -19,8 +19,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from tests.hub import QUIET, TOKEN, HubProcess, finish, start_fetch
-from tests.toy import make_folder
-from zoo.folder import FILES
+from tests.toy import FILES, make_folder
 
 MODEL = "4c3f-mnist"
 SOURCE = "hf-hub:certified-zoo/toy"

@@ -17,8 +17,8 @@ from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
 from benchmarks.hostile import hub_requests
 from tests.hub import TOKEN, HubProcess
+from tests.toy import FILES
 from zoo.errors import HubError, InputError, IntegrityError
-from zoo.folder import FILES
 from zoo.hubstore import Refusal, Store
 
 NAME = "certified-zoo/toy"

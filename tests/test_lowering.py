@@ -26,8 +26,9 @@ from zoo.layers import (
     SelfAttention,
     TokenLinear,
 )
-from zoo.onnx import WEIGHTS, write_graph
+from zoo.onnx import write_graph
 from zoo.records import Outputs
+from zoo.weights import WEIGHTS
 
 SHAPE = (2, 4, 4)
 

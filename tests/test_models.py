@@ -21,10 +21,11 @@ import zoo
 from export.cards import pages, shelf
 from export.leaderboard import rows
 from export.pictures import pictures
+from tests.toy import FILES
 from training.recipes import find
 from zoo.card import render
 from zoo.errors import UnpublishedModelError, ZooError
-from zoo.folder import FILES, Folder, read_folder
+from zoo.folder import Folder, read_folder
 from zoo.hub import fetch
 from zoo.onnx import EXPORTER
 from zoo.records import Outputs

@@ -20,9 +20,10 @@ from training.constraints import constrain, folded_state, settle
 from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet
 from zoo.certify import certify
 from zoo.model import CertifiedModel, tables_of
-from zoo.onnx import WEIGHTS, write_graph
+from zoo.onnx import write_graph
 from zoo.records import Outputs
 from zoo.registry import ENTRIES
+from zoo.weights import WEIGHTS
 
 SMALL = {"depth": 2, "width": 8, "features": 16, "dense_depth": 1, "hidden": 16, "heads": 2, "classes": 5}
 BATCH = 3

@@ -16,9 +16,10 @@ import zoo
 from tests.hub import QUIET, TOKEN, HubProcess
 from tests.test_cli import Zoo, run  # noqa: F401  (a fixture)
 from tests.tiny import sealed
+from tests.toy import FILES
 from zoo.card import render
 from zoo.errors import CertificateError, HubError, InputError, IntegrityError
-from zoo.folder import FILES, SIGNATURE
+from zoo.folder import SIGNATURE
 from zoo.hub import fetch
 from zoo.records import dumps
 from zoo.signing import check_signature, sign

@@ -14,9 +14,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import load_file, save_file
 
 import zoo
-from tests.toy import write_sums
+from tests.toy import FILES, write_sums
 from zoo.errors import CertificateError, InputError, IntegrityError, UnpublishedModelError
-from zoo.folder import FILES
 from zoo.mixin import HubModel
 from zoo.registry import LINF, PREFIXES
 from zoo.timm import TAGS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from tests.soundness.published import TINY, write_weights
 from tests.toy import sha256, write_sums
 from zoo.architectures import describe
@@ -13,11 +15,13 @@ from zoo.onnx import write_graphs
 from zoo.records import Evaluation, ModelConfig, dumps
 
 
-def make_tiny(path: Path) -> Path:
-    """A folder that `zoo verify` proves, with its card."""
+def make_tiny(path: Path, max_file: int | None = None) -> Path:
+    """A folder that `zoo verify` proves, with its card; the weights as shards where they are more than `max_file`."""
     path.mkdir()
-    network = TINY.network().requires_grad_(False).eval()
-    certificate = certify(network, "tiny", TINY, write_weights(network, path))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TINY.network().requires_grad_(False).eval()
+    certificate = certify(network, "tiny", TINY, write_weights(network, path, max_file))
     labels = tuple(f"class {index}" for index in range(TINY.classes))
     config = ModelConfig("tiny", describe(TINY), "mnist", "l2", TINY.input_shape, labels, {}, "apache-2.0")
     (path / "certificate.json").write_text(dumps(certificate))

@@ -11,16 +11,20 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save
 
 from zoo.architectures import describe
-from zoo.folder import LISTED
+from zoo.folder import RECORDS, SUMS
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, Outputs, dumps
 from zoo.registry import ENTRIES
 from zoo.runtime import NOT_PROVED
+from zoo.weights import WEIGHTS
 
 CLASSES = 10
+LISTED = (*RECORDS, WEIGHTS)
+FILES = (SUMS, *LISTED)
 
 
 def write_sums(folder: Path) -> None:
-    lines = [f"{sha256(folder / name)}  {name}\n" for name in LISTED]
+    weights = sorted(path.name for path in folder.glob("model*.safetensors*"))
+    lines = [f"{sha256(folder / name)}  {name}\n" for name in (*RECORDS, *weights)]
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 

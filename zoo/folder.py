@@ -1,7 +1,7 @@
 """A published folder, checked byte for byte before anything in it is used.
 
-`SHA256SUMS` lists the seven other files with their sha256, in the format of coreutils, and the registry pins the
-sha256 of `SHA256SUMS`. What the three records say about each other and about the weights is compared as well.
+`SHA256SUMS` lists every other file with its sha256, in the format of coreutils, and the registry pins the sha256 of
+`SHA256SUMS`. What the three records say about each other and about the weights is compared as well.
 """
 
 from __future__ import annotations
@@ -17,23 +17,15 @@ from typing import Any
 from zoo.architectures import Architecture, from_description
 from zoo.errors import CertificateError, InputError, IntegrityError, one_line
 from zoo.records import Certificate, Evaluation, ModelConfig, loads
+from zoo.weights import INDEX, SHARDS, WEIGHTS, expected_names, weight_names, weights_sha256
 
 SUMS = "SHA256SUMS"
-LISTED = (
-    "README.md",
-    "certificate.json",
-    "config.json",
-    "evaluation.json",
-    "model.float32.onnx",
-    "model.onnx",
-    "model.safetensors",
-)
-FILES = (SUMS, *LISTED)
-SIGNATURE = "model.sig"  # of the eight files, where there is one: see zoo/signing.py
-WEIGHTS = "model.safetensors"
+RECORDS = ("README.md", "certificate.json", "config.json", "evaluation.json", "model.float32.onnx", "model.onnx")
+SIGNATURE = "model.sig"  # of all the files, where there is one: see zoo/signing.py
+PATTERNS = (SUMS, *RECORDS, WEIGHTS, SHARDS, INDEX, SIGNATURE)  # of all files that a folder may have, for a shell
 GRAPHS = {"float64": "model.onnx", "float32": "model.float32.onnx"}
 SUMS_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
-MAX_SUMS_BYTES = 4096  # seven lines take about 600
+MAX_SUMS_BYTES = 2**16  # seven lines take about 600, a shard 100
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,15 @@ class Folder:
     def graph(self, precision: str) -> Path:
         return self.path / GRAPHS[precision]
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of all published files."""
+        return (SUMS, *self.digests)
+
+    def weights(self) -> dict[str, bytes]:
+        """The bytes of each file of the weights, by its name. Raises IntegrityError."""
+        return {name: self.read(name) for name in weight_names(self.digests)}
+
     def read(self, name: str) -> bytes:
         """The bytes of a listed file, with the listed sha256. Raises IntegrityError."""
         content = _read(self.path / name)
@@ -71,13 +72,13 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
         raise InputError(f"no folder {path}")
     if not exists(path / "certificate.json"):
         raise CertificateError(f"{path} has no certificate.json: a published model is what `python -m export` writes")
-    for name in FILES:
-        _check_place(path / name)
+    _check_place(path / SUMS)
     sums = _read(path / SUMS, MAX_SUMS_BYTES)
     if digest is not None and hashlib.sha256(sums).hexdigest() != digest:
         raise IntegrityError(f"{path / SUMS}: its sha256 is not the one that the registry pins")
     digests = _parse_sums(sums, path / SUMS)
     for name, listed in digests.items():
+        _check_place(path / name)
         if _sha256(path / name) != listed:
             raise IntegrityError(f"{path / name}: its sha256 is not the one in {SUMS}; fetch the folder again")
     folder = Folder(
@@ -128,11 +129,12 @@ def _parse_sums(sums: bytes, path: Path) -> dict[str, str]:
         raise IntegrityError(f"{path}: its last line has no end")
     matches = [SUMS_LINE.fullmatch(line) for line in lines]
     names = [match[2] if match else "a malformed line" for match in matches]
-    for name in (*LISTED, *names):
+    expected = (*RECORDS, *expected_names(names))
+    for name in (*expected, *names):
         if name not in names:
             raise IntegrityError(f"{path}: does not list {name}")
-        if name not in LISTED or names.count(name) > 1:
-            raise IntegrityError(f"{path}: lists {name[:80]!r}, expected exactly {', '.join(LISTED)}")
+        if name not in expected or names.count(name) > 1:
+            raise IntegrityError(f"{path}: lists {name[:80]!r}, expected exactly {', '.join(expected)}")
     return {match[2]: match[1] for match in matches if match}
 
 
@@ -143,7 +145,7 @@ def _agree(folder: Folder) -> None:
         ("certificate.json", "name", certificate.name, config.name),
         ("certificate.json", "norm", certificate.norm, config.norm),
         ("certificate.json", "architecture", certificate.architecture, config.architecture),
-        ("certificate.json", "weights_sha256", certificate.weights_sha256, folder.digests["model.safetensors"]),
+        ("certificate.json", "weights_sha256", certificate.weights_sha256, weights_sha256(folder.digests)),
         ("config.json", "input_shape", config.input_shape, architecture.input_shape),
         ("config.json", "labels", len(config.labels), architecture.classes),
         ("evaluation.json", "graph_sha256", folder.evaluation.graph_sha256, folder.digests["model.onnx"]),

@@ -1,7 +1,7 @@
 """What an ONNX file reads besides itself, found without the onnx package.
 
-ONNX Runtime reads tensors from wherever the file says. The zoo hashes `model.safetensors` only, so a published graph
-may name that file and nothing else.
+ONNX Runtime reads tensors from wherever the file says. The zoo hashes the published folder's own weights only, so its
+graph may name these and nothing else.
 """
 
 from __future__ import annotations

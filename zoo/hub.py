@@ -7,6 +7,7 @@ Every source ends in the same checked folder, and nothing is unpickled on the wa
 from __future__ import annotations
 
 import errno
+import fnmatch
 import hashlib
 import os
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from zoo.errors import (
     one_line,
     require,
 )
-from zoo.folder import FILES, LISTED, SIGNATURE, SUMS, Folder, exists, read_folder
+from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, exists, read_folder
 from zoo.registry import ENTRIES, Entry, find
 
 if TYPE_CHECKING:
@@ -190,11 +191,11 @@ def push(
         raise CertificateError(f"{folder.path} does not verify, nothing was uploaded: {differences[0]}")
     try:
         api.create_repo(repository, private=private, exist_ok=True)
+        there = {name for pattern in PATTERNS for name in fnmatch.filter(api.list_repo_files(repository), pattern)}
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationAdd(name, content) for name, content in files.items()
+            *(CommitOperationAdd(name, content) for name, content in files.items()),
+            *(CommitOperationDelete(name) for name in sorted(there - set(files))),  # a signature, shards of another
         ]
-        if SIGNATURE not in files and api.file_exists(repository, SIGNATURE):
-            operations.append(CommitOperationDelete(SIGNATURE))  # of other files than these
         commit = api.create_commit(repository, operations, commit_message=f"{folder.config.name}, {len(files)} files")
         if tag is not None:
             api.create_tag(repository, tag=tag, revision=commit.oid)
@@ -205,7 +206,7 @@ def push(
 
 def contents(folder: Folder) -> Iterator[tuple[str, bytes]]:
     """Each file of the folder with its bytes as they were checked, and its signature where there is one."""
-    for name in LISTED:
+    for name in folder.digests:
         yield name, folder.read(name)
     yield SUMS, "".join(f"{folder.digests[name]}  {name}\n" for name in folder.digests).encode()
     if exists(folder.path / SIGNATURE):
@@ -277,7 +278,7 @@ def _download(source: str, revision: str | None, cache_dir: str | Path | None, l
             repository,
             revision=pinned or revision,
             cache_dir=cache_dir,
-            allow_patterns=[*FILES, SIGNATURE],
+            allow_patterns=[*PATTERNS],
             local_files_only=local,
         )
     except errors.RevisionNotFoundError as error:

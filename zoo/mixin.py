@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
-from safetensors.torch import load as load_safetensors
 
 from zoo.errors import CertificateError, InputError
-from zoo.folder import FILES, SIGNATURE, WEIGHTS, Folder, read_folder
+from zoo.folder import PATTERNS, Folder, read_folder
 from zoo.hub import LOCAL, contents, push
-from zoo.model import CertifiedModel, load_network, tables_of
+from zoo.model import CertifiedModel, load_network, load_weights, tables_of
 
 
 class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo"):
@@ -60,11 +59,11 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
                     force_download=force_download,
                     local_files_only=local_files_only,
                     token=token,
-                    allow_patterns=[*FILES, SIGNATURE],
+                    allow_patterns=[*PATTERNS],
                 )
             )
         folder = read_folder(path)
-        network = load_network(folder.read(WEIGHTS), folder.certificate)
+        network = load_network(folder.weights(), folder.certificate)
         dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
         certificate, tables = folder.certificate, tables_of(network, folder.certificate)
         model = cls(network, tables, dtype, certificate.norm, certificate.levels).eval().to(map_location)
@@ -89,7 +88,7 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
         return push(f"{LOCAL}{self.folder.path}", repo_id, bool(private))
 
     def _check_weights(self) -> None:
-        published, mine = load_safetensors(self.folder.read(WEIGHTS)), self.network.state_dict()
+        published, mine = load_weights(self.folder.weights()), self.network.state_dict()
         if set(published) != set(mine) or not all(torch.equal(published[name], mine[name].cpu()) for name in mine):
             raise CertificateError(
                 "the weights were changed since they were loaded: train, export and certify them anew"

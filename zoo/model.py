@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
 from safetensors import SafetensorError
@@ -19,7 +19,9 @@ from zoo.bounds.interval import least_margins
 from zoo.bounds.margins import Tables, margin_tables
 from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError
+from zoo.folder import Folder
 from zoo.records import Certificate, Outputs
+from zoo.weights import weights_sha256
 
 TOP_K = 5  # as many ranks as `topk_radius` tells, where there are so many classes
 
@@ -124,27 +126,37 @@ def certified_model(
     return CertifiedModel(network, tables_of(network, certificate), dtype, certificate.norm, certificate.levels).eval()
 
 
-def load_network(weights: bytes, certificate: Certificate) -> nn.Sequential:
-    """The plain network of a certificate with the weights of a safetensors file, in evaluation mode.
+def load_network(weights: Mapping[str, bytes], certificate: Certificate) -> nn.Sequential:
+    """The plain network of a certificate with the weights of its safetensors files, in evaluation mode.
 
     Raises CertificateError where the weights are not the certificate's, or do not fit its architecture.
     """
-    if hashlib.sha256(weights).hexdigest() != certificate.weights_sha256:
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in weights.items()}
+    if weights_sha256(digests) != certificate.weights_sha256:
         raise CertificateError(f"the weights are not those that the certificate of {certificate.name} speaks of")
     with torch.device("meta"):
         network = from_description(certificate.architecture).network()
     try:
-        network.load_state_dict(load_safetensors(weights), strict=True, assign=True)
+        network.load_state_dict(load_weights(weights), strict=True, assign=True)
     except (RuntimeError, SafetensorError) as error:
         problem = " ".join(str(error).split())[:200]
         raise CertificateError(f"the weights do not fit the architecture of {certificate.name}: {problem}") from error
     return network.requires_grad_(False).eval()
 
 
-def load_module(
-    folder: Path, certificate: Certificate, precision: str = "float64", device: str = "cpu"
-) -> CertifiedModel:
+def load_weights(weights: Mapping[str, bytes]) -> dict[str, Tensor]:
+    """The tensors of safetensors files. Raises SafetensorError, CertificateError where two files have the same one."""
+    tensors: dict[str, Tensor] = {}
+    for name, content in weights.items():
+        shard = load_safetensors(content)
+        if twice := sorted(set(shard) & set(tensors)):
+            raise CertificateError(f"{name} has the tensor {twice[0][:80]!r}, which another shard has as well")
+        tensors |= shard
+    return tensors
+
+
+def load_module(folder: Folder, precision: str = "float64", device: str = "cpu") -> CertifiedModel:
     """The certified model of a published folder, on a device."""
-    network = load_network((folder / "model.safetensors").read_bytes(), certificate)
+    network = load_network(folder.weights(), folder.certificate)
     dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
-    return certified_model(network, certificate, dtype).to(device)
+    return certified_model(network, folder.certificate, dtype).to(device)

@@ -1,4 +1,4 @@
-"""The certified model as ONNX graphs whose weights are read from `model.safetensors`.
+"""The certified model as ONNX graphs whose weights are read from `model.safetensors`, or from its shards.
 
 torch.onnx writes the graph; three things are ours:
 
@@ -6,7 +6,7 @@ torch.onnx writes the graph; three things are ours:
   sums are those of a matrix product, in the model of arithmetic that the certificate states.
 * Only exact rewriting: constants are folded and unused nodes removed. The pattern rewriter that torch.onnx runs by
   default compares constants with a tolerance and dropped a multiplication by 1 - 2^-50; it is switched off.
-* Every weight is external data that points into `model.safetensors` (file, offset, length), so one sha256 covers the
+* Every weight is external data that points into a safetensors file (file, offset, length), so one sha256 covers the
   bytes that every runtime reads.
 """
 
@@ -26,18 +26,19 @@ from onnx_ir.passes import common
 from onnxscript import opset20
 from onnxscript.optimizer import fold_constants
 
-from zoo.folder import GRAPHS, WEIGHTS
+from zoo.folder import GRAPHS
 from zoo.model import CertifiedModel, certified_model, load_network
 from zoo.records import Certificate, ModelConfig, Outputs
 from zoo.runtime import NOT_PROVED
+from zoo.weights import data_start, header, read_weights
 
 op: Any = opset20
 EXPORTER = f"torch {torch.__version__}, onnxscript {onnxscript.__version__}"  # the same give the same bytes
 
 
 def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) -> None:
-    """Write both ONNX graphs beside the `model.safetensors` and `certificate.json` in the folder."""
-    network = load_network((folder / WEIGHTS).read_bytes(), certificate)
+    """Write both ONNX graphs beside the weights and the `certificate.json` in the folder."""
+    network = load_network(read_weights(folder), certificate)
     metadata = {
         "name": config.name,
         "norm": config.norm,
@@ -58,7 +59,7 @@ def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) ->
 
 
 def write_graph(model: CertifiedModel, input_shape: tuple[int, ...], path: Path, metadata: dict[str, str]) -> None:
-    """The model as an ONNX file beside its `model.safetensors`, with a dynamic batch; same model, same bytes.
+    """The model as an ONNX file beside its weights, with a dynamic batch; same model, same bytes.
 
     A float64 model writes the proved graph with the names of `Outputs`. A float32 model writes native convolutions,
     and every radius is called an estimate.
@@ -141,21 +142,19 @@ def _simplify(graph: onnx_ir.Model) -> None:
 
 
 def _point_into_safetensors(graph: onnx_ir.Model, folder: Path) -> None:
-    """Make each weight a reference to its bytes in the safetensors file; tables and constants stay in the graph."""
-    weights = (folder / WEIGHTS).read_bytes()
-    length = int.from_bytes(weights[:8], "little")
-    header = json.loads(weights[8 : 8 + length])
-    for name, value in graph.graph.initializers.items():
-        entry = header.get(name.removeprefix("network."))
-        if not name.startswith("network.") or entry is None:
-            continue
-        first, last = entry["data_offsets"]
-        value.const_value = onnx_ir.ExternalTensor(
-            WEIGHTS,
-            offset=8 + length + first,
-            length=last - first,
-            dtype=onnx_ir.DataType.FLOAT,
-            shape=onnx_ir.Shape(entry["shape"]),
-            name=name,
-            base_dir=folder,
-        )
+    """Make each weight a reference to its bytes in a safetensors file; tables and constants stay in the graph."""
+    for file, weights in read_weights(folder).items():
+        for name, entry in header(weights).items():
+            value = graph.graph.initializers.get(f"network.{name}")
+            if value is None:
+                continue
+            first, last = entry["data_offsets"]
+            value.const_value = onnx_ir.ExternalTensor(
+                file,
+                offset=data_start(weights) + first,
+                length=last - first,
+                dtype=onnx_ir.DataType.FLOAT,
+                shape=onnx_ir.Shape(entry["shape"]),
+                name=f"network.{name}",
+                base_dir=folder,
+            )

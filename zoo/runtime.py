@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, IntegrityError, one_line, require
-from zoo.folder import WEIGHTS, Folder
+from zoo.folder import Folder
 from zoo.graph import external_files
 from zoo.images import as_batch
 from zoo.records import Certificate, Evaluation, ModelConfig, Outputs, Prediction
@@ -155,7 +155,7 @@ def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # PyTorch raises either for a device that is not there
         raise InputError(f"PyTorch has no device {device!r} here: {one_line(error)}") from error
-    module = load_module(folder.path, folder.certificate, precision, device)
+    module = load_module(folder, precision, device)
 
     def run(images: np.ndarray) -> Outputs:
         with torch.inference_mode():
@@ -181,17 +181,19 @@ def onnx_session(
     import onnxruntime
 
     path = folder.graph(precision)
-    # The bytes that are hashed are the bytes that run: ONNX Runtime gets both files from memory, so what happens to
+    # The bytes that are hashed are the bytes that run: ONNX Runtime gets all files from memory, so what happens to
     # them on disk later, or in between, changes nothing.
-    graph, weights = folder.read(path.name), folder.read(WEIGHTS)
+    graph, weights = folder.read(path.name), folder.weights()
     try:
-        strangers = sorted(external_files(graph) - {WEIGHTS})
+        strangers = sorted(external_files(graph) - set(weights))
     except ValueError as error:
         raise IntegrityError(f"{path}: not an ONNX file: {error}") from error
     if strangers:
-        raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected {WEIGHTS} only")
+        raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected {', '.join(weights)} only")
     options = onnxruntime.SessionOptions()
-    options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
+    options.add_external_initializers_from_files_in_memory(
+        list(weights), list(weights.values()), [len(content) for content in weights.values()]
+    )
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 4  # what goes wrong is raised below, once
     if precision == "float64":
@@ -238,7 +240,7 @@ def _check_metadata(path: Path, metadata: dict[str, Any], folder: Folder, precis
         "dataset": config.dataset,
         "labels": list(config.labels),
         "arithmetic": certificate.arithmetic if precision == "float64" else NOT_PROVED,
-        "weights_sha256": folder.digests["model.safetensors"],
+        "weights_sha256": certificate.weights_sha256,
         "certificate_sha256": folder.digests["certificate.json"],
     }
     with suppress(ValueError):  # what is not JSON stays a text, which is not the list expected

@@ -2,7 +2,7 @@
 offline.
 
 A certificate says what the weights do, a signature who published them. `model.sig` is a Sigstore bundle over the sha256
-of each of the eight files, which `model_signing verify key FOLDER --signature FOLDER/model.sig --public_key KEY` checks
+of each published file, which `model_signing verify key FOLDER --signature FOLDER/model.sig --public_key KEY` checks
 as well.
 """
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError, IntegrityError, one_line, require
-from zoo.folder import FILES, SIGNATURE, Folder
+from zoo.folder import SIGNATURE, Folder
 
 if TYPE_CHECKING:
     from model_signing import hashing
 
 
 def sign(folder: Folder, private_key: Path) -> Path:
-    """The folder's `model.sig`, written beside the checked files, over exactly these eight.
+    """The folder's `model.sig`, written beside the checked files, over exactly these.
 
     private_key: an unencrypted elliptic-curve key as PEM. Raises InputError, MissingPackageError.
     """
@@ -31,7 +31,7 @@ def sign(folder: Folder, private_key: Path) -> Path:
     partial = path.with_name(f"{SIGNATURE}.partial")
     _check_key(private_key)
     try:
-        config = signing.Config().set_hashing_config(_hashing()).use_elliptic_key_signer(private_key=private_key)
+        config = signing.Config().set_hashing_config(_hashing(folder)).use_elliptic_key_signer(private_key=private_key)
     except Exception as error:  # cryptography's and model-signing's errors share no class
         raise InputError(f"{private_key}: no elliptic-curve private key in PEM: {one_line(error)}") from error
     try:
@@ -45,7 +45,7 @@ def sign(folder: Folder, private_key: Path) -> Path:
 
 
 def check_signature(folder: Folder, public_key: Path) -> None:
-    """Returns where `model.sig` is a signature by this key over the folder's eight files as they are.
+    """Returns where `model.sig` is a signature by this key over the folder's files as they are.
 
     Raises IntegrityError where it is not or there is none, InputError, MissingPackageError.
     """
@@ -58,7 +58,9 @@ def check_signature(folder: Folder, public_key: Path) -> None:
     if not path.is_file():
         raise IntegrityError(f"{path}: there is no signature: `zoo sign` makes one")
     try:
-        config = verifying.Config().set_hashing_config(_hashing()).use_elliptic_key_verifier(public_key=public_key)
+        config = (
+            verifying.Config().set_hashing_config(_hashing(folder)).use_elliptic_key_verifier(public_key=public_key)
+        )
     except Exception as error:  # as above
         raise InputError(f"{public_key}: no elliptic-curve public key in PEM: {one_line(error)}") from error
     try:
@@ -67,13 +69,13 @@ def check_signature(folder: Folder, public_key: Path) -> None:
         raise IntegrityError(f"{path}: not this key's signature of these files: {one_line(error)}") from error
 
 
-def _hashing() -> hashing.Config:
-    """The sha256 of the eight files and of no other; a snapshot in the Hugging Face cache consists of links."""
+def _hashing(folder: Folder) -> hashing.Config:
+    """The sha256 of the published files and of no other; a snapshot in the Hugging Face cache consists of links."""
     from model_signing import hashing
 
     class Published(hashing.Config):
         def hash(self, model_path: Any, *, files_to_hash: Any = None) -> Any:
-            return super().hash(model_path, files_to_hash=[Path(model_path) / name for name in FILES])
+            return super().hash(model_path, files_to_hash=[Path(model_path) / name for name in folder.files])
 
     config = Published().use_file_serialization(hashing_algorithm="sha256", allow_symlinks=True)
     return config.set_allow_symlinks(True)

@@ -14,6 +14,7 @@ from zoo.datasets import DATASETS
 from zoo.display import bound_text, count_text, heading, percent_text, radius_text, shape_text, table
 from zoo.records import Certificate, Evaluation, Prediction
 from zoo.registry import Entry
+from zoo.weights import weight_names
 
 if TYPE_CHECKING:
     from zoo.folder import Folder
@@ -92,7 +93,7 @@ def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
         ("input", f"{shape_text(config.input_shape)}, values in [0, 1]"),
         ("labels", f"{len(config.labels)}: {labels}"),
         ("licence", config.license),
-        ("weights", f"model.safetensors, sha256 {certificate.weights_sha256[:16]}..."),
+        ("weights", f"{', '.join(weight_names(folder.digests))}, sha256 {certificate.weights_sha256[:16]}..."),
         ("claim", certificate.claim),
         ("unit", certificate.unit),
         ("domain", certificate.domain),

@@ -11,7 +11,8 @@ not the certified one, and once its weights or its head are changed the certific
 radii use `zoo.load`. Images are in [0, 1]: the networks normalise them inside, so `mean` is 0 and `std` is 1.
 
 timm's own prefixes `local-dir:` and `hf-hub:` do not load a published folder: timm reads `config.json` itself and wants
-one word as its `architecture`. `checkpoint_path="FOLDER/model.safetensors"` does work, and checks nothing.
+one word as its `architecture`. `checkpoint_path="FOLDER/model.safetensors"` does work, of weights in one file, and
+checks nothing.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _certified(prefix: str, cfg: Any, cache_dir: str | Path | None, sizes: dict[
             raise InputError(
                 f"{source} has {field} {found[field]}, asked for {value}: its certificate allows no change"
             )
-    return load_module(folder.path, folder.certificate).network.requires_grad_(True).train()
+    return load_module(folder).network.requires_grad_(True).train()
 
 
 for _prefix in NETWORKS:

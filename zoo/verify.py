@@ -13,11 +13,12 @@ import torch
 from zoo.architectures import from_description
 from zoo.bounds.spectral import PUBLISHED, NormProof
 from zoo.certify import Advance, certify, compose
-from zoo.folder import GRAPHS, WEIGHTS, Folder
+from zoo.folder import GRAPHS, Folder
 from zoo.model import head_weights, load_module, load_network
 from zoo.onnx import EXPORTER, write_graphs
 from zoo.records import Certificate, LayerBound, Outputs
 from zoo.runtime import onnx_model, onnx_session
+from zoo.weights import INDEX, index
 
 WORDS = ("claim", "norm", "unit", "domain", "arithmetic", "composition")
 SAME = ("name", "kind", "input_shape", "output_shape", "method", "fan_in")
@@ -42,7 +43,7 @@ def verify(folder: Folder, advance: Advance = lambda layer, total: None) -> list
     """
     published = folder.certificate
     architecture = from_description(published.architecture)
-    network = load_network(folder.read(WEIGHTS), published)
+    network = load_network(folder.weights(), published)
     taus = {
         f"{layer.name}.{term}".removesuffix(".tau"): value
         for layer in published.layers
@@ -149,15 +150,17 @@ def _graph_differences(folder: Folder) -> Iterator[str]:
     With the same exporter every byte is compared, of both graphs. With another one `model.onnx` is compared by its
     tables and its answers, which a graph made to deceive can pass: `zoo verify` says which it was.
     """
+    if INDEX in folder.digests and folder.read(INDEX) != index(folder.weights()):
+        yield f"{INDEX}: not the index of these shards"
     if exporter(folder) == EXPORTER:
         with TemporaryDirectory() as scratch:
-            for name in (WEIGHTS, "certificate.json"):
-                (Path(scratch) / name).write_bytes(folder.read(name))
+            for name, content in {**folder.weights(), "certificate.json": folder.read("certificate.json")}.items():
+                (Path(scratch) / name).write_bytes(content)
             write_graphs(Path(scratch), folder.config, folder.certificate)
             for name in GRAPHS.values():
                 if (Path(scratch) / name).read_bytes() != folder.read(name):
                     yield f"{name}: not the graph that these weights and this certificate export to"
-    module = load_module(folder.path, folder.certificate)
+    module = load_module(folder)
     for name, table in (("K", module.margin_lipschitz), ("T", module.slack)):
         if table.numpy().astype("<f8").tobytes() not in folder.read("model.onnx"):
             yield f"model.onnx: does not hold the table {name} of the certificate"
@@ -168,7 +171,7 @@ def _graph_differences(folder: Folder) -> Iterator[str]:
     graph = onnx_model(folder, "float64")
     theirs = graph.run(images)
     if not (ours.label == theirs.label).all():
-        yield "model.onnx: another label than the network of model.safetensors"
+        yield "model.onnx: another label than the network of the weights"
     rounding = float(module.slack[torch.isfinite(module.slack)].min())
     spread = rounding / float(module.margin_lipschitz.min())
     for field, tolerance in (

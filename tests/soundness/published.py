@@ -7,24 +7,26 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import nn
 
+from export.publish import weight_files
 from zoo.architectures import Architecture, ConvNet, describe
 from zoo.certify import certify
 from zoo.folder import Folder
 from zoo.model import CertifiedModel, load_network, tables_of
 from zoo.onnx import write_graph
 from zoo.records import Evaluation, ModelConfig, dumps
+from zoo.weights import read_weights, weights_sha256
 
 TINY = ConvNet("2c2f", "minmax", input_size=8, channels=1, classes=3)
 
 
-def write_weights(net: nn.Sequential, folder: Path) -> str:
-    """The network's tensors as model.safetensors; answers their sha256."""
-    weights = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()})
-    (folder / "model.safetensors").write_bytes(weights)
-    return hashlib.sha256(weights).hexdigest()
+def write_weights(net: nn.Sequential, folder: Path, max_file: int | None = None) -> str:
+    """The network's tensors as model.safetensors or as shards; answers what certificates name them by."""
+    files = weight_files({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, max_file)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return weights_sha256({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
 
 
 def publish(path: Path, architecture: Architecture = TINY, seed: int = 0) -> Folder:
@@ -52,7 +54,7 @@ def publish(path: Path, architecture: Architecture = TINY, seed: int = 0) -> Fol
         "weights_sha256": digest,
         "certificate_sha256": digests["certificate.json"],
     }
-    reloaded = load_network((path / "model.safetensors").read_bytes(), certificate)
+    reloaded = load_network(read_weights(path), certificate)
     model = CertifiedModel(reloaded, tables_of(reloaded, certificate)).eval()
     write_graph(model, architecture.input_shape, path / "model.onnx", metadata)
     digests["model.onnx"] = hashlib.sha256((path / "model.onnx").read_bytes()).hexdigest()

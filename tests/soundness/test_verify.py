@@ -51,7 +51,7 @@ def with_layer(certificate: Certificate, name: str, **changes: Any) -> Certifica
 
 def recomposed(folder: Folder, certificate: Certificate) -> Certificate:
     """What a careful forger writes: everything that follows from the changed layers follows."""
-    network = load_network((folder.path / "model.safetensors").read_bytes(), folder.certificate)
+    network = load_network(folder.weights(), folder.certificate)
     weight, bias = (tensor.double().numpy() for tensor in (network[-1].weight, network[-1].bias))
     architecture = from_description(certificate.architecture)
     fields = compose(certificate.layers, weight, bias, architecture, certificate.norm, certificate.pairwise)

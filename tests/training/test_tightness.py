@@ -12,9 +12,9 @@ from torch import nn
 from tests.soundness.oracle import certified, conv, linear, network
 from training import tightness as search
 from training.tightness import tightness
+from zoo.folder import read_folder
 from zoo.layers import ConvexPotential, Householder, MinMax, PatchPool, Pixels, Residual, TokenLinear
 from zoo.model import load_module
-from zoo.records import Certificate, loads
 
 SHELF = Path(__file__).parents[2] / "model_cards"
 
@@ -53,8 +53,8 @@ def test_no_quotient_exceeds_its_bound(family: str):
 @pytest.mark.parametrize("name", ["2c2f-mnist", "liresnet-l4w32-cifar10-jpeg75"])
 def test_published_models_hold(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(search, "PAIRS", 4)
-    certificate = loads(Certificate, (SHELF / name / "certificate.json").read_bytes())
-    model = load_module(SHELF / name, certificate)
+    folder = read_folder(SHELF / name)
+    certificate, model = folder.certificate, load_module(folder)
     channels = certificate.architecture.get("channels", 3)
     images = torch.rand(1, channels, *certificate.layers[0].input_shape[1:], generator=torch.Generator().manual_seed(0))
     found = tightness(model, certificate, images, steps=3)

@@ -48,7 +48,7 @@ def verify(
         ("folder", str(folder.path)),
         ("files", f"{len(folder.digests)} have the sha256 that SHA256SUMS lists"),
         ("signature", f"by {public_key}" if public_key else "not checked: --public-key FILE does"),
-        ("layers", f"{len(certificate.layers)} bounds proved again from model.safetensors"),
+        ("layers", f"{len(certificate.layers)} bounds proved again from the weights"),
         ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)}"),
         ("tables", f"sha256 {certificate.tables_sha256[:16]}..., as the certificate says"),
         ("graphs", _compared(folder)),

@@ -1,0 +1,66 @@
+"""The files of a published folder's weights: one safetensors file, or shards of it where no file may be so large.
+
+Shards and their index are named as everywhere on the Hugging Face hub. Loads no torch, and checks nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+WEIGHTS = "model.safetensors"
+SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+SHARDS = "model-?????-of-?????.safetensors"  # the same for a shell
+INDEX = f"{WEIGHTS}.index.json"  # of shards: for other readers, no reader of the zoo needs it
+
+
+def expected_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of a whole set of weights that has as many shards as there are among `names`."""
+    count = sum(SHARD.fullmatch(name) is not None for name in names)
+    shards = (f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1))
+    return (*shards, INDEX) if count else (WEIGHTS,)
+
+
+def weight_names(names: Iterable[str]) -> list[str]:
+    """Those of the names that are safetensors files of weights, in their order."""
+    return sorted(name for name in names if name == WEIGHTS or SHARD.fullmatch(name))
+
+
+def read_weights(folder: Path) -> dict[str, bytes]:
+    """The bytes of each file of weights in a folder that is being written; `Folder.weights` reads a published one."""
+    return {name: (folder / name).read_bytes() for name in weight_names(path.name for path in folder.iterdir())}
+
+
+def weights_sha256(digests: Mapping[str, str]) -> str:
+    """What a certificate names the weights by, from the sha256 of each file; files that are no weights do not count.
+
+    That of the one file; where there are shards, the sha256 of their lines in SHA256SUMS.
+    """
+    names = weight_names(digests)
+    if names == [WEIGHTS]:
+        return digests[WEIGHTS]
+    return hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in names).encode()).hexdigest()
+
+
+def header(content: bytes) -> dict[str, Any]:
+    """Each tensor of a safetensors file: its dtype, shape and data_offsets, which count from `data_start`."""
+    tensors: dict[str, Any] = json.loads(content[8 : data_start(content)])
+    tensors.pop("__metadata__", None)
+    return tensors
+
+
+def data_start(content: bytes) -> int:
+    """The place of the first tensor's first byte in a safetensors file."""
+    return 8 + int.from_bytes(content[:8], "little")
+
+
+def index(weights: Mapping[str, bytes]) -> bytes:
+    """The index of shards: which of them has which tensor, and the bytes of all tensors."""
+    places = {tensor: name for name, content in weights.items() for tensor in header(content)}
+    size = sum(len(content) - data_start(content) for content in weights.values())
+    text = json.dumps({"metadata": {"total_size": size}, "weight_map": dict(sorted(places.items()))}, indent=2)
+    return f"{text}\n".encode()
