@@ -72,7 +72,7 @@ def as_batch(images: Any, input_shape: tuple[int, int, int]) -> tuple[np.ndarray
     if isinstance(images, Image.Image):
         return _picture(_upright(images, "the PIL image"), input_shape), True
     batch, single = _arrange(_as_array(images), input_shape)
-    return _unit_interval(batch), single
+    return unit_interval(batch), single
 
 
 def _read(path: Path) -> bytes:
@@ -139,7 +139,7 @@ def _picture(image: Image.Image, input_shape: tuple[int, int, int]) -> np.ndarra
     left, top = (image.width - crop_width) // 2, (image.height - crop_height) // 2
     box = (left, top, left + crop_width, top + crop_height)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
-    return _unit_interval(_arrange(pixels, input_shape)[0])
+    return unit_interval(_arrange(pixels, input_shape)[0])
 
 
 def _as_array(images: Any) -> np.ndarray:
@@ -174,7 +174,7 @@ def _arrange(array: np.ndarray, input_shape: tuple[int, int, int]) -> tuple[np.n
     raise InputError(f"expected an image of shape {expected}, or a batch of them, got {array.shape}")
 
 
-def _unit_interval(batch: np.ndarray) -> np.ndarray:
+def unit_interval(batch: np.ndarray) -> np.ndarray:
     """uint8 divided by 255, or floats that already lie in [0, 1], as contiguous float32."""
     if batch.dtype == np.uint8:
         return np.ascontiguousarray(np.divide(batch, 255, dtype=np.float32))

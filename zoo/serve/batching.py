@@ -74,8 +74,9 @@ class Batcher:
     async def outputs(self, images: np.ndarray) -> Outputs:
         """The outputs for these images. Raises what the run raises."""
         job = Job(images, asyncio.get_running_loop().create_future())
+        if not self._waiting:  # what arrives together runs together: after all that the loop has in its hands
+            asyncio.get_running_loop().call_soon(self._fill)
         self._waiting.append(job)
-        self._fill()
         return await job.answer
 
     def _fill(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from zoo.errors import InputError, one_line
-from zoo.images import as_batch
+from zoo.images import unit_interval
 from zoo.records import Outputs
 from zoo.runtime import CHUNK
 from zoo.serve.service import Served
@@ -103,7 +103,7 @@ def read_images(request: InferRequest, input_shape: tuple[int, int, int]) -> np.
         array = tensor.as_numpy()
     except Exception as error:  # KServe's and NumPy's, of no common class
         raise InputError(f"images cannot be read: {_told(error)}") from error
-    return as_batch(array.reshape(shape[0], *input_shape), input_shape)[0]
+    return unit_interval(array.reshape(shape))
 
 
 def rest_answer(request: InferRequest, served: Served, outputs: Outputs, identity: str) -> tuple[bytes, int | None]:

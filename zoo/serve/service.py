@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from prometheus_client import Counter
 
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, UnknownModelError, ZooError
@@ -54,6 +55,8 @@ class Served:
     digest: str  # sha256 of model.onnx, which names those of its weights and certificate
     epsilon: str  # the first at which its card reports; answers say "certified" for this unless asked for another
     epsilon_size: float
+    images: Counter
+    certified: Counter
 
 
 class Service:
@@ -89,7 +92,15 @@ class Service:
         batcher = Batcher(model.run, batch, self._runners, self._lanes, observe)
         self.metrics.waiting.labels(model.name).set_function(lambda: batcher.waiting)
         epsilon = next(iter(model.evaluation.vra), "0")
-        self.served[model.name] = Served(model, batcher, model.evaluation.graph_sha256, epsilon, parse_epsilon(epsilon))
+        self.served[model.name] = Served(
+            model,
+            batcher,
+            model.evaluation.graph_sha256,
+            epsilon,
+            parse_epsilon(epsilon),
+            self.metrics.images.labels(model.name),
+            self.metrics.certified.labels(model.name),
+        )
 
     def find(self, name: str) -> Served:
         """The model of this name. Raises UnknownModelError, and NotReadyError before the warm-up is over."""
@@ -126,8 +137,8 @@ class Service:
                 outputs = await served.batcher.outputs(images)
         except TimeoutError as error:
             raise LateError(f"no answer within {self.limits.seconds:g} s: try again later") from error
-        self.metrics.images.labels(served.model.name).inc(len(images))
-        self.metrics.certified.labels(served.model.name).inc(int(np.count_nonzero(outputs.radius > epsilon)))
+        served.images.inc(len(images))
+        served.certified.inc(int(np.count_nonzero(outputs.radius > epsilon)))
         return outputs
 
     def close(self) -> None:
