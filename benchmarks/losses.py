@@ -41,6 +41,13 @@ def cifar10_jpeg75() -> dict[str, Recipe]:
     return {name: every[name] for name in ("fixed margin", "GloRo-TRADES", "EMMA", "CLL")}
 
 
+def by_cll() -> dict[str, Recipe]:
+    """4C3F at 36/255 by all else that CLL's paper trains it with, six epochs."""
+    base = replace(find("4c3f-cll-cifar10-jpeg75"), epochs=6)
+    trades = {"loss_options": {"weight": 1.2}, "training_epsilon": epsilon_ramp(base.epsilon, 1.1)}
+    return {"CLL": base, "GloRo-TRADES": replace(base, loss=gloro_trades, **trades)}
+
+
 def losses(base: Recipe, trades: float, emma_factor: float, p: float) -> dict[str, Recipe]:
     """Every loss in the place of the recipe's own: GloRo's radius is 1.1 epsilon, CLL's is constant."""
     ours, theirs = epsilon_ramp(base.epsilon, emma_factor), epsilon_ramp(base.epsilon, 1.1)
@@ -62,7 +69,7 @@ def liplt() -> dict[str, Recipe]:
     return {"CRM, LipLT": base, "CRM, product": replace(base, estimate="product")}
 
 
-COMPARISONS = {"mnist": mnist, "liplt": liplt, "cifar10-jpeg75": cifar10_jpeg75}
+COMPARISONS = {"mnist": mnist, "liplt": liplt, "cifar10-jpeg75": cifar10_jpeg75, "by-cll": by_cll}
 
 
 def result(loss: str, recipe: Recipe, seed: int) -> dict[str, Any]:
