@@ -53,8 +53,9 @@ def beside(entry: registry.Entry, settings: dict[str, Any]) -> dict[str, Any] | 
     ours = _compared(entry, settings)
     theirs = _compared(row, RECIPES[row.name].describe())
     differences = [f"{key} {ours[key]}, not {theirs.get(key, 'given')}" for key in ours if ours[key] != theirs.get(key)]
-    if settings.get("limit") is not None:
-        differences.append(f"trained on the first {settings['limit']} images only")
+    whole, images = DATASETS[entry.dataset].train_images, settings["train_images"] + settings["validation_images"]
+    if images != whole:
+        differences.append(f"images {images:,}, not {whole:,}")
     return {**dataclasses.asdict(paper), "differences": differences}
 
 

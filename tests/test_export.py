@@ -137,12 +137,16 @@ def test_what_a_run_cost_is_read_from_its_metrics(tmp_path: Path):
 
 def test_the_row_of_a_paper_and_what_differs_from_it():
     settings = {**find("liresnet-l4w32-cifar10-jpeg75").describe(), "epochs": 5, "seed": 3, "limit": None}
+    settings |= {"train_images": 45_000, "validation_images": 5_000}
     row = beside(ENTRIES["liresnet-l4w32-cifar10-jpeg75"], settings)
     assert row
     assert (row["model"], row["clean"], row["vra"], row["epsilon"]) == ("liresnet-l6w128-cifar10", 78.7, 64.4, "36/255")
     assert "data CIFAR-10 re-encoded as JPEG 75, not CIFAR-10" in row["differences"]
     assert {"depth 4, not 6", "width 32, not 128", "epochs 5, not 800"} < set(row["differences"])
-    assert not any("input" in line or "loss" in line for line in row["differences"])
+    assert not any(word in line for line in row["differences"] for word in ("input", "loss", "images"))
+    part = beside(ENTRIES["liresnet-l4w32-cifar10-jpeg75"], {**settings, "train_images": 4_000})
+    assert part
+    assert part["differences"] == [*row["differences"], "images 9,000, not 50,000"]
     assert beside(ENTRIES["2c2f-mnist"], settings) is None
     assert command_of("liresnet-l4w32-cifar10-jpeg75", settings).endswith("-jpeg75 --epochs 5 --seed 3")
 

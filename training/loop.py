@@ -74,7 +74,8 @@ def train(
     share = (accumulate, accelerator.process_index, accelerator.num_processes)
     feed = Feed(data.train, recipe.batch_size, recipe.augment, seed, generated, *share)
     output = Output(folder)
-    description = {**recipe.describe(), "seed": seed, "limit": limit, "data_revision": data.revision}
+    counts = {"train_images": len(data.train), "validation_images": len(data.validation)}
+    description = {**recipe.describe(), "seed": seed, "limit": limit, **counts, "data_revision": data.revision}
     total = recipe.epochs * feed.epoch_steps
     last = total if steps is None else min(steps, total)
     read_every = 1 if device.type == "cpu" else READ_EVERY

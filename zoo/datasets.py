@@ -33,6 +33,7 @@ class DatasetInfo:
     classes: int
     test_split: str  # the prefix of the held-out files
     hub: str | None  # the data set on the Hugging Face hub; None where it is local only
+    train_images: int  # in the whole training split, validation included
     epsilons: dict[str, tuple[str, ...]]  # the radii at which papers report, by norm, in pixels of [0, 1]
     streamed: bool = False  # images of all sizes, too many to hold decoded: training reads them from disk as it goes
 
@@ -51,14 +52,16 @@ LARGE = {**NATURAL, "linf": ("1/255",)}
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info
     for info in (
-        DatasetInfo("mnist", "MNIST", 28, 1, 10, "test", "ylecun/mnist", DIGITS),
-        DatasetInfo("cifar10", "CIFAR-10", 32, 3, 10, "test", "uoft-cs/cifar10", NATURAL),
-        DatasetInfo("cifar10-jpeg75", "CIFAR-10 re-encoded as JPEG 75", 32, 3, 10, "test", None, NATURAL),
-        DatasetInfo("cifar100", "CIFAR-100", 32, 3, 100, "test", "uoft-cs/cifar100", NATURAL),
-        DatasetInfo("tiny-imagenet", "Tiny-ImageNet", 64, 3, 200, "valid", "zh-plus/tiny-imagenet", LARGE),
-        DatasetInfo("imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", LARGE, True),
+        DatasetInfo("mnist", "MNIST", 28, 1, 10, "test", "ylecun/mnist", 60_000, DIGITS),
+        DatasetInfo("cifar10", "CIFAR-10", 32, 3, 10, "test", "uoft-cs/cifar10", 50_000, NATURAL),
+        DatasetInfo("cifar10-jpeg75", "CIFAR-10 re-encoded as JPEG 75", 32, 3, 10, "test", None, 50_000, NATURAL),
+        DatasetInfo("cifar100", "CIFAR-100", 32, 3, 100, "test", "uoft-cs/cifar100", 50_000, NATURAL),
+        DatasetInfo("tiny-imagenet", "Tiny-ImageNet", 64, 3, 200, "valid", "zh-plus/tiny-imagenet", 100_000, LARGE),
+        DatasetInfo(
+            "imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", 1_281_167, LARGE, True
+        ),
         # Its points are images of one pixel; the epsilon is 0.15 in the plane, see `zoo.moons`.
-        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, {"l2": ("0.15/4",), "linf": ()}),
+        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, 2000, {"l2": ("0.15/4",), "linf": ()}),
     )
 }
 
