@@ -107,8 +107,8 @@ def run_settings(run: Path) -> dict[str, Any]:
         settings = json.loads((run / "recipe.json").read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{run} holds no training run: `python -m training NAME --output {run}` makes one") from error
-    if not isinstance(settings, dict):
-        raise InputError(f"{run / 'recipe.json'} is not what `python -m training` writes")
+    if not isinstance(settings, dict) or "train_images" not in settings:
+        raise InputError(f"{run / 'recipe.json'} is not what this `python -m training` writes")
     return settings
 
 
