@@ -134,7 +134,7 @@ def _parse_sums(sums: bytes, path: Path) -> dict[str, str]:
         if name not in names:
             raise IntegrityError(f"{path}: does not list {name}")
         if name not in expected or names.count(name) > 1:
-            raise IntegrityError(f"{path}: lists {name[:80]!r}, expected exactly {', '.join(expected)}")
+            raise IntegrityError(f"{path}: lists {name[:80]!r}, expected exactly the records, graphs and weights")
     return {match[2]: match[1] for match in matches if match}
 
 

@@ -189,7 +189,7 @@ def onnx_session(
     except ValueError as error:
         raise IntegrityError(f"{path}: not an ONNX file: {error}") from error
     if strangers:
-        raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected {', '.join(weights)} only")
+        raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected the listed weights only")
     options = onnxruntime.SessionOptions()
     options.add_external_initializers_from_files_in_memory(
         list(weights), list(weights.values()), [len(content) for content in weights.values()]
