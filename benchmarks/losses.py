@@ -42,10 +42,15 @@ def cifar10_jpeg75() -> dict[str, Recipe]:
 
 
 def by_cll() -> dict[str, Recipe]:
-    """4C3F at 36/255 by all else that CLL's paper trains it with, six epochs."""
+    """4C3F at 36/255 by all else that CLL's paper trains it with, six epochs; CLL with two more of its settings."""
     base = replace(find("4c3f-cll-cifar10-jpeg75"), epochs=6)
     trades = {"loss_options": {"weight": 1.2}, "training_epsilon": epsilon_ramp(base.epsilon, 1.1)}
-    return {"CLL": base, "GloRo-TRADES": replace(base, loss=gloro_trades, **trades)}
+    return {
+        "CLL": base,
+        "CLL, p 0.6": replace(base, loss_options={**base.loss_options, "p": 0.6}),
+        "CLL, radius 0.25": replace(base, training_epsilon=constant(0.25)),
+        "GloRo-TRADES": replace(base, loss=gloro_trades, **trades),
+    }
 
 
 def losses(base: Recipe, trades: float, emma_factor: float, p: float) -> dict[str, Recipe]:
