@@ -52,7 +52,7 @@ def distances(answer: Answer) -> str:
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.18 * max(*radii, 1e-3))
-    axes.set_xlabel(f"certified distance ({unit(answer.model.norm)})")
+    figure.supxlabel(f"certified distance ({unit(answer.model.norm)})", fontsize="medium")  # under the names as well
     axes.axvline(0, color=ORANGE, linewidth=2, linestyle=(0, (4, 2)), gid="epsilon")
     title = f"Certified distance from {answer.prediction.name} to each other class"
     return _svg(figure, title, axes)
