@@ -153,7 +153,7 @@ def _certify(folder: Path, entry: registry.Entry, levels: Sequence[float], progr
         else:
             progress.advance(task)
 
-    digest = weights_sha256({name: hashlib.sha256(content).hexdigest() for name, content in weights.items()})
+    digest = weights_sha256({name: _sha256(folder / name) for name in weights})
     certificate = certify(network, entry.name, entry.architecture, digest, advance, norm=entry.norm, levels=levels)
     progress.update(task, description="certified", total=1, completed=1)
     return certificate

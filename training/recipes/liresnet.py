@@ -208,5 +208,8 @@ def liresnet_l6w64_cifar10_jpeg75(paper: Paper | None) -> Recipe:
 
 
 def small_tiny_imagenet(paper: Paper | None) -> Recipe:
-    """The smallest LiResNet on Tiny-ImageNet: as many steps of the same size as on CIFAR-10."""
+    """The smallest LiResNet on Tiny-ImageNet, trained as on CIFAR-10 but for the crop.
+
+    Measured after 20 epochs on 36,000 images: 20.07 clean, 14.01 VRA at 36/255 on the test split (its card).
+    """
     return replace(small("liresnet-l4w32-tiny-imagenet", paper), augment=(Crop(8), Flip()))
