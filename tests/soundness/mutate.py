@@ -1,0 +1,134 @@
+"""Are the soundness tests worth anything? Each mutant breaks one step of the proof and must turn a test red.
+
+    python tests/soundness/mutate.py [PATTERN] [--jobs N] [--mutants-only]
+
+patches a temporary copy of `zoo/` and `export/`, runs there the tests that ought to notice, and prints which one did.
+Exits with 1 if a mutant survives, cannot be applied, or breaks more than it should (the tests do not even collect).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from mutants import MUTANTS, Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 120  # seconds for one mutant
+HEAVY = ("torch", "torch.onnx", "torch._dynamo", "numpy", "hypothesis", "mpmath", "onnx", "onnxruntime", "onnxscript")
+
+
+def make_copy(mutant: Mutant | None, folder: Path) -> None:
+    """The checkout's code and soundness tests, with the mutant's edits. Raises ValueError where one does not apply."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("zoo", "export", "tests/soundness"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in ("pyproject.toml", "tests/__init__.py"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder / name)
+    for file, old, new in mutant.edits if mutant else ():
+        text = (folder / file).read_text()
+        if text.count(old) != 1:
+            raise ValueError(f"{file} has {text.count(old)} times, not once: {old!r}")
+        (folder / file).write_text(text.replace(old, new))
+
+
+def run_tests(folder: Path, tests: str) -> None:
+    """In a process of its own: run the tests of the copy and exit as pytest does."""
+    signal.alarm(LIMIT)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    log = os.open("log", os.O_CREAT | os.O_WRONLY)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    import pytest
+
+    nodes = [re.sub(r"^\w+", r"tests/soundness/test_\g<0>.py", name) for name in tests.split()]
+    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--tb=line", "-c", "pyproject.toml", *nodes])
+    sys.stdout.flush()
+    os._exit(int(code))
+
+
+def start(mutant: Mutant | None, folder: Path) -> int:
+    """The process that tests a mutant; without one, every test that any mutant names."""
+    tests = mutant.tests if mutant else " ".join(sorted({name for one in MUTANTS for name in one.tests.split()}))
+    child = os.fork()
+    if child == 0:
+        try:
+            run_tests(folder, tests)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(99)
+    return child
+
+
+def verdict(folder: Path, status: int) -> tuple[bool, str]:
+    """Whether a test failed, and which one."""
+    log = (folder / "log").read_text() if (folder / "log").exists() else ""
+    red = re.search(r"^(?:FAILED|ERROR) tests/soundness/(\S+::.*?)(?: - .*)?$", log, re.MULTILINE)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 1 and red:
+        return True, red[1]
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
+        return False, "no test failed"
+    return False, f"the tests did not run: status {status}, {log.strip().splitlines()[-1:]}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Break the proof in one place at a time; a test must notice.")
+    parser.add_argument("pattern", nargs="?", default="", help="only mutants whose name contains this")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants tested at a time")
+    parser.add_argument("--mutants-only", action="store_true", help="do not first run the tests on the code as it is")
+    options = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if options.pattern in mutant.name]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # its rewriting of assertions warns of what is imported already
+    for name in HEAVY:  # once, for all the processes to come
+        importlib.import_module(name)
+    began, running, killed = time.monotonic(), {}, 0
+    survivors = []
+    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
+        waiting: list[Mutant | None] = [*chosen] if options.mutants_only else [None, *chosen]
+        while waiting or running:
+            while waiting and len(running) < options.jobs:
+                current = waiting.pop(0)
+                folder = Path(scratch) / str(len(waiting))
+                folder.mkdir()
+                try:
+                    make_copy(current, folder)
+                except ValueError as error:
+                    survivors.append(current)
+                    print(f"STALE     {current.name if current else ''}: {error}", flush=True)
+                    continue
+                running[start(current, folder)] = (current, folder, time.monotonic())
+            if not running:
+                continue
+            child, status = os.wait()
+            current, folder, started = running.pop(child)
+            red, test = verdict(folder, status)
+            if current is None:  # the code as it is: every test must pass, or a red one says nothing of a mutant
+                if test != "no test failed":
+                    print(f"RED       without any mutant: {test}")
+                    survivors.append(current)
+            elif red:
+                killed += 1
+                print(f"killed    {time.monotonic() - started:5.1f} s  {current.name:45} {test}", flush=True)
+            else:
+                survivors.append(current)
+                print(f"SURVIVED  {current.name:45} {test}", flush=True)
+            shutil.rmtree(folder)
+    print(f"{killed} of {len(chosen)} mutants killed in {time.monotonic() - began:.0f} s")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
