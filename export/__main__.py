@@ -29,7 +29,6 @@ def main(
         pin,
         publish,
         run_settings,
-        seal,
     )
 
     name = name or str(run_settings(run).get("name"))
@@ -39,7 +38,7 @@ def main(
     command = f"python -m export {shlex.join(sys.argv[1:])}"
     folder = publish(run, name, output, limit, attack_images, command, MAX_FILE if shelf else None)
     if shelf:
-        pin({name: seal(output)})
+        pin(folder)
     print(f"published {folder.path}: clean {folder.evaluation.clean_accuracy:.4f}, VRA {folder.evaluation.vra}")
     if not shelf:
         print(f"next: zoo verify {folder.path}; zoo predict local-dir:{folder.path} IMAGE")

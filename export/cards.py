@@ -45,7 +45,8 @@ def main(
         write_card(read_folder(folder))
         return
     for published in shelf():
-        pin({published.config.name: write_card(published)})
+        write_card(published)
+        pin(read_folder(published.path))
     from export.pictures import pictures  # brings matplotlib, which one card does not need
 
     folders = shelf()
@@ -64,11 +65,11 @@ def pages(folders: list[Folder]) -> dict[Path, str]:
     }
 
 
-def write_card(folder: Folder) -> str:
-    """The folder's card, rendered and sealed; the digest of its SHA256SUMS."""
+def write_card(folder: Folder) -> None:
+    """Render the folder's card and seal it."""
     (folder.path / "README.md").write_text(render(folder.config, folder.certificate, folder.evaluation))
     print(f"rendered {folder.path}/README.md")
-    return seal(folder.path)
+    seal(folder.path)
 
 
 if __name__ == "__main__":

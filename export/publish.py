@@ -209,17 +209,21 @@ def _tensor(images: np.ndarray) -> torch.Tensor:
     return pixels(torch.from_numpy(images).permute(0, 3, 1, 2))
 
 
-def seal(folder: Path) -> str:
-    """Write SHA256SUMS over the folder's files as they are; its own sha256, which the registry pins."""
+def seal(folder: Path) -> None:
+    """Write SHA256SUMS over the folder's files as they are."""
     listed = sorted(child.name for child in folder.iterdir() if _is_published(child) and child.name not in UNLISTED)
-    sums = "".join(f"{_sha256(folder / name)}  {name}\n" for name in listed)
-    (folder / SUMS).write_text(sums)
-    return hashlib.sha256(sums.encode()).hexdigest()
+    (folder / SUMS).write_text("".join(f"{_sha256(folder / name)}  {name}\n" for name in listed))
 
 
-def pin(digests: dict[str, str]) -> None:
-    """Enter the digests of folders on the shelf into the registry."""
-    pins = json.loads(REGISTRY.read_text()) | digests
+def pinned(folder: Folder) -> dict[str, Any]:
+    """What the registry says of a published folder: the sha256 of its SHA256SUMS, and what was measured."""
+    measured = folder.evaluation
+    return {"digest": folder.digest, "clean_accuracy": measured.clean_accuracy, "vra": measured.vra}
+
+
+def pin(folder: Folder) -> None:
+    """Enter a folder on the shelf into the registry."""
+    pins = json.loads(REGISTRY.read_text()) | {folder.config.name: pinned(folder)}
     partial = REGISTRY.with_suffix(".partial")
     partial.write_text(json.dumps(dict(sorted(pins.items())), indent=1) + "\n")
     partial.replace(REGISTRY)

@@ -84,7 +84,9 @@ class TestList:
 
     def test_published_models_come_first(self, run: Zoo, monkeypatch: pytest.MonkeyPatch):
         name = "liresnet-l6w64-mnist"
-        monkeypatch.setitem(ENTRIES, name, replace(ENTRIES[name], digest="0" * 64))
+        monkeypatch.setitem(
+            ENTRIES, name, replace(ENTRIES[name], digest="0" * 64, clean_accuracy=0.5, vra={"0.3": 0.25})
+        )
         published = zoo.list_models(pretrained=True)
         assert name in published
         others = [name for name in zoo.list_models() if name not in published]

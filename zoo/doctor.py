@@ -13,7 +13,7 @@ from zoo import __version__
 from zoo.datasets import DATASETS
 from zoo.errors import ZooError, one_line
 from zoo.folder import is_folder
-from zoo.hub import load
+from zoo.hub import load, shipped
 from zoo.registry import list_models
 
 BASE = ("numpy", "pillow", "huggingface-hub", "typer", "rich")
@@ -43,7 +43,7 @@ def examine() -> Iterator[Finding]:
     yield _data()
     yield Finding("HF_ENDPOINT", os.environ.get("HF_ENDPOINT", "not set"))
     yield Finding("HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "not set"))
-    for name in list_models(pretrained=True):
+    for name in filter(shipped, list_models(pretrained=True)):
         yield _model(name)
 
 

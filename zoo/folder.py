@@ -50,6 +50,16 @@ class Folder:
         """The names of all published files."""
         return (SUMS, *self.digests)
 
+    @property
+    def sums(self) -> bytes:
+        """The bytes of SHA256SUMS."""
+        return "".join(f"{digest}  {name}\n" for name, digest in self.digests.items()).encode()
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of SHA256SUMS, and so of every file that it lists: what the registry pins."""
+        return hashlib.sha256(self.sums).hexdigest()
+
     def weights(self) -> dict[str, bytes]:
         """The bytes of each file of the weights, by its name. Raises IntegrityError."""
         return {name: self.read(name) for name in weight_names(self.digests)}

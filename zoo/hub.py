@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fnmatch
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -141,7 +140,7 @@ def pull(
             copy.mkdir()
             for name, content in contents(folder):
                 (copy / name).write_bytes(content)
-            read_folder(copy, hashlib.sha256((folder.path / SUMS).read_bytes()).hexdigest())
+            read_folder(copy, folder.digest)
             copy.replace(target)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}") from error
@@ -208,16 +207,20 @@ def contents(folder: Folder) -> Iterator[tuple[str, bytes]]:
     """Each file of the folder with its bytes as they were checked, and its signature where there is one."""
     for name in folder.digests:
         yield name, folder.read(name)
-    yield SUMS, "".join(f"{folder.digests[name]}  {name}\n" for name in folder.digests).encode()
+    yield SUMS, folder.sums
     if exists(folder.path / SIGNATURE):
         yield SIGNATURE, (folder.path / SIGNATURE).read_bytes()
 
 
+def shipped(name: str) -> Path | None:
+    """The folder of a registered model that came with the zoo, unchecked; None where it did not."""
+    return next((shelf / name for shelf in SHELVES if (shelf / name).is_dir()), None)
+
+
 def _published(entry: Entry, digest: str, cache_dir: str | Path | None) -> Folder:
     """The folder of a registered model whose bytes the registry pins: shipped with the zoo, or else from the hub."""
-    for shelf in SHELVES:
-        if (shelf / entry.name).is_dir():
-            return _named(entry, read_folder(shelf / entry.name, digest))
+    if (path := shipped(entry.name)) is not None:
+        return _named(entry, read_folder(path, digest))
     repository = f"{ORGANISATION}/{entry.name}"
     with suppress(ZooError):  # what the registry pins does not change: no need to ask the hub
         return _named(entry, read_folder(_download(repository, None, cache_dir, local=True), digest))

@@ -1,7 +1,7 @@
 """Every model of the zoo by name: `architecture-dataset` or `architecture-training-dataset`, published or not.
 
 Loads no torch. `parameters.json` has the counts that a test counts again. `published.json` pins the sha256 of each
-published folder's SHA256SUMS, and so of every byte in it.
+published folder's SHA256SUMS, and so of every byte in it, and has the rates that were measured.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import difflib
 import fnmatch
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 
 from zoo.architectures import (
@@ -35,14 +35,16 @@ from zoo.errors import UnknownModelError
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered model. `digest` is None where no weights are published."""
+    """A registered model; where no weights are published, nothing is pinned and nothing was measured."""
 
     name: str
     architecture: Architecture
     dataset: str
     norm: str = "l2"
-    digest: str | None = None
     parameters: int | None = None  # None where parameters.json was not written anew: `python -m export.parameters`
+    digest: str | None = None  # sha256 of the published SHA256SUMS
+    clean_accuracy: float | None = None
+    vra: dict[str, float] = field(default_factory=dict)  # by epsilon as text
 
 
 LIRESNETS = {
@@ -162,7 +164,7 @@ def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
 
 
 def _entries() -> dict[str, Entry]:
-    digests, parameters = (
+    published, parameters = (
         json.loads(files("zoo").joinpath(name).read_text()) for name in ("published.json", "parameters.json")
     )
     entries = {}
@@ -178,7 +180,7 @@ def _entries() -> dict[str, Entry]:
             plain = f"{prefix}-{place}"
             for name in (plain, *(f"{prefix}-{training}-{place}" for training in TRAININGS.get(plain, ()))):
                 network = replace(architecture, **sizes)
-                entries[name] = Entry(name, network, place, norm, digests.get(name), parameters.get(name))
+                entries[name] = Entry(name, network, place, norm, parameters.get(name), **published.get(name, {}))
     return {name: entries[name] for name in sorted(entries, key=_natural)}
 
 

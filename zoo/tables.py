@@ -27,23 +27,21 @@ def unit_line(model: Model) -> str:
     return f"Radii: {model.norm}, in pixels of [0, 1], over the whole {size} input{rounded}."
 
 
-def published_table(entries: Iterable[Entry], results: Iterable[Evaluation | str]) -> Table:
+def published_table(entries: Iterable[Entry]) -> Table:
     """The models with weights, by data set, each with what was measured at the first epsilon of its data set."""
 
-    def cells(entry: Entry, result: Evaluation | str) -> tuple[str, ...]:
-        about = (entry.name, entry.norm, count_text(entry.parameters))
-        if isinstance(result, str):
-            return (*about, result, "", "")
-        epsilon, vra = next(iter(result.vra.items()), ("", 0.0))
-        return (*about, percent_text(result.clean_accuracy), percent_text(vra), epsilon)
+    def cells(entry: Entry) -> tuple[str, ...]:
+        epsilon, vra = next(iter(entry.vra.items()))
+        rates = (percent_text(entry.clean_accuracy or 0.0), percent_text(vra), epsilon)
+        return (entry.name, entry.norm, count_text(entry.parameters), *rates)
 
-    def dataset(pair: tuple[Entry, Evaluation | str]) -> str:
-        return pair[0].dataset
+    def dataset(entry: Entry) -> str:
+        return entry.dataset
 
     rows: list[Sequence[str | Text]] = []
-    for name, group in groupby(sorted(zip(entries, results, strict=True), key=dataset), key=dataset):
+    for name, group in groupby(sorted(entries, key=dataset), key=dataset):
         rows += [[""] * 6, [heading(name), *[""] * 5]]
-        rows += [cells(*pair) for pair in group]
+        rows += [cells(entry) for entry in group]
     columns = ("published", "norm", "params", "clean", "VRA", "at")
     return table(columns, rows, ("params", "clean", "VRA", "at"), tight=True)
 

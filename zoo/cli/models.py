@@ -11,15 +11,9 @@ from zoo.architectures import describe
 from zoo.cli.shell import JsonOption, NameArgument, print_json
 from zoo.display import pairs
 from zoo.epsilon import parse_epsilon
-from zoo.errors import (
-    InputError,
-    MissingPackageError,
-    UnpublishedModelError,
-    ZooError,
-    require,
-)
+from zoo.errors import InputError, MissingPackageError, UnpublishedModelError, require
 from zoo.hub import fetch, load
-from zoo.records import Evaluation, Prediction
+from zoo.records import Prediction
 from zoo.registry import ENTRIES, Entry, find, list_models
 from zoo.tables import (
     abstention_line,
@@ -54,14 +48,13 @@ def list_command(
     if not entries and not as_json:
         kind = "published model" if pretrained else "model"
         raise InputError(f"no {kind} matches {pattern!r}: `zoo list` shows all names")
-    results = [_published_evaluation(entry) for entry in entries]
     if as_json:
-        return print_json([_list_json(*pair) for pair in zip(entries, results, strict=True)])
+        return print_json([_list_json(entry) for entry in entries])
     published = [entry for entry in entries if entry.digest is not None]
     others = entries[len(published) :]
     console = Console()
     if published:
-        console.print(published_table(published, results[: len(published)]))
+        console.print(published_table(published))
     if published and others:
         console.print()
     if others:
@@ -140,18 +133,7 @@ def predict(
     return 0
 
 
-def _published_evaluation(entry: Entry) -> Evaluation | str:
-    """What was measured of the model, or in a word why nothing is shown."""
-    if entry.digest is None:
-        return ""
-    try:
-        return fetch(entry.name).evaluation
-    except ZooError:
-        return "damaged"
-
-
-def _list_json(entry: Entry, result: Evaluation | str) -> dict[str, Any]:
-    measured = isinstance(result, Evaluation)
+def _list_json(entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "architecture": describe(entry.architecture),
@@ -160,8 +142,8 @@ def _list_json(entry: Entry, result: Evaluation | str) -> dict[str, Any]:
         "input_shape": entry.architecture.input_shape,
         "parameters": entry.parameters,
         "pretrained": entry.digest is not None,
-        "clean_accuracy": result.clean_accuracy if measured else None,
-        "vra": result.vra if measured else None,
+        "clean_accuracy": entry.clean_accuracy,
+        "vra": entry.vra or None,
     }
 
 
