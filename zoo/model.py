@@ -76,10 +76,10 @@ class CertifiedModel(nn.Module):
         slack, lipschitz = F.embedding(label, self.slack), F.embedding(label, self.margin_lipschitz)
         class_radii = ((margins - slack) / lipschitz).relu()
         if self.levels:
-            least = least_margins(self.network, weights, images, label, self.levels)
+            levels = torch.tensor(self.levels, dtype=self.dtype, device=images.device)
+            least = least_margins(self.network, weights, images, label, levels)
             proved = (least > 2 * slack) & admissible
-            level = torch.tensor(self.levels, dtype=self.dtype, device=images.device)[:, None, None]
-            class_radii = torch.maximum(class_radii, torch.where(proved, level, 0).amax(dim=0))
+            class_radii = torch.maximum(class_radii, torch.where(proved, levels[:, None, None], 0).amax(dim=0))
         ranks = min(TOP_K, logits.shape[1] - 1)
         topk_radius = class_radii.topk(ranks, dim=1, largest=False, sorted=True).values
         return Outputs(logits, label, topk_radius.select(1, 0), class_radii, topk_radius)

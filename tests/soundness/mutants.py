@@ -567,7 +567,7 @@ MUTANTS = (
     ),
     mutant(
         "one side of the box", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, "[images - level for", "[images for",
+        INTERVAL, "(images - reach).flatten", "(images - 0 * reach).flatten",
     ),
     mutant(
         "width of the features lost", "linf::test_no_point_of_the_ball_has_another_label",
@@ -590,8 +590,8 @@ MUTANTS = (
         "only the first pixels clamped", "linf",
         INTERVAL, "(lower.clamp(0, 1) - mean) * scale, (upper.clamp(0, 1) - mean)",
         "(lower - mean) * scale, (upper - mean)",
-        INTERVAL, "[images - level for", "[(images - level).clamp(min=0) for",
-        INTERVAL, "[images + level for", "[(images + level).clamp(max=1) for",
+        INTERVAL, "(images - reach).flatten", "(images - reach).clamp(min=0).flatten",
+        INTERVAL, "(images + reach).flatten", "(images + reach).clamp(max=1).flatten",
     ),
     mutant(
         "biases published as they are in l-infinity", "linf",
@@ -599,12 +599,16 @@ MUTANTS = (
     ),
     mutant("residuals that work in place", "rules", RESIDUAL, 'if getattr(layer, "inplace", False):', "if False:"),
     mutant(
+        "levels as float32", "linf_intervals::test_the_graph_tries_the_level_that_it_answers",
+        INTERVAL, "reach = levels[", "reach = levels.float().to(levels.dtype)[",
+    ),
+    mutant(
         "levels one off", "linf::test_no_point_of_the_ball_has_another_label",
-        MODEL, "self.levels, dtype", "[*self.levels[1:], 1.0], dtype",
+        MODEL, "proved, levels[:, None, None]", "proved, levels.roll(-1)[:, None, None]",
     ),
     mutant(
         "smallest of the proved levels", "linf::test_no_point_of_the_ball_has_another_label",
-        MODEL, "torch.where(proved, level, 0).amax(dim=0)", "torch.where(proved, level, 9).amin(dim=0)",
+        MODEL, "levels[:, None, None], 0).amax(dim=0)", "levels[:, None, None], 9).amin(dim=0)",
     ),
     mutant(
         "one level proves all", "linf::test_no_point_of_the_ball_has_another_label",

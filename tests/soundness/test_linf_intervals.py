@@ -139,7 +139,7 @@ def test_ends_err_by_no_more_than_the_certificate_says(kind, seed):
     assert certificate.feature_norm >= norm * (1 - 1e-9)
     assert certificate.feature_error >= error * (1 - 1e-9)
     label = model(images).label
-    margins = least_margins(net, weights, images.double(), label, LEVELS)
+    margins = least_margins(net, weights, images.double(), label, torch.tensor(LEVELS, dtype=torch.float64))
     slack = model.slack.index_select(0, label)
     for place, level in enumerate(LEVELS):
         for row, image in enumerate(images):
@@ -261,6 +261,22 @@ def test_graph_and_pytorch_are_one_function(tmp_path: Path):
         assert np.abs(one[finite] - other[finite]).max() <= tolerance
 
 
+@pytest.mark.parametrize("level", [0.35, 0.3 * (1 + 2.0**-20)])
+def test_the_graph_tries_the_level_that_it_answers(level: float, tmp_path: Path):
+    """Not the level as float32, as an exporter writes the number of a sum: the two differ by more than T is."""
+    edge = np.nextafter(np.float32(level), np.float32(1))  # f_0 - f_1 = edge - x
+    nearest = torch.linspace(0, 5e-8, 2001)[:, None, None, None]
+    net = network(nn.Flatten(), linear([[0], [1]], [float(edge), 0]))
+    write_weights(net, tmp_path)
+    _, model = certified(net, (1, 1, 1), "linf", (level,))
+    write_graph(model, (1, 1, 1), tmp_path / "model.onnx", {})
+    distances = [Fraction(float(edge)) - Fraction(x) for x in nearest.flatten().tolist()]
+    assert any(float(np.float32(level)) < distance < level for distance in distances)
+    for outputs in (model(nearest), run(tmp_path / "model.onnx", nearest)):
+        radii = np.asarray(outputs.radius)
+        assert all(radius < distance for radius, distance in zip(radii.tolist(), distances, strict=True))
+
+
 def test_distances_agree_with_the_graph_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A layer in several pieces, two levels at once."""
     monkeypatch.setattr(layers, "DIFFERENCES", 20)
@@ -279,4 +295,4 @@ def test_a_wider_convolution_reads_its_padding_as_zeros():
     """Padding is the number 0, not a pixel: its interval has no width."""
     net = network(conv(np.ones((1, 1, 1, 3)), None, 1, (0, 1)), nn.Flatten(), linear([[1, 0], [0, 1]]))
     images, label = torch.full((1, 1, 1, 2), 0.5).double(), torch.zeros(1, dtype=torch.long)
-    assert least_margins(net, weights_of(net), images, label, (0.125,))[0, 0, 1].item() == -0.5
+    assert least_margins(net, weights_of(net), images, label, torch.tensor([0.125], dtype=torch.float64))[0, 0, 1].item() == -0.5

@@ -10,7 +10,7 @@ layer Zhang, Cai, Lu, He, Wang 2021, arXiv 2102.05363.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,13 @@ Ends = tuple[Tensor, Tensor]
 
 
 def least_margins(
-    network: nn.Sequential, weights: Weights, images: Tensor, label: Tensor, levels: Sequence[float]
+    network: nn.Sequential, weights: Weights, images: Tensor, label: Tensor, levels: Tensor
 ) -> Tensor:
     """At most f_j - f_i over all x with |x - image|_inf <= level, up to rounding: [L, N, C], j the label of each image.
 
-    images [N, C, H, W] in [0, 1], in the dtype of the weights; the first layer, `Pixels`, cuts the box to [0, 1]. The
-    head is not propagated by itself: the margins come from its rows h_j - h_i.
+    images [N, C, H, W] in [0, 1] and levels [L], in the dtype of the weights; levels are a tensor because an exporter
+    rounds numbers to float32. The first layer, `Pixels`, cuts the box to [0, 1]. The head is not propagated by itself:
+    the margins come from its rows h_j - h_i.
 
     Rounding: with E and R the bounds of the features' error and norm, which hold for both ends, D = h_j - h_i and d
     features, the margin errs by at most
@@ -39,8 +40,8 @@ def least_margins(
     `zoo.bounds.margins`; so a margin above 2 T_ji is positive at every point of the box, as computed there too.
     """
     count = len(levels)
-    lower = torch.cat([images - level for level in levels])
-    upper = torch.cat([images + level for level in levels])
+    reach = levels[:, None, None, None, None]
+    lower, upper = (images - reach).flatten(0, 1), (images + reach).flatten(0, 1)
     *body, (head, _) = network._modules.items()
     for name, layer in body:
         assert layer is not None
