@@ -157,27 +157,49 @@ class TestGraphs:
         with pytest.raises(IntegrityError, match="its answers have not the shapes"):
             zoo.load(f"local-dir:{own_toy}").predict(images(1))
 
-    def test_external_files_are_found_wherever_a_tensor_can_be(self, tmp_path: Path):
-        def tensor(location: str) -> TensorProto:
+    def test_what_could_read_another_file_is_refused(self):
+        def tensor() -> TensorProto:
             value = TensorProto(name="t", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
-            value.external_data.add(key="location", value=location)
+            value.external_data.add(key="location", value="secret")
             return value
 
-        inner = helper.make_graph([], "inner", [], [], [tensor("in a subgraph")])
-        nodes = [
-            helper.make_node("Constant", [], ["a"], value=tensor("in a node")),
-            helper.make_node("If", ["a"], ["b"], then_branch=inner, else_branch=inner),
-        ]
-        sparse = helper.make_sparse_tensor(tensor("in sparse values"), tensor("in sparse indices"), [1])
-        graph = helper.make_graph(nodes, "outer", [], [], [tensor("in the graph")], sparse_initializer=[sparse])
-        function = helper.make_function("d", "f", [], [], [nodes[0]], [helper.make_opsetid("", 20)])
-        function.node[0].attribute[0].t.external_data[0].value = "in a function"
-        model = helper.make_model(graph, functions=[function])
-        path = tmp_path / "model.onnx"
-        path.write_bytes(model.SerializeToString())
-        assert external_files(path.read_bytes()) == {
-            *("in a node", "in a subgraph", "in sparse values", "in sparse indices", "in the graph", "in a function")
-        }
+        def model(*nodes: onnx.NodeProto, **more: object) -> bytes:
+            graph = helper.make_graph(nodes, "outer", [], [], [tensor()], **more)
+            return helper.make_model(graph).SerializeToString()
+
+        inner = helper.make_graph([], "inner", [], [], [])
+        sparse = helper.make_sparse_tensor(tensor(), tensor(), [1])
+        function = helper.make_function("d", "f", [], [], [], [helper.make_opsetid("", 20)])
+        branches = helper.make_node("If", ["a"], ["b"], then_branch=inner, else_branch=inner)
+        assert external_files(model()) == {"secret"}
+        for data, message in (
+            (model(helper.make_node("Constant", [], ["a"], value=tensor())), "a constant in another file"),
+            (model(branches), "an inner graph"),
+            (model(sparse_initializer=[sparse]), "a sparse tensor"),
+            (helper.make_model(inner, functions=[function]).SerializeToString(), "a function"),
+            (b"\x00\x00\x00\x00ORTM" + model(), "ORT format"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                external_files(data)
+
+    def test_a_field_whose_number_others_cut_off_is_refused(self, own_toy: Path):
+        """ONNX Runtime takes a tag modulo 2^32, and so would see a graph where a reader of all its bits sees none."""
+        graph = onnx.load(own_toy / "model.onnx", load_external_data=False)
+        hidden = graph.graph.SerializeToString()
+        graph.ClearField("graph")
+        tag = bytes([7 << 3 | 2 | 128, 128, 128, 128, 0x10])
+        length = bytes([len(hidden) & 127 | 128, len(hidden) >> 7 & 127 | 128, len(hidden) >> 14])
+        self.replace_graph(own_toy, graph.SerializeToString() + tag + length + hidden)
+        with pytest.raises(IntegrityError, match="its protobuf is damaged"):
+            zoo.load(f"local-dir:{own_toy}")
+
+    def test_a_weight_that_a_caller_could_replace_is_refused(self, own_toy: Path):
+        graph = onnx.load(own_toy / "model.onnx", load_external_data=False)
+        (name,) = (value.name for value in graph.graph.initializer if value.data_location == TensorProto.EXTERNAL)
+        graph.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        self.replace_graph(own_toy, graph.SerializeToString())
+        with pytest.raises(IntegrityError, match=f"takes .*{name}"):
+            zoo.load(f"local-dir:{own_toy}")
 
     @staticmethod
     def replace_graph(folder: Path, data: bytes) -> None:

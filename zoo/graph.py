@@ -10,23 +10,22 @@ from collections.abc import Iterator
 
 # The fields of onnx.proto that lead from a model to its tensors: message -> field number -> message.
 FIELDS: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node", 11: "attribute"},
+    "model": {7: "graph"},
+    "graph": {1: "node", 5: "initializer"},
     "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {13: "external"},  # external_data: pairs of key (1) and value (2)
+    "attribute": {6: "an inner graph", 11: "an inner graph", 22: "a sparse tensor", 23: "a sparse tensor"},
+    "constant": {13: "a constant in another file"},
 }
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf wire types
 
 
 def external_files(model: bytes) -> set[str]:
-    """Every file that some tensor of the ONNX model is read from, as it is written there.
+    """Every file that an initializer of the ONNX model is read from, as it is written there.
 
-    Raises ValueError where the bytes are not a protobuf message.
+    Raises ValueError where the bytes are not an ONNX model, and for what could read a file elsewhere (`REFUSED`).
     """
+    if model[4:8] == b"ORTM":  # ONNX Runtime's own format, which it knows by this
+        raise ValueError("it is in ORT format")
     files = set()
     waiting = [("model", memoryview(model))]
     while waiting:
@@ -36,8 +35,12 @@ def external_files(model: bytes) -> set[str]:
             if pair.get(1) == "location":
                 files.add(pair.get(2, ""))
             continue
-        inner = FIELDS[message]
-        waiting += [(inner[number], value) for number, value in _messages(data) if number in inner]
+        inner, refused = FIELDS.get(message, {}), REFUSED.get(message, {})
+        for number, value in _messages(data):
+            if number in refused:
+                raise ValueError(f"it has {refused[number]}")
+            if number in inner:
+                waiting.append((inner[number], value))
     return files
 
 
@@ -46,6 +49,8 @@ def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)
+        if not 8 <= tag < 2**32:  # where other readers cut off what is above, and find another field
+            raise ValueError("its protobuf is damaged")
         wire = tag & 7
         if wire == VARINT:
             _, position = _varint(data, position)

@@ -187,7 +187,7 @@ def onnx_session(
     try:
         strangers = sorted(external_files(graph) - set(weights))
     except ValueError as error:
-        raise IntegrityError(f"{path}: not an ONNX file: {error}") from error
+        raise IntegrityError(f"{path}: not a graph of this zoo: {error}") from error
     if strangers:
         raise IntegrityError(f"{path}: reads tensors from {strangers[0][:80]!r}, expected the listed weights only")
     options = onnxruntime.SessionOptions()
@@ -206,6 +206,7 @@ def onnx_session(
         metadata = dict(session.get_modelmeta().custom_metadata_map)
         inputs = [(value.name, value.type, tuple(value.shape[1:])) for value in session.get_inputs()]
         outputs = [(value.name, value.type) for value in session.get_outputs()]
+        inputs += [(value.name, value.type, ()) for value in session.get_overridable_initializers()]
     except Exception as error:  # onnxruntime's errors have no common class but this
         raise IntegrityError(f"{path}: onnxruntime cannot load it: {one_line(error)}") from error
     if missing := sorted(set(providers) - set(session.get_providers())):

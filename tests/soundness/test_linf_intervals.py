@@ -295,4 +295,5 @@ def test_a_wider_convolution_reads_its_padding_as_zeros():
     """Padding is the number 0, not a pixel: its interval has no width."""
     net = network(conv(np.ones((1, 1, 1, 3)), None, 1, (0, 1)), nn.Flatten(), linear([[1, 0], [0, 1]]))
     images, label = torch.full((1, 1, 1, 2), 0.5).double(), torch.zeros(1, dtype=torch.long)
-    assert least_margins(net, weights_of(net), images, label, torch.tensor([0.125], dtype=torch.float64))[0, 0, 1].item() == -0.5
+    level = torch.tensor([0.125], dtype=torch.float64)
+    assert least_margins(net, weights_of(net), images, label, level)[0, 0, 1].item() == -0.5

@@ -22,9 +22,7 @@ Weights = dict[str, Tensor]  # of one layer, by their names inside it
 Ends = tuple[Tensor, Tensor]
 
 
-def least_margins(
-    network: nn.Sequential, weights: Weights, images: Tensor, label: Tensor, levels: Tensor
-) -> Tensor:
+def least_margins(network: nn.Sequential, weights: Weights, images: Tensor, label: Tensor, levels: Tensor) -> Tensor:
     """At most f_j - f_i over all x with |x - image|_inf <= level, up to rounding: [L, N, C], j the label of each image.
 
     images [N, C, H, W] in [0, 1] and levels [L], in the dtype of the weights; levels are a tensor because an exporter
