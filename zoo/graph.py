@@ -13,6 +13,13 @@ FIELDS: dict[str, dict[int, str]] = {
     "model": {7: "graph"},
     "graph": {1: "node", 5: "initializer"},
     "node": {5: "attribute"},
+    "attribute": {5: "constant", 10: "constant"},
+    "initializer": {13: "external"},  # external_data: pairs of key (1) and value (2)
+}
+# What no graph of the zoo has, and ONNX Runtime would read past the files that it was given.
+REFUSED: dict[str, dict[int, str]] = {
+    "model": {20: "a training graph", 25: "a function"},
+    "graph": {15: "a sparse tensor"},
     "attribute": {6: "an inner graph", 11: "an inner graph", 22: "a sparse tensor", 23: "a sparse tensor"},
     "constant": {13: "a constant in another file"},
 }
