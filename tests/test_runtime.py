@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 import zoo
 from tests.toy import make_folder, sha256, write_sums
-from zoo.errors import InputError, IntegrityError
+from zoo.errors import CertificateError, InputError, IntegrityError
 from zoo.graph import external_files
 from zoo.records import Outputs, Prediction
 from zoo.runtime import CHUNK
@@ -192,6 +192,16 @@ class TestGraphs:
         self.replace_graph(own_toy, graph.SerializeToString() + tag + length + hidden)
         with pytest.raises(IntegrityError, match="its protobuf is damaged"):
             zoo.load(f"local-dir:{own_toy}")
+
+    def test_flushed_subnormal_numbers_are_refused(self, model: zoo.Model):
+        torch = pytest.importorskip("torch")
+        assert torch.set_flush_denormal(True)
+        try:
+            with pytest.raises(CertificateError, match="flushes subnormal numbers to zero"):
+                model.predict(images(1))
+        finally:
+            torch.set_flush_denormal(False)
+        assert model.predict(images(1))
 
     def test_a_weight_that_a_caller_could_replace_is_refused(self, own_toy: Path):
         graph = onnx.load(own_toy / "model.onnx", load_external_data=False)

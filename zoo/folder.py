@@ -20,6 +20,7 @@ from zoo.records import Certificate, Evaluation, ModelConfig, loads
 from zoo.weights import INDEX, SHARDS, WEIGHTS, expected_names, weight_names, weights_sha256
 
 SUMS = "SHA256SUMS"
+NAME = re.compile(r"(?!.*(--|\.\.|\.git$))[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")  # of a model, as on hubs
 RECORDS = ("README.md", "certificate.json", "config.json", "evaluation.json", "model.float32.onnx", "model.onnx")
 SIGNATURE = "model.sig"  # of all the files, where there is one: see zoo/signing.py
 PATTERNS = (SUMS, *RECORDS, WEIGHTS, SHARDS, INDEX, SIGNATURE)  # of all files that a folder may have, for a shell
@@ -66,10 +67,7 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """The bytes of a listed file, with the listed sha256. Raises IntegrityError."""
-        content = _read(self.path / name)
-        if hashlib.sha256(content).hexdigest() != self.digests[name]:
-            raise IntegrityError(f"{self.path / name}: its sha256 is not the one in {SUMS}; fetch the folder again")
-        return content
+        return _listed(self.path / name, self.digests)
 
 
 def read_folder(path: Path, digest: str | None = None) -> Folder:
@@ -93,9 +91,9 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
             raise IntegrityError(f"{path / name}: its sha256 is not the one in {SUMS}; fetch the folder again")
     folder = Folder(
         path,
-        _record(ModelConfig, path / "config.json"),
-        _record(Certificate, path / "certificate.json"),
-        _record(Evaluation, path / "evaluation.json"),
+        _record(ModelConfig, path / "config.json", digests),
+        _record(Certificate, path / "certificate.json", digests),
+        _record(Evaluation, path / "evaluation.json", digests),
         digests,
     )
     _agree(folder)
@@ -151,6 +149,9 @@ def _parse_sums(sums: bytes, path: Path) -> dict[str, str]:
 def _agree(folder: Folder) -> None:
     """Returns where the records speak of one model. Raises IntegrityError naming the file and the field."""
     config, certificate, architecture = folder.config, folder.certificate, folder.architecture
+    evaluation = folder.evaluation
+    if not NAME.fullmatch(config.name):
+        raise IntegrityError(f"{folder.path / 'config.json'}: name {config.name[:80]!r} is no model's name")
     claims: list[tuple[str, str, Any, Any]] = [
         ("certificate.json", "name", certificate.name, config.name),
         ("certificate.json", "norm", certificate.norm, config.norm),
@@ -158,15 +159,28 @@ def _agree(folder: Folder) -> None:
         ("certificate.json", "weights_sha256", certificate.weights_sha256, weights_sha256(folder.digests)),
         ("config.json", "input_shape", config.input_shape, architecture.input_shape),
         ("config.json", "labels", len(config.labels), architecture.classes),
-        ("evaluation.json", "graph_sha256", folder.evaluation.graph_sha256, folder.digests["model.onnx"]),
+        ("evaluation.json", "graph_sha256", evaluation.graph_sha256, folder.digests["model.onnx"]),
     ]
     for name, field, found, expected in claims:
         if found != expected:
             raise IntegrityError(f"{folder.path / name}: {field} is {found!r}, expected {expected!r}")
+    if not evaluation.vra:
+        raise IntegrityError(f"{folder.path / 'evaluation.json'}: has no VRA")
+    if not bool(evaluation.pgd_accuracy) <= evaluation.pgd_images <= len(evaluation.radii):
+        attacked = f"pgd_images is {evaluation.pgd_images}, of {len(evaluation.radii)} radii"
+        raise IntegrityError(f"{folder.path / 'evaluation.json'}: {attacked}")
 
 
-def _record(kind: type, path: Path) -> Any:
-    return loads(kind, _read(path), str(path))
+def _record(kind: type, path: Path, digests: dict[str, str]) -> Any:
+    return loads(kind, _listed(path, digests), str(path))
+
+
+def _listed(path: Path, digests: dict[str, str]) -> bytes:
+    """The bytes of a listed file, read once: what has the sha256 is what is used."""
+    content = _read(path)
+    if hashlib.sha256(content).hexdigest() != digests[path.name]:
+        raise IntegrityError(f"{path}: its sha256 is not the one in {SUMS}; fetch the folder again")
+    return content
 
 
 def _read(path: Path, limit: int = -1) -> bytes:

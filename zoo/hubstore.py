@@ -24,14 +24,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from zoo.errors import HubError, InputError, IntegrityError, one_line
-from zoo.folder import SIGNATURE, SUMS, is_folder, read_folder
+from zoo.folder import NAME, SIGNATURE, SUMS, is_folder, read_folder
 from zoo.hub import ORGANISATION
 
 HOME = ".hub"
 MAIN = "main"
 MAX_FILES = 1000  # in one repository
 MAX_PATH = 255  # characters
-NAME = re.compile(r"(?!.*(--|\.\.|\.git$))[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
 TAG = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.-]{0,94}")
 HEX40 = re.compile(r"[0-9a-f]{40}")
 

@@ -20,10 +20,8 @@ from zoo.bounds.margins import Tables, margin_tables
 from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError
 from zoo.folder import Folder
-from zoo.records import Certificate, Outputs
+from zoo.records import TOP_K, Certificate, Outputs
 from zoo.weights import weights_sha256
-
-TOP_K = 5  # as many ranks as `topk_radius` tells, where there are so many classes
 
 
 class CertifiedModel(nn.Module):

@@ -22,6 +22,7 @@ FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader ref
 
 MAX_BYTES = 16 * 2**20
 SAMPLE = 1000  # of the first images an evaluation holds the radii one by one
+TOP_K = 5  # as many ranks as `topk_radius` tells, where there are so many classes
 
 Record = TypeVar("Record")
 

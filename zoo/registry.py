@@ -201,6 +201,11 @@ def find(name: str) -> Entry:
     raise UnknownModelError(f"no model is called {name[:80]!r}: {hint}")
 
 
+def is_pinned(name: str, digest: str) -> bool:
+    """Whether the registry has this name, and this sha256 of its SHA256SUMS."""
+    return name in ENTRIES and ENTRIES[name].digest == digest
+
+
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """The names that match a shell pattern, in order; with `pretrained`, those with published weights only."""
     return [

@@ -17,6 +17,7 @@ from zoo.folder import GRAPHS, Folder
 from zoo.model import head_weights, load_module, load_network
 from zoo.onnx import EXPORTER, write_graphs
 from zoo.records import Certificate, LayerBound, Outputs
+from zoo.registry import is_pinned
 from zoo.runtime import onnx_model, onnx_session
 from zoo.weights import INDEX, index
 
@@ -147,8 +148,9 @@ def exporter(folder: Folder) -> str:
 def _graph_differences(folder: Folder) -> Iterator[str]:
     """Where a graph is not what the weights and the certificate export to.
 
-    With the same exporter every byte is compared, of both graphs. With another one `model.onnx` is compared by its
-    tables and its answers, which a graph made to deceive can pass: `zoo verify` says which it was.
+    With the same exporter every byte is compared, of both graphs. With another one bytes differ, and a graph made to
+    deceive can pass any comparison of answers: only a folder that the registry pins is compared by its tables and its
+    answers then, which finds damage of other software here, and `zoo verify` says so.
     """
     if INDEX in folder.digests and folder.read(INDEX) != index(folder.weights()):
         yield f"{INDEX}: not the index of these shards"
@@ -160,6 +162,12 @@ def _graph_differences(folder: Folder) -> Iterator[str]:
             for name in GRAPHS.values():
                 if (Path(scratch) / name).read_bytes() != folder.read(name):
                     yield f"{name}: not the graph that these weights and this certificate export to"
+    elif not is_pinned(folder.config.name, folder.digest):
+        yield (
+            f"model.onnx: says that it was written by {exporter(folder)[:80]!r}, here is {EXPORTER!r}, so that its "
+            "bytes cannot be compared: install those versions, or trust it as you trust its source"
+        )
+        return
     module = load_module(folder)
     for name, table in (("K", module.margin_lipschitz), ("T", module.slack)):
         if table.numpy().astype("<f8").tobytes() not in folder.read("model.onnx"):

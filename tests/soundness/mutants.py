@@ -675,6 +675,11 @@ MUTANTS = (
         VERIFY, "if getattr(published, field) != value]", "if False]",
     ),
     mutant(
+        "a forged graph says that another version wrote it",
+        "verify::test_a_graph_that_cannot_be_exported_again_is_not_verified",
+        VERIFY, "elif not is_pinned(folder.config.name, folder.digest):", "elif False:",
+    ),
+    mutant(
         "verify takes the graph on trust", "verify::test_a_changed_graph",
         VERIFY, "return differences or list(_graph_differences(folder))", "return differences",
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import torch
@@ -12,11 +11,10 @@ from torch import nn
 from export.publish import weight_files
 from zoo.architectures import Architecture, ConvNet, describe
 from zoo.certify import certify
-from zoo.folder import Folder
-from zoo.model import CertifiedModel, load_network, tables_of
-from zoo.onnx import write_graph
+from zoo.folder import GRAPHS, Folder
+from zoo.onnx import write_graphs
 from zoo.records import Evaluation, ModelConfig, dumps
-from zoo.weights import read_weights, weights_sha256
+from zoo.weights import weights_sha256
 
 TINY = ConvNet("2c2f", "minmax", input_size=8, channels=1, classes=3)
 
@@ -30,33 +28,19 @@ def write_weights(net: nn.Sequential, folder: Path, max_file: int | None = None)
 
 
 def publish(path: Path, architecture: Architecture = TINY, seed: int = 0) -> Folder:
-    """A folder with an untrained network: certificate, weights and the float64 graph."""
+    """A folder with an untrained network: certificate, weights and graphs."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = architecture.network().requires_grad_(False).eval()
     digest = write_weights(net, path)
     certificate = certify(net, "toy", architecture, digest)
     (path / "certificate.json").write_text(dumps(certificate))
-    files = ("certificate.json", "model.safetensors")
-    digests = {file: hashlib.sha256((path / file).read_bytes()).hexdigest() for file in files}
     labels = tuple(f"class {index}" for index in range(architecture.classes))
     config = ModelConfig(
         "toy", describe(architecture), "noise", "l2", architecture.input_shape, labels, {}, "apache-2.0"
     )
-    metadata = {
-        "name": config.name,
-        "norm": config.norm,
-        "unit": certificate.unit,
-        "dataset": config.dataset,
-        "labels": json.dumps(config.labels),
-        "arithmetic": certificate.arithmetic,
-        "license": config.license,
-        "weights_sha256": digest,
-        "certificate_sha256": digests["certificate.json"],
-    }
-    reloaded = load_network(read_weights(path), certificate)
-    model = CertifiedModel(reloaded, tables_of(reloaded, certificate)).eval()
-    write_graph(model, architecture.input_shape, path / "model.onnx", metadata)
-    digests["model.onnx"] = hashlib.sha256((path / "model.onnx").read_bytes()).hexdigest()
+    write_graphs(path, config, certificate)
+    files = ("certificate.json", "model.safetensors", *GRAPHS.values())
+    digests = {file: hashlib.sha256((path / file).read_bytes()).hexdigest() for file in files}
     evaluation = Evaluation("noise", "test", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
     return Folder(path, config, certificate, evaluation, digests)

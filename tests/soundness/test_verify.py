@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -298,15 +299,38 @@ GRAPHS: dict[str, Callable[[onnx.GraphProto], None]] = {
 
 
 @pytest.mark.parametrize("change", GRAPHS)
-def test_a_changed_graph(folder, tmp_path, change):
-    copy = dataclasses.replace(folder, path=tmp_path / "copy")
-    shutil.copytree(folder.path, copy.path)
-    model = onnx.load(copy.path / "model.onnx", load_external_data=False)
-    GRAPHS[change](model.graph)
-    (copy.path / "model.onnx").write_bytes(model.SerializeToString())
-    digest = hashlib.sha256((copy.path / "model.onnx").read_bytes()).hexdigest()
-    copy = dataclasses.replace(copy, digests={**copy.digests, "model.onnx": digest})
-    assert verify(copy)
+def test_a_changed_graph(folder, tmp_path, change, monkeypatch):
+    """Told by its bytes; and, where another exporter wrote what the registry pins, by its tables and answers."""
+    copy = with_graph(folder, tmp_path / "copy", GRAPHS[change])
+    assert any("not the graph that these weights" in line for line in verify(copy))
+    monkeypatch.setattr("zoo.verify.is_pinned", lambda *pin: True)
+    assert verify(with_graph(folder, tmp_path / "other", GRAPHS[change], "torch 1.0, onnxscript 0.1"))
+
+
+def with_graph(
+    folder: Folder, path: Path, change: Callable[[onnx.GraphProto], None], exporter: str | None = None
+) -> Folder:
+    """A copy of the folder with a changed graph, which may say that something else wrote it."""
+    shutil.copytree(folder.path, path)
+    model = onnx.load(path / "model.onnx", load_external_data=False)
+    change(model.graph)
+    for entry in model.metadata_props:
+        if entry.key == "exporter" and exporter:
+            entry.value = exporter
+    graph = model.SerializeToString()
+    (path / "model.onnx").write_bytes(graph)
+    digests = {**folder.digests, "model.onnx": hashlib.sha256(graph).hexdigest()}
+    return dataclasses.replace(folder, path=path, digests=digests)
+
+
+def test_a_graph_that_cannot_be_exported_again_is_not_verified(folder, tmp_path, monkeypatch):
+    """Whoever forges a graph can also say that another version wrote it: only the registry's pin replaces the bytes."""
+    copy = with_graph(folder, tmp_path / "copy", lambda graph: None, "torch 1.0, onnxscript 0.1")
+    (difference,) = verify(copy)
+    assert "says that it was written by 'torch 1.0, onnxscript 0.1'" in difference
+    assert "bytes cannot be compared" in difference
+    monkeypatch.setattr("zoo.verify.is_pinned", lambda name, digest: (name, digest) == (copy.config.name, copy.digest))
+    assert verify(copy) == []
 
 
 def test_a_graph_of_other_weights(folder, tmp_path):

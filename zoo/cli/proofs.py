@@ -66,7 +66,7 @@ def _compared(folder: Folder) -> str:
     writer = exporter(folder)
     if writer == EXPORTER:
         return "exported again from the weights, every byte the same"
-    return f"compared by tables and by answers to some images only: written by {writer}, here is {EXPORTER}"
+    return f"those that the registry pins, compared by tables and some answers only: by {writer}, here is {EXPORTER}"
 
 
 def _recompute(folder: Folder) -> list[str]:
