@@ -4,24 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from training.recipes import RECIPES
 from zoo import registry
 from zoo.architectures import describe
 from zoo.datasets import DATASETS
+from zoo.errors import InputError
 
 # Settings that a row and a run of ours are compared in, beside the sizes of the architecture that the data leave open.
 COMPARED = ("loss", "epochs", "batch_size", "generated")
 BY_DATA = {"input_size", "channels", "classes"}
 
 
-def command_of(name: str, settings: dict[str, Any]) -> str:
-    """The command that trains the model again, where the recipe of its name is still the run's."""
-    options = {"epochs": RECIPES[name].epochs if name in RECIPES else None, "seed": 0, "limit": None}
-    changed = [f" --{key} {settings[key]}" for key, usual in options.items() if settings.get(key, usual) != usual]
-    return f"python -m training {name} --output runs/{name}{''.join(changed)}"
+def trained_steps(weights: Path) -> tuple[int, int]:
+    """After how many steps a run wrote these weights, and of how many. Raises InputError where they do not say."""
+    try:
+        with safe_open(weights, "pt") as file:
+            said = file.metadata() or {}
+        return int(said["step"]), int(said["steps"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{weights} holds no weights that say how far they were trained: train anew") from error
+
+
+def epochs_made(epochs: int, step: int, steps: int) -> float:
+    """The epochs that so many of a run's steps are, to two decimals; an int where they are whole."""
+    whole, rest = divmod(epochs * step, steps)
+    return round(epochs * step / steps, 2) if rest else whole
+
+
+def command_of(settings: dict[str, Any], steps: int | None = None) -> str:
+    """The command that trains the model again, where the recipe of its name is still the run's.
+
+    settings: the run's recipe.json. steps: those that an unfinished run made.
+    """
+    name = settings["name"]
+    epochs = RECIPES[name].epochs if name in RECIPES else None
+    usual = {"epochs": epochs, "seed": 0, "limit": None, "data": None, "steps": None}
+    given = {**usual, **settings, "steps": steps}
+    options = [f" --{key} {shlex.quote(str(given[key]))}" for key in usual if given[key] != usual[key]]
+    return f"python -m training {name} --output runs/{name}{''.join(options)}"
 
 
 def cost(run: Path, settings: dict[str, Any]) -> dict[str, Any]:

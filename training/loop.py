@@ -75,7 +75,8 @@ def train(
     feed = Feed(data.train, recipe.batch_size, recipe.augment, seed, generated, *share)
     output = Output(folder)
     counts = {"train_images": len(data.train), "validation_images": len(data.validation)}
-    description = {**recipe.describe(), "seed": seed, "limit": limit, **counts, "data_revision": data.revision}
+    given = {"seed": seed, "limit": limit, "data": images and images.resolve().name}
+    description = {**recipe.describe(), **given, **counts, "data_revision": data.revision}
     total = recipe.epochs * feed.epoch_steps
     last = total if steps is None else min(steps, total)
     read_every = 1 if device.type == "cpu" else READ_EVERY
@@ -130,7 +131,7 @@ def train(
             if stop or progress.step == last or validated:
                 output.checkpoint(accelerator, progress.step)
                 if main:
-                    output.write_weights(learner.weights())
+                    output.write_weights(learner.weights(), progress.step, total)
             if stop:
                 break
             progress.start_clock()

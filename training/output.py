@@ -86,10 +86,9 @@ class Output:
         _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in rows).encode())
         _draw(rows, self.folder / "curves.png")
 
-    def write_weights(self, state: dict[str, Tensor]) -> None:
-        """Write the plain network's weights as weights.safetensors."""
-        path = self.folder / "weights.safetensors"
-        _replace(path, save(state))
+    def write_weights(self, state: dict[str, Tensor], step: int, steps: int) -> None:
+        """Write the plain network's weights as weights.safetensors, which says after how many of the run's steps."""
+        _replace(self.folder / "weights.safetensors", save(state, {"step": str(step), "steps": str(steps)}))
 
 
 def hardware() -> str:

@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from timm.optim import create_optimizer_v2
 
+from export.origin import trained_steps
 from tests.training import distributed
 from tests.training.small import small_network, weights
 from training.loop import TrainingError, train
@@ -66,6 +67,7 @@ def test_a_run_leaves_its_recipe_metrics_curves_weights_and_one_checkpoint(small
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4]
+    assert trained_steps(tmp_path / "run" / "weights.safetensors") == (4, 4)
     assert all(0 <= row["estimated_vra"] <= row["validation_accuracy"] <= 1 for row in rows)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["seed"] == 3
 
@@ -196,7 +198,7 @@ def test_a_second_ctrl_c_interrupts(small, tmp_path):
 
 
 def test_the_weights_have_the_permissions_of_any_other_file(tmp_path):
-    Output(tmp_path).write_weights({"weight": torch.ones(2)})
+    Output(tmp_path).write_weights({"weight": torch.ones(2)}, 1, 2)
     (tmp_path / "other").touch()
     assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
     assert torch.equal(weights(tmp_path)["weight"], torch.ones(2))
@@ -312,6 +314,8 @@ def test_a_folder_of_images_is_trained_on(tmp_path, monkeypatch):
     recipe = dataclasses.replace(find(SMALL), batch_size=4, epochs=2, validate_every=2)
     train(recipe, tmp_path / "run", images=tmp_path / "images")
     train(recipe, tmp_path / "parts", images=tmp_path / "images", steps=1)
+    assert trained_steps(tmp_path / "parts" / "weights.safetensors") == (1, 4)
+    assert json.loads((tmp_path / "parts" / "recipe.json").read_text())["data"] == "images"
     train(recipe, tmp_path / "parts", images=tmp_path / "images", resume=True)
     whole, parts = weights(tmp_path / "run"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[key], parts[key]) for key in whole | parts)
