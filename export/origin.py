@@ -50,21 +50,22 @@ def command_of(settings: dict[str, Any], steps: int | None = None) -> str:
     return f"python -m training {name} --output runs/{name}{''.join(options)}"
 
 
-def cost(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The hours of a run's steps, validation left out, and the hardware; None where its metrics do not say.
+def cost(run: Path, step: int) -> dict[str, Any]:
+    """The hours of a run's steps up to this one, validation left out, and the hardware; None where they are not known.
 
-    settings: the run's recipe.json.
+    Metrics are those of whole epochs: after a step within one the hours are not known.
     """
     try:
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     except FileNotFoundError:  # it ended within its first epoch
         rows = []
-    seconds, before = 0.0, 0
-    for row in rows:
-        seconds += (row["step"] - before) * settings["batch_size"] / row["images_per_second"]
-        before = row["step"]
+    rows = [row for row in rows if row["step"] <= step]
+    known = bool(rows) and rows[-1]["step"] == step
     hardware = sorted({row["hardware"] for row in rows if "hardware" in row})
-    return {"hours": round(seconds / 3600, 3) if rows else None, "hardware": ", then ".join(hardware) or None}
+    return {
+        "hours": round(sum(row["seconds"] for row in rows) / 3600, 3) if known else None,
+        "hardware": ", then ".join(hardware) or None,
+    }
 
 
 def beside(entry: registry.Entry, settings: dict[str, Any]) -> dict[str, Any] | None:

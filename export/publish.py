@@ -69,7 +69,7 @@ def publish(
     # The card shows the run's settings, what it cost, and the published row that it stands for.
     origin = {
         "command": command_of(settings, step if step < steps else None),
-        **cost(run, settings),
+        **cost(run, step),
         "paper": beside(entry, made),
     }
     if output.exists() and not _replaceable(output):

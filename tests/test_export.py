@@ -136,10 +136,12 @@ def test_a_record_that_the_model_does_not_answer_is_found(run: Path, tmp_path: P
 
 
 def test_what_a_run_cost_is_read_from_its_metrics(tmp_path: Path):
-    assert cost(tmp_path, {}) == {"hours": None, "hardware": None}
-    rows = [{"step": 10, "images_per_second": 1.0}, {"step": 40, "images_per_second": 2.0, "hardware": "a machine"}]
+    assert cost(tmp_path, 10) == {"hours": None, "hardware": None}
+    rows = [{"step": 10, "seconds": 1440.0}, {"step": 40, "seconds": 2160.0, "hardware": "a machine"}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert cost(tmp_path, {"batch_size": 144}) == {"hours": 1.0, "hardware": "a machine"}  # 1440 s and 2160 s
+    assert cost(tmp_path, 40) == {"hours": 1.0, "hardware": "a machine"}
+    assert cost(tmp_path, 10) == {"hours": 0.4, "hardware": None}  # the later epoch left no weights
+    assert cost(tmp_path, 50) == {"hours": None, "hardware": "a machine"}  # 10 steps of an epoch that was not ended
 
 
 def test_the_row_of_a_paper_and_what_differs_from_it():

@@ -67,6 +67,7 @@ def test_a_run_leaves_its_recipe_metrics_curves_weights_and_one_checkpoint(small
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4]
+    assert [row["seconds"] * row["images_per_second"] for row in rows] == pytest.approx([16, 16])
     assert trained_steps(tmp_path / "run" / "weights.safetensors") == (4, 4)
     assert all(0 <= row["estimated_vra"] <= row["validation_accuracy"] <= 1 for row in rows)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["seed"] == 3
@@ -93,7 +94,9 @@ def assert_resumed_in_the_same_bits(recipe: Recipe, steps: int, folder: Path) ->
 
     def rows(run: str) -> list[dict[str, float]]:
         read = [json.loads(row) for row in (folder / run / "metrics.jsonl").read_text().splitlines()]
-        return [{key: value for key, value in row.items() if key != "images_per_second"} for row in read]
+        return [
+            {key: value for key, value in row.items() if key not in ("images_per_second", "seconds")} for row in read
+        ]
 
     assert rows("parts") == rows("whole")
 
