@@ -152,11 +152,40 @@ def test_the_row_of_a_paper_and_what_differs_from_it():
     assert (row["model"], row["clean"], row["vra"], row["epsilon"]) == ("liresnet-l6w128-cifar10", 78.7, 64.4, "36/255")
     assert "data CIFAR-10 re-encoded as JPEG 75, not CIFAR-10" in row["differences"]
     assert {"depth 4, not 6", "width 32, not 128", "epochs 5, not 800"} < set(row["differences"])
-    assert not any(word in line for line in row["differences"] for word in ("input", "loss", "images"))
-    part = beside(ENTRIES["liresnet-l4w32-cifar10-jpeg75"], {**settings, "train_images": 4_000})
+    assert {"other training epsilon", "learning rate 0.002, not 0.001", "other augmentation"} < set(row["differences"])
+    assert not any(word in line for line in row["differences"] for word in ("input", "loss", "optimizer", "clip"))
+    *same, images = row["differences"]
+    assert images == "45,000 training images (5,000 more for validation), not 50,000"
+    part = beside(ENTRIES["liresnet-l4w32-cifar10-jpeg75"], {**settings, "train_images": 4_000, "data": "mine"})
     assert part
-    assert part["differences"] == [*row["differences"], "images 9,000, not 50,000"]
+    assert part["differences"] == [
+        "data the folder mine, not CIFAR-10",
+        *same[1:],
+        "4,000 training images (5,000 more for validation, 41,000 unused), not 50,000",
+    ]
     assert beside(ENTRIES["2c2f-mnist"], settings) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"optimizer": "adam", "optimizer_options": {}}, "optimizer adam, not adamw"),
+        ({"optimizer_options": {"weight_decay": 1e-3}}, "optimizer weight decay 0.001, not by default"),
+        ({"loss_options": {"p": 0.1, "weight": 1e-4}}, "loss p 0.1, not 0.3"),
+        ({"clip_norm": 3.0}, "clip norm 3, not none"),
+        ({"augment": []}, "no augmentation"),
+        ({"generated": {"ratio": 1, "augment": []}}, "added generated images"),
+        ({"rate": {"schedule": "Cosine", "warmup": 0.0}}, "other learning rate schedule"),
+        ({"training_epsilon": {"schedule": "Points", "points": [[0.0, 0.5]]}}, "training epsilon 0.5, not 0.15"),
+    ],
+)
+def test_every_setting_that_changes_training_is_compared(changes: dict[str, object], difference: str):
+    own = {**find("4c3f-cll-cifar10").describe(), "train_images": 45_000, "validation_images": 5_000}
+    images = "45,000 training images (5,000 more for validation), not 50,000"
+    for settings, expected in ((own, [images]), ({**own, **changes}, [difference, images])):
+        row = beside(ENTRIES["4c3f-cll-cifar10"], settings)
+        assert row
+        assert row["differences"] == expected
 
 
 def test_the_command_has_what_is_not_the_recipes_own():
