@@ -92,6 +92,8 @@ def train(
             accelerator.load_state(str(output.latest_checkpoint()))
             if main:
                 output.forget_after(progress.step)
+                if progress.step >= last:  # no step is left, after which they would be written
+                    output.write_weights(learner.weights(), progress.step, total)
         # TensorBoard hides the later steps of a run that was stopped without a checkpoint: they will come again.
         accelerator.init_trackers(recipe.name, init_kwargs={"tensorboard": {"purge_step": progress.step + 1}})
         bar = stack.enter_context(_bar(total, progress.step, main))
@@ -129,9 +131,7 @@ def train(
                     output.write_metrics(metrics)
                 accelerator.log(metrics, step=progress.step)
             if stop or progress.step == last or validated:
-                output.checkpoint(accelerator, progress.step)
-                if main:
-                    output.write_weights(learner.weights(), progress.step, total)
+                output.checkpoint(accelerator, learner.weights, progress.step, total)
             if stop:
                 break
             progress.start_clock()

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,14 @@ class Output:
                 raise InputError(f"{path} describes another run: resume with the options that it was started with")
             yield
 
-    def checkpoint(self, accelerator: Accelerator, step: int) -> None:
-        """Save the whole state of training, then drop the older one. Every process calls it."""
+    def checkpoint(
+        self, accelerator: Accelerator, weights: Callable[[], dict[str, Tensor]], step: int, steps: int
+    ) -> None:
+        """Save the whole state of training and the weights, then drop the older state. Every process calls it.
+
+        The weights come first into their place, so that no checkpoint is without them; they are asked for when the
+        state is saved, which they may change.
+        """
         partial, final = self.checkpoints / "partial", self.checkpoints / f"step-{step:08d}"
         if accelerator.is_main_process and partial.exists():  # of a run that was stopped while it saved
             shutil.rmtree(partial)
@@ -55,11 +61,9 @@ class Output:
         accelerator.save_state(str(partial))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            older = [folder for folder in self.checkpoints.glob("step-*") if folder != final]
-            if final.exists():  # a resumed run that had no step left to make
-                shutil.rmtree(partial)
-            else:
-                partial.replace(final)
+            older = list(self.checkpoints.glob("step-*"))
+            self.write_weights(weights(), step, steps)
+            partial.replace(final)
             for folder in older:
                 shutil.rmtree(folder)
         accelerator.wait_for_everyone()

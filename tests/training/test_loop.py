@@ -101,6 +101,26 @@ def assert_resumed_in_the_same_bits(recipe: Recipe, steps: int, folder: Path) ->
     assert rows("parts") == rows("whole")
 
 
+def test_weights_are_never_older_than_the_checkpoint(small, tmp_path, monkeypatch):
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    recipe = dataclasses.replace(small, epochs=2, validate_every=2)
+    train(recipe, tmp_path / "run", steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, "write_weights", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "run", resume=True)
+    assert Output(tmp_path / "run").latest_checkpoint().name == "step-00000002"
+    train(recipe, tmp_path / "run", resume=True)
+    train(recipe, tmp_path / "whole")
+    first, whole = weights(tmp_path / "run"), weights(tmp_path / "whole")
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    train(recipe, tmp_path / "run", resume=True)  # no step is left, but to write them
+    again = weights(tmp_path / "run")
+    assert all(torch.equal(first[key], whole[key]) and torch.equal(again[key], whole[key]) for key in whole)
+
+
 def test_a_loss_gets_its_scheduled_and_its_learned_options_and_resumes_with_them(small, tmp_path):
     seen = []
 
