@@ -310,17 +310,24 @@ def test_a_loss_that_breaks_later_leaves_the_last_checkpoint(small, tmp_path):
     assert torch.equal(weights(tmp_path / "run")["head.weight"], weights(tmp_path / "whole")["head.weight"])
 
 
-def test_bf16_is_for_the_forward_pass_alone(small, tmp_path, monkeypatch):
-    seen = []
+def test_bf16_is_for_the_forward_pass_alone(small, tmp_path):
+    seen, computed = [], []
+
+    def hook(layer, inputs, output):
+        if isinstance(layer, torch.nn.Conv2d):
+            computed.append(output.dtype)
 
     def looks(logits, labels, margins, *arguments, **options):
         seen.append((logits.dtype, margins))
         return emma(logits, labels, margins, *arguments, **options)
 
     looks.__name__ = "emma"
-    for precision in ("no", "bf16"):
+    for precision, expected in (("no", torch.float32), ("bf16", torch.bfloat16)):
         AcceleratorState._reset_state(reset_partial_state=True)
-        train(dataclasses.replace(small, loss=looks, mixed_precision=precision), tmp_path / precision, steps=1)
+        computed.clear()
+        with torch.nn.modules.module.register_module_forward_hook(hook):
+            train(dataclasses.replace(small, loss=looks, mixed_precision=precision), tmp_path / precision, steps=1)
+        assert computed[-1] == expected
     (_, exact), (dtype, estimated) = seen
     assert dtype == torch.float32
     assert torch.equal(exact, estimated)
