@@ -30,7 +30,7 @@ class Output:
     def open(self, description: dict[str, Any], resume: bool) -> Iterator[None]:
         """Start the folder, or find the same recipe in it; no other process opens it until the block is left.
 
-        Raises InputError where neither is so, or another process has it open.
+        Raises InputError where neither is so, the recipe in it is damaged, or another process has it open.
         """
         path = self.folder / "recipe.json"
         text = json.dumps(description, indent=1) + "\n"
@@ -42,7 +42,7 @@ class Output:
         with _locked(self.folder):
             if not resume:
                 _replace(path, text.encode())
-            elif json.loads(path.read_text()) != json.loads(text):
+            elif _read(path) != json.loads(text):
                 raise InputError(f"{path} describes another run: resume with the options that it was started with")
             yield
 
@@ -102,6 +102,14 @@ def hardware() -> str:
         return machine()
     name = torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type
     return f"{state.num_processes} x {name}"
+
+
+def _read(path: Path) -> Any:
+    """The JSON in a file. Raises InputError where it is damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: put back what the run wrote, or start again elsewhere") from error
 
 
 @contextmanager

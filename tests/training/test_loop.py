@@ -279,6 +279,11 @@ def test_a_folder_in_use_is_refused_and_so_is_another_run(small, tmp_path):
         train(small, tmp_path / "run", seed=1, resume=True)
     with pytest.raises(InputError, match="no run to resume"):
         train(small, tmp_path / "other", resume=True)
+    recipe = tmp_path / "run" / "recipe.json"
+    for damaged in (recipe.read_bytes()[:100], b"", b"\xff"):
+        recipe.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"recipe\.json is damaged: put back"):
+            train(small, tmp_path / "run", resume=True)
 
 
 def test_a_folder_that_another_run_holds_is_refused_until_it_ends(small, tmp_path):
