@@ -1,4 +1,4 @@
-"""python -m export RUN_DIR --name NAME: publish the weights of a training run."""
+"""python -m export RUN_DIR: publish the weights of a training run."""
 
 import shlex
 import sys
@@ -14,7 +14,6 @@ from zoo.records import SAMPLE
 
 def main(
     run: Annotated[Path, typer.Argument(help="The folder that `python -m training` wrote.")],
-    name: Annotated[str | None, typer.Option(help="The registered model's name; the recipe's where not given.")] = None,
     output: Annotated[Path | None, typer.Option(help="Where to publish; RUN/published where not given.")] = None,
     shelf: Annotated[bool, typer.Option("--shelf", help="Publish into this checkout: model_cards/NAME.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate on the first test images only.")] = None,
@@ -31,12 +30,11 @@ def main(
         run_settings,
     )
 
-    name = name or str(run_settings(run).get("name"))
     if shelf and output:
         raise InputError("--shelf says where to publish: leave out --output")
-    output = SHELF / name if shelf else output or run / "published"
+    output = SHELF / run_settings(run)["name"] if shelf else output or run / "published"
     command = f"python -m export {shlex.join(sys.argv[1:])}"
-    folder = publish(run, name, output, limit, attack_images, command, MAX_FILE if shelf else None)
+    folder = publish(run, output, limit, attack_images, command, MAX_FILE if shelf else None)
     if shelf:
         pin(folder)
     print(f"published {folder.path}: clean {folder.evaluation.clean_accuracy:.4f}, VRA {folder.evaluation.vra}")

@@ -4,63 +4,143 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from training.recipes import RECIPES
 from zoo import registry
 from zoo.architectures import describe
 from zoo.datasets import DATASETS
+from zoo.errors import InputError
 
 # Settings that a row and a run of ours are compared in, beside the sizes of the architecture that the data leave open.
-COMPARED = ("loss", "epochs", "batch_size", "generated")
+COMPARED = {
+    "epsilon": "epsilon",
+    "loss": "loss",
+    "training_epsilon": "training epsilon",
+    "learned": "learned loss options",
+    "exponent": "schedule of the exponent",
+    "epochs": "epochs",
+    "batch_size": "batch size",
+    "generated": "generated images",
+    "optimizer": "optimizer",
+    "learning_rate": "learning rate",
+    "rate": "learning rate schedule",
+    "clip_norm": "clip norm",
+    "ema": "moving average",
+    "estimate": "Lipschitz estimate",
+    "power_iterations": "power iterations",
+    "augment": "augmentation",
+    "mixed_precision": "mixed precision",
+}
+OPTIONS = ("loss", "optimizer")
+NONE, DEFAULT = "none", "by default"
 BY_DATA = {"input_size", "channels", "classes"}
 
 
-def command_of(name: str, settings: dict[str, Any]) -> str:
-    """The command that trains the model again, where the recipe of its name is still the run's."""
-    options = {"epochs": RECIPES[name].epochs if name in RECIPES else None, "seed": 0, "limit": None}
-    changed = [f" --{key} {settings[key]}" for key, usual in options.items() if settings.get(key, usual) != usual]
-    return f"python -m training {name} --output runs/{name}{''.join(changed)}"
+def trained_steps(weights: Path) -> tuple[int, int]:
+    """After how many steps a run wrote these weights, and of how many. Raises InputError where they do not say."""
+    try:
+        with safe_open(weights, "pt") as file:
+            said = file.metadata() or {}
+        return int(said["step"]), int(said["steps"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{weights} holds no weights that say how far they were trained: train anew") from error
 
 
-def cost(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The hours of a run's steps, validation left out, and the hardware; None where its metrics do not say.
+def epochs_made(epochs: int, step: int, steps: int) -> float:
+    """The epochs that so many of a run's steps are, to two decimals; an int where they are whole."""
+    whole, rest = divmod(epochs * step, steps)
+    return round(epochs * step / steps, 2) if rest else whole
 
-    settings: the run's recipe.json.
+
+def command_of(settings: dict[str, Any], steps: int | None = None) -> str:
+    """The command that trains the model again, where the recipe of its name is still the run's.
+
+    settings: the run's recipe.json. steps: those that an unfinished run made.
+    """
+    name = settings["name"]
+    epochs = RECIPES[name].epochs if name in RECIPES else None
+    usual = {"epochs": epochs, "seed": 0, "limit": None, "data": None, "steps": None}
+    given = {**usual, **settings, "steps": steps}
+    options = [f" --{key} {shlex.quote(str(given[key]))}" for key in usual if given[key] != usual[key]]
+    return f"python -m training {name} --output runs/{name}{''.join(options)}"
+
+
+def cost(run: Path, step: int) -> dict[str, Any]:
+    """The hours of a run's steps up to this one, validation left out, and the hardware; None where they are not known.
+
+    Metrics are those of whole epochs: after a step within one the hours are not known.
     """
     try:
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     except FileNotFoundError:  # it ended within its first epoch
         rows = []
-    seconds, before = 0.0, 0
-    for row in rows:
-        seconds += (row["step"] - before) * settings["batch_size"] / row["images_per_second"]
-        before = row["step"]
+    rows = [row for row in rows if row["step"] <= step]
+    known = bool(rows) and rows[-1]["step"] == step
     hardware = sorted({row["hardware"] for row in rows if "hardware" in row})
-    return {"hours": round(seconds / 3600, 3) if rows else None, "hardware": ", then ".join(hardware) or None}
+    return {
+        "hours": round(sum(row["seconds"] for row in rows) / 3600, 3) if known else None,
+        "hardware": ", then ".join(hardware) or None,
+    }
 
 
 def beside(entry: registry.Entry, settings: dict[str, Any]) -> dict[str, Any] | None:
     """The published row that a run stands for, and in what the run differs from it; None where there is no row.
 
-    The row's own settings are those of the recipe of its network.
+    The row's own settings are those of the recipe of its network. What settings do not say is not compared.
     """
     paper = RECIPES[entry.name].paper if entry.name in RECIPES else None
     if paper is None:
         return None
     row = registry.find(paper.model)
-    ours = _compared(entry, settings)
-    theirs = _compared(row, RECIPES[row.name].describe())
-    differences = [f"{key} {ours[key]}, not {theirs.get(key, 'given')}" for key in ours if ours[key] != theirs.get(key)]
-    whole, images = DATASETS[entry.dataset].train_images, settings["train_images"] + settings["validation_images"]
-    if images != whole:
-        differences.append(f"images {images:,}, not {whole:,}")
-    return {**dataclasses.asdict(paper), "differences": differences}
+    theirs = RECIPES[row.name].describe()
+    folder = settings.get("data")
+    pairs = [("data", f"the folder {folder}" if folder else DATASETS[entry.dataset].title, DATASETS[row.dataset].title)]
+    pairs += [(name, size, _sizes(row).get(name)) for name, size in _sizes(entry).items()]
+    pairs += [(name, settings[key], theirs[key]) for key, name in COMPARED.items() if key in settings]
+    for key in OPTIONS:  # those of another loss or optimiser are others anyway
+        ours, others = settings.get(f"{key}_options"), theirs[f"{key}_options"]
+        if ours is not None and settings[key] == theirs[key]:
+            pairs += [(f"{key} {name}", ours.get(name, DEFAULT), others.get(name, DEFAULT)) for name in ours | others]
+    differences = [_difference(*pair) for pair in pairs if pair[1] != pair[2]]
+    return {
+        **dataclasses.asdict(paper),
+        "differences": [*differences, _images(settings, DATASETS[row.dataset].train_images)],
+    }
 
 
-def _compared(entry: registry.Entry, settings: dict[str, Any]) -> dict[str, str]:
-    sizes = {key: value for key, value in describe(entry.architecture).items() if key not in BY_DATA}
-    known = {key: settings[key] for key in COMPARED if settings.get(key) is not None}
-    pairs = {"data": DATASETS[entry.dataset].title, **sizes, **known}
-    return {key.replace("_", " "): str(value) for key, value in pairs.items()}
+def _sizes(entry: registry.Entry) -> dict[str, Any]:
+    return {key: value for key, value in describe(entry.architecture).items() if key not in BY_DATA}
+
+
+def _difference(name: str, ours: Any, theirs: Any) -> str:
+    """What a card says of a setting: "epochs 5, not 800", "no clip norm" or, for long ones, "other augmentation"."""
+    name, ours, theirs = name.replace("_", " "), _short(ours), _short(theirs)
+    if ours == NONE:
+        return f"no {name}"
+    if ours and theirs:
+        return f"{name} {ours}, not {theirs}"
+    return f"{'added' if theirs == NONE else 'other'} {name}"
+
+
+def _short(value: Any) -> str | None:
+    """The value in a word, a constant schedule by its value; None for what is longer."""
+    if value in (None, [], {}):
+        return NONE
+    if isinstance(value, dict) and len(value.get("points", ())) == 1:
+        value = value["points"][0][1]
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return None if isinstance(value, dict | list) else str(value)
+
+
+def _images(settings: dict[str, Any], whole: int) -> str:
+    """How many images a run was trained on, beside the training split that its row had."""
+    train, validation = settings["train_images"], settings["validation_images"]
+    unused = whole - train - validation
+    rest = f"{validation:,} more for validation" + (f", {unused:,} unused" if unused > 0 else "")
+    return f"{train:,} training images ({rest}), not {whole:,}"

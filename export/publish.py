@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from export import robustness
-from export.origin import beside, command_of, cost
+from export.origin import beside, command_of, cost, epochs_made, trained_steps
 from training.data import pixels
 from training.tightness import tightness
 from zoo import registry
@@ -49,7 +49,6 @@ TIGHTNESS_IMAGES = 4
 
 def publish(
     run: Path,
-    name: str,
     output: Path,
     limit: int | None,
     attack_images: int,
@@ -63,10 +62,16 @@ def publish(
     Raises InputError where the run or the data cannot be used, CertificateError where the weights do not fit, or an
     attack succeeds inside a certified radius.
     """
-    entry = registry.find(name)
     settings = run_settings(run)
+    entry = registry.find(settings["name"])
+    step, steps = trained_steps(run / "weights.safetensors")
+    made = {**settings, "epochs": epochs_made(settings["epochs"], step, steps)}
     # The card shows the run's settings, what it cost, and the published row that it stands for.
-    origin = {"command": command_of(name, settings), **cost(run, settings), "paper": beside(entry, settings)}
+    origin = {
+        "command": command_of(settings, step if step < steps else None),
+        **cost(run, step),
+        "paper": beside(entry, made),
+    }
     if output.exists() and not _replaceable(output):
         raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
     info = DATASETS[entry.dataset]
@@ -79,13 +84,13 @@ def publish(
             (folder / file).write_bytes(content)
         certificate = _certify(folder, entry, info.levels(entry.norm), progress)
         config = ModelConfig(
-            name=name,
+            name=entry.name,
             architecture=describe(entry.architecture),
             dataset=entry.dataset,
             norm=entry.norm,
             input_shape=entry.architecture.input_shape,
             labels=split.label_names,
-            recipe={**settings, **origin},
+            recipe={**made, **origin},
             license=LICENSE,
         )
         (folder / "config.json").write_text(dumps(config))
@@ -107,7 +112,7 @@ def run_settings(run: Path) -> dict[str, Any]:
         settings = json.loads((run / "recipe.json").read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{run} holds no training run: `python -m training NAME --output {run}` makes one") from error
-    if not isinstance(settings, dict) or "train_images" not in settings:
+    if not isinstance(settings, dict) or not {"name", "epochs", "train_images"} <= settings.keys():
         raise InputError(f"{run / 'recipe.json'} is not what this `python -m training` writes")
     return settings
 

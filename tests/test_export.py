@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 import zoo
 from export import check
 from export.check import differences
-from export.origin import beside, command_of, cost
+from export.origin import beside, command_of, cost, epochs_made
 from export.publish import publish
 from tests.toy import FILES
 from tests.training.small import small_network
@@ -54,7 +55,7 @@ def test_every_small_network_ends_in_a_verified_folder_that_predicts(
     write_split(dataset, 24)
     write_split(dataset, 24, split=DATASETS[dataset].test_split)
     train(replace(find(recipe), name=name), tmp_path / "run", steps=2)
-    folder = publish(tmp_path / "run", name, tmp_path / "out" / name, limit=None, attack_images=2, command="test")
+    folder = publish(tmp_path / "run", tmp_path / "out" / name, limit=None, attack_images=2, command="test")
     assert {path.name for path in folder.path.iterdir()} == set(FILES)
     assert list(differences(folder)) == []
     assert folder.evaluation.images == (2000 if dataset == "two-moons" else 24)  # those are made, not read
@@ -66,8 +67,8 @@ def test_every_small_network_ends_in_a_verified_folder_that_predicts(
 
 
 def test_publishing_again_replaces_the_folder_and_gives_the_same_card(run: Path, tmp_path: Path):
-    first = publish(run, "2c2f-mnist", tmp_path / "out", limit=8, attack_images=0, command="test")
-    again = publish(run, "2c2f-mnist", tmp_path / "out", limit=8, attack_images=0, command="test")
+    first = publish(run, tmp_path / "out", limit=8, attack_images=0, command="test")
+    again = publish(run, tmp_path / "out", limit=8, attack_images=0, command="test")
     for name in ("certificate.json", "model.onnx", "model.float32.onnx", "model.safetensors", "config.json"):
         assert first.digests[name] == again.digests[name]
     assert (tmp_path / "out" / "README.md").read_text() == render(again.config, again.certificate, again.evaluation)
@@ -75,11 +76,17 @@ def test_publishing_again_replaces_the_folder_and_gives_the_same_card(run: Path,
 
 
 def test_a_run_without_weights_or_with_anothers_is_refused(run: Path, tmp_path: Path):
-    with pytest.raises(InputError, match="does not hold the weights"):
-        publish(run, "4c3f-mnist", tmp_path / "out", limit=8, attack_images=0, command="test")
+    def refused(match: str) -> None:
+        with pytest.raises(InputError, match=match):
+            publish(run, tmp_path / "out", limit=8, attack_images=0, command="test")
+
+    settings = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps({**settings, "name": "4c3f-mnist"}))
+    refused("does not hold the weights of 4c3f-mnist")
+    save_file(load_file(run / "weights.safetensors"), run / "weights.safetensors")
+    refused("holds no weights that say how far they were trained")
     (run / "weights.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(InputError, match="does not hold the weights"):
-        publish(run, "2c2f-mnist", tmp_path / "out", limit=8, attack_images=0, command="test")
+    refused("holds no weights")
     assert not (tmp_path / "out").exists()
 
 
@@ -87,7 +94,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(run: Path, tmp_path: P
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="in use"):
-        publish(run, "2c2f-mnist", tmp_path / "mine", limit=8, attack_images=0, command="test")
+        publish(run, tmp_path / "mine", limit=8, attack_images=0, command="test")
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
 
 
@@ -100,7 +107,7 @@ def test_the_command_says_a_mistake_in_one_line_and_exits_2(tmp_path: Path):
 
 
 def test_graphs_carry_no_paths_of_the_machine(run: Path, tmp_path: Path):
-    folder = publish(run, "2c2f-mnist", tmp_path / "out", limit=8, attack_images=0, command="test")
+    folder = publish(run, tmp_path / "out", limit=8, attack_images=0, command="test")
     for name in FILES:
         content = (folder.path / name).read_bytes()
         assert str(Path(zoo.__file__).parents[1]).encode() not in content
@@ -110,7 +117,7 @@ def test_graphs_carry_no_paths_of_the_machine(run: Path, tmp_path: Path):
 
 
 def test_a_record_that_the_model_does_not_answer_is_found(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    folder = publish(run, "2c2f-mnist", tmp_path / "out", limit=8, attack_images=4, command="test")
+    folder = publish(run, tmp_path / "out", limit=8, attack_images=4, command="test")
     monkeypatch.setattr(check, "verify", lambda folder: [])
 
     def found(**changes: object) -> str:
@@ -129,10 +136,12 @@ def test_a_record_that_the_model_does_not_answer_is_found(run: Path, tmp_path: P
 
 
 def test_what_a_run_cost_is_read_from_its_metrics(tmp_path: Path):
-    assert cost(tmp_path, {}) == {"hours": None, "hardware": None}
-    rows = [{"step": 10, "images_per_second": 1.0}, {"step": 40, "images_per_second": 2.0, "hardware": "a machine"}]
+    assert cost(tmp_path, 10) == {"hours": None, "hardware": None}
+    rows = [{"step": 10, "seconds": 1440.0}, {"step": 40, "seconds": 2160.0, "hardware": "a machine"}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert cost(tmp_path, {"batch_size": 144}) == {"hours": 1.0, "hardware": "a machine"}  # 1440 s and 2160 s
+    assert cost(tmp_path, 40) == {"hours": 1.0, "hardware": "a machine"}
+    assert cost(tmp_path, 10) == {"hours": 0.4, "hardware": None}  # the later epoch left no weights
+    assert cost(tmp_path, 50) == {"hours": None, "hardware": "a machine"}  # 10 steps of an epoch that was not ended
 
 
 def test_the_row_of_a_paper_and_what_differs_from_it():
@@ -143,12 +152,64 @@ def test_the_row_of_a_paper_and_what_differs_from_it():
     assert (row["model"], row["clean"], row["vra"], row["epsilon"]) == ("liresnet-l6w128-cifar10", 78.7, 64.4, "36/255")
     assert "data CIFAR-10 re-encoded as JPEG 75, not CIFAR-10" in row["differences"]
     assert {"depth 4, not 6", "width 32, not 128", "epochs 5, not 800"} < set(row["differences"])
-    assert not any(word in line for line in row["differences"] for word in ("input", "loss", "images"))
-    part = beside(ENTRIES["liresnet-l4w32-cifar10-jpeg75"], {**settings, "train_images": 4_000})
+    assert {"other training epsilon", "learning rate 0.002, not 0.001", "other augmentation"} < set(row["differences"])
+    assert not any(word in line for line in row["differences"] for word in ("input", "loss", "optimizer", "clip"))
+    *same, images = row["differences"]
+    assert images == "45,000 training images (5,000 more for validation), not 50,000"
+    part = beside(ENTRIES["liresnet-l4w32-cifar10-jpeg75"], {**settings, "train_images": 4_000, "data": "mine"})
     assert part
-    assert part["differences"] == [*row["differences"], "images 9,000, not 50,000"]
+    assert part["differences"] == [
+        "data the folder mine, not CIFAR-10",
+        *same[1:],
+        "4,000 training images (5,000 more for validation, 41,000 unused), not 50,000",
+    ]
     assert beside(ENTRIES["2c2f-mnist"], settings) is None
-    assert command_of("liresnet-l4w32-cifar10-jpeg75", settings).endswith("-jpeg75 --epochs 5 --seed 3")
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"optimizer": "adam", "optimizer_options": {}}, "optimizer adam, not adamw"),
+        ({"optimizer_options": {"weight_decay": 1e-3}}, "optimizer weight decay 0.001, not by default"),
+        ({"loss_options": {"p": 0.1, "weight": 1e-4}}, "loss p 0.1, not 0.3"),
+        ({"clip_norm": 3.0}, "clip norm 3, not none"),
+        ({"augment": []}, "no augmentation"),
+        ({"generated": {"ratio": 1, "augment": []}}, "added generated images"),
+        ({"rate": {"schedule": "Cosine", "warmup": 0.0}}, "other learning rate schedule"),
+        ({"training_epsilon": {"schedule": "Points", "points": [[0.0, 0.5]]}}, "training epsilon 0.5, not 0.15"),
+    ],
+)
+def test_every_setting_that_changes_training_is_compared(changes: dict[str, object], difference: str):
+    own = {**find("4c3f-cll-cifar10").describe(), "train_images": 45_000, "validation_images": 5_000}
+    images = "45,000 training images (5,000 more for validation), not 50,000"
+    for settings, expected in ((own, [images]), ({**own, **changes}, [difference, images])):
+        row = beside(ENTRIES["4c3f-cll-cifar10"], settings)
+        assert row
+        assert row["differences"] == expected
+
+
+def test_the_command_has_what_is_not_the_recipes_own():
+    settings = {**find("2c2f-mnist").describe(), "seed": 0, "limit": None, "data": None}
+    assert command_of(settings) == "python -m training 2c2f-mnist --output runs/2c2f-mnist"
+    assert command_of({**settings, "epochs": 5, "seed": 3}).endswith("/2c2f-mnist --epochs 5 --seed 3")
+    assert command_of({**settings, "limit": 9, "data": "my images"}, 7).endswith(
+        " --limit 9 --data 'my images' --steps 7"
+    )
+
+
+def test_epochs_are_those_that_were_made():
+    assert epochs_made(60, 25, 1080) == 1.39
+    assert str(epochs_made(60, 36, 1080)) == "2"
+    assert str(epochs_made(60, 1080, 1080)) == "60"
+
+
+def test_a_run_that_was_stopped_is_not_called_whole(tmp_path: Path):
+    train(find("mlp-two-moons"), tmp_path / "run", steps=25)
+    folder = publish(tmp_path / "run", tmp_path / "out", limit=8, attack_images=0, command="test")
+    recipe = folder.config.recipe
+    assert recipe["epochs"] == 1.39
+    assert recipe["command"].endswith("/mlp-two-moons --steps 25")
+    assert "epochs 1.39, not 60" in recipe["paper"]["differences"]
 
 
 def test_every_row_of_a_paper_has_a_recipe_of_its_network_in_the_same_norm():

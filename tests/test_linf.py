@@ -49,7 +49,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         make_split(path / "data", "mnist", 24)
         make_split(path / "data", "mnist", 24, split="test")
         train(recipe, path / "run", steps=2)
-        return publish(path / "run", name, path / "out", limit=None, attack_images=3, command="test")
+        return publish(path / "run", path / "out", limit=None, attack_images=3, command="test")
 
 
 def test_it_is_published_verified_and_predicts(folder: Folder):

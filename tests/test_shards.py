@@ -157,7 +157,7 @@ def test_export_writes_shards_where_they_are_asked_for(write_split, tmp_path: Pa
     write_split("mnist", 24)
     write_split("mnist", 24, split="test")
     train(find("2c2f-mnist"), tmp_path / "run", steps=1)
-    folder = publish(tmp_path / "run", "2c2f-mnist", tmp_path / "out", 8, 0, "test", max_file=640_000)
+    folder = publish(tmp_path / "run", tmp_path / "out", 8, 0, "test", max_file=640_000)
     assert len(folder.weights()) == 2
     assert INDEX in folder.files
 

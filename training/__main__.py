@@ -52,7 +52,9 @@ def main(
 ) -> None:
     """Train RECIPE into a folder: weights.safetensors, metrics.jsonl, curves.png, recipe.json and checkpoints."""
     if list_recipes:
-        Console().print(_table(RECIPES.values()), "\nPercentages and hardware are the papers', times are ours.")
+        Console().print(
+            _table(RECIPES.values()), "\nPercentages and hardware are the papers', one GPU if not more; times ours."
+        )
         return
     if recipe is None:
         raise InputError("name a recipe: --list shows all")
@@ -73,22 +75,25 @@ def main(
 
 
 def _table(recipes: Iterable[Recipe]) -> Table:
-    """What there is to train, by data set, with the papers' clean accuracy and VRA in percent."""
+    """What there is to train, by data set and norm, with the papers' clean accuracy and VRA in percent."""
 
-    def dataset(recipe: Recipe) -> str:
-        return ENTRIES[recipe.name].dataset
+    def place(recipe: Recipe) -> str:
+        entry = ENTRIES[recipe.name]
+        return f"{entry.dataset}, {entry.norm}"
 
     def cells(recipe: Recipe) -> tuple[str, ...]:
-        clean, vra, hardware, time = (str(value).replace("not stated", "") for value in recipe.expected().values())
-        took = time or hardware
-        return (recipe.name, recipe.loss.__name__.replace("_", " "), str(recipe.epochs), clean, vra, took)
+        paper = recipe.row()
+        clean = f"{paper.clean:.2f}" if paper and paper.clean is not None else ""
+        vra, epsilon, hardware = (f"{paper.vra:.2f}", paper.epsilon, paper.hardware) if paper else ("", "", "")
+        took = recipe.time or hardware.removeprefix("one ")
+        return (recipe.name, recipe.loss.__name__.replace("_", " "), str(recipe.epochs), clean, vra, epsilon, took)
 
     rows = []
-    for name, group in groupby(sorted(recipes, key=dataset), key=dataset):
-        rows += [[""] * 6, [heading(name), *[""] * 5]]
+    for name, group in groupby(sorted(recipes, key=place), key=place):
+        rows += [[""] * 7, [heading(name), *[""] * 6]]
         rows += [cells(recipe) for recipe in group]
-    columns = ("recipe", "loss", "epochs", "clean", "VRA", "a run takes")
-    result = table(columns, rows, ("epochs", "clean", "VRA"), tight=True)
+    columns = ("recipe", "loss", "epochs", "clean", "VRA", "at", "a run takes")
+    result = table(columns, rows, ("epochs", "clean", "VRA", "at"), tight=True)
     result.columns[0].no_wrap = True
     return result
 

@@ -17,7 +17,7 @@ from zoo.datasets import DATASETS, check_labels, data_folder, load_split
 from zoo.errors import InputError
 
 VALIDATION_SHARE, VALIDATION_LIMIT = 0.1, 10_000
-SPLIT_SEED = 0  # not the run's seed: every run of a data set validates on the same images
+SPLIT_SEED = 0  # not the run's seed: every run on the same number of images validates on the same of them
 
 Batch = tuple[Tensor, Tensor]  # uint8 [N, C, H, W] and labels int64 [N]
 # The images of a batch by number, and three uniform numbers for each that say what to crop: [N] and [N, 3] or None.
@@ -98,8 +98,8 @@ def load_training_data(
     """The first `limit` images (all by default) of a training split, some of them kept for validation.
 
     Kept are every tenth at random, 10,000 at most. With `folder` the images are those in it, a subfolder for each
-    class in the order of their names, instead of the data set's. They are streamed from disk, as ImageNet is; the
-    images of other data sets lie decoded on the device.
+    class in the order of their names, instead of the data set's; classes take turns. They are streamed from disk,
+    as ImageNet is; the images of other data sets lie decoded on the device.
     Raises InputError where the data cannot be read, or are fewer than two images.
     """
     info, device = DATASETS[name], torch.device(device)

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Output:
     def open(self, description: dict[str, Any], resume: bool) -> Iterator[None]:
         """Start the folder, or find the same recipe in it; no other process opens it until the block is left.
 
-        Raises InputError where neither is so, or another process has it open.
+        Raises InputError where neither is so, the recipe in it is damaged, or another process has it open.
         """
         path = self.folder / "recipe.json"
         text = json.dumps(description, indent=1) + "\n"
@@ -42,12 +42,18 @@ class Output:
         with _locked(self.folder):
             if not resume:
                 _replace(path, text.encode())
-            elif json.loads(path.read_text()) != json.loads(text):
+            elif _read(path) != json.loads(text):
                 raise InputError(f"{path} describes another run: resume with the options that it was started with")
             yield
 
-    def checkpoint(self, accelerator: Accelerator, step: int) -> None:
-        """Save the whole state of training, then drop the older one. Every process calls it."""
+    def checkpoint(
+        self, accelerator: Accelerator, weights: Callable[[], dict[str, Tensor]], step: int, steps: int
+    ) -> None:
+        """Save the whole state of training and the weights, then drop the older state. Every process calls it.
+
+        The weights come first into their place, so that no checkpoint is without them; they are asked for when the
+        state is saved, which they may change.
+        """
         partial, final = self.checkpoints / "partial", self.checkpoints / f"step-{step:08d}"
         if accelerator.is_main_process and partial.exists():  # of a run that was stopped while it saved
             shutil.rmtree(partial)
@@ -55,11 +61,9 @@ class Output:
         accelerator.save_state(str(partial))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            older = [folder for folder in self.checkpoints.glob("step-*") if folder != final]
-            if final.exists():  # a resumed run that had no step left to make
-                shutil.rmtree(partial)
-            else:
-                partial.replace(final)
+            older = list(self.checkpoints.glob("step-*"))
+            self.write_weights(weights(), step, steps)
+            partial.replace(final)
             for folder in older:
                 shutil.rmtree(folder)
         accelerator.wait_for_everyone()
@@ -86,10 +90,9 @@ class Output:
         _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in rows).encode())
         _draw(rows, self.folder / "curves.png")
 
-    def write_weights(self, state: dict[str, Tensor]) -> None:
-        """Write the plain network's weights as weights.safetensors."""
-        path = self.folder / "weights.safetensors"
-        _replace(path, save(state))
+    def write_weights(self, state: dict[str, Tensor], step: int, steps: int) -> None:
+        """Write the plain network's weights as weights.safetensors, which says after how many of the run's steps."""
+        _replace(self.folder / "weights.safetensors", save(state, {"step": str(step), "steps": str(steps)}))
 
 
 def hardware() -> str:
@@ -99,6 +102,14 @@ def hardware() -> str:
         return machine()
     name = torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type
     return f"{state.num_processes} x {name}"
+
+
+def _read(path: Path) -> Any:
+    """The JSON in a file. Raises InputError where it is damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: put back what the run wrote, or start again elsewhere") from error
 
 
 @contextmanager

@@ -64,11 +64,12 @@ class Progress:
         return stopping > 0
 
     def epoch_metrics(self) -> dict[str, float]:
-        """The epoch's means so far."""
+        """The epoch's means so far, and the seconds of its steps alone."""
         return {
             "loss": self.loss / self.images,
             "train_accuracy": self.correct / self.images,
             "images_per_second": self.images / self.seconds,
+            "seconds": self.seconds,
         }
 
     def line(self, lipschitz: float) -> str:

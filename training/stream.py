@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from zoo.datasets import DatasetInfo, check_labels, class_names, columns, parquet_files
+from zoo.datasets import DatasetInfo, check_labels, class_files, class_names, columns, parquet_files
 from zoo.errors import InputError
 
 WINDOW = 32  # row groups that a shuffled pass reads from at a time; ImageNet's hold 100 images, about 11 MB
@@ -111,20 +111,19 @@ class ParquetImages(EncodedImages):
 
 
 class FolderImages(EncodedImages):
-    """The files in a folder that has one subfolder for each class; classes and files in the order of their names."""
+    """The files in a folder that has one subfolder for each class, in the order of `zoo.datasets.class_files`."""
 
     def __init__(self, info: DatasetInfo, folder: Path):
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder: expected one with a subfolder for each class")
-        classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        classes, files = class_files(folder)
         if len(classes) != info.classes:
             raise InputError(f"{folder} has {len(classes)} subfolders, {info.name} has {info.classes} classes")
-        inside = [sorted(path for path in each.iterdir() if not path.name.startswith(".")) for each in classes]
-        self.files = [path for paths in inside for path in paths]
-        if not self.files:
+        if not files:
             raise InputError(f"{folder} has no images: expected some in the subfolder of each class")
-        self.labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in inside])
-        self.label_names = tuple(path.name for path in classes)
+        self.files = [path for path, _ in files]
+        self.labels = np.array([number for _, number in files], dtype=np.int64)
+        self.label_names = tuple(classes)
         self.revision = _revision(self.files, folder)
 
     def order(self, chosen: Tensor, generator: Generator) -> Tensor:

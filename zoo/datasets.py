@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 from collections.abc import Container, Iterator
@@ -237,6 +238,21 @@ def columns(schema: pyarrow.Schema, path: Path) -> tuple[str, str]:
             raise InputError(f"{path} has the columns {', '.join(schema.names)}, expected {' or '.join(names)}")
         found.append(known[0])
     return found[0], found[1]
+
+
+def class_files(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
+    """The names of a folder's subfolders, and the files in them, each with the number of its subfolder.
+
+    Subfolders take turns, so that the first files are spread over them; both are in the order of their names. Hidden
+    ones are left out.
+    """
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    groups = [
+        [(file, number) for file in sorted(path.iterdir()) if not file.name.startswith(".")]
+        for number, path in enumerate(classes)
+    ]
+    turns = [item for turn in itertools.zip_longest(*groups) for item in turn if item is not None]
+    return [path.name for path in classes], turns
 
 
 def check_labels(labels: np.ndarray, info: DatasetInfo, path: Path, first: int = 0) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.datasets import DATASETS, stream_split
+from zoo.datasets import DATASETS, class_files, stream_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.images import as_batch
@@ -141,16 +141,12 @@ def folder_images(model: Model, path: Path, limit: int | None = None) -> Labelle
     Raises InputError where a subfolder is no class, a file is no image, or there is none.
     """
     classes = {name: index for index, name in enumerate(model.labels)}
-    groups: list[list[tuple[Path, int]]] = []
-    for child in sorted(path.iterdir()):
-        if child.name.startswith(".") or not child.is_dir():
-            continue
-        if child.name not in classes:
+    names, files = class_files(path)
+    for name in names:
+        if name not in classes:
             known = ", ".join(model.labels[:10]) + (", ..." if len(model.labels) > 10 else "")
-            raise InputError(f"{child} is not named after a class of {model.name}: {known}")
-        files = sorted(file for file in child.iterdir() if not file.name.startswith("."))
-        groups.append([(file, classes[child.name]) for file in files])
-    turns = [item for turn in itertools.zip_longest(*groups) for item in turn if item is not None][:limit]
+            raise InputError(f"{path / name} is not named after a class of {model.name}: {known}")
+    turns = [(file, classes[names[number]]) for file, number in files[:limit]]
     if not turns:
         raise InputError(f"{path} has no images: expected one subfolder for each class, with images in it")
     digest = hashlib.sha256()
@@ -168,10 +164,10 @@ def folder_images(model: Model, path: Path, limit: int | None = None) -> Labelle
             chunk = turns[number * CHUNK : (number + 1) * CHUNK]
             yield as_batch([file for file, _ in chunk], model.input_shape)[0], np.array([index for _, index in chunk])
 
-    def name(index: int) -> str:
+    def place(index: int) -> str:
         return turns[index][0].relative_to(path).as_posix()
 
-    return LabelledImages(path.name, "folder", digest.hexdigest(), len(turns), read, name)
+    return LabelledImages(path.name, "folder", digest.hexdigest(), len(turns), read, place)
 
 
 def machine() -> str:

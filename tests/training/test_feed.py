@@ -85,6 +85,18 @@ def test_a_folder_is_streamed_in_the_order_of_its_names(folder):
     assert len(seen) == 40
 
 
+def test_the_first_images_of_a_folder_are_of_all_classes(tmp_path):
+    for label in range(10):
+        (tmp_path / str(label)).mkdir()
+        for number in range(3 if label else 1):
+            (tmp_path / str(label) / f"{number}.png").touch()
+    images = FolderImages(DATASETS["cifar10"], tmp_path)
+    assert images.labels.tolist() == [*range(10), *range(1, 10), *range(1, 10)]
+    assert [path.parent.name for path in images.files] == [str(label) for label in images.labels]
+    data = load_training_data("cifar10", limit=10, folder=tmp_path)
+    assert len(data.train) + len(data.validation) == 10
+
+
 def test_a_training_crop_is_a_square_part_and_validation_shows_the_centre(tmp_path):
     """A picture whose red is its column and whose green is its row tells what part of it one sees."""
     places = np.indices((90, 120)).transpose(1, 2, 0)

@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from timm.optim import create_optimizer_v2
 
+from export.origin import trained_steps
 from tests.training import distributed
 from tests.training.small import small_network, weights
 from training.loop import TrainingError, train
@@ -66,6 +67,8 @@ def test_a_run_leaves_its_recipe_metrics_curves_weights_and_one_checkpoint(small
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4]
+    assert [row["seconds"] * row["images_per_second"] for row in rows] == pytest.approx([16, 16])
+    assert trained_steps(tmp_path / "run" / "weights.safetensors") == (4, 4)
     assert all(0 <= row["estimated_vra"] <= row["validation_accuracy"] <= 1 for row in rows)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["seed"] == 3
 
@@ -91,9 +94,31 @@ def assert_resumed_in_the_same_bits(recipe: Recipe, steps: int, folder: Path) ->
 
     def rows(run: str) -> list[dict[str, float]]:
         read = [json.loads(row) for row in (folder / run / "metrics.jsonl").read_text().splitlines()]
-        return [{key: value for key, value in row.items() if key != "images_per_second"} for row in read]
+        return [
+            {key: value for key, value in row.items() if key not in ("images_per_second", "seconds")} for row in read
+        ]
 
     assert rows("parts") == rows("whole")
+
+
+def test_weights_are_never_older_than_the_checkpoint(small, tmp_path, monkeypatch):
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    recipe = dataclasses.replace(small, epochs=2, validate_every=2)
+    train(recipe, tmp_path / "run", steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, "write_weights", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "run", resume=True)
+    assert Output(tmp_path / "run").latest_checkpoint().name == "step-00000002"
+    train(recipe, tmp_path / "run", resume=True)
+    train(recipe, tmp_path / "whole")
+    first, whole = weights(tmp_path / "run"), weights(tmp_path / "whole")
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    train(recipe, tmp_path / "run", resume=True)  # no step is left, but to write them
+    again = weights(tmp_path / "run")
+    assert all(torch.equal(first[key], whole[key]) and torch.equal(again[key], whole[key]) for key in whole)
 
 
 def test_a_loss_gets_its_scheduled_and_its_learned_options_and_resumes_with_them(small, tmp_path):
@@ -196,7 +221,7 @@ def test_a_second_ctrl_c_interrupts(small, tmp_path):
 
 
 def test_the_weights_have_the_permissions_of_any_other_file(tmp_path):
-    Output(tmp_path).write_weights({"weight": torch.ones(2)})
+    Output(tmp_path).write_weights({"weight": torch.ones(2)}, 1, 2)
     (tmp_path / "other").touch()
     assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
     assert torch.equal(weights(tmp_path)["weight"], torch.ones(2))
@@ -254,6 +279,11 @@ def test_a_folder_in_use_is_refused_and_so_is_another_run(small, tmp_path):
         train(small, tmp_path / "run", seed=1, resume=True)
     with pytest.raises(InputError, match="no run to resume"):
         train(small, tmp_path / "other", resume=True)
+    recipe = tmp_path / "run" / "recipe.json"
+    for damaged in (recipe.read_bytes()[:100], b"", b"\xff"):
+        recipe.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"recipe\.json is damaged: put back"):
+            train(small, tmp_path / "run", resume=True)
 
 
 def test_a_folder_that_another_run_holds_is_refused_until_it_ends(small, tmp_path):
@@ -285,17 +315,24 @@ def test_a_loss_that_breaks_later_leaves_the_last_checkpoint(small, tmp_path):
     assert torch.equal(weights(tmp_path / "run")["head.weight"], weights(tmp_path / "whole")["head.weight"])
 
 
-def test_bf16_is_for_the_forward_pass_alone(small, tmp_path, monkeypatch):
-    seen = []
+def test_bf16_is_for_the_forward_pass_alone(small, tmp_path):
+    seen, computed = [], []
+
+    def hook(layer, inputs, output):
+        if isinstance(layer, torch.nn.Conv2d):
+            computed.append(output.dtype)
 
     def looks(logits, labels, margins, *arguments, **options):
         seen.append((logits.dtype, margins))
         return emma(logits, labels, margins, *arguments, **options)
 
     looks.__name__ = "emma"
-    for precision in ("no", "bf16"):
+    for precision, expected in (("no", torch.float32), ("bf16", torch.bfloat16)):
         AcceleratorState._reset_state(reset_partial_state=True)
-        train(dataclasses.replace(small, loss=looks, mixed_precision=precision), tmp_path / precision, steps=1)
+        computed.clear()
+        with torch.nn.modules.module.register_module_forward_hook(hook):
+            train(dataclasses.replace(small, loss=looks, mixed_precision=precision), tmp_path / precision, steps=1)
+        assert computed[-1] == expected
     (_, exact), (dtype, estimated) = seen
     assert dtype == torch.float32
     assert torch.equal(exact, estimated)
@@ -312,6 +349,8 @@ def test_a_folder_of_images_is_trained_on(tmp_path, monkeypatch):
     recipe = dataclasses.replace(find(SMALL), batch_size=4, epochs=2, validate_every=2)
     train(recipe, tmp_path / "run", images=tmp_path / "images")
     train(recipe, tmp_path / "parts", images=tmp_path / "images", steps=1)
+    assert trained_steps(tmp_path / "parts" / "weights.safetensors") == (1, 4)
+    assert json.loads((tmp_path / "parts" / "recipe.json").read_text())["data"] == "images"
     train(recipe, tmp_path / "parts", images=tmp_path / "images", resume=True)
     whole, parts = weights(tmp_path / "run"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[key], parts[key]) for key in whole | parts)

@@ -131,5 +131,8 @@ def mnist_2c2f() -> Recipe:
 
 
 def mnist_loopresnet() -> Recipe:
-    """The multi-layer structure of equation (17), which the paper does not train, for two CPU cores."""
+    """The multi-layer structure of equation (17), which the paper does not train, for two CPU cores.
+
+    Measured after 8 epochs: 85.79 clean, 42.85 VRA at 1.58 on the test split (its card).
+    """
     return replace(mnist_2c2f(), name="loopresnet-d2w8-mnist", epochs=10, paper=None)

@@ -73,7 +73,10 @@ def _phases(rise: float, fixed: float, threshold: float, weights: tuple[float, f
 
 
 def small_mnist() -> Recipe:
-    """5 layers, 256 wide, for CPUs: 40 epochs with the phases of the paper."""
+    """5 layers, 256 wide, for CPUs: 40 epochs with the three phases of the paper.
+
+    Measured after 10 epochs: 86.79 clean, 76.53 VRA at 0.3 on the test split (its card).
+    """
     return replace(
         mnist("linfdist-5x5120-mnist", 0.3, 0.9, 98.56, 93.20),
         name="linfdist-5x256-mnist",
@@ -84,7 +87,10 @@ def small_mnist() -> Recipe:
 
 
 def small_mnist_mlp() -> Recipe:
-    """With the 2021 paper's hidden layer on top, trained by EMMA with the product of row sums, for which it was not."""
+    """With the 2021 paper's hidden layer on top, trained by EMMA with the product of row sums, for which it was not.
+
+    Measured after 6 epochs: 81.79 clean, 9.67 VRA at 0.3 on the test split (its card).
+    """
     return replace(
         small_mnist(),
         name="linfdist-mlp-5x256-mnist",

@@ -31,7 +31,7 @@ def recipes() -> Iterable[Recipe]:
 def mnist_2c2f() -> Recipe:
     """The paper's MNIST model for epsilon 0.3, with MinMax; trained at 0.45, as theirs, but with our optimiser.
 
-    Validation: 98.8 clean, 96.3 estimated VRA at 0.3.
+    Measured: 99.15 clean, 96.67 VRA at 0.3 on the test split (its card).
     """
     return Recipe(
         name="2c2f-mnist",
@@ -44,12 +44,15 @@ def mnist_2c2f() -> Recipe:
         learning_rate=2e-3,
         rate=Cosine(warmup=0.05),
         augment=(Crop(1),),
-        time="10 minutes on two shared cores",
+        time="15 minutes on two shared cores",
     )
 
 
 def mnist_4c3f() -> Recipe:
-    """The paper's MNIST model for epsilon 1.58, with MinMax; trained at 1.75, as theirs, but with our optimiser."""
+    """The paper's MNIST model for epsilon 1.58, with MinMax; trained at 1.75, as theirs, but with our optimiser.
+
+    Measured after 20 epochs: 96.78 clean, 51.21 VRA at 1.58 on the test split (its card).
+    """
     return Recipe(
         name="4c3f-mnist",
         epsilon=1.58,

@@ -20,7 +20,7 @@ def recipes() -> Iterable[Recipe]:
 def mlp_two_moons() -> Recipe:
     """The network of their figures, for half of the true margin: 0.15 in the plane, whose square has the side 4.
 
-    Measured on the validation points: 100 % clean, 98.5 % estimated VRA.
+    Measured: 100 clean, 99.25 VRA on the test points (its card).
     Command: python -m training mlp-two-moons --output runs/mlp-two-moons
     """
     return Recipe(
@@ -35,5 +35,5 @@ def mlp_two_moons() -> Recipe:
         rate=Cosine(warmup=0.05),
         validate_every=20,
         paper=Paper("mlp-two-moons", None, 100.0, "0.15/4", "Losch et al. 2023, figure 4, on the training points"),
-        time="34 seconds on one core",
+        time="8 seconds on two shared cores",
     )

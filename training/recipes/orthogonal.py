@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from training.augment import Crop, Flip
-from training.losses import certificate_regularised, emma, multi_margin, offset_cross_entropy
+from training.losses import certificate_regularised, multi_margin, offset_cross_entropy
+from training.recipes import liresnet
 from training.recipes.recipe import Paper, Recipe
-from training.schedules import Cosine, constant, epsilon_ramp, steps, triangle
+from training.schedules import constant, steps, triangle
 
 EPSILON = 36 / 255
 # Clean accuracy and VRA at 36/255 in percent, and who reports them.
@@ -102,15 +103,4 @@ def sll(name: str, clean: float, vra: float, source: str) -> Recipe:
 
 def small(name: str, row: Recipe) -> Recipe:
     """The smallest networks of the zoo, for two CPU cores, beside a row of the papers; results are in their cards."""
-    return Recipe(
-        name=name,
-        epsilon=EPSILON,
-        loss=emma,
-        training_epsilon=epsilon_ramp(EPSILON, 1.5),
-        epochs=40,
-        batch_size=128,
-        learning_rate=2e-3,
-        rate=Cosine(warmup=0.05),
-        augment=(Crop(4), Flip()),
-        paper=row.paper,
-    )
+    return liresnet.small(name, row.paper)

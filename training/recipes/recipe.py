@@ -73,9 +73,13 @@ class Recipe:
         """The JSON form: the loss and each augmentation by name, a schedule by its form, an infinite number as text."""
         return {entry.name: _plain(getattr(self, entry.name)) for entry in fields(self) if entry.name != "time"}
 
+    def row(self) -> Paper | None:
+        """The published row of this very recipe, where there is one."""
+        return self.paper if self.paper and self.paper.model == self.name else None
+
     def expected(self) -> dict[str, float | str]:
         """Clean accuracy and VRA that the paper has of this very recipe, in percent, and what a run took."""
-        row = self.paper if self.paper and self.paper.model == self.name else None
+        row = self.row()
         known = {
             "clean": row and row.clean,
             "vra": row and row.vra,
