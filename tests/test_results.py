@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from tests.parquet import Write
 from tests.serving import ROOT
 from zoo.datasets import load_split, stream_split
 from zoo.errors import InputError
-from zoo.evaluate import dataset_images, evaluate, folder_images
+from zoo.evaluate import dataset_images, evaluate, folder_images, summarise
 from zoo.results import Results, Share, share
 from zoo.runtime import CHUNK, Model
 
@@ -178,6 +179,15 @@ def test_the_rates_are_those_of_evaluate(model: Model, tmp_path: Path):
     measured = evaluate(model, made.data, ["0.1"])
     assert measured.clean_accuracy == right.mean()
     assert measured.vra == {"0.1": (right & (radii > 0.1)).mean()}
+
+
+@pytest.mark.parametrize(("norm", "last"), [("l2", 28.0), ("linf", 1.0)])
+def test_the_curve_ends_at_the_diameter_of_the_domain(model: Model, norm: str, last: float):
+    everywhere = replace(model, config=replace(model.config, norm=norm))
+    data = dataset_images(model, "mnist", 2)
+    curve = summarise(everywhere, data, ["0.1"], np.array([True, False]), np.array([1.8e6, 1.8e6]), 0.0, "").curve
+    assert curve[-1] == (last, 0.5)
+    assert curve[0] == (0.0, 0.5)
 
 
 def test_a_fifo_in_a_folder_is_refused_not_waited_for(toy: Path, tmp_path: Path):

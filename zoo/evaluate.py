@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 import platform
 import time
@@ -80,8 +81,10 @@ def summarise(
     def vra(epsilon: float) -> float:
         return float((certified > epsilon).mean())
 
+    diameter = math.prod(model.input_shape) ** 0.5 if model.norm == "l2" else 1.0  # of the domain [0, 1]^d
     grid = (round(step * CURVE_STEP[model.norm], 3) for step in itertools.count())
-    curve = tuple(itertools.takewhile(lambda point: point[1] > 0, ((epsilon, vra(epsilon)) for epsilon in grid)))
+    points = ((epsilon, vra(epsilon)) for epsilon in itertools.takewhile(lambda epsilon: epsilon <= diameter, grid))
+    curve = tuple(itertools.takewhile(lambda point: point[1] > 0, points))
     return Evaluation(
         dataset=data.dataset,
         split=data.split,
