@@ -314,6 +314,16 @@ class TestCertify:
         assert result.code == 0
         assert "100 of mnist, test" in result.out
 
+    def test_points_that_are_made_and_not_read(self, run: Zoo, tmp_path: Path):
+        parquet = pytest.importorskip("pyarrow.parquet")
+        result = run("certify", "mlp-two-moons", "two-moons", "--output", tmp_path / "out.json")
+        assert result.code == 0
+        record, published = loads(Evaluation, (tmp_path / "out.json").read_text()), zoo.load("mlp-two-moons").evaluation
+        assert (record.images, record.revision, record.vra) == (2000, published.revision, published.vra)
+        assert run("certify", "mlp-two-moons", "two-moons", "--output", tmp_path / "rows.parquet").code == 0
+        rows = parquet.read_table(tmp_path / "rows.parquet").to_pydict()
+        assert rows["image"][-1] == "test[1999]"
+
     def test_mistakes_take_one_line(self, run: Zoo, toy: Path, colour_toy: Path, folder: Path, tmp_path: Path):
         model = names(colour_toy)
         (tmp_path / "empty").mkdir()

@@ -1,6 +1,6 @@
 """Image data sets in the Hugging Face parquet layout: local files under ZOO_DATA, else the hub by name.
 
-Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N]; two-moons is made here, not read.
+Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N].
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class DatasetInfo:
     train_images: int  # in the whole training split, validation included
     epsilons: dict[str, tuple[str, ...]]  # the radii at which papers report, by norm, in pixels of [0, 1]
     streamed: bool = False  # images of all sizes, too many to hold decoded: training reads them from disk as it goes
+    made: bool = False  # by `zoo.moons`, there are no files
 
     def levels(self, norm: str) -> tuple[float, ...]:
         """The radii that a certificate's interval propagation tries: in l-infinity just above the epsilons, else none.
@@ -61,7 +62,7 @@ DATASETS: dict[str, DatasetInfo] = {
             "imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", 1_281_167, LARGE, True
         ),
         # Its points are images of one pixel; the epsilon is 0.15 in the plane, see `zoo.moons`.
-        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, 2000, {"l2": ("0.15/4",), "linf": ()}),
+        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, 2000, {"l2": ("0.15/4",), "linf": ()}, made=True),
     )
 }
 
@@ -149,7 +150,7 @@ def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream
 class Split(NamedTuple):
     """The images of one split, decoded, in the order of its files."""
 
-    images: np.ndarray  # uint8 [N, H, W, C]; float32 in [0, 1] for two-moons
+    images: np.ndarray  # uint8 [N, H, W, C]; float32 in [0, 1] where the data set is made
     labels: np.ndarray  # int64 [N]
     label_names: tuple[str, ...]
     revision: str  # sha256 of the parquet files, in the order of their names
@@ -163,11 +164,11 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
     """
     if name not in DATASETS:
         raise InputError(f"no data set is called {name!r}, expected one of {', '.join(DATASETS)}")
-    if name == "two-moons":
+    info = DATASETS[name]
+    if info.made:
         from zoo.moons import two_moons
 
         return two_moons(split, limit)
-    info = DATASETS[name]
     paths = parquet_files(info, split)
     table = _read_table(paths)
     image_column, label_column = columns(table.schema, paths[0])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.datasets import DATASETS, stream_split
+from zoo.datasets import DATASETS, Split, load_split, stream_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.images import as_batch
@@ -36,7 +36,7 @@ class LabelledImages:
     revision: str
     count: int
     read: Read
-    name: Callable[[int], str] = str  # of the image of a number
+    name: Callable[[int], str]  # of the image of a number
 
     @property
     def chunks(self) -> range:
@@ -114,27 +114,31 @@ def dataset_images(model: Model, name: str, limit: int | None = None) -> Labelle
             f"{name} has images of {info.channels} x {info.size} x {info.size}, "
             f"{model.name} takes {channels} x {height} x {width}"
         )
-    split = stream_split(name, info.test_split, limit)
+    split = (load_split if info.made else stream_split)(name, info.test_split, limit)
     if name != model.config.dataset and split.label_names != model.labels:
         raise InputError(f"the classes of {name} are not those of {model.name}, which knows {model.config.dataset}")
+    if isinstance(split, Split):
+        return array_images(name, info.test_split, split)
 
     def read(chunks: Sequence[int]) -> Iterator[Batch]:
         return split.read(set(chunks), CHUNK)
 
-    return LabelledImages(
-        name, info.test_split, split.revision, split.count, read, lambda index: f"{info.test_split}[{index}]"
-    )
+    return LabelledImages(name, info.test_split, split.revision, split.count, read, _numbered(info.test_split))
 
 
-def array_images(name: str, split: str, revision: str, images: np.ndarray, classes: np.ndarray) -> LabelledImages:
-    """Images that are in memory already."""
+def array_images(dataset: str, name: str, split: Split) -> LabelledImages:
+    """A split that is in memory already, of this name."""
 
     def read(chunks: Sequence[int]) -> Iterator[Batch]:
         for number in chunks:
             rows = slice(number * CHUNK, (number + 1) * CHUNK)
-            yield images[rows], classes[rows]
+            yield split.images[rows], split.labels[rows]
 
-    return LabelledImages(name, split, revision, len(classes), read)
+    return LabelledImages(dataset, name, split.revision, len(split.labels), read, _numbered(name))
+
+
+def _numbered(split: str) -> Callable[[int], str]:
+    return lambda index: f"{split}[{index}]"
 
 
 def folder_images(model: Model, path: Path, limit: int | None = None) -> LabelledImages:
