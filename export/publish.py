@@ -173,7 +173,7 @@ def _evaluate(
     digests = {name: _sha256(folder / name) for name in (*read_weights(folder), "model.onnx", "certificate.json")}
     unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
     model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
-    data = array_images(config.dataset, DATASETS[config.dataset].test_split, split)
+    data = array_images(config.dataset, split)
     task = progress.add_task("evaluate", total=data.count)
     evaluation = evaluate(model, data, epsilons, lambda count: progress.advance(task, count), command)
     if not attack_images:

@@ -100,12 +100,12 @@ def test_a_finished_file_is_not_made_again(model: Model, tmp_path: Path):
 def test_another_run_is_not_mixed_in(model: Model, tmp_path: Path):
     assert not results(model, tmp_path / "a.parquet").certify(Share(0, 2), ignore)
     before = (tmp_path / "a.parquet.parts" / "0.jsonl").read_bytes()
-    with pytest.raises(InputError, match="another run, its images differs"):
+    with pytest.raises(InputError, match="another run, its split differs"):
         results(model, tmp_path / "a.parquet", limit=CHUNK).certify(Share(1, 2), ignore)
     assert (tmp_path / "a.parquet.parts" / "0.jsonl").read_bytes() == before
     assert not (tmp_path / "a.parquet.parts" / "1.jsonl").exists()
     results(model, tmp_path / "a.parquet").certify(Share(1, 2), ignore)
-    with pytest.raises(InputError, match="another run, its images differs"):
+    with pytest.raises(InputError, match="another run, its split differs"):
         results(model, tmp_path / "a.parquet", limit=CHUNK).certify(ALONE, ignore)
     (tmp_path / "b.parquet").write_bytes(b"something else")
     with pytest.raises(InputError, match="another run"):
@@ -168,6 +168,8 @@ def test_a_stream_is_the_split_in_chunks(model: Model, tmp_path: Path, write_spl
     (images, _), (last, _) = stream.read({1, len(chunks) - 1}, CHUNK)
     np.testing.assert_array_equal(images, whole.images[CHUNK : 2 * CHUNK])
     np.testing.assert_array_equal(last, chunks[-1][0])
+    assert stream.name == whole.name == load_split("mnist", "test", COUNT + 20).name == "test"
+    assert load_split("mnist", "test", 3).name == stream_split("mnist", "test", 3).name == "test[:3]"
     for limit in (1, CHUNK, CHUNK + 1):
         assert sum(len(labels) for _, labels in stream_split("mnist", "test", limit).read(range(9), CHUNK)) == limit
 

@@ -75,6 +75,7 @@ class SplitStream:
     """A split that is read as it is used, in memory that does not grow with it."""
 
     info: DatasetInfo
+    name: str  # as `Split.name`
     paths: tuple[Path, ...]
     label_names: tuple[str, ...]
     revision: str  # sha256 of the parquet files, in the order of their names
@@ -144,7 +145,13 @@ def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream
     if not count or schema is None:
         raise InputError(f"{paths[0]} has no images: fetch it again")
     names = class_names(schema, columns(schema, paths[0])[1], info)
-    return SplitStream(info, tuple(paths), names, _sha256(paths), count if limit is None else min(limit, count))
+    kept = count if limit is None else min(limit, count)
+    return SplitStream(info, part_name(split, kept, count), tuple(paths), names, _sha256(paths), kept)
+
+
+def part_name(split: str, kept: int, count: int) -> str:
+    """The name of the first `kept` of a split's images, as Hugging Face data sets slice: test, test[:50]."""
+    return split if kept == count else f"{split}[:{kept}]"
 
 
 class Split(NamedTuple):
@@ -154,6 +161,7 @@ class Split(NamedTuple):
     labels: np.ndarray  # int64 [N]
     label_names: tuple[str, ...]
     revision: str  # sha256 of the parquet files, in the order of their names
+    name: str  # of the split, with a slice where a limit left some of it out: test[:50]
 
 
 def load_split(name: str, split: str, limit: int | None = None) -> Split:
@@ -173,14 +181,13 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
     table = _read_table(paths)
     image_column, label_column = columns(table.schema, paths[0])
     label_names = class_names(table.schema, label_column, info)
-    if limit is not None:
-        table = table.slice(0, limit)
+    count, table = table.num_rows, table.slice(0, limit)
     if table.num_rows == 0:
         raise InputError(f"{paths[0]} has no images: fetch it again")
     labels = table[label_column].to_numpy().astype("int64")
     check_labels(labels, info, paths[0])
     images = _decode(table[image_column], info, paths[0])
-    return Split(images, labels, label_names, _sha256(paths))
+    return Split(images, labels, label_names, _sha256(paths), part_name(split, len(labels), count))
 
 
 def parquet_files(info: DatasetInfo, split: str) -> list[Path]:

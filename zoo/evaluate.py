@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.datasets import DATASETS, Split, load_split, stream_split
+from zoo.datasets import DATASETS, Split, load_split, part_name, stream_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.images import as_batch
@@ -118,27 +118,27 @@ def dataset_images(model: Model, name: str, limit: int | None = None) -> Labelle
     if name != model.config.dataset and split.label_names != model.labels:
         raise InputError(f"the classes of {name} are not those of {model.name}, which knows {model.config.dataset}")
     if isinstance(split, Split):
-        return array_images(name, info.test_split, split)
+        return array_images(name, split)
 
     def read(chunks: Sequence[int]) -> Iterator[Batch]:
         return split.read(set(chunks), CHUNK)
 
-    return LabelledImages(name, info.test_split, split.revision, split.count, read, _numbered(info.test_split))
+    return LabelledImages(name, split.name, split.revision, split.count, read, _numbered(name))
 
 
-def array_images(dataset: str, name: str, split: Split) -> LabelledImages:
-    """A split that is in memory already, of this name."""
+def array_images(dataset: str, split: Split) -> LabelledImages:
+    """The images of a data set's test split that are in memory already."""
 
     def read(chunks: Sequence[int]) -> Iterator[Batch]:
         for number in chunks:
             rows = slice(number * CHUNK, (number + 1) * CHUNK)
             yield split.images[rows], split.labels[rows]
 
-    return LabelledImages(dataset, name, split.revision, len(split.labels), read, _numbered(name))
+    return LabelledImages(dataset, split.name, split.revision, len(split.labels), read, _numbered(dataset))
 
 
-def _numbered(split: str) -> Callable[[int], str]:
-    return lambda index: f"{split}[{index}]"
+def _numbered(dataset: str) -> Callable[[int], str]:
+    return lambda index: f"{DATASETS[dataset].test_split}[{index}]"
 
 
 def folder_images(model: Model, path: Path, limit: int | None = None) -> LabelledImages:
@@ -157,7 +157,8 @@ def folder_images(model: Model, path: Path, limit: int | None = None) -> Labelle
             raise InputError(f"{child} is not named after a class of {model.name}: {known}")
         files = sorted(file for file in child.iterdir() if not file.name.startswith("."))
         groups.append([(file, classes[child.name]) for file in files])
-    turns = [item for turn in itertools.zip_longest(*groups) for item in turn if item is not None][:limit]
+    every = [item for turn in itertools.zip_longest(*groups) for item in turn if item is not None]
+    turns = every[:limit]
     if not turns:
         raise InputError(f"{path} has no images: expected one subfolder for each class, with images in it")
     digest = hashlib.sha256()
@@ -178,7 +179,8 @@ def folder_images(model: Model, path: Path, limit: int | None = None) -> Labelle
     def name(index: int) -> str:
         return turns[index][0].relative_to(path).as_posix()
 
-    return LabelledImages(path.name, "folder", digest.hexdigest(), len(turns), read, name)
+    split = part_name("folder", len(turns), len(every))
+    return LabelledImages(path.name, split, digest.hexdigest(), len(turns), read, name)
 
 
 def machine() -> str:
