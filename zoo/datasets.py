@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,14 +81,14 @@ class SplitStream:
     revision: str  # sha256 of the parquet files, in the order of their names
     count: int  # images, no more than the limit
 
-    def read(self, wanted: Container[int], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def read(self, wanted: Collection[int], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Images and labels of the wanted chunks in order, chunk n being the images n size to (n + 1) size - 1.
 
-        What is not wanted is not decoded. Raises InputError as `load_split` does.
+        What is not wanted is not decoded, nor read where it is after them. Raises InputError as `load_split` does.
         """
         import pyarrow
 
-        rest, first = None, 0
+        rest, first, end = None, 0, size * (1 + max(wanted, default=-1))
         for table in self._tables():
             rest = table if rest is None else pyarrow.concat_tables([rest, table])
             while rest.num_rows >= size or (rest.num_rows and first + rest.num_rows == self.count):
@@ -96,6 +96,8 @@ class SplitStream:
                 if first // size in wanted:
                     yield self._decoded(chunk, first)
                 first += chunk.num_rows
+            if first >= end:
+                return
 
     def _tables(self) -> Iterator[pyarrow.Table]:
         """The rows of all files, a few at a time, up to the limit."""
