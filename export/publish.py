@@ -97,7 +97,7 @@ def publish(
         (folder / "README.md").write_text(render(config, certificate, evaluation))
         seal(folder)
         read_folder(folder)
-        _replace(folder, output)
+        move_into_place(folder, output)
     return read_folder(output)
 
 
@@ -238,15 +238,18 @@ def _is_published(path: Path) -> bool:
     return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in PATTERNS)
 
 
-def _replace(folder: Path, output: Path) -> None:
-    """Move the finished folder into place; an older one leaves only when the new one is whole."""
-    if output.exists():
-        older = folder.parent / "older"
-        output.replace(older)
+def move_into_place(folder: Path, output: Path) -> None:
+    """Rename the finished folder to `output`; an older one leaves only when the new one is there, or comes back."""
+    older = folder.parent / "older"
+    try:
+        if output.exists():
+            output.replace(older)
         folder.replace(output)
-        shutil.rmtree(older)
-    else:
-        folder.replace(output)
+    except BaseException:
+        if older.exists() and not output.exists():
+            older.replace(output)
+        raise
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def _progress() -> Progress:
