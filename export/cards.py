@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from export.leaderboard import leaderboard_json, leaderboard_markdown
-from export.publish import CHECKOUT, SHELF, pin, seal
+from export.publish import CHECKOUT, SHELF, move_into_place, pin, seal
 from zoo.card import render
+from zoo.cli import run as run_app
 from zoo.datasets import DATASETS
-from zoo.folder import SUMS, Folder, read_folder
+from zoo.folder import SIGNATURE, SUMS, Folder, read_folder
 
 README = CHECKOUT / "README.md"
 MARKS = re.compile(r"(?<=<!-- models -->\n).*?(?=<!-- /models -->)", re.DOTALL)
@@ -41,12 +44,12 @@ def main(
     folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="One published folder elsewhere.")] = None,
 ) -> None:
     """Write all of model_cards/ that follows from the records, and the README's table; or one folder's card."""
+    for published in shelf() if folder is None else [read_folder(folder)]:
+        path = write_card(published)
+        if path.parent == SHELF.resolve():
+            pin(read_folder(path))
     if folder is not None:
-        write_card(read_folder(folder))
         return
-    for published in shelf():
-        write_card(published)
-        pin(read_folder(published.path))
     from export.pictures import pictures  # brings matplotlib, which one card does not need
 
     folders = shelf()
@@ -65,12 +68,24 @@ def pages(folders: list[Folder]) -> dict[Path, str]:
     }
 
 
-def write_card(folder: Folder) -> None:
-    """Render the folder's card and seal it."""
-    (folder.path / "README.md").write_text(render(folder.config, folder.certificate, folder.evaluation))
-    print(f"rendered {folder.path}/README.md")
-    seal(folder.path)
+def write_card(folder: Folder) -> Path:
+    """The folder's own path, when it holds the card of its records: changed as a whole, where it was another."""
+    path, card = folder.path.resolve(), render(folder.config, folder.certificate, folder.evaluation)
+    if folder.read("README.md").decode() == card:
+        print(f"{path}/README.md: as it was")
+        return path
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
+        fresh = Path(scratch) / path.name
+        shutil.copytree(path, fresh, ignore=shutil.ignore_patterns(SIGNATURE))
+        (fresh / "README.md").write_text(card)
+        seal(fresh)
+        signed = (path / SIGNATURE).exists()
+        move_into_place(fresh, path)
+    print(f"{path}/README.md: written" + signed * f"; {SIGNATURE} was of other files and is gone: `zoo sign` it again")
+    return path
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run_app(app, "python -m export.cards", "error")

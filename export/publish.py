@@ -102,7 +102,7 @@ def publish(
         (folder / "README.md").write_text(render(config, certificate, evaluation))
         seal(folder)
         read_folder(folder)
-        _replace(folder, output)
+        move_into_place(folder, output)
     return read_folder(output)
 
 
@@ -178,7 +178,7 @@ def _evaluate(
     digests = {name: _sha256(folder / name) for name in (*read_weights(folder), "model.onnx", "certificate.json")}
     unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
     model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
-    data = array_images(config.dataset, DATASETS[config.dataset].test_split, split.revision, split.images, split.labels)
+    data = array_images(config.dataset, split)
     task = progress.add_task("evaluate", total=data.count)
     evaluation = evaluate(model, data, epsilons, lambda count: progress.advance(task, count), command)
     if not attack_images:
@@ -243,15 +243,18 @@ def _is_published(path: Path) -> bool:
     return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in PATTERNS)
 
 
-def _replace(folder: Path, output: Path) -> None:
-    """Move the finished folder into place; an older one leaves only when the new one is whole."""
-    if output.exists():
-        older = folder.parent / "older"
-        output.replace(older)
+def move_into_place(folder: Path, output: Path) -> None:
+    """Rename the finished folder to `output`; an older one leaves only when the new one is there, or comes back."""
+    older = folder.parent / "older"
+    try:
+        if output.exists():
+            output.replace(older)
         folder.replace(output)
-        shutil.rmtree(older)
-    else:
-        folder.replace(output)
+    except BaseException:
+        if older.exists() and not output.exists():
+            older.replace(output)
+        raise
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def _progress() -> Progress:

@@ -303,7 +303,7 @@ class TestCertify:
         output = tmp_path / "out.json"
         run("certify", names(colour_toy), folder, "--limit", "2", "--output", output)
         record = loads(Evaluation, output.read_text())
-        assert record.images == 2
+        assert (record.images, record.split) == (2, "folder[:2]")
         assert list(record.vra) == ["36/255", "72/255", "108/255", "1.0"]
 
     def test_a_known_data_set(self, run: Zoo, toy: Path, tmp_path: Path):
@@ -312,7 +312,17 @@ class TestCertify:
             pytest.skip("MNIST is not here")
         result = run("certify", names(toy), "mnist", "--limit", "100")
         assert result.code == 0
-        assert "100 of mnist, test" in result.out
+        assert "100 of mnist, test[:100]" in result.out
+
+    def test_points_that_are_made_and_not_read(self, run: Zoo, tmp_path: Path):
+        parquet = pytest.importorskip("pyarrow.parquet")
+        result = run("certify", "mlp-two-moons", "two-moons", "--output", tmp_path / "out.json")
+        assert result.code == 0
+        record, published = loads(Evaluation, (tmp_path / "out.json").read_text()), zoo.load("mlp-two-moons").evaluation
+        assert (record.images, record.revision, record.vra) == (2000, published.revision, published.vra)
+        assert run("certify", "mlp-two-moons", "two-moons", "--output", tmp_path / "rows.parquet").code == 0
+        rows = parquet.read_table(tmp_path / "rows.parquet").to_pydict()
+        assert rows["image"][-1] == "test[1999]"
 
     def test_mistakes_take_one_line(self, run: Zoo, toy: Path, colour_toy: Path, folder: Path, tmp_path: Path):
         model = names(colour_toy)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.torch import load_file, save_file
 
 import zoo
@@ -69,6 +70,10 @@ def test_every_small_network_ends_in_a_verified_folder_that_predicts(
 def test_publishing_again_replaces_the_folder_and_gives_the_same_card(run: Path, tmp_path: Path):
     first = publish(run, tmp_path / "out", limit=8, attack_images=0, command="test")
     again = publish(run, tmp_path / "out", limit=8, attack_images=0, command="test")
+    card = again.read("README.md").decode()
+    assert "On the split `test[:8]` it is right" in card
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["model-index"][0]["results"][0]["dataset"]["split"] == "test[:8]"
     for name in ("certificate.json", "model.onnx", "model.float32.onnx", "model.safetensors", "config.json"):
         assert first.digests[name] == again.digests[name]
     assert (tmp_path / "out" / "README.md").read_text() == render(again.config, again.certificate, again.evaluation)
@@ -117,7 +122,7 @@ def test_graphs_carry_no_paths_of_the_machine(run: Path, tmp_path: Path):
 
 
 def test_a_record_that_the_model_does_not_answer_is_found(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    folder = publish(run, tmp_path / "out", limit=8, attack_images=4, command="test")
+    folder = publish(run, tmp_path / "out", limit=None, attack_images=4, command="test")
     monkeypatch.setattr(check, "verify", lambda folder: [])
 
     def found(**changes: object) -> str:
@@ -125,14 +130,14 @@ def test_a_record_that_the_model_does_not_answer_is_found(run: Path, tmp_path: P
         return "; ".join(differences(replace(folder, evaluation=evaluation)))
 
     radii = folder.evaluation.radii
-    assert len(radii) == 8
-    assert sum(radii) / 8 == pytest.approx(folder.evaluation.acr, rel=1e-12)
+    assert len(radii) == 24
+    assert sum(radii) / 24 == pytest.approx(folder.evaluation.acr, rel=1e-12)
     assert "not the card" in found(acr=0.5)
-    for wrong in ((*radii[:7], radii[7] + 1e-9), (1.0, *radii[1:])):
+    for wrong in ((*radii[:23], radii[23] + 1e-9), (1.0, *radii[1:])):
         assert "is off by" in found(radii=wrong)
-    assert "holds 7 radii, expected 8" in found(radii=radii[:7])
+    assert "holds 23 radii, expected 24" in found(radii=radii[:23])
     assert "measured on data of sha256 another" in found(revision="another")
-    assert "leaves fewer images than are certified" in found(radii=(1.0,) * 8, pgd_accuracy={"0.3": 0.75})
+    assert "leaves fewer images than are certified" in found(radii=(1.0,) * 24, pgd_accuracy={"0.3": 0.75})
 
 
 def test_what_a_run_cost_is_read_from_its_metrics(tmp_path: Path):

@@ -47,7 +47,7 @@ def test_the_moons_are_as_far_apart_as_the_epsilon_needs():
 def test_splits_never_change_and_are_what_training_and_the_model_take():
     split, again = load_split("two-moons", "test", 50), load_split("two-moons", "test", 50)
     assert split.revision == again.revision != load_split("two-moons", "train", 50).revision
-    assert split.images.shape == (50, 1, 1, 2)
+    assert (split.name, split.images.shape) == ("test[:50]", (50, 1, 1, 2))
     assert 0 <= split.images.min() < split.images.max() <= 1
     batch, single = as_batch(split.images, find("mlp-two-moons").architecture.input_shape)
     assert not single

@@ -6,18 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 
 import zoo
+import zoo.results
 from tests.parquet import Write
 from tests.serving import ROOT
 from zoo.datasets import load_split, stream_split
 from zoo.errors import InputError
-from zoo.evaluate import dataset_images, evaluate, folder_images
+from zoo.evaluate import dataset_images, evaluate, folder_images, summarise
 from zoo.results import Results, Share, share
 from zoo.runtime import CHUNK, Model
 
@@ -89,6 +92,33 @@ def test_a_run_goes_on_where_it_ended(model: Model, tmp_path: Path):
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
+def test_a_process_that_is_overtaken_at_its_end_finds_the_file(model: Model, tmp_path: Path):
+    def overtake(count: int) -> None:
+        steps.append(count)
+        if len(steps) == 4:  # the last of its three chunks is in its journal
+            assert results(model, tmp_path / "a.parquet").certify(Share(1, 2), ignore)
+
+    steps: list[int] = []
+    assert results(model, tmp_path / "a.parquet").certify(Share(0, 2), overtake)
+    assert len(steps) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "data"]
+
+
+def test_a_process_that_is_overtaken_at_its_start_finds_the_file(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    locked = zoo.results._locked
+
+    def overtaken(path: Path, wait: bool) -> Any:
+        monkeypatch.setattr(zoo.results, "_locked", locked)
+        assert results(model, tmp_path / "a.parquet").certify(ALONE, ignore)
+        return locked(path, wait)
+
+    monkeypatch.setattr(zoo.results, "_locked", overtaken)
+    assert results(model, tmp_path / "a.parquet").certify(Share(0, 2), ignore)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "data"]
+
+
 def test_a_finished_file_is_not_made_again(model: Model, tmp_path: Path):
     results(model, tmp_path / "a.parquet").certify(ALONE, ignore)
     before = (tmp_path / "a.parquet").stat().st_mtime_ns
@@ -99,12 +129,12 @@ def test_a_finished_file_is_not_made_again(model: Model, tmp_path: Path):
 def test_another_run_is_not_mixed_in(model: Model, tmp_path: Path):
     assert not results(model, tmp_path / "a.parquet").certify(Share(0, 2), ignore)
     before = (tmp_path / "a.parquet.parts" / "0.jsonl").read_bytes()
-    with pytest.raises(InputError, match="another run, its images differs"):
+    with pytest.raises(InputError, match="another run, its split differs"):
         results(model, tmp_path / "a.parquet", limit=CHUNK).certify(Share(1, 2), ignore)
     assert (tmp_path / "a.parquet.parts" / "0.jsonl").read_bytes() == before
     assert not (tmp_path / "a.parquet.parts" / "1.jsonl").exists()
     results(model, tmp_path / "a.parquet").certify(Share(1, 2), ignore)
-    with pytest.raises(InputError, match="another run, its images differs"):
+    with pytest.raises(InputError, match="another run, its split differs"):
         results(model, tmp_path / "a.parquet", limit=CHUNK).certify(ALONE, ignore)
     (tmp_path / "b.parquet").write_bytes(b"something else")
     with pytest.raises(InputError, match="another run"):
@@ -147,7 +177,9 @@ def test_processes_of_the_command_share_the_images(model: Model, toy: Path, tmp_
     started = [command("many.parquet", RANK=str(rank), WORLD_SIZE="3") for rank in range(3)]
     told = [process.communicate(timeout=100)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0]
-    assert sum("the last to end writes" in text for text in told) == 2
+    summaries = [text for text in told if "the last to end writes" not in text]
+    assert summaries  # more than one where a process was overtaken between its last image and its end
+    assert all(f"{COUNT} of mnist" in text for text in summaries)
     alone = command("one.parquet")
     summary = alone.communicate(timeout=100)[0]
     assert f"{COUNT} of mnist" in summary
@@ -167,6 +199,12 @@ def test_a_stream_is_the_split_in_chunks(model: Model, tmp_path: Path, write_spl
     (images, _), (last, _) = stream.read({1, len(chunks) - 1}, CHUNK)
     np.testing.assert_array_equal(images, whole.images[CHUNK : 2 * CHUNK])
     np.testing.assert_array_equal(last, chunks[-1][0])
+    assert stream.name == whole.name == load_split("mnist", "test", COUNT + 20).name == "test"
+    assert load_split("mnist", "test", 3).name == stream_split("mnist", "test", 3).name == "test[:3]"
+    (first.with_name("test-00001-of-00002.parquet")).rename(tmp_path / "away")
+    ((images, _),) = stream.read({1}, CHUNK)  # of the first file
+    np.testing.assert_array_equal(images, whole.images[CHUNK : 2 * CHUNK])
+    assert list(stream.read(set(), CHUNK)) == []
     for limit in (1, CHUNK, CHUNK + 1):
         assert sum(len(labels) for _, labels in stream_split("mnist", "test", limit).read(range(9), CHUNK)) == limit
 
@@ -178,6 +216,15 @@ def test_the_rates_are_those_of_evaluate(model: Model, tmp_path: Path):
     measured = evaluate(model, made.data, ["0.1"])
     assert measured.clean_accuracy == right.mean()
     assert measured.vra == {"0.1": (right & (radii > 0.1)).mean()}
+
+
+@pytest.mark.parametrize(("norm", "last"), [("l2", 28.0), ("linf", 1.0)])
+def test_the_curve_ends_at_the_diameter_of_the_domain(model: Model, norm: str, last: float):
+    everywhere = replace(model, config=replace(model.config, norm=norm))
+    data = dataset_images(model, "mnist", 2)
+    curve = summarise(everywhere, data, ["0.1"], np.array([True, False]), np.array([1.8e6, 1.8e6]), 0.0, "").curve
+    assert curve[-1] == (last, 0.5)
+    assert curve[0] == (0.0, 0.5)
 
 
 def test_a_fifo_in_a_folder_is_refused_not_waited_for(toy: Path, tmp_path: Path):

@@ -41,7 +41,7 @@ def _front_matter(config: ModelConfig, evaluation: Evaluation) -> str:
         f"- name: {config.name}",
         "  results:",
         "  - task: {type: image-classification}",
-        f"    dataset: {{name: {DATASETS[config.dataset].title}, type: {config.dataset}, split: {evaluation.split}}}",
+        f'    dataset: {{name: {DATASETS[config.dataset].title}, type: {config.dataset}, split: "{evaluation.split}"}}',
         "    metrics:",
     ]
     lines += [f'    - {{type: {kind}, name: "{name}", value: {_percent(value)}}}' for kind, name, value in metrics]
@@ -53,8 +53,8 @@ def _summary(config: ModelConfig, evaluation: Evaluation) -> str:
     return (
         f"A certified image classifier for {DATASETS[config.dataset].title} (`{config.dataset}`). Every answer comes "
         f"with a certified radius: a proof that no perturbation of smaller {config.norm} norm changes the label. On "
-        f"the test split it is right for {_percent(evaluation.clean_accuracy)} % of the images, and right *and* "
-        f"certified at {first} for {_percent(evaluation.vra[first])} %."
+        f"the split `{evaluation.split}` it is right for {_percent(evaluation.clean_accuracy)} % of the images, and "
+        f"right *and* certified at {first} for {_percent(evaluation.vra[first])} %."
     )
 
 

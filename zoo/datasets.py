@@ -1,6 +1,6 @@
 """Image data sets in the Hugging Face parquet layout: local files under ZOO_DATA, else the hub by name.
 
-Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N]; two-moons is made here, not read.
+Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N].
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +37,7 @@ class DatasetInfo:
     train_images: int  # in the whole training split, validation included
     epsilons: dict[str, tuple[str, ...]]  # the radii at which papers report, by norm, in pixels of [0, 1]
     streamed: bool = False  # images of all sizes, too many to hold decoded: training reads them from disk as it goes
+    made: bool = False  # by `zoo.moons`, there are no files
 
     def levels(self, norm: str) -> tuple[float, ...]:
         """The radii that a certificate's interval propagation tries: in l-infinity just above the epsilons, else none.
@@ -62,7 +63,7 @@ DATASETS: dict[str, DatasetInfo] = {
             "imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", 1_281_167, LARGE, True
         ),
         # Its points are images of one pixel; the epsilon is 0.15 in the plane, see `zoo.moons`.
-        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, 2000, {"l2": ("0.15/4",), "linf": ()}),
+        DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, 2000, {"l2": ("0.15/4",), "linf": ()}, made=True),
     )
 }
 
@@ -75,19 +76,20 @@ class SplitStream:
     """A split that is read as it is used, in memory that does not grow with it."""
 
     info: DatasetInfo
+    name: str  # as `Split.name`
     paths: tuple[Path, ...]
     label_names: tuple[str, ...]
     revision: str  # sha256 of the parquet files, in the order of their names
     count: int  # images, no more than the limit
 
-    def read(self, wanted: Container[int], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def read(self, wanted: Collection[int], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Images and labels of the wanted chunks in order, chunk n being the images n size to (n + 1) size - 1.
 
-        What is not wanted is not decoded. Raises InputError as `load_split` does.
+        What is not wanted is not decoded, nor read where it is after them. Raises InputError as `load_split` does.
         """
         import pyarrow
 
-        rest, first = None, 0
+        rest, first, end = None, 0, size * (1 + max(wanted, default=-1))
         for table in self._tables():
             rest = table if rest is None else pyarrow.concat_tables([rest, table])
             while rest.num_rows >= size or (rest.num_rows and first + rest.num_rows == self.count):
@@ -95,6 +97,8 @@ class SplitStream:
                 if first // size in wanted:
                     yield self._decoded(chunk, first)
                 first += chunk.num_rows
+            if first >= end:
+                return
 
     def _tables(self) -> Iterator[pyarrow.Table]:
         """The rows of all files, a few at a time, up to the limit."""
@@ -144,16 +148,23 @@ def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream
     if not count or schema is None:
         raise InputError(f"{paths[0]} has no images: fetch it again")
     names = class_names(schema, columns(schema, paths[0])[1], info)
-    return SplitStream(info, tuple(paths), names, _sha256(paths), count if limit is None else min(limit, count))
+    kept = count if limit is None else min(limit, count)
+    return SplitStream(info, part_name(split, kept, count), tuple(paths), names, _sha256(paths), kept)
+
+
+def part_name(split: str, kept: int, count: int) -> str:
+    """The name of the first `kept` of a split's images, as Hugging Face data sets slice: test, test[:50]."""
+    return split if kept == count else f"{split}[:{kept}]"
 
 
 class Split(NamedTuple):
     """The images of one split, decoded, in the order of its files."""
 
-    images: np.ndarray  # uint8 [N, H, W, C]; float32 in [0, 1] for two-moons
+    images: np.ndarray  # uint8 [N, H, W, C]; float32 in [0, 1] where the data set is made
     labels: np.ndarray  # int64 [N]
     label_names: tuple[str, ...]
     revision: str  # sha256 of the parquet files, in the order of their names
+    name: str  # of the split, with a slice where a limit left some of it out: test[:50]
 
 
 def load_split(name: str, split: str, limit: int | None = None) -> Split:
@@ -164,23 +175,22 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
     """
     if name not in DATASETS:
         raise InputError(f"no data set is called {name!r}, expected one of {', '.join(DATASETS)}")
-    if name == "two-moons":
+    info = DATASETS[name]
+    if info.made:
         from zoo.moons import two_moons
 
         return two_moons(split, limit)
-    info = DATASETS[name]
     paths = parquet_files(info, split)
     table = _read_table(paths)
     image_column, label_column = columns(table.schema, paths[0])
     label_names = class_names(table.schema, label_column, info)
-    if limit is not None:
-        table = table.slice(0, limit)
+    count, table = table.num_rows, table.slice(0, limit)
     if table.num_rows == 0:
         raise InputError(f"{paths[0]} has no images: fetch it again")
     labels = table[label_column].to_numpy().astype("int64")
     check_labels(labels, info, paths[0])
     images = _decode(table[image_column], info, paths[0])
-    return Split(images, labels, label_names, _sha256(paths))
+    return Split(images, labels, label_names, _sha256(paths), part_name(split, len(labels), count))
 
 
 def parquet_files(info: DatasetInfo, split: str) -> list[Path]:

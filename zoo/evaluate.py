@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 import platform
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.datasets import DATASETS, class_files, stream_split
+from zoo.datasets import DATASETS, Split, class_files, load_split, part_name, stream_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.images import as_batch
@@ -35,7 +36,7 @@ class LabelledImages:
     revision: str
     count: int
     read: Read
-    name: Callable[[int], str] = str  # of the image of a number
+    name: Callable[[int], str]  # of the image of a number
 
     @property
     def chunks(self) -> range:
@@ -80,8 +81,10 @@ def summarise(
     def vra(epsilon: float) -> float:
         return float((certified > epsilon).mean())
 
+    diameter = math.prod(model.input_shape) ** 0.5 if model.norm == "l2" else 1.0  # of the domain [0, 1]^d
     grid = (round(step * CURVE_STEP[model.norm], 3) for step in itertools.count())
-    curve = tuple(itertools.takewhile(lambda point: point[1] > 0, ((epsilon, vra(epsilon)) for epsilon in grid)))
+    points = ((epsilon, vra(epsilon)) for epsilon in itertools.takewhile(lambda epsilon: epsilon <= diameter, grid))
+    curve = tuple(itertools.takewhile(lambda point: point[1] > 0, points))
     return Evaluation(
         dataset=data.dataset,
         split=data.split,
@@ -111,27 +114,31 @@ def dataset_images(model: Model, name: str, limit: int | None = None) -> Labelle
             f"{name} has images of {info.channels} x {info.size} x {info.size}, "
             f"{model.name} takes {channels} x {height} x {width}"
         )
-    split = stream_split(name, info.test_split, limit)
+    split = (load_split if info.made else stream_split)(name, info.test_split, limit)
     if name != model.config.dataset and split.label_names != model.labels:
         raise InputError(f"the classes of {name} are not those of {model.name}, which knows {model.config.dataset}")
+    if isinstance(split, Split):
+        return array_images(name, split)
 
     def read(chunks: Sequence[int]) -> Iterator[Batch]:
         return split.read(set(chunks), CHUNK)
 
-    return LabelledImages(
-        name, info.test_split, split.revision, split.count, read, lambda index: f"{info.test_split}[{index}]"
-    )
+    return LabelledImages(name, split.name, split.revision, split.count, read, _numbered(name))
 
 
-def array_images(name: str, split: str, revision: str, images: np.ndarray, classes: np.ndarray) -> LabelledImages:
-    """Images that are in memory already."""
+def array_images(dataset: str, split: Split) -> LabelledImages:
+    """The images of a data set's test split that are in memory already."""
 
     def read(chunks: Sequence[int]) -> Iterator[Batch]:
         for number in chunks:
             rows = slice(number * CHUNK, (number + 1) * CHUNK)
-            yield images[rows], classes[rows]
+            yield split.images[rows], split.labels[rows]
 
-    return LabelledImages(name, split, revision, len(classes), read)
+    return LabelledImages(dataset, split.name, split.revision, len(split.labels), read, _numbered(dataset))
+
+
+def _numbered(dataset: str) -> Callable[[int], str]:
+    return lambda index: f"{DATASETS[dataset].test_split}[{index}]"
 
 
 def folder_images(model: Model, path: Path, limit: int | None = None) -> LabelledImages:
@@ -167,7 +174,8 @@ def folder_images(model: Model, path: Path, limit: int | None = None) -> Labelle
     def place(index: int) -> str:
         return turns[index][0].relative_to(path).as_posix()
 
-    return LabelledImages(path.name, "folder", digest.hexdigest(), len(turns), read, place)
+    split = part_name("folder", len(turns), len(files))
+    return LabelledImages(path.name, split, digest.hexdigest(), len(turns), read, place)
 
 
 def machine() -> str:

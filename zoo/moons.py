@@ -13,7 +13,7 @@ import hashlib
 import numpy as np
 
 from zoo.architectures.mlp import CORNER, SIDE
-from zoo.datasets import Split
+from zoo.datasets import Split, part_name
 from zoo.errors import InputError
 
 SAMPLES, NOISE = 2000, 0.1
@@ -37,4 +37,5 @@ def two_moons(split: str, limit: int | None = None) -> Split:
     points = (np.stack([x, y], axis=1) - CORNER) / SIDE
     images = points.astype(np.float32).reshape(SAMPLES, 1, 1, 2)[:limit]
     labels = labels.astype(np.int64)[:limit]
-    return Split(images, labels, ("upper", "lower"), hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest())
+    revision = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    return Split(images, labels, ("upper", "lower"), revision, part_name(split, len(labels), SAMPLES))

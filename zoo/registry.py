@@ -159,7 +159,7 @@ def _places(prefix: str, architecture: Architecture) -> tuple[str, ...]:
     if prefix in LOOPS:
         return ("mnist", *CIFAR) if architecture == LOOPS["loopresnet-d2w8"] else (*CIFAR, "tiny-imagenet")
     if prefix in LIRESNETS:
-        return tuple(name for name in DATASETS if name != "two-moons")
+        return tuple(name for name, info in DATASETS.items() if not info.made)
     return (*CIFAR, "tiny-imagenet") if prefix in {*POTENTIALS, *LIPCONVNETS, "convnet-l12w256"} else CIFAR
 
 

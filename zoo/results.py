@@ -2,7 +2,8 @@
 
 Beside FILE.parquet, while it is made, stands the folder FILE.parquet.parts with a journal for each process: JSON
 lines, one for each chunk of CHUNK images, each written when its chunk is done. A run that ended early goes on where
-its journals end, with any number of processes. Who ends last writes the file. Chunks, not images, are shared out, so
+its journals end, with any number of processes. Who ends last, as the lock FILE.parquet.lock decides, writes the file
+and removes both; a process that was about to finds the file, and is done, too. Chunks, not images, are shared out, so
 that each image is run in the same batch whoever runs it: the file has the same bytes for one process and for many.
 """
 
@@ -65,6 +66,14 @@ class Results:
             self._check(_metadata(self.path), self.path)
             advance(self.data.count)
             return True
+        try:
+            self._run_share(part, advance)
+        except FileNotFoundError:
+            if not exists(self.path):  # else another process has just finished it, and removed the journals
+                raise
+        return self._join()
+
+    def _run_share(self, part: Share, advance: Callable[[int], None]) -> None:
         self._parts.mkdir(exist_ok=True)
         self._index()  # of another run? Then nothing is written into it
         with _locked(self._parts / f"{part.rank}.jsonl", wait=False) as journal:
@@ -78,7 +87,6 @@ class Results:
                 journal.write(json.dumps(line).encode() + b"\n")
                 journal.flush()
                 advance(len(classes))
-        return self._join()
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Whether each image is right, bool [N], and its radius, float64 [N]."""
@@ -91,6 +99,10 @@ class Results:
     @property
     def _parts(self) -> Path:
         return self.path.with_name(self.path.name + ".parts")
+
+    @property
+    def _lock(self) -> Path:
+        return self.path.with_name(self.path.name + ".lock")
 
     @property
     def _run(self) -> dict[str, Any]:
@@ -133,13 +145,15 @@ class Results:
         return found
 
     def _join(self) -> bool:
-        with _locked(self._parts / "lock", wait=True):
-            if exists(self.path):
-                return True
-            found = self._index()
-            if len(found) < len(self.data.chunks):
-                return False
-            self._write(found)
+        """Whether the file is there; written now where every chunk is done. What it was made from is removed then."""
+        with _locked(self._lock, wait=True):
+            if not exists(self.path):
+                found = self._index()
+                if len(found) < len(self.data.chunks):
+                    return False
+                self._write(found)
+            shutil.rmtree(self._parts, ignore_errors=True)
+            self._lock.unlink(missing_ok=True)  # who locks another file of this name, or still this one, finds the rows
         return True
 
     def _write(self, found: dict[int, tuple[Path, int]]) -> None:
@@ -175,7 +189,6 @@ class Results:
         finally:
             for file in files.values():
                 file.close()
-        shutil.rmtree(self._parts)
 
 
 def _columns(classes: np.ndarray, outputs: Outputs) -> dict[str, list[Any]]:
