@@ -240,6 +240,17 @@ class TestPredict:
         assert "\x1b" not in out
         assert "[red]?[31m.png" in out.replace("\n", "")
 
+    def test_control_characters_of_a_folder_and_of_an_error_do_not_reach_the_terminal(self, run: Zoo, own_toy: Path):
+        evil = "\x1b[2Kzoo: all well\x07"
+        assert run.fails("predict", names(own_toy), f"{evil}.png").startswith(
+            "zoo: ?[2Kzoo: all well?.png: No such file"
+        )
+        folder = own_toy.rename(own_toy.parent / evil)
+        (folder / "model.onnx").write_bytes(b"")
+        out = run("verify", folder).out
+        assert "\x1b" not in out
+        assert "?[2Kzoo: all well?/model.onnx: its sha256 is not" in out
+
     @pytest.mark.parametrize("name", [name for name in zoo.list_models(pretrained=True) if "moons" not in name])
     def test_published_models(self, run: Zoo, name: str, pictures: list[Path]):
         result = run("predict", name, *pictures, "--epsilon", "36/255")

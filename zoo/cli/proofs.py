@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from zoo.cli.shell import FolderArgument, source_of
-from zoo.display import bound_text, pairs, proof_progress
+from zoo.display import bound_text, pairs, printable, proof_progress
 from zoo.errors import (
     CertificateError,
     IntegrityError,
@@ -82,5 +82,5 @@ def _recompute(folder: Folder) -> list[str]:
 
 def _differ(differences: list[str]) -> int:
     """Prints what `verify` found; the exit code."""
-    typer.echo("\n".join(f"differs: {difference}" for difference in differences))
+    typer.echo("\n".join(f"differs: {printable(difference)}" for difference in differences))
     return 1

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperArgument, TyperCommand
 
+from zoo.display import printable
 from zoo.errors import InputError, ZooError
 from zoo.folder import is_folder
 from zoo.hub import LOCAL
@@ -83,5 +84,5 @@ def source_of(name: str) -> str:
 
 def _fail(message: str, label: str = "zoo") -> int:
     """Prints the error as one line on stderr; the exit code."""
-    print(f"{label}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{label}: {printable(' '.join(message.split()))}", file=sys.stderr)
     return 2
