@@ -99,6 +99,12 @@ class TestPull:
         assert all((copy / name).read_bytes() == (toy / name).read_bytes() for name in FILES)
         assert [path.name for path in copy.parent.iterdir()] == ["copy"]
 
+    def test_a_copy_fills_the_folder_where_one_stands(self, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.chdir(tmp_path)
+        assert zoo.pull(f"local-dir:{toy}", ".") == tmp_path
+        assert sorted(path.name for path in Path().iterdir()) == sorted(FILES)  # not of a folder that took its place
+        assert fetch(f"local-dir:{tmp_path}").digest == fetch(f"local-dir:{toy}").digest
+
     def test_what_is_there_stays(self, toy: Path, tmp_path: Path):
         (tmp_path / "empty").mkdir()
         zoo.pull(f"local-dir:{toy}", tmp_path / "empty")

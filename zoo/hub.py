@@ -125,23 +125,28 @@ def pull(
 ) -> Path:
     """The path of the checked folder of a name or source, in the cache; with `output`, of a copy of it there.
 
-    `output` must not exist, or be an empty folder; it becomes the whole copy or stays as it is. Raises ZooError.
+    `output` must not exist, and becomes the whole copy at once; or be an empty folder, which gets the checked files,
+    SHA256SUMS last. Raises ZooError.
     """
     folder = fetch(source, revision, cache_dir)
     if output is None:
         return folder.path
-    target = Path(output)
-    if exists(target) and not (target.is_dir() and not any(target.iterdir())):
+    target = Path(output).absolute()
+    if (there := exists(target)) and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"{target} is there already: choose another place, or remove it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        with TemporaryDirectory(dir=target if there else target.parent, prefix=f".{target.name}-") as scratch:
             copy = Path(scratch) / target.name
             copy.mkdir()
             for name, content in contents(folder):
                 (copy / name).write_bytes(content)
             read_folder(copy, folder.digest)
-            copy.replace(target)
+            if not there:
+                copy.replace(target)
+            else:  # it stays the folder that it is, in which somebody may stand
+                for file in sorted(copy.iterdir(), key=lambda file: file.name == SUMS):
+                    file.replace(target / file.name)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}") from error
     return target
