@@ -37,8 +37,10 @@ class TestSources:
             fetch(name)
 
     def test_a_bare_path_or_repository_names_both_fixes(self, toy: Path):
-        for source in ("org/name", str(toy), "zoo"):
-            with pytest.raises(InputError, match=f"local-dir:{source} for a folder, hf-hub:{source} for the hub"):
+        with pytest.raises(InputError, match="local-dir:org/name for a folder, hf-hub:org/name for the hub"):
+            fetch("org/name")
+        for source in (str(toy), "zoo"):
+            with pytest.raises(InputError, match=f"'{source}' is a folder: write local-dir:{source}$"):
                 fetch(source)
 
     def test_folders_that_are_not_there(self, tmp_path: Path):
@@ -62,6 +64,7 @@ class TestSources:
             ("local-dir:", "'local-dir:' is empty after the colon"),
             ("hf-hub:", "'hf-hub:' is empty after the colon"),
             ("hf-hub:a/b@", "the revision is empty"),
+            *((f"hf-hub:{name}", "write hf-hub:ORG/NAME$") for name in ("foo", "a/b/c", "foo@main", "/b", "a/")),
             ("hf-hub:@main", "the repository or the revision is empty"),
         ):
             for call in (fetch, load):

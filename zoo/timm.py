@@ -127,7 +127,9 @@ def _certified(prefix: str, cfg: Any, cache_dir: str | Path | None, sizes: dict[
     folder = fetch(source, cache_dir=cache_dir if source.startswith(HUB) else None)
     found = asdict(folder.architecture)
     same = type(folder.architecture) is type(NETWORKS[prefix]) and all(
-        found[field] == value for field, value in asdict(NETWORKS[prefix]).items() if field not in (*OPTIONS.values(), "features")
+        found[field] == value
+        for field, value in asdict(NETWORKS[prefix]).items()
+        if field not in (*OPTIONS.values(), "features")
     )
     if not same:
         raise InputError(f"{source} is {folder.config.architecture}, no {prefix}")
