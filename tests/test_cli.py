@@ -226,7 +226,11 @@ class TestPredict:
             ((model, image, "--top-k", "0"), "--top-k"),
             ((model,), "Missing argument 'IMAGE'"),
             ((model, image, "--bogus"), "No such option: --bogus. See `zoo predict --help`."),
-            ((toy, image), "local-dir:"),
+            ((model, image, "--epsilon"), "requires an argument. See `zoo predict --help`."),
+            ((model, image, "--epsilon", "0,3"), "got '0,3': write 0.3"),
+            ((toy, image), f"is a folder: write local-dir:{toy}\n"),
+            ((image, "4c3f-mnist"), f"is a file: the model comes first, as in `zoo predict 2c2f-mnist {image}`"),
+            (("4C3F-MNIST", image), "did you mean 4c3f-mnist"),
             (("4c3f-minst", image), "did you mean 4c3f-mnist"),
             ((f"local-dir:{tmp_path}", image), "has no certificate.json"),
         ):

@@ -28,8 +28,8 @@ def verify(
 ) -> int:
     """Prove a certificate again from the weights, and compare.
 
-    Needs torch. Checks the sha256 of every file, what the files say of each other, every layer's bound and what
-    follows from them. Prints each difference, and exits with 1 if there is one.
+    Needs the extra export. Checks the sha256 of every file, what the files say of each other, every layer's bound
+    and what follows from them. Prints each difference, and exits with 1 if there is one.
     """
     require("torch", "export")
     require("onnxscript", "export")
