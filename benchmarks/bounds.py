@@ -18,9 +18,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from zoo.cli import run  # noqa: E402
+from zoo.errors import ZooError  # noqa: E402
+from zoo.registry import find  # noqa: E402
+
 RESULTS = Path(__file__).with_suffix(".json")
 PRESETS = (
     *("2c2f-mnist", "4c3f-mnist", "6c2f-cifar10", "8c2f-tiny-imagenet"),
@@ -38,13 +46,11 @@ SETTLE = 5  # evaluations, each a step of power iteration in the constraints tha
 
 def measure(name: str) -> dict[str, Any]:
     """One certification in this process."""
-    sys.path.insert(0, str(ROOT))
     import torch
 
     from training.constraints import constrain, folded_state, settle
     from zoo.certify import certify
     from zoo.evaluate import machine
-    from zoo.registry import find
 
     entry = find(name)
     torch.manual_seed(0)
@@ -84,12 +90,21 @@ PICKS = {"min": min, "median": statistics.median, "max": max}
 LOAD = round(os.getloadavg()[0], 1)  # of the whole machine: above 0.5, its seconds are too many
 
 
-def main(names: list[str]) -> None:
+def main(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Measured anew.")] = None,
+    one: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure how tight the bounds of presets are and what proving costs; by default those without a row yet."""
+    if one:
+        print(json.dumps(measure(one)))
+        return
+    for name in names or ():
+        find(name)
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in names or [name for name in PRESETS if name not in rows]:
         child = subprocess.run([sys.executable, __file__, "--one", name], stdout=subprocess.PIPE, text=True)
         if child.returncode:
-            sys.exit(f"{name}: not certified, see above")
+            raise ZooError(f"{name}: not certified, see above")
         rows[name] = json.loads(child.stdout)
         RESULTS.write_text(json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
         tight = rows[name]["bound_over_estimate"]
@@ -102,7 +117,6 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(measure(sys.argv[2])))
-    else:
-        main(sys.argv[1:])
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run(app, "python benchmarks/bounds.py", "error")

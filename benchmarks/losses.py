@@ -13,7 +13,9 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -23,6 +25,8 @@ from training.losses import cll, cross_entropy, emma, fixed_margin, gloro, gloro
 from training.recipes import find  # noqa: E402
 from training.recipes.recipe import Recipe  # noqa: E402
 from training.schedules import constant, epsilon_ramp  # noqa: E402
+from zoo.cli import run  # noqa: E402
+from zoo.errors import InputError  # noqa: E402
 from zoo.evaluate import machine  # noqa: E402
 
 RESULTS = Path(__file__).with_suffix(".json")
@@ -98,7 +102,10 @@ def result(loss: str, recipe: Recipe, seed: int) -> dict[str, Any]:
     return row
 
 
-def main(names: list[str]) -> None:
+def main(names: Annotated[list[str] | None, typer.Argument(metavar="COMPARISON")] = None) -> None:
+    """Train with the papers' losses at equal budget: all comparisons, or mnist, liplt, cifar10-jpeg75, by-cll."""
+    if unknown := sorted(set(names or ()) - set(COMPARISONS)):
+        raise InputError(f"no comparison is called {unknown[0]!r}, expected one of {', '.join(COMPARISONS)}")
     for name in names or list(COMPARISONS):
         rows = [result(loss, recipe, SEED) for loss, recipe in COMPARISONS[name]().items()]
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -107,4 +114,6 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run(app, "python benchmarks/losses.py", "error")

@@ -6,6 +6,7 @@ what was certified is what runs, so its radii are proved. Triton makes the batch
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -25,12 +26,14 @@ VERSION = "1"
 
 
 def write_repository(folders: list[Folder], repository: Path) -> None:
-    """One folder for each model; each is there whole, or not at all.
+    """One folder for each model; each is there whole, or not at all, and nothing is written outside `repository`.
 
-    Raises InputError where one is there already, or cannot be written.
+    Raises InputError where one is there already, cannot be written, or has words that Triton could misread.
     """
     names = [folder.config.name for folder in folders]
     for name in names:
+        if not name.isprintable() or (repository / name).resolve().parent != repository.resolve():
+            raise InputError(f"{name!r} names no folder in {repository}")
         if names.count(name) > 1 or exists(repository / name):
             raise InputError(f"{repository / name} is there already, or named twice: name another repository")
     try:
@@ -53,7 +56,7 @@ def configuration(folder: Folder) -> str:
     shape = folder.config.input_shape
     example = onnx_model(folder, "float64").run(np.zeros((1, *shape), dtype=np.float32))
     lines = [
-        f'name: "{folder.config.name}"',
+        f"name: {_quoted(folder.config.name)}",
         'backend: "onnxruntime"',
         'default_model_filename: "model.onnx"',
         f"max_batch_size: {CHUNK}",
@@ -65,11 +68,23 @@ def configuration(folder: Folder) -> str:
         "instance_group [ { kind: KIND_CPU count: 1 } ]",
         "optimization { graph { level: 2 } }",
         "version_policy { specific { versions: [1] } }",
-        f'parameters {{ key: "model_digest" value {{ string_value: "{folder.evaluation.graph_sha256}" }} }}',
-        f'parameters {{ key: "norm" value {{ string_value: "{folder.config.norm}" }} }}',
-        f'parameters {{ key: "unit" value {{ string_value: "{folder.certificate.unit}" }} }}',
+        f'parameters {{ key: "model_digest" value {{ string_value: {_quoted(folder.evaluation.graph_sha256)} }} }}',
+        f'parameters {{ key: "norm" value {{ string_value: {_quoted(folder.config.norm)} }} }}',
+        f'parameters {{ key: "unit" value {{ string_value: {_quoted(folder.certificate.unit)} }} }}',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """The text as a string of JSON, which protobuf's text format reads as well."""
+    return json.dumps(_line(text), ensure_ascii=False)
+
+
+def _line(text: str) -> str:
+    """The text, if it is one line without control characters. Raises InputError."""
+    if not text.isprintable():
+        raise InputError(f"{text[:80]!r}: a name, unit or label must be one line without control characters")
+    return text
 
 
 def _output(name: str, example: np.ndarray) -> str:
@@ -82,8 +97,8 @@ def _output(name: str, example: np.ndarray) -> str:
 
 def _write(folder: Folder, path: Path) -> None:
     (path / VERSION).mkdir(parents=True)
-    (path / "config.pbtxt").write_text(configuration(folder))
-    (path / "labels.txt").write_text("".join(f"{label}\n" for label in folder.config.labels))
+    (path / "config.pbtxt").write_text(configuration(folder), encoding="utf-8")
+    (path / "labels.txt").write_text("".join(f"{_line(label)}\n" for label in folder.config.labels), encoding="utf-8")
     for name, content in {"model.onnx": folder.read("model.onnx"), **folder.weights()}.items():
         (path / VERSION / name).write_bytes(content)
     for name in (SUMS, "certificate.json", "README.md"):  # so that the certificate travels with the graph

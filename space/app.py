@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import typer
 from gradio.utils import get_upload_folder
 from gradio_client.utils import is_http_url_like
 from starlette.routing import Mount
@@ -19,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from space import answers, plots, words
 from space.attack import attack
+from zoo.cli import run
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, ZooError
 from zoo.images import MAX_BYTES
@@ -264,7 +266,7 @@ def routes() -> list[Mount]:
 
 
 def main() -> None:
-    """Serves on loopback, or where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say."""
+    """Serve the demo on loopback, or where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say."""
     # Not gr.mount_gradio_app: only in an app that was launched does Gradio check that files were uploaded.
     page().launch(
         theme=words.THEME, css=words.CSS, head=words.HEAD, footer_links=["api"], app_kwargs={"routes": routes()},
@@ -274,4 +276,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run(app, "python -m space.app", "error")

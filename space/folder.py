@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from space.answers import folder, names
 from space.words import STATIC
+from zoo.cli import run
+from zoo.errors import InputError
 
 HERE = Path(__file__).parent
 START = "from space.app import main\n\nmain()\n"
 IGNORED = shutil.ignore_patterns("__pycache__", "embedded", "screenshots", "*.sh")
 
 
-def write(target: Path) -> None:
-    """Everything that the Space needs and its requirements do not bring: app, package, published models, runtime."""
+def write(target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")]) -> None:
+    """Write all that the Space needs and its requirements do not bring: app, package, published models, runtime."""
     if not (STATIC / "ort").is_dir():
-        raise SystemExit("space/static/ort is missing: run `make static` first, it needs npm")
+        raise InputError("space/static/ort is missing: run `make static` first, it needs npm")
     if target.exists():
-        raise SystemExit(f"{target} exists already: remove it, or name another folder")
+        raise InputError(f"{target} exists already: remove it, or name another folder")
     shutil.copytree(HERE, target / "space", ignore=IGNORED)
     shutil.copytree(HERE.parent / "zoo", target / "zoo", ignore=IGNORED)
     for name in names():
@@ -30,6 +34,6 @@ def write(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        raise SystemExit("expected one folder: python -m space.folder build/space")
-    write(Path(sys.argv[1]))
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(write)
+    run(app, "python -m space.folder", "error")

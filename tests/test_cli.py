@@ -226,7 +226,11 @@ class TestPredict:
             ((model, image, "--top-k", "0"), "--top-k"),
             ((model,), "Missing argument 'IMAGE'"),
             ((model, image, "--bogus"), "No such option: --bogus. See `zoo predict --help`."),
-            ((toy, image), "local-dir:"),
+            ((model, image, "--epsilon"), "requires an argument. See `zoo predict --help`."),
+            ((model, image, "--epsilon", "0,3"), "got '0,3': write 0.3"),
+            ((toy, image), f"is a folder: write local-dir:{toy}\n"),
+            ((image, "4c3f-mnist"), f"is a file: the model comes first, as in `zoo predict 2c2f-mnist {image}`"),
+            (("4C3F-MNIST", image), "did you mean 4c3f-mnist"),
             (("4c3f-minst", image), "did you mean 4c3f-mnist"),
             ((f"local-dir:{tmp_path}", image), "has no certificate.json"),
         ):
@@ -239,6 +243,17 @@ class TestPredict:
         out = run("predict", names(toy), path).out
         assert "\x1b" not in out
         assert "[red]?[31m.png" in out.replace("\n", "")
+
+    def test_control_characters_of_a_folder_and_of_an_error_do_not_reach_the_terminal(self, run: Zoo, own_toy: Path):
+        evil = "\x1b[2Kzoo: all well\x07"
+        assert run.fails("predict", names(own_toy), f"{evil}.png").startswith(
+            "zoo: ?[2Kzoo: all well?.png: No such file"
+        )
+        folder = own_toy.rename(own_toy.parent / evil)
+        (folder / "model.onnx").write_bytes(b"")
+        out = run("verify", folder).out
+        assert "\x1b" not in out
+        assert "?[2Kzoo: all well?/model.onnx: its sha256 is not" in out
 
     @pytest.mark.parametrize("name", [name for name in zoo.list_models(pretrained=True) if "moons" not in name])
     def test_published_models(self, run: Zoo, name: str, pictures: list[Path]):

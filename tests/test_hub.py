@@ -37,8 +37,10 @@ class TestSources:
             fetch(name)
 
     def test_a_bare_path_or_repository_names_both_fixes(self, toy: Path):
-        for source in ("org/name", str(toy), "zoo"):
-            with pytest.raises(InputError, match=f"local-dir:{source} for a folder, hf-hub:{source} for the hub"):
+        with pytest.raises(InputError, match="local-dir:org/name for a folder, hf-hub:org/name for the hub"):
+            fetch("org/name")
+        for source in (str(toy), "zoo"):
+            with pytest.raises(InputError, match=f"'{source}' is a folder: write local-dir:{source}$"):
                 fetch(source)
 
     def test_folders_that_are_not_there(self, tmp_path: Path):
@@ -62,6 +64,7 @@ class TestSources:
             ("local-dir:", "'local-dir:' is empty after the colon"),
             ("hf-hub:", "'hf-hub:' is empty after the colon"),
             ("hf-hub:a/b@", "the revision is empty"),
+            *((f"hf-hub:{name}", "write hf-hub:ORG/NAME$") for name in ("foo", "a/b/c", "foo@main", "/b", "a/")),
             ("hf-hub:@main", "the repository or the revision is empty"),
         ):
             for call in (fetch, load):
@@ -98,6 +101,12 @@ class TestPull:
         assert sorted(path.name for path in copy.iterdir()) == sorted(FILES)
         assert all((copy / name).read_bytes() == (toy / name).read_bytes() for name in FILES)
         assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+
+    def test_a_copy_fills_the_folder_where_one_stands(self, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.chdir(tmp_path)
+        assert zoo.pull(f"local-dir:{toy}", ".") == tmp_path
+        assert sorted(path.name for path in Path().iterdir()) == sorted(FILES)  # not of a folder that took its place
+        assert fetch(f"local-dir:{tmp_path}").digest == fetch(f"local-dir:{toy}").digest
 
     def test_what_is_there_stays(self, toy: Path, tmp_path: Path):
         (tmp_path / "empty").mkdir()

@@ -39,6 +39,11 @@ def png_header(width: int, height: int, depth: int = 8, colour: int = 2) -> byte
     return b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", 9) + b"IDAT"
 
 
+SIGNATURE, IHDR = 8, 25  # bytes at the start of a PNG, and of a whole header chunk
+TIME = struct.pack(">I", 7) + b"tIME" + bytes(7) + struct.pack(">I", zlib.crc32(b"tIME" + bytes(7)))
+DEEP = png_header(8, 8, depth=16)
+
+
 def webp_header(width: int, height: int) -> bytes:
     """A WebP (VP8X) that promises its pixels and ends."""
     chunk = struct.pack("<I", 0) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
@@ -106,7 +111,7 @@ class TestPictures:
         [
             (b"", "not a PNG"),
             (b"just text", "not a PNG"),
-            (encode(COLOURS, "BMP"), "not a PNG"),
+            (encode(COLOURS, "BMP"), "not a PNG, JPEG or WebP image; convert it first"),
             (encode(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), "not a PNG"),
             (encode(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), "animated"),
             (encode(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), "animated"),
@@ -119,14 +124,17 @@ class TestPictures:
             (b"RIFF\x64\0\0\0WEBP" + b"\xff" * 100, "cannot be read"),
             (png_header(60_000, 60_000), "60000 x 60000 pixels, at most 64 million"),
             (png_header(2**31 - 1, 2**31 - 1), "pixels, at most 64 million"),
-            (png_header(8, 8, depth=16), "16 bits per channel"),
+            (DEEP, "16 bits per channel"),
+            (DEEP[:SIGNATURE] + TIME + DEEP[SIGNATURE:], "16 bits per channel"),
+            (png_header(8, 8)[: SIGNATURE + IHDR] + DEEP[SIGNATURE:], "16 bits per channel"),
+            (png_header(8, 8, depth=16, colour=4), "16 bits per channel"),
             (webp_header(16_383, 16_383), "image"),
             (encode(COLOURS.convert("CMYK"), "JPEG"), "colour mode CMYK"),
             (encode(Image.new("RGBA", (8, 8), (1, 2, 3, 200))), "transparent pixels"),
             (encode(Image.new("RGB", (8, 8), (1, 2, 3)), transparency=(1, 2, 3)), "transparent pixels"),
             (b"\x89PNG\r\n\x1a\n" + bytes(MAX_BYTES), "more than 32 MiB"),
         ],
-        ids=range(21),
+        ids=range(24),
     )
     def test_what_cannot_be_meant_is_refused(self, data: bytes, message: str, tmp_path: Path):
         path = tmp_path / "picture.png"

@@ -54,6 +54,18 @@ class TestTimm:
         with pytest.raises(InputError, match="takes num_classes, in_chans, img_size, got 'drop_rate'"):
             timm.create_model("liresnet_l4w32", drop_rate=0.1)
 
+    def test_the_network_of_two_moons_has_one_size(self):
+        for name, pretrained in (("mlp", False), ("mlp.two_moons", True)):
+            assert timm.create_model(name, pretrained=pretrained).num_classes == 2
+            with pytest.raises(InputError, match="mlp takes no options, got 'num_classes'"):
+                timm.create_model(name, pretrained=pretrained, num_classes=2)
+
+    def test_what_timm_is_told_of_a_layer_is_so(self):
+        for name in ("2c2f", "liresnet_l4w32", "cpl_xs", "mlp", "linfdist_5x256"):
+            network = timm.create_model(name)
+            assert network.pretrained_cfg["first_conv"] is None  # nothing adapts it to other channels
+            assert isinstance(network.get_submodule(network.pretrained_cfg["classifier"]), torch.nn.Linear)
+
     def test_published_weights_and_their_images(self, images: torch.Tensor, folder: Path):
         ours = zoo.load(f"local-dir:{folder}", backend="torch", precision="float32").outputs(images).logits
         overlay = {"file": str(folder)}

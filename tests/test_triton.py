@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import zoo
 from export.triton import configuration, write_repository
 from zoo.errors import InputError
 from zoo.hub import fetch
-from zoo.runtime import CHUNK
+from zoo.runtime import CHUNK, onnx_model
 
 NAMES = ("2c2f-mnist", "liresnet-l4w32-cifar10-jpeg75")
 # The Python of an environment with nvidia-pytriton and onnxruntime. Its server is built for Debian's Python 3.11.
@@ -96,6 +97,27 @@ def test_nothing_is_overwritten(repository: Path):
     with pytest.raises(InputError, match="is there already"):
         write_repository([fetch(NAMES[0])], repository)
     assert sorted(path.name for path in repository.iterdir()) == list(NAMES)
+
+
+def test_words_of_a_stranger_stay_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = fetch(NAMES[0])
+    model = onnx_model(folder, "float64")  # that the graph says the same words is no matter here
+    monkeypatch.setattr("export.triton.onnx_model", lambda folder, precision: model)
+    unit = 'l2" } }\nmodel_operations { op_library_filename: "evil.so" }\n\\ é #'
+    with pytest.raises(InputError, match="must be one line"):
+        configuration(replace(folder, certificate=replace(folder.certificate, unit=unit)))
+    unit = unit.replace("\n", " ")
+    text = configuration(replace(folder, certificate=replace(folder.certificate, unit=unit)))
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    assert config.parameters["unit"].string_value == unit
+    assert not config.HasField("model_operations")
+    for name in ("../escaped", "..", ".", "a/b", "/tmp/escaped", "a\0b", "a\nb"):
+        with pytest.raises(InputError, match="names no folder in"):
+            write_repository([replace(folder, config=replace(folder.config, name=name))], tmp_path / "repository")
+    labels = ("0\n1", *folder.config.labels[1:])
+    with pytest.raises(InputError, match="a name, unit or label must be one line"):
+        write_repository([replace(folder, config=replace(folder.config, labels=labels))], tmp_path / "repository")
+    assert [path.name for path in tmp_path.rglob("*")] == ["repository"]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.epsilon import parse_epsilon
-from zoo.errors import InputError, MissingPackageError
+from zoo.errors import InputError, MissingPackageError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -209,8 +209,10 @@ def parquet_files(info: DatasetInfo, split: str) -> list[Path]:
     try:
         fetched = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
     except Exception as error:  # the client raises its own, httpx's and the system's errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{where}, and the hub did not give {info.hub} ({reason}): set ZOO_DATA") from error
+        raise InputError(
+            f"{where}, and the hub did not give {info.hub} ({one_line(error)}): set ZOO_DATA to the folder that holds "
+            f"{info.name}/"
+        ) from error
     paths = sorted(Path(fetched).rglob(f"{split}-*.parquet"))
     if not paths:
         raise InputError(f"{info.hub} on the hub has no split {split!r}")

@@ -43,9 +43,14 @@ def count_text(number: int | None) -> str:
     return f"{number / 1e6:.2f} M" if number >= 10**5 else f"{number / 1e3:.1f} k"
 
 
+def printable(text: str) -> str:
+    """The text without control characters, which words from outside may hold to rewrite the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def plain(text: str) -> Text:
-    """The text as it is: no markup, and no control characters, which names from outside may hold."""
-    return Text("".join(character if character.isprintable() else "?" for character in text), overflow="fold")
+    """The printable text as it is: no markup."""
+    return Text(printable(text), overflow="fold")
 
 
 def heading(text: str) -> Text:

@@ -29,7 +29,9 @@ def parse_epsilon(value: str | float) -> float:
         else:
             raise ValueError
     except (ValueError, OverflowError, ZeroDivisionError):
-        raise InputError(f"epsilon must be a number such as 36/255 or 0.14, got {str(value)[:40]!r}") from None
+        text = str(value)[:40]
+        hint = f": write {text.replace(',', '.')}" if re.fullmatch("[0-9]+,[0-9]+", text) else ""
+        raise InputError(f"epsilon must be a number such as 36/255 or 0.14, got {text!r}{hint}") from None
     if not math.isfinite(epsilon) or math.copysign(1, epsilon) < 0:
         raise InputError(f"epsilon must be finite and not negative, got {str(value)[:40]!r}")
     return epsilon

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import fnmatch
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +28,7 @@ from zoo.errors import (
     one_line,
     require,
 )
-from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, exists, read_folder
+from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, exists, is_folder, read_folder
 from zoo.registry import ENTRIES, Entry, find
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 ORGANISATION = "certified-zoo"  # where registered models that are not shipped lie on a hub; the registry pins them
+REPOSITORY = re.compile(r"[^/@]+/[^/@]+")
 PACKAGE = Path(__file__).parent
 SHELVES = (PACKAGE / "embedded", PACKAGE.parent / "model_cards")  # in an installed package; in a checkout
 
@@ -108,10 +111,8 @@ def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None
     if source.startswith(LOCAL):
         path = os.path.expanduser(source.removeprefix(LOCAL))  # noqa: PTH111  Path's raises for ~nobody
         return read_folder(Path(path))
-    if source not in ENTRIES and (exists(source) or "/" in source or "\\" in source):
-        raise InputError(
-            f"{source!r} is no registered name: write {LOCAL}{source} for a folder, {HUB}{source} for the hub"
-        )
+    if source not in ENTRIES:
+        _check_no_path(source)
     entry = find(source)
     if entry.digest is None:
         raise UnpublishedModelError(
@@ -126,23 +127,28 @@ def pull(
 ) -> Path:
     """The path of the checked folder of a name or source, in the cache; with `output`, of a copy of it there.
 
-    `output` must not exist, or be an empty folder; it becomes the whole copy or stays as it is. Raises ZooError.
+    `output` must not exist, and becomes the whole copy at once; or be an empty folder, which gets the checked files,
+    SHA256SUMS last. Raises ZooError.
     """
     folder = fetch(source, revision, cache_dir)
     if output is None:
         return folder.path
-    target = Path(output)
-    if exists(target) and not (target.is_dir() and not any(target.iterdir())):
+    target = Path(output).absolute()
+    if (there := exists(target)) and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"{target} is there already: choose another place, or remove it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        with TemporaryDirectory(dir=target if there else target.parent, prefix=f".{target.name}-") as scratch:
             copy = Path(scratch) / target.name
             copy.mkdir()
             for name, content in contents(folder):
                 (copy / name).write_bytes(content)
             read_folder(copy, folder.digest)
-            copy.replace(target)
+            if not there:
+                copy.replace(target)
+            else:  # it stays the folder that it is, in which somebody may stand
+                for file in sorted(copy.iterdir(), key=lambda file: file.name == SUMS):
+                    file.replace(target / file.name)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}") from error
     return target
@@ -162,7 +168,7 @@ def push(
     card is the one that the records render to. Raises ZooError.
     """
     repository = repository.removeprefix(HUB)
-    if repository.count("/") != 1 or "@" in repository:
+    if not REPOSITORY.fullmatch(repository):
         raise InputError(f"{repository!r} is no repository: write ORG/NAME")
     folder = fetch(source)
     require("torch", "export")
@@ -188,7 +194,7 @@ def push(
     try:
         api.repo_exists(repository)  # a hub out of reach is told before the long proof
     except Exception as error:  # as in _download
-        raise HubError(f"{where}: {one_line(error)}") from error
+        raise _failed(where, error) from error
     from zoo.verify import verify
 
     if differences := verify(folder, advance):
@@ -204,7 +210,7 @@ def push(
         if tag is not None:
             api.create_tag(repository, tag=tag, revision=commit.oid)
     except Exception as error:  # as in _download
-        raise HubError(f"{where}: {one_line(error)}") from error
+        raise _failed(where, error) from error
     return f"{where}@{commit.oid}"
 
 
@@ -261,6 +267,18 @@ def _check_name(source: object) -> None:
         raise InputError(f"{source!r} is empty after the colon: write {LOCAL}PATH or {HUB}ORG/NAME")
 
 
+def _check_no_path(source: str) -> None:
+    """Returns where `source` is no path or repository that lacks its prefix. Raises InputError."""
+    if is_folder(source):
+        raise InputError(f"{source!r} is a folder: write {LOCAL}{source}")
+    if exists(source):
+        raise InputError(f"{source!r} is a file: the model comes first, as in `zoo predict 2c2f-mnist {source}`")
+    if "/" in source or "\\" in source:
+        raise InputError(
+            f"{source!r} is no registered name: write {LOCAL}{source} for a folder, {HUB}{source} for the hub"
+        )
+
+
 def _untrained(name: str, backend: str) -> nn.Sequential:
     if backend != "torch":
         raise InputError(f"an untrained network needs backend='torch', got {backend!r}")
@@ -278,6 +296,8 @@ def _download(source: str, revision: str | None, cache_dir: str | Path | None, l
         raise InputError(f"{HUB}{source}: the repository or the revision is empty, write {HUB}ORG/NAME@REVISION")
     if pinned and revision not in (None, pinned):
         raise InputError(f"{HUB}{source} and revision={revision!r} name two revisions")
+    if not REPOSITORY.fullmatch(repository):
+        raise InputError(f"{HUB}{source}: no repository of a hub, write {HUB}ORG/NAME")
     from huggingface_hub import constants, errors, snapshot_download
 
     where = f"{HUB}{repository}" + (f"@{pinned or revision}" if pinned or revision else "")
@@ -298,5 +318,20 @@ def _download(source: str, revision: str | None, cache_dir: str | Path | None, l
     except Exception as error:  # the client's other errors come from four libraries and share no class
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise HubError(f"{where}: no space left in {cache_dir or constants.HF_HUB_CACHE}") from error
-        raise HubError(f"{where}: not to be had from {constants.ENDPOINT}: {one_line(error)}") from error
+        raise _failed(where, error) from error
     return Path(path)
+
+
+def _failed(where: str, error: BaseException) -> HubError:
+    """What the hub's client says, or, where no connection came about, what to do about that."""
+    from huggingface_hub import constants
+
+    cause = error
+    while deeper := cause.__cause__ or cause.__context__:
+        cause = deeper
+    if isinstance(cause, (socket.gaierror, ConnectionError, TimeoutError)):
+        return HubError(
+            f"{where}: cannot reach {constants.ENDPOINT} ({cause.strerror or one_line(cause)}): check the network, or "
+            f"set HF_ENDPOINT to a hub of yours; {LOCAL}PATH needs none"
+        )
+    return HubError(f"{where} at {constants.ENDPOINT}: {one_line(error)}")

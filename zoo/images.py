@@ -28,7 +28,6 @@ from zoo.errors import InputError, one_line
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64 * 10**6
-PNG_BIT_DEPTH = 24  # offset of the byte in a PNG file that says how many bits a channel has
 
 Decoder = Callable[[BytesIO], ImageFile.ImageFile]
 
@@ -45,13 +44,13 @@ def open_image(source: str | Path | bytes) -> Image.Image:
         raise InputError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
     decoder = _decoder(data)
     if decoder is None:
-        raise InputError(f"{name}: not a PNG, JPEG or WebP image")
-    if decoder is PngImageFile and data[PNG_BIT_DEPTH : PNG_BIT_DEPTH + 1] == b"\x10":
-        raise InputError(f"{name}: 16 bits per channel; save it with 8")
+        raise InputError(f"{name}: not a PNG, JPEG or WebP image; convert it first")
     try:
         image = decoder(BytesIO(data))
     except Exception as error:  # a decoder may raise anything at all over hostile bytes
         raise InputError(f"{name}: cannot be read as an image: {one_line(error)}") from error
+    if isinstance(image, PngImageFile) and any("16" in str(tile.args) for tile in image.tile):  # as it will be decoded
+        raise InputError(f"{name}: 16 bits per channel; save it with 8")
     return _upright(image, name)
 
 

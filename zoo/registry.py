@@ -196,7 +196,7 @@ def find(name: str) -> Entry:
     """The registered model of this name. Raises UnknownModelError with the nearest names."""
     if name in ENTRIES:
         return ENTRIES[name]
-    near = difflib.get_close_matches(name, ENTRIES, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), ENTRIES, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "`zoo list` shows all names"
     raise UnknownModelError(f"no model is called {name[:80]!r}: {hint}")
 

@@ -33,7 +33,7 @@ def sign(folder: Folder, private_key: Path) -> Path:
     try:
         config = signing.Config().set_hashing_config(_hashing(folder)).use_elliptic_key_signer(private_key=private_key)
     except Exception as error:  # cryptography's and model-signing's errors share no class
-        raise InputError(f"{private_key}: no elliptic-curve private key in PEM: {one_line(error)}") from error
+        raise InputError(f"{private_key}: no elliptic-curve private key in PEM, without password") from error
     try:
         config.sign(folder.path, partial)
         partial.replace(path)
@@ -62,7 +62,7 @@ def check_signature(folder: Folder, public_key: Path) -> None:
             verifying.Config().set_hashing_config(_hashing(folder)).use_elliptic_key_verifier(public_key=public_key)
         )
     except Exception as error:  # as above
-        raise InputError(f"{public_key}: no elliptic-curve public key in PEM: {one_line(error)}") from error
+        raise InputError(f"{public_key}: no elliptic-curve public key in PEM") from error
     try:
         config.verify(folder.path, path)
     except Exception as error:  # whatever is wrong with a file from outside

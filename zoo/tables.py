@@ -11,7 +11,7 @@ from rich.text import Text
 
 from zoo.architectures import Architecture, describe, layer_shapes
 from zoo.datasets import DATASETS
-from zoo.display import bound_text, count_text, heading, percent_text, radius_text, shape_text, table
+from zoo.display import bound_text, count_text, heading, percent_text, plain, radius_text, shape_text, table
 from zoo.records import Certificate, Evaluation, Prediction
 from zoo.registry import Entry
 from zoo.weights import weight_names
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from zoo.runtime import Model
 
 
-def unit_line(model: Model) -> str:
+def unit_line(model: Model) -> Text:
     size = shape_text(model.input_shape)
     rounded = "; rounded down" if model.proved else ""
-    return f"Radii: {model.norm}, in pixels of [0, 1], over the whole {size} input{rounded}."
+    return plain(f"Radii: {model.norm}, in pixels of [0, 1], over the whole {size} input{rounded}.")
 
 
 def published_table(entries: Iterable[Entry]) -> Table:

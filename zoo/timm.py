@@ -18,7 +18,7 @@ checks nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from zoo.model import load_module
 from zoo.registry import ENTRIES, LINF, PREFIXES, Entry
 
 NETWORKS = PREFIXES | LINF
-SIZES = ("classes", "channels", "input_size")  # timm's num_classes, in_chans and img_size
+OPTIONS = {"num_classes": "classes", "in_chans": "channels", "img_size": "input_size"}  # timm's words and ours
 
 
 def _default_cfg(architecture: Architecture, **more: Any) -> dict[str, Any]:
@@ -46,7 +46,6 @@ def _default_cfg(architecture: Architecture, **more: Any) -> dict[str, Any]:
         "std": (1.0,) * channels,
         "crop_pct": 1.0,
         "interpolation": "bicubic",
-        "first_conv": "stem",
         "classifier": "head",
         **more,
     }
@@ -106,9 +105,10 @@ def _entrypoint(prefix: str) -> Callable[..., nn.Sequential]:
 
 def _sizes(prefix: str, options: dict[str, Any]) -> dict[str, int]:
     """timm's options in the zoo's words. Raises InputError."""
-    words = {"num_classes": "classes", "in_chans": "channels", "img_size": "input_size"}
+    taken = {field.name for field in fields(NETWORKS[prefix])}  # the network of two moons takes no size
+    words = {option: size for option, size in OPTIONS.items() if size in taken}
     if unknown := sorted(set(options) - set(words)):
-        raise InputError(f"{_name(prefix)} takes {', '.join(words)}, got {unknown[0]!r}")
+        raise InputError(f"{_name(prefix)} takes {', '.join(words) or 'no options'}, got {unknown[0]!r}")
     return {words[option]: value for option, value in options.items()}
 
 
@@ -127,7 +127,9 @@ def _certified(prefix: str, cfg: Any, cache_dir: str | Path | None, sizes: dict[
     folder = fetch(source, cache_dir=cache_dir if source.startswith(HUB) else None)
     found = asdict(folder.architecture)
     same = type(folder.architecture) is type(NETWORKS[prefix]) and all(
-        found[field] == value for field, value in asdict(NETWORKS[prefix]).items() if field not in (*SIZES, "features")
+        found[field] == value
+        for field, value in asdict(NETWORKS[prefix]).items()
+        if field not in (*OPTIONS.values(), "features")
     )
     if not same:
         raise InputError(f"{source} is {folder.config.architecture}, no {prefix}")

@@ -125,3 +125,18 @@ def test_the_folder_to_push_answers_by_itself(tmp_path: Path):
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=pushed)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == [str(pushed / "zoo" / "__init__.py"), "14"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["-m space.app", "-m space.folder", "benchmarks/losses.py", "benchmarks/bounds.py"],
+    ids=lambda text: text,
+)
+def test_arguments_are_read(command: str):
+    def end(option: str) -> tuple[int, str, str]:
+        result = subprocess.run([sys.executable, *command.split(), option], cwd=ROOT, capture_output=True, text=True)
+        return result.returncode, result.stdout, result.stderr
+
+    code, out, err = end("--help")
+    assert (code, f"Usage: python {command}" in out, err) == (0, True, "")
+    assert end("--nonsense") == (2, "", f"error: No such option: --nonsense. See `python {command} --help`.\n")

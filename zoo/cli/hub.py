@@ -49,8 +49,8 @@ def push(
 ) -> int:
     """Prove a folder's certificate again, then upload it in one commit.
 
-    Needs torch, and a token of the hub: HF_TOKEN or `hf auth login`. HF_ENDPOINT chooses the hub. Nothing is uploaded
-    if a byte, the card or the certificate is not as it should be.
+    Needs the extra export, and a token of the hub: HF_TOKEN or `hf auth login`. HF_ENDPOINT chooses the hub. Nothing is
+    uploaded if a byte, the card or the certificate is not as it should be.
     """
     from zoo.hub import push
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from zoo.cli.shell import FolderArgument, source_of
-from zoo.display import bound_text, pairs, proof_progress
+from zoo.display import bound_text, pairs, printable, proof_progress
 from zoo.errors import (
     CertificateError,
     IntegrityError,
@@ -28,8 +28,8 @@ def verify(
 ) -> int:
     """Prove a certificate again from the weights, and compare.
 
-    Needs torch. Checks the sha256 of every file, what the files say of each other, every layer's bound and what
-    follows from them. Prints each difference, and exits with 1 if there is one.
+    Needs the extra export. Checks the sha256 of every file, what the files say of each other, every layer's bound
+    and what follows from them. Prints each difference, and exits with 1 if there is one.
     """
     require("torch", "export")
     require("onnxscript", "export")
@@ -82,5 +82,5 @@ def _recompute(folder: Folder) -> list[str]:
 
 def _differ(differences: list[str]) -> int:
     """Prints what `verify` found; the exit code."""
-    typer.echo("\n".join(f"differs: {difference}" for difference in differences))
+    typer.echo("\n".join(f"differs: {printable(difference)}" for difference in differences))
     return 1

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from zoo.display import pairs
+from zoo.display import pairs, printable
 from zoo.errors import (
     InputError,
     require,
@@ -49,7 +49,7 @@ def serve(
 
     def announce(models: Sequence[str], url: str, grpc: str) -> None:
         for name in models:
-            typer.echo(f"{name}: {url}/v1/models/{name}/certify")
+            typer.echo(printable(f"{name}: {url}/v1/models/{name}/certify"))
         typer.echo(f"documents {url}/docs, metrics {url}/metrics, gRPC {grpc}")
         sys.stdout.flush()
 

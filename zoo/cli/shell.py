@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperArgument, TyperCommand
 
+from zoo.display import printable
 from zoo.errors import InputError, ZooError
 from zoo.folder import is_folder
 from zoo.hub import LOCAL
@@ -23,7 +24,17 @@ FolderArgument = Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
 
 
 class Command(TyperCommand):
-    """A command whose help names its arguments by their metavars alone, without types and doubled brackets."""
+    """A command whose help names its arguments by their metavars alone, without types and doubled brackets.
+
+    Its mistakes name the command.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:  # of an option without its value it does not say whose option it is
+            error.ctx = ctx  # type: ignore[attr-defined]
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["[OPTIONS]", *(name if required else f"[{name}]" for name, required, _ in self._arguments(ctx))]
@@ -83,5 +94,5 @@ def source_of(name: str) -> str:
 
 def _fail(message: str, label: str = "zoo") -> int:
     """Prints the error as one line on stderr; the exit code."""
-    print(f"{label}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{label}: {printable(' '.join(message.split()))}", file=sys.stderr)
     return 2
