@@ -1,14 +1,16 @@
 """python -m export.check: every folder of model_cards/ checked again, which is `make models-check`.
 
 Files against SHA256SUMS and the registry, certificate and graphs proved and exported anew, the card rendered anew,
-ONNX Runtime against PyTorch and the stored radii against new ones on the first test images, attacks against VRA; then
-the leaderboard and the README's table. Needs the test splits (ZOO_DATA). Exit code 1 where something differs.
+the stored rates and radii against new ones over the whole test split (where that takes more than a minute, over its
+first images), ONNX Runtime against PyTorch over its first images, attacks against VRA; then the leaderboard and the
+README's table. Needs the test splits (ZOO_DATA). Exit code 1 where something differs.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,14 +20,17 @@ from export.cards import pages, shelf
 from export.publish import MAX_FILE, SHELF, pinned
 from zoo.card import render
 from zoo.cli import run as run_app
-from zoo.datasets import load_split
-from zoo.evaluate import array_images, evaluate
+from zoo.datasets import DATASETS, Split, load_split
+from zoo.epsilon import parse_epsilon
+from zoo.evaluate import array_images, curve_epsilons
 from zoo.folder import Folder
 from zoo.hub import load
-from zoo.records import SAMPLE
+from zoo.records import SAMPLE, Evaluation
 from zoo.registry import find
+from zoo.runtime import Model
 from zoo.verify import verify
 
+WHOLE = 60  # seconds: what took less to evaluate is evaluated again, of others the first images are
 IMAGES = 500
 MAX_SHELF = 200 * 2**20  # bytes of all folders
 
@@ -35,7 +40,7 @@ def main() -> int:
     folders, wrong = shelf(), []
     for folder in folders:
         start = time.perf_counter()
-        found = [f"{folder.config.name}: {line}" for line in differences(folder)]
+        found = [f"{folder.config.name}: {line}" for line in (*unpinned(folder), *differences(folder))]
         if folder.evaluation.pgd_images < SAMPLE:
             found.append(f"{folder.config.name}: {folder.evaluation.pgd_images} images attacked, expected {SAMPLE}")
         print(f"{folder.config.name}: {'DIFFERS' if found else 'as published'}, {time.perf_counter() - start:.0f} s")
@@ -52,11 +57,17 @@ def main() -> int:
     return 1 if wrong else 0
 
 
+def unpinned(folder: Folder) -> Iterator[str]:
+    """Where the registry does not say what the folder is. Raises UnknownModelError where it has no such model."""
+    entry = find(folder.config.name)
+    if entry.digest is None:
+        yield "published.json: has no such model, `python -m export.cards` enters it"
+    elif (entry.digest, entry.clean_accuracy, entry.vra) != tuple(pinned(folder).values()):
+        yield "published.json: not what `python -m export.cards` writes"
+
+
 def differences(folder: Folder) -> Iterator[str]:
     """What of a published folder does not hold."""
-    entry = find(folder.config.name)
-    if (entry.digest, entry.clean_accuracy, entry.vra) != tuple(pinned(folder).values()):
-        yield "published.json: not what `python -m export.cards` writes"
     yield from verify(folder)
     if folder.read("README.md").decode() != render(folder.config, folder.certificate, folder.evaluation):
         yield "README.md: not the card of these records"
@@ -66,34 +77,73 @@ def differences(folder: Folder) -> Iterator[str]:
     for epsilon, rate in folder.evaluation.pgd_accuracy.items():
         if rate < folder.evaluation.attacked_vra(epsilon):
             yield f"evaluation.json: PGD at {epsilon} leaves fewer images than are certified"
-    yield from _answers(folder)
+    for line in _answers(folder):
+        yield f"evaluation.json: {line}"
 
 
 def _answers(folder: Folder) -> Iterator[str]:
-    """Where the first images of the test split do not get the stored radii, or another runtime answers otherwise.
+    """Where the stored rates and radii are not those of the test split, or another runtime answers otherwise.
 
     The machine may sum in another order than the one that measured: what rounding explains is no difference.
     """
-    stored = folder.evaluation
-    expected = np.array(stored.radii[:IMAGES])
-    if len(expected) < min(IMAGES, stored.images):
-        yield f"evaluation.json: holds {len(expected)} radii, expected {min(IMAGES, stored.images)}"
+    stored, info = folder.evaluation, DATASETS[folder.config.dataset]
+    if (stored.dataset, stored.split) != (info.name, info.test_split):
+        yield f"of {stored.dataset}, {stored.split}, expected {info.name}, {info.test_split}"
         return
-    split = load_split(stored.dataset, stored.split)
+    split = load_split(info.name, info.test_split)
     if split.revision != stored.revision:
-        yield f"evaluation.json: measured on data of sha256 {stored.revision[:16]}..., here is {split.revision[:16]}..."
+        yield f"measured on data of sha256 {stored.revision[:16]}..., here is {split.revision[:16]}..."
+        return
+    total = len(split.labels)
+    if (stored.images, len(stored.radii)) != (total, min(SAMPLE, total)):
+        yield f"has {stored.images} images and {len(stored.radii)} radii, expected {total} and {min(SAMPLE, total)}"
         return
     source = f"local-dir:{folder.path}"
     onnx, pytorch = load(source), load(source, backend="torch")
     slack, constants = pytorch.module.slack, pytorch.module.margin_lipschitz  # type: ignore[union-attr]
     tolerance = float(slack[torch.isfinite(slack)].min() / constants[constants > 0].min())
-    images, labels = split.images[: len(expected)], split.labels[: len(expected)]
-    data = array_images(stored.dataset, split._replace(images=images, labels=labels))
-    for model in (onnx, pytorch):
-        radii = np.array(evaluate(model, data, list(stored.vra)).radii)
-        gap = np.abs(radii - expected)
+    right, radii = _measured(onnx, split, total if stored.seconds < WHOLE else IMAGES)
+    for backend, found in (("onnx", right * radii), ("torch", np.multiply(*_measured(pytorch, split, IMAGES)))):
+        count = min(len(found), len(stored.radii))
+        gap = np.abs(found[:count] - stored.radii[:count])
         if not gap.max() <= tolerance:  # NaN is a difference
-            yield f"evaluation.json: the radius of image {gap.argmax()} is off by {gap.max():.3g} in {model.backend}"
+            yield f"the radius of image {gap.argmax()} is off by {gap.max():.3g} in {backend}"
+    yield from wrong_rates(stored, curve_epsilons(onnx.norm, onnx.input_shape), right, radii, tolerance)
+
+
+def _measured(model: Model, split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each of the first images whether it is right, bool [N], and its radius, float64 [N]."""
+    data = array_images(model.config.dataset, split._replace(images=split.images[:count], labels=split.labels[:count]))
+    answers = [(model.outputs(images), classes) for images, classes in data.read(data.chunks)]
+    right = np.concatenate([outputs.label == classes for outputs, classes in answers])
+    return right, np.concatenate([outputs.radius for outputs, _ in answers])
+
+
+def wrong_rates(
+    stored: Evaluation, grid: Sequence[float], right: np.ndarray, radii: np.ndarray, tolerance: float
+) -> Iterator[str]:
+    """Where the stored rates cannot be those of images of which the first are right, bool [N], with these radii.
+
+    All the images leave a rate no room but for radii within `tolerance` of its epsilon; some of them leave it that
+    which the others may fill. grid: the epsilons of a curve that never reaches 0.
+    """
+    others = stored.images - len(right)
+    if not right.sum() <= round(stored.clean_accuracy * stored.images, 6) <= right.sum() + others:
+        yield f"clean accuracy {stored.clean_accuracy}, {right.mean()} of the first {len(right)} are right"
+    known, beyond = grid[: len(stored.curve)], grid[len(stored.curve) :]
+    if [epsilon for epsilon, _ in stored.curve] != known:
+        yield "the epsilons of its curve are not those of `zoo.evaluate`"
+    rates = {f"VRA at {text}": (parse_epsilon(text), rate) for text, rate in stored.vra.items()}
+    rates |= {f"the curve at {epsilon}": (epsilon, rate) for epsilon, rate in stored.curve}
+    rates |= {f"the curve at {epsilon}": (epsilon, 0.0) for epsilon in beyond[:1]}
+    for name, (epsilon, rate) in rates.items():
+        fewest, most = ((right & (radii > epsilon + change)).sum() for change in (tolerance, -tolerance))
+        if not fewest <= round(rate * stored.images, 6) <= most + others:
+            yield f"{name} is {rate}, of the first {len(right)} {fewest / len(right)} are certified"
+    total, rounding = float((right * radii).sum()), tolerance * len(right) + 1e-9 * stored.images
+    most_each = beyond[0] if beyond else math.inf
+    if not total - rounding <= stored.acr * stored.images <= total + rounding + (others and others * most_each):
+        yield f"ACR {stored.acr}, of the first {len(right)} it is {total / len(right)}"
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from training.recipes import RECIPES, find
 from zoo.bounds import convolution
 from zoo.card import render
 from zoo.datasets import DATASETS
-from zoo.errors import InputError
+from zoo.errors import InputError, UnknownModelError
 from zoo.folder import read_folder
+from zoo.records import Evaluation
 from zoo.registry import ENTRIES
 
 
@@ -129,15 +130,58 @@ def test_a_record_that_the_model_does_not_answer_is_found(run: Path, tmp_path: P
         evaluation = replace(folder.evaluation, **changes)
         return "; ".join(differences(replace(folder, evaluation=evaluation)))
 
-    radii = folder.evaluation.radii
+    stored = folder.evaluation
+    radii = stored.radii
     assert len(radii) == 24
-    assert sum(radii) / 24 == pytest.approx(folder.evaluation.acr, rel=1e-12)
+    assert sum(radii) / 24 == pytest.approx(stored.acr, rel=1e-12)
     assert "not the card" in found(acr=0.5)
     for wrong in ((*radii[:23], radii[23] + 1e-9), (1.0, *radii[1:])):
         assert "is off by" in found(radii=wrong)
-    assert "holds 23 radii, expected 24" in found(radii=radii[:23])
+    assert "has 24 images and 23 radii, expected 24 and 24" in found(radii=radii[:23])
+    assert "has 48 images and 24 radii, expected 24 and 24" in found(images=48)
+    assert "of mnist, test[:24], expected mnist, test" in found(split="test[:24]")
     assert "measured on data of sha256 another" in found(revision="another")
     assert "leaves fewer images than are certified" in found(radii=(1.0,) * 24, pgd_accuracy={"0.3": 0.75})
+    off = 1 / 24  # one image
+    for changes, what in (
+        ({"clean_accuracy": stored.clean_accuracy + off}, "clean accuracy"),
+        ({"vra": {**stored.vra, "0.3": stored.vra["0.3"] + off}}, "VRA at 0.3 is"),
+        ({"acr": stored.acr + 1e-6}, "ACR"),
+        ({"curve": ((0.0, stored.curve[0][1] + off), *stored.curve[1:])}, "the curve at 0.0 is"),
+        ({"curve": stored.curve[:-1]}, "the curve at"),
+        ({"curve": stored.curve[:1]}, "the curve at 0.05 is 0.0"),
+        ({"curve": (*stored.curve[:1], (0.07, off))}, "the epsilons of its curve"),
+    ):
+        assert f"evaluation.json: {what}" in found(**changes)
+
+
+def test_the_first_images_bound_the_rates_of_all():
+    stored = Evaluation("mnist", "test", "", 10, 0.9, {"0.3": 0.5}, 0.25, ((0.0, 0.9), (0.05, 0.8)), 1.0, "", "")
+    grid = [0.0, 0.05, 0.5]
+
+    def wrong(**changes: object) -> list[str]:
+        right, radii = np.array([True, True, False, True]), np.array([0.4, 0.2, 0.4, 0.3])
+        return [line.split(",")[0] for line in check.wrong_rates(replace(stored, **changes), grid, right, radii, 1e-12)]
+
+    assert wrong() == []
+    assert wrong(vra={"0.3": 0.1}) == wrong(vra={"0.3": 0.8}) == []  # one or two of four, of six no one knows
+    assert wrong(vra={"0.3": 0.9}) == ["VRA at 0.3 is 0.9"]
+    assert wrong(vra={"0.3": 0.0}) == ["VRA at 0.3 is 0.0"]
+    assert wrong(clean_accuracy=0.2) == ["clean accuracy 0.2"]
+    assert wrong(clean_accuracy=1.0) == ["clean accuracy 1.0"]
+    assert wrong(acr=0.08) == ["ACR 0.08"]  # 0.9 is the sum of the first
+    assert wrong(acr=9.0) == ["ACR 9.0"]
+
+
+def test_a_folder_that_the_registry_does_not_have(toy: Path):
+    folder = read_folder(toy)
+    assert "not what `python -m export.cards` writes" in "".join(check.unpinned(folder))
+    unpublished = replace(folder, config=replace(folder.config, name="liresnet-l12w588-imagenet"))
+    assert list(check.unpinned(unpublished)) == [
+        "published.json: has no such model, `python -m export.cards` enters it"
+    ]
+    with pytest.raises(UnknownModelError, match="no model is called 'mine'"):
+        list(check.unpinned(replace(folder, config=replace(folder.config, name="mine"))))
 
 
 def test_what_a_run_cost_is_read_from_its_metrics(tmp_path: Path):

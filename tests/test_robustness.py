@@ -58,6 +58,33 @@ def test_a_radius_beyond_the_boundary_is_an_error(factor: float):
         attack(factor)
 
 
+def moved_by(distance: float) -> Any:
+    """An attack that goes so far, whatever it may."""
+
+    def attack(network: nn.Module, images: Tensor, *options: object) -> Tensor:
+        return images - torch.tensor([distance, 0.0]).reshape(1, 1, 2)
+
+    return attack
+
+
+def test_a_radius_below_epsilon_is_tested_as_well(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(robustness.ATTACKS, "l2", moved_by(0.06))  # beyond the first image's margin of 0.05
+    assert attack(1.0)["0.1"] == 3 / 5
+    with pytest.raises(CertificateError, match=r"image 0 has the certified radius 0\.07.* another label at 0\.06"):
+        attack(1.4)
+
+
+def test_what_falls_beyond_epsilon_has_not_fallen_at_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(robustness.ATTACKS, "l2", moved_by(0.1 * (1 + 1e-6)))
+    assert attack(1.0) == {"0.3": 3 / 5, "0.1": 4 / 5}
+
+
+def test_distances_are_over_the_whole_input():
+    one, other = torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.25)
+    for norm, distance in (("l2", 0.25 * 12**0.5), ("linf", 0.25)):
+        assert distance < robustness._distance(one, other, norm)[0] < distance * (1 + 1e-8)
+
+
 def test_certified_images_have_one_start_and_the_others_all_that_are_said(monkeypatch: pytest.MonkeyPatch):
     tried: list[int] = []
 

@@ -81,9 +81,7 @@ def summarise(
     def vra(epsilon: float) -> float:
         return float((certified > epsilon).mean())
 
-    diameter = math.prod(model.input_shape) ** 0.5 if model.norm == "l2" else 1.0  # of the domain [0, 1]^d
-    grid = (round(step * CURVE_STEP[model.norm], 3) for step in itertools.count())
-    points = ((epsilon, vra(epsilon)) for epsilon in itertools.takewhile(lambda epsilon: epsilon <= diameter, grid))
+    points = ((epsilon, vra(epsilon)) for epsilon in curve_epsilons(model.norm, model.input_shape))
     curve = tuple(itertools.takewhile(lambda point: point[1] > 0, points))
     return Evaluation(
         dataset=data.dataset,
@@ -100,6 +98,12 @@ def summarise(
         command=command,
         radii=tuple(certified[:SAMPLE].tolist()),
     )
+
+
+def curve_epsilons(norm: str, input_shape: Sequence[int]) -> list[float]:
+    """The epsilons of a curve that never reaches 0: up to the diameter of the domain [0, 1]^d."""
+    diameter = math.prod(input_shape) ** 0.5 if norm == "l2" else 1.0
+    return [round(step * CURVE_STEP[norm], 3) for step in range(int(diameter / CURVE_STEP[norm]) + 1)]
 
 
 def dataset_images(model: Model, name: str, limit: int | None = None) -> LabelledImages:
