@@ -1,1 +1,1 @@
-"""From a trained network to a published folder: fold, certify, export, evaluate, describe."""
+"""From a trained network to a published folder: certify, export, evaluate, describe."""

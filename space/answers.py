@@ -91,15 +91,6 @@ def last_epsilon(name: str) -> float:
     return max(epsilon for epsilon, _ in model(name).evaluation.curve)
 
 
-def headline(name: str) -> str:
-    """The model in a line: norm, data, accuracy, verified-robust accuracy."""
-    measured, chosen = model(name).evaluation, model(name)
-    text, vra = next(iter(measured.vra.items()))
-    data = DATASETS[chosen.config.dataset].title
-    clean = f"clean {100 * measured.clean_accuracy:.1f} %"
-    return f"{name}: {chosen.norm}, {clean}, VRA {100 * vra:.1f} % at {text}; {data}"
-
-
 def epsilons() -> list[str]:
     """Every epsilon at which some published model was measured, in order of size."""
     return sorted({text for name in names() for text in model(name).evaluation.vra}, key=parse_epsilon)

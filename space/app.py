@@ -177,7 +177,6 @@ def models_endpoint() -> list[dict[str, Any]]:
 
 
 def page() -> gr.Blocks:
-    choices = [(answers.headline(name), name) for name in answers.names()]
     limit, start = answers.last_epsilon(DEFAULT), round(answers.first_epsilon(DEFAULT), 3)
     answer_now = answers.answer(SAMPLES[0], DEFAULT)
     with gr.Blocks(title=words.TITLE, analytics_enabled=False) as blocks:
@@ -189,7 +188,7 @@ def page() -> gr.Blocks:
                     image_mode=None, elem_id="picture", buttons=[], alt_text="The picture to certify",
                 )  # fmt: skip
                 gr.Markdown(words.LIMITS)
-                name = gr.Dropdown(choices, value=DEFAULT, label="Model", elem_id="model")
+                name = gr.Dropdown(answers.names(), value=DEFAULT, label="Model", elem_id="model")
                 gr.Examples(
                     [[str(path)] for path in SAMPLES], picture, label="Drawn for this page", examples_per_page=14
                 )
@@ -212,8 +211,8 @@ def page() -> gr.Blocks:
         with gr.Tab("Compare") as compare:
             gr.Markdown(words.COMPARE)
             with gr.Row():
-                first = gr.Dropdown(choices, value=DEFAULT, label="One model", elem_id="first")
-                second = gr.Dropdown(choices, value=answers.another(DEFAULT), label="Another", elem_id="second")
+                first = gr.Dropdown(answers.names(), value=DEFAULT, label="One model", elem_id="first")
+                second = gr.Dropdown(answers.names(), value=answers.another(DEFAULT), label="Another", elem_id="second")
             compared = gr.HTML(elem_id="compared")
             curves = gr.HTML(elem_id="curves")
         with gr.Tab("The zoo"):

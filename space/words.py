@@ -34,8 +34,8 @@ CSS = """
 
 INTRODUCTION = """# Which answers can be trusted?
 
-These image classifiers answer with a **certified radius**: a proof that no change of the picture smaller than it makes
-them say anything else. Choose a picture, then move *epsilon*. Prefer to keep the picture to yourself?
+These image classifiers answer with a **certified radius**: a proof that no change smaller than this radius changes
+their answer. Choose a picture, then move *epsilon*. Prefer to keep the picture to yourself?
 [Certify in your browser](browser/), with no upload.
 """
 LIMITS = f"PNG, JPEG or WebP, one frame, up to {MAX_BYTES // 2**20} MiB and {MAX_PIXELS // 10**6} million pixels."
@@ -43,7 +43,7 @@ EPSILON = "How large a change must the answer survive? Press the arrow keys, or 
 ATTACK = """Projected gradient descent looks for the change that hurts most, on the picture and model chosen under
 *Certify*. Inside the certified radius it cannot succeed, however hard it tries; outside it may."""
 NO_TORCH = """**Attacks need PyTorch, which is not installed here.** They follow the gradient of the network, and ONNX
-Runtime has none. Where you run the app yourself, `pip install 'certified-zoo[torch]'` brings this tab to life."""
+Runtime has none. In a checkout, `pip install -e '.[torch]'` brings this tab to life."""
 COMPARE = """Two models, the same picture. Each curve is the share of test images that the model gets right *and*
 certifies at epsilon; the mark is the certified radius of this picture."""
 ZOO = """Click a column to sort. VRA, verified-robust accuracy: the share of test images that are right and certified at

@@ -151,7 +151,7 @@ class TestInfo:
         result = run("info", "sll-xl-cifar10")
         assert (result.code, result.err) == (0, "")
         assert result.out.splitlines()[-1] == (
-            "No layer table: this needs torch: run pip install 'certified-zoo[torch]'"
+            "No layer table: this needs torch: run pip install -e '.[torch]' in a checkout"
         )
 
     def test_an_unknown_name_gets_the_near_ones(self, run: Zoo):

@@ -61,7 +61,7 @@ def _onnxruntime() -> Finding:
         problem = "both are installed: uninstall both, then install one"
         return Finding("onnxruntime", ", ".join(f"{name} {number}" for name, number in found.items()), problem)
     if not found:
-        return Finding("onnxruntime", "not installed", "pip install 'certified-zoo[onnx]'")
+        return Finding("onnxruntime", "not installed", "pip install -e '.[onnx]' in a checkout")
     try:
         import onnxruntime
 

@@ -52,7 +52,7 @@ class MissingPackageError(ZooError):
     """An optional package is not installed; the message names the extra that brings it."""
 
     def __init__(self, package: str, extra: str):
-        super().__init__(f"this needs {package}: run pip install 'certified-zoo[{extra}]'")
+        super().__init__(f"this needs {package}: run pip install -e '.[{extra}]' in a checkout")
 
 
 def require(package: str, extra: str) -> None:

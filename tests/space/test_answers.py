@@ -139,4 +139,4 @@ def test_arguments_are_read(command: str):
 
     code, out, err = end("--help")
     assert (code, f"Usage: python {command}" in out, err) == (0, True, "")
-    assert end("--nonsense") == (2, "", f"error: No such option: --nonsense. See `python {command} --help`.\n")
+    assert end("--x") == (2, "", f"error: No such option: --x. See `python {command} --help`.\n")
