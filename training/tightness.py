@@ -29,8 +29,8 @@ def tightness(
 
     In the certificate's norm. `body`: g the features that enter the head, over `body_lipschitz`.
     `margin, tightest pair` and `margin, mean`: g = f_j - f_i over K_ji, the largest over the pairs of classes and the
-    mean over them. Both points lie in [0, 1]; the search is in float32, what it found is measured in float64 less the rounding that the
-    certificate allows, so that each number is truly a lower bound.
+    mean over them. Both points lie in [0, 1]; the search is in float32, what it found is measured in float64 less the
+    rounding that the certificate allows, so that each number is truly a lower bound.
     images [N, C, H, W] float32 in [0, 1]: where the search starts, once for each quotient.
     Source: Losch et al. 2023 (CLL), section 3.3, takes the quotient over pairs of training images; ascent finds more.
     """
