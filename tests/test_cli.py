@@ -22,7 +22,9 @@ from PIL import Image
 
 import zoo
 from zoo import cli
+from zoo.card import render
 from zoo.display import bound_text, radius_text
+from zoo.folder import read_folder
 from zoo.records import Evaluation, loads
 from zoo.registry import ENTRIES
 from zoo.tables import evaluation_pairs
@@ -359,9 +361,14 @@ class TestCertify:
         monkeypatch.setattr("zoo.cli.measure.load", lambda name: pytest.fail("loaded"))
         assert "cannot be written" in run.fails("certify", names(colour_toy), folder, "--output", "/proc/x")
 
-    def test_the_average_radius_is_rounded_down(self, run: Zoo, toy: Path):
-        result = loads(Evaluation, (toy / "evaluation.json").read_text())
-        assert dict(evaluation_pairs(replace(result, acr=0.67899)))["ACR"].startswith("0.6789 ")
+    def test_the_average_radius_is_the_one_on_the_card(self, run: Zoo, toy: Path):
+        folder = read_folder(toy)
+        result = replace(folder.evaluation, acr=0.67899, seconds=0.04)
+        assert dict(evaluation_pairs(result))["ACR"].startswith("0.6790 ")
+        assert dict(evaluation_pairs(result))["took"].startswith("< 0.1 s on ")
+        card = render(folder.config, folder.certificate, result)
+        assert "| average certified radius | 0.6790 |" in card
+        assert "Measured in < 0.1 s on " in card
 
 
 class TestDoctor:

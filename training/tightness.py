@@ -27,9 +27,9 @@ def tightness(
 ) -> dict[str, float]:
     """The largest quotients |g(x) - g(x')| / |x - x'| that gradient ascent finds, over their proved bounds.
 
-    In the certificate's norm. `body`: g the features that enter the head, over `body_lipschitz`. `margin, worst pair`
-    and `margin, mean`: g = f_j - f_i over K_ji, the largest over the pairs of classes and the mean over them. Both
-    points lie in [0, 1]; the search is in float32, what it found is measured in float64 less the rounding that the
+    In the certificate's norm. `body`: g the features that enter the head, over `body_lipschitz`. `margin, tightest
+    pair` and `margin, mean`: g = f_j - f_i over K_ji, the largest over the pairs of classes and the mean over them.
+    Both points lie in [0, 1]; the search is in float32, what it found is measured in float64 less the rounding that the
     certificate allows, so that each number is truly a lower bound.
     images [N, C, H, W] float32 in [0, 1]: where the search starts, once for each quotient.
     Source: Losch et al. 2023 (CLL), section 3.3, takes the quotient over pairs of training images; ascent finds more.
@@ -66,7 +66,7 @@ def tightness(
     whole = gap / _apart(x, other, order) / certificate.body_lipschitz
     return {
         "body": max(0.0, float(whole.max())),
-        "margin, worst pair": float(found.max()),
+        "margin, tightest pair": float(found.max()),
         "margin, mean": float(found.mean()),
     }
 

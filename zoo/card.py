@@ -6,7 +6,7 @@ import json
 
 from zoo.citations import LOSSES, NETWORKS
 from zoo.datasets import DATASETS
-from zoo.display import bound_text, radius_text
+from zoo.display import bound_text, radius_text, seconds_text, shape_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig
 
 SAME = "the same data, sizes, loss, epochs and batch"  # in what a run differs from the row that it stands for
@@ -84,14 +84,22 @@ def _results(config: ModelConfig, evaluation: Evaluation) -> str:
         "",
         "VRA, verified-robust accuracy: right and certified radius > epsilon.",
         *([f"Attack: {evaluation.pgd}. What it leaves bounds VRA from above."] if evaluation.pgd else []),
-        *([f"Tightness: largest quotient / bound, by {evaluation.tightness_search}."] if evaluation.tightness else []),
+        *([_tightness(evaluation)] if evaluation.tightness else []),
         "",
-        f"Measured in {evaluation.seconds:.1f} s on {evaluation.machine} by `{evaluation.command}`. Data: sha256 "
-        f"`{evaluation.revision[:16]}`.",
+        f"Measured in {seconds_text(evaluation.seconds)} on {evaluation.machine} by `{evaluation.command}`. Data: "
+        f"sha256 `{evaluation.revision[:16]}`.",
     ]
     if paper := paper_text(config):
         rows += ["", f"**Published for comparison:** {paper}."]
     return "\n".join(rows)
+
+
+def _tightness(evaluation: Evaluation) -> str:
+    return (
+        "Tightness: the largest difference quotient that a search found between two inputs, as a share of the proved "
+        "bound; of the margins, which are differences of two classes' logits, by pair of classes. "
+        f"Search: {evaluation.tightness_search}."
+    )
 
 
 def paper_text(config: ModelConfig) -> str:
@@ -108,8 +116,8 @@ def paper_text(config: ModelConfig) -> str:
 
 
 def _use(config: ModelConfig) -> str:
-    picture = config.input_shape[1:] != (1, 1)
-    imports, given = ("", '"picture.png"') if picture else ("import numpy\n", f"numpy.full({config.input_shape}, 0.5)")
+    point = DATASETS[config.dataset].made
+    imports, given = ("import numpy\n", f"numpy.full({config.input_shape}, 0.5)") if point else ("", '"picture.png"')
     return f"""## Use
 
 ```python
@@ -172,11 +180,12 @@ steps alone. Hardware: {hardware or "not recorded"}.
 
 
 def _limits(config: ModelConfig) -> str:
-    channels, rows, columns = config.input_shape
+    shape = shape_text(config.input_shape)
+    larger = "" if DATASETS[config.dataset].made else ", not of a larger picture before it was resized"
     return f"""## Limits
 
-The radius speaks of the {channels} x {rows} x {columns} tensor that enters the graph, not of a larger picture before it
-was resized. It does not say that the label is right. The model knows the classes of its data set and nothing else.
+The radius speaks of the {shape} tensor that enters the graph{larger}. It does not say that the label is right. The
+model knows the classes of its data set and nothing else.
 
 Licence: {config.license}."""
 

@@ -32,6 +32,10 @@ def percent_text(rate: float) -> str:
     return f"{100 * rate:.2f} %"
 
 
+def seconds_text(seconds: float) -> str:
+    return "< 0.1 s" if seconds < 0.1 else f"{seconds:.1f} s"
+
+
 def shape_text(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from zoo.architectures import Architecture, describe, layer_shapes
 from zoo.datasets import DATASETS
-from zoo.display import bound_text, count_text, heading, percent_text, radius_text, shape_text, table
+from zoo.display import bound_text, count_text, heading, percent_text, radius_text, seconds_text, shape_text, table
 from zoo.records import Certificate, Evaluation, Prediction
 from zoo.registry import Entry
 from zoo.weights import weight_names
@@ -130,9 +130,9 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 def evaluation_pairs(evaluation: Evaluation) -> list[tuple[str, str]]:
     return [
-        ("ACR", f"{radius_text(evaluation.acr)} (average certified radius, wrong answers counted as 0)"),
+        ("ACR", f"{evaluation.acr:.4f} (average certified radius, wrong answers counted as 0)"),
         ("images", f"{evaluation.images} of {evaluation.dataset}, {evaluation.split}"),
-        ("took", f"{evaluation.seconds:.1f} s on {evaluation.machine}"),
+        ("took", f"{seconds_text(evaluation.seconds)} on {evaluation.machine}"),
     ]
 
 
