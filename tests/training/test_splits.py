@@ -64,7 +64,7 @@ def test_an_empty_setting_counts_as_unset(monkeypatch):
 def test_the_extra_that_brings_pyarrow_is_named(write_split, monkeypatch):
     write_split("mnist", count=3)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingPackageError, match=r"needs pyarrow: run pip install 'certified-zoo\[data\]'"):
+    with pytest.raises(MissingPackageError, match=r"needs pyarrow: run pip install -e '.\[data\]'"):
         load_split("mnist", "train")
 
 
