@@ -46,11 +46,7 @@ def test_a_tracker_that_is_unknown_or_not_installed_is_refused_before_anything_i
     monkeypatch.setattr("training.loop.get_available_trackers", list)
     with pytest.raises(InputError, match="the tracker wandb is not installed: run pip install wandb"):
         train(small, tmp_path / "run", tracker="wandb")
-<<<<<<< HEAD
-    with pytest.raises(MissingPackageError, match="needs tensorboard: run pip install -e '.\\[train\\]'"):
-=======
     with pytest.raises(MissingPackageError, match=r"needs tensorboard: run pip install -e '\.\[train\]'"):
->>>>>>> h-c
         train(small, tmp_path / "run", tracker="tensorboard")
     assert not (tmp_path / "run").exists()
 
