@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +13,15 @@ from matplotlib.figure import Figure
 
 from export.leaderboard import group
 from zoo.datasets import DATASETS
+from zoo.epsilon import parse_epsilon
 from zoo.folder import Folder
 
-# Okabe and Ito's colours but yellow, told apart with any colour vision; a further model gets another line and mark.
+# Okabe and Ito's colours but yellow, then Tol's that are far from them; neighbours differ in line and mark, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES, MARKS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
-WIDTH, HEIGHT, LEGEND = 5.2, 4.6, 2.6  # of a panel and of the legend, in inches
+COLOURS += ("#882255", "#999933", "#332288", "#888888", "#DD3333")
+LINES, MARKS = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))), ("o", "s", "^", "D", "v", "P", "X")
+WIDTH, HEIGHT, LEGEND = 5.2, 4.6, 3.3  # of a panel and of the legend, in inches
+FEW = 0.05  # of the images: a curve is shown until it falls below
 
 
 def pictures(folders: Sequence[Folder]) -> dict[str, bytes]:
@@ -28,63 +32,82 @@ def pictures(folders: Sequence[Folder]) -> dict[str, bytes]:
         models = [folder for folder in chosen if group(folder.config.dataset) == kind]
         if len(models) > 1:
             drawn[f"curves-{kind}.png"] = _curves(kind, models)
-            drawn[f"scatter-{kind}.png"] = _scatter(kind, models)
+            drawn[f"scatter-{kind}.png"] = _scatter(models)
     return drawn
 
 
 def _curves(kind: str, models: Sequence[Folder]) -> bytes:
     norms = sorted({folder.config.norm for folder in models})
-    figure, panels = _figure(len(norms), f"Certified accuracy on {DATASETS[kind].title}")
+    figure, panels = _figure(len(norms), f"Certified accuracy on {_data(models)}")
     for norm, axes in zip(norms, panels, strict=True):
-        for folder, style in _styles(models):
-            if folder.config.norm == norm:
-                epsilons, rates = zip(*folder.evaluation.curve, strict=True)
-                rates = [100 * rate for rate in rates]
-                axes.plot(epsilons, rates, style["line"], color=style["color"], label=folder.config.name)
+        shown = [(folder, look) for folder, look in _looks(models) if folder.config.norm == norm]
+        end = max(epsilon for folder, _ in shown for epsilon, rate in folder.evaluation.curve if rate >= FEW)
+        for text in DATASETS[kind].epsilons[norm]:
+            if (size := parse_epsilon(text)) <= end:
+                axes.axvline(size, color="grey", linestyle=":", linewidth=1)
+                corner = {"transform": axes.get_xaxis_transform(), "ha": "right", "va": "top", "rotation": 90}
+                axes.text(size, 0.98, text, **corner, color="grey", fontsize=8)
+        for folder, look in shown:
+            epsilons, rates = zip(*folder.evaluation.curve, strict=True)
+            rates = [100 * rate for rate in rates]
+            axes.plot(epsilons, rates, color=look["color"], linestyle=look["line"], label=folder.config.name)
         axes.set(xlabel=f"epsilon ({norm}, pixels of [0, 1])", ylabel="right and certified (% of test images)")
-        axes.set(xlim=(0, None), ylim=(0, 100))
+        axes.set(xlim=(0, end), ylim=(0, 1.12 * axes.dataLim.y1))  # room for the epsilons
     return _png(figure, panels)
 
 
-def _scatter(kind: str, models: Sequence[Folder]) -> bytes:
-    """A panel for each norm and each epsilon at which a paper has a row; where none has, the first epsilon."""
-    places = []
-    for norm in sorted({folder.config.norm for folder in models}):
-        mine = [folder for folder in models if folder.config.norm == norm]
-        known = list(mine[0].evaluation.vra)
-        wanted = {paper["epsilon"] for folder in mine if (paper := folder.config.recipe.get("paper"))}
-        places += [(norm, text) for text in known if text in wanted] or [(norm, known[0])]
-    figure, panels = _figure(len(places), f"{DATASETS[kind].title}: ours filled, the papers' rows hollow")
-    for (norm, epsilon), axes in zip(places, panels, strict=True):
-        for folder, style in _styles(models):
-            if folder.config.norm != norm or epsilon not in folder.evaluation.vra:
+def _scatter(models: Sequence[Folder]) -> bytes:
+    """A panel for each epsilon that a model was made for, with the models that were made for it or a larger one."""
+    places = sorted({(folder.config.norm, parse_epsilon(text), text) for folder in models for text in [_aim(folder)]})
+    papers = dict.fromkeys(DATASETS[group(folder.config.dataset)].title for folder in models)
+    where = "" if set(papers) == {_data(models)} else f", on {' and '.join(papers)}"
+    figure, panels = _figure(len(places), f"{_data(models)}: ours\nHollow and dashed: the papers' rows{where}")
+    for (norm, size, epsilon), axes in zip(places, panels, strict=True):
+        for folder, look in _looks(models):
+            if folder.config.norm != norm or parse_epsilon(_aim(folder)) < size:
                 continue
-            look: dict[str, Any] = {"color": style["color"], "marker": style["mark"], "linestyle": "none"}
+            style: dict[str, Any] = {"color": look["color"], "marker": look["mark"], "linestyle": "none"}
             ours = 100 * folder.evaluation.clean_accuracy, 100 * folder.evaluation.vra[epsilon]
-            axes.plot(*ours, **look, markersize=8, label=folder.config.name)
+            axes.plot(*ours, **style, markersize=8, label=folder.config.name)
             paper = folder.config.recipe.get("paper")
-            if paper and paper["epsilon"] == epsilon and paper["clean"] is not None:
-                theirs = paper["clean"], paper["vra"]
-                axes.plot(*theirs, **look, markersize=9, fillstyle="none", markeredgewidth=1.5)
-                axes.plot(*zip(ours, theirs, strict=True), color=style["color"], linewidth=0.6, alpha=0.6)
+            if not paper or paper["epsilon"] != epsilon:
+                continue
+            if paper["clean"] is None:
+                line = {"color": look["color"], "linestyle": "--", "linewidth": 1.5}
+                axes.axhline(paper["vra"], 0.9, 1, **line, label=f"{paper['model']}, clean not given")
+                continue
+            theirs = paper["clean"], paper["vra"]
+            hollow = {**style, "markersize": 9, "fillstyle": "none", "markeredgewidth": 1.5}
+            axes.plot(*theirs, **hollow, label=paper["model"])
+            axes.plot(*zip(ours, theirs, strict=True), color=look["color"], linewidth=0.6, alpha=0.6)
         axes.set(xlabel="clean accuracy (%)", ylabel=f"VRA at {norm} {epsilon} (%)")
     return _png(figure, panels)
 
 
-def _styles(models: Sequence[Folder]) -> list[tuple[Folder, dict[str, str]]]:
+def _data(models: Sequence[Folder]) -> str:
+    """The title of the data that the models were measured on."""
+    return " and ".join(dict.fromkeys(DATASETS[folder.config.dataset].title for folder in models))
+
+
+def _aim(folder: Folder) -> str:
+    """The epsilon that the model was made for, as its VRA is listed; the first where it was made for none of them."""
+    known, aim = list(folder.evaluation.vra), folder.config.recipe.get("epsilon", math.nan)
+    return next((text for text in known if math.isclose(parse_epsilon(text), aim)), known[0])
+
+
+def _looks(models: Sequence[Folder]) -> list[tuple[Folder, dict[str, Any]]]:
     """Each model with its colour, line and mark, the same in both pictures."""
-    looks = ((line, mark, colour) for line, mark in zip(LINES, MARKS, strict=True) for colour in COLOURS)
+    looks = zip(*map(itertools.cycle, (COLOURS, LINES, MARKS)), strict=True)
     return [
-        (folder, {"line": line, "mark": mark, "color": colour})
-        for folder, (line, mark, colour) in zip(models, itertools.cycle(looks), strict=False)
+        (folder, {"color": colour, "line": line, "mark": mark})
+        for folder, (colour, line, mark) in zip(models, looks, strict=False)
     ]
 
 
 def _figure(count: int, title: str) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(WIDTH * count + LEGEND, HEIGHT), layout="constrained")
-    panels = list(figure.subplots(1, count, squeeze=False)[0])
-    panels[0].set_title(title, loc="left")
-    return figure, panels
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
 def _png(figure: Figure, panels: Sequence[Axes]) -> bytes:
