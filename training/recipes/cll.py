@@ -212,7 +212,7 @@ def cifar10_jpeg75_4c3f() -> Recipe:
 def cifar10_jpeg75_6c2f() -> Recipe:
     """6C2F for two CPU cores, as 4C3F's.
 
-    Validation after 10 epochs: 63.96 clean, 42.00 estimated VRA at 36/255; not published yet.
+    Measured after 10 epochs: 63.15 clean, 41.40 VRA at 36/255 on the test split (its card).
     """
     row = cifar10_6c2f()
     return replace(
