@@ -223,7 +223,7 @@ def cifar10_jpeg75_6c2f() -> Recipe:
 def small_orthogonal(name: str, row: Recipe) -> Recipe:
     """A small 1-Lipschitz network with the loss of the paper's row, and all else as it is trained without CLL.
 
-    Measured, CPL after 10 epochs: 59.38 clean, 42.10 VRA at 36/255 on the test split (its card). SOC: not run by us yet.
+    Measured, CPL after 10 epochs: 59.38 clean, 42.10 VRA at 36/255 on the test split (its card). SOC has not been run.
     """
     return replace(
         orthogonal.small(name, row),
