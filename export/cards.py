@@ -16,21 +16,22 @@ from zoo.card import render
 from zoo.cli import run as run_app
 from zoo.datasets import DATASETS
 from zoo.folder import SIGNATURE, SUMS, Folder, read_folder
+from zoo.records import aim
 
 README = CHECKOUT / "README.md"
 MARKS = re.compile(r"(?<=<!-- models -->\n).*?(?=<!-- /models -->)", re.DOTALL)
 
 
 def models_table(folders: list[Folder]) -> str:
-    """One line for each published model, at the first epsilon of its data set."""
+    """One line for each published model, at the epsilon that it was made for."""
     rows = ["| name | data | clean | VRA | at epsilon | ACR |", "|---|---|---|---|---|---|"]
     for folder in folders:
         name, evaluation = folder.config.name, folder.evaluation
-        epsilon, vra = next(iter(evaluation.vra.items()))
+        epsilon = aim(folder.config, evaluation)
         rows.append(
             f"| [{name}](model_cards/{name}/README.md) | {DATASETS[folder.config.dataset].title} "
-            f"| {100 * evaluation.clean_accuracy:.2f} % | {100 * vra:.2f} % | {folder.config.norm} {epsilon} "
-            f"| {evaluation.acr:.3f} |"
+            f"| {100 * evaluation.clean_accuracy:.2f} % | {100 * evaluation.vra[epsilon]:.2f} % "
+            f"| {folder.config.norm} {epsilon} | {evaluation.acr:.3f} |"
         )
     return "\n".join(rows) + "\n"
 

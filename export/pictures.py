@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from export.leaderboard import group
 from zoo.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.folder import Folder
+from zoo.records import aim
 
 # Okabe and Ito's colours but yellow, then Tol's that are far from them; neighbours differ in line and mark, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -58,13 +58,14 @@ def _curves(kind: str, models: Sequence[Folder]) -> bytes:
 
 def _scatter(models: Sequence[Folder]) -> bytes:
     """A panel for each epsilon that a model was made for, with the models that were made for it or a larger one."""
-    places = sorted({(folder.config.norm, parse_epsilon(text), text) for folder in models for text in [_aim(folder)]})
+    aims = {(folder.config.norm, aim(folder.config, folder.evaluation)) for folder in models}
+    places = sorted((norm, parse_epsilon(text), text) for norm, text in aims)
     papers = dict.fromkeys(DATASETS[group(folder.config.dataset)].title for folder in models)
     where = "" if set(papers) == {_data(models)} else f", on {' and '.join(papers)}"
     figure, panels = _figure(len(places), f"{_data(models)}: ours\nHollow and dashed: the papers' rows{where}")
     for (norm, size, epsilon), axes in zip(places, panels, strict=True):
         for folder, look in _looks(models):
-            if folder.config.norm != norm or parse_epsilon(_aim(folder)) < size:
+            if folder.config.norm != norm or parse_epsilon(aim(folder.config, folder.evaluation)) < size:
                 continue
             style: dict[str, Any] = {"color": look["color"], "marker": look["mark"], "linestyle": "none"}
             ours = 100 * folder.evaluation.clean_accuracy, 100 * folder.evaluation.vra[epsilon]
@@ -87,12 +88,6 @@ def _scatter(models: Sequence[Folder]) -> bytes:
 def _data(models: Sequence[Folder]) -> str:
     """The title of the data that the models were measured on."""
     return " and ".join(dict.fromkeys(DATASETS[folder.config.dataset].title for folder in models))
-
-
-def _aim(folder: Folder) -> str:
-    """The epsilon that the model was made for, as its VRA is listed; the first where it was made for none of them."""
-    known, aim = list(folder.evaluation.vra), folder.config.recipe.get("epsilon", math.nan)
-    return next((text for text in known if math.isclose(parse_epsilon(text), aim)), known[0])
 
 
 def _looks(models: Sequence[Folder]) -> list[tuple[Folder, dict[str, Any]]]:

@@ -33,7 +33,7 @@ from zoo.evaluate import array_images, evaluate
 from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
 from zoo.model import certified_model, load_network, load_weights
 from zoo.onnx import write_graphs
-from zoo.records import Certificate, Evaluation, ModelConfig, dumps
+from zoo.records import Certificate, Evaluation, ModelConfig, aim, dumps
 from zoo.runtime import onnx_model
 from zoo.weights import INDEX, WEIGHTS, data_start, index, read_weights, weights_sha256
 
@@ -223,7 +223,12 @@ def seal(folder: Path) -> None:
 def pinned(folder: Folder) -> dict[str, Any]:
     """What the registry says of a published folder: the sha256 of its SHA256SUMS, and what was measured."""
     measured = folder.evaluation
-    return {"digest": folder.digest, "clean_accuracy": measured.clean_accuracy, "vra": measured.vra}
+    return {
+        "digest": folder.digest,
+        "clean_accuracy": measured.clean_accuracy,
+        "vra": measured.vra,
+        "epsilon": aim(folder.config, measured),
+    }
 
 
 def pin(folder: Folder) -> None:

@@ -87,7 +87,7 @@ class TestList:
     def test_published_models_come_first(self, run: Zoo, monkeypatch: pytest.MonkeyPatch):
         name = "liresnet-l6w64-mnist"
         monkeypatch.setitem(
-            ENTRIES, name, replace(ENTRIES[name], digest="0" * 64, clean_accuracy=0.5, vra={"0.3": 0.25})
+            ENTRIES, name, replace(ENTRIES[name], digest="0" * 64, clean_accuracy=0.5, vra={"0.3": 0.25}, epsilon="0.3")
         )
         published = zoo.list_models(pretrained=True)
         assert name in published
@@ -114,8 +114,8 @@ class TestList:
         assert names == ["LiResNet", *(f"liresnet-l{depth}w256-cifar10" for depth in (6, 12, 18, 24, 30, 36))]
 
     def test_patterns_and_json(self, run: Zoo):
-        rows = json.loads(run("list", "6c2f*", "--json").out)
-        assert [row["name"] for row in rows] == zoo.list_models("6c2f*")
+        rows = json.loads(run("list", "6c2f*-cifar10", "--json").out)
+        assert [row["name"] for row in rows] == zoo.list_models("6c2f*-cifar10")
         assert rows[0]["architecture"]["family"] == "ConvNet"
         pretrained = json.loads(run("list", "--pretrained", "--json").out)
         assert [row["name"] for row in pretrained] == zoo.list_models(pretrained=True)

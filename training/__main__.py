@@ -105,7 +105,7 @@ def _draw_two_moons(output: Path | None) -> None:
     from training.moons import draw
 
     for shown in draw(output):
-        print(f"{shown.loss:14} epsilon {shown.epsilon:4}: CRA {100 * shown.cra:6.2f} %, K {shown.steepness:6.1f}")
+        print(f"{shown.loss:14} epsilon {shown.epsilon:4}: VRA {100 * shown.vra:6.2f} %, K {shown.steepness:6.1f}")
 
 
 if __name__ == "__main__":

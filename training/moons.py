@@ -45,8 +45,8 @@ class Fit(NamedTuple):
     robust: torch.Tensor  # bool [N]: right, and certified at epsilon
 
     @property
-    def cra(self) -> float:
-        """Certified robust accuracy, which is VRA, on the training points."""
+    def vra(self) -> float:
+        """Verified-robust accuracy on the training points."""
         return self.robust.double().mean().item()
 
 
@@ -132,7 +132,7 @@ def _draw_fit(axes: Any, shown: Fit) -> None:
     axes.contour(x, y, distance, [-shown.epsilon, shown.epsilon], colors="grey", linewidths=1.0, linestyles="solid")
     axes.plot([], [], color="black", label="decision boundary")
     axes.plot([], [], color="grey", label="certified radius = epsilon")
-    title = f"{shown.loss}, ε = {shown.epsilon}\nVRA {100 * shown.cra:.2f} %, K = {shown.steepness:.1f}"
+    title = f"{shown.loss}, ε = {shown.epsilon}\nVRA {100 * shown.vra:.2f} %, K = {shown.steepness:.1f}"
     axes.set(title=title, xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], aspect="equal")
 
 

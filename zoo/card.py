@@ -7,7 +7,7 @@ import json
 from zoo.citations import LOSSES, NETWORKS
 from zoo.datasets import DATASETS
 from zoo.display import bound_text, radius_text, seconds_text, shape_text
-from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig
+from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
 
 SAME = "the same data, sizes, loss, epochs and batch"  # in what a run differs from the row that it stands for
 HEADER = "---\n{front}---\n\n# {name}\n\n"
@@ -49,12 +49,12 @@ def _front_matter(config: ModelConfig, evaluation: Evaluation) -> str:
 
 
 def _summary(config: ModelConfig, evaluation: Evaluation) -> str:
-    first = next(iter(evaluation.vra))
+    epsilon = aim(config, evaluation)
     return (
         f"A certified image classifier for {DATASETS[config.dataset].title} (`{config.dataset}`). Every answer comes "
         f"with a certified radius: a proof that no perturbation of smaller {config.norm} norm changes the label. On "
         f"the split `{evaluation.split}` it is right for {_percent(evaluation.clean_accuracy)} % of the images, and "
-        f"right *and* certified at {first} for {_percent(evaluation.vra[first])} %."
+        f"right *and* certified at {epsilon} for {_percent(evaluation.vra[epsilon])} %."
     )
 
 

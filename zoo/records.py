@@ -128,6 +128,13 @@ class Evaluation:
         return sum(radius > size for radius in self.radii[: self.pgd_images]) / self.pgd_images
 
 
+def aim(config: ModelConfig, evaluation: Evaluation) -> str:
+    """The epsilon that the model was made for, as its VRA is listed; the first where it was made for none of them."""
+    known, epsilon = list(evaluation.vra), config.recipe.get("epsilon")
+    made_for = (text for text in known if isinstance(epsilon, float) and math.isclose(parse_epsilon(text), epsilon))
+    return next(made_for, known[0])
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One image's answer. `radius` is proved only where `proved` is true (the float64 graph)."""

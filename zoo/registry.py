@@ -45,6 +45,7 @@ class Entry:
     digest: str | None = None  # sha256 of the published SHA256SUMS
     clean_accuracy: float | None = None
     vra: dict[str, float] = field(default_factory=dict)  # by epsilon as text
+    epsilon: str = ""  # of these, that which the model was made for
 
 
 LIRESNETS = {

@@ -38,11 +38,10 @@ def unit_line(model: Model) -> Text:
 
 
 def published_table(entries: Iterable[Entry]) -> Table:
-    """The models with weights, by data set, each with what was measured at the first epsilon of its data set."""
+    """The models with weights, by data set, each with what was measured at the epsilon that it was made for."""
 
     def cells(entry: Entry) -> tuple[str, ...]:
-        epsilon, vra = next(iter(entry.vra.items()))
-        rates = (percent_text(entry.clean_accuracy or 0.0), percent_text(vra), epsilon)
+        rates = (percent_text(entry.clean_accuracy or 0.0), percent_text(entry.vra[entry.epsilon]), entry.epsilon)
         return (entry.name, entry.norm, count_text(entry.parameters), *rates)
 
     def dataset(entry: Entry) -> str:

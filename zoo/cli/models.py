@@ -60,7 +60,7 @@ def list_command(
     if others:
         console.print(unpublished_table(others))
     console.print(
-        f"\nModels: {len(entries)}, with weights: {len(published)}. VRA at an epsilon in the norm, pixels of [0, 1]."
+        f"\nModels: {len(entries)}, with weights: {len(published)}. VRA at the epsilon that each was made for."
     )
     console.print("Fewer: zoo list '*-cifar10', or --pretrained. The layers of one: zoo info NAME.")
     return 0
