@@ -1,5 +1,7 @@
 """What is trained on: sources in memory and on disk, the order, and how a batch is shared."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from training.augment import Crop, Flip
 from training.data import InMemory, Streamed, load_generated, load_training_data, seeded
 from training.feed import Feed, Order
 from training.stream import WINDOW, FolderImages, ParquetImages
-from zoo.datasets import DATASETS, DatasetInfo
+from zoo.datasets import DATASETS
 from zoo.errors import InputError
 
 
@@ -141,8 +143,7 @@ def test_parquet_is_streamed_by_row_groups_and_every_image_comes_once(write_spli
 
 
 def test_a_streamed_data_set_is_cut_as_the_others_are(write_split, monkeypatch):
-    info = DATASETS["cifar10"]
-    monkeypatch.setitem(DATASETS, "cifar10", DatasetInfo(*[*vars(info).values()][:-1], streamed=True))
+    monkeypatch.setitem(DATASETS, "cifar10", replace(DATASETS["cifar10"], streamed=True))
     write_split("cifar10", count=30)
     data = load_training_data("cifar10", limit=20)
     assert isinstance(data.train, Streamed)
