@@ -1,4 +1,4 @@
-"""LipLT: below the product bound, above every Jacobian; norms of products against SVDs, tables against patterns."""
+"""LipLT: below the product bound, above every Jacobian; tables against every activation pattern."""
 
 from __future__ import annotations
 
@@ -6,101 +6,27 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from zoo.bounds import Context, bound_layer, liplt, products
-from zoo.bounds.liplt import Block, LipLT, compose_loops, product_norms
+from zoo.bounds.liplt import Block, LipLT, compose_loops
 from zoo.bounds.margins import margin_constants
-from zoo.bounds.products import ENTRIES, Operator, Vectors, basis
-from zoo.bounds.residual import Loop, _absolute_gram, find_loop, follow, loop_bounds
+from zoo.bounds.products import ENTRIES
+from zoo.bounds.residual import Loop, find_loop, follow, loop_bounds
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import ConvexPotential, Householder, MinMax, Residual
-from zoo.records import LayerBound
 
+from .networks import NETWORKS, SVD, Matrix, bounds_of, convolutional, dense, matrices, norm, operator, stored
 from .oracle import Shape, certified, conv, linear, lipschitz_bound, network
-
-Matrix = NDArray[np.float64]
-SVD = 1.0 - 1e-13  # the oracle's own rounding
-
-
-def bounds_of(net: nn.Sequential, shape: Shape) -> list[LayerBound]:
-    return list(certified(net, shape)[0].layers)
 
 
 def transformed(net: nn.Sequential, shape: Shape) -> LipLT:
     return liplt.liplt(net, bounds_of(net, shape))
-
-
-def normal(g: np.random.Generator, *shape: int, spread: float = 1.0) -> Matrix:
-    return spread * g.standard_normal(shape) / math.sqrt(shape[1])
-
-
-def dense(seed: int, widths: Sequence[int], spread: float = 1.0) -> nn.Sequential:
-    """Linear layers and ReLUs; the last one is the head."""
-    g = np.random.default_rng(seed)
-    layers: list[nn.Module] = [nn.Flatten()]
-    for inputs, outputs in itertools.pairwise(widths):
-        layers += [linear(normal(g, outputs, inputs, spread=spread), g.standard_normal(outputs) * 0.3), nn.ReLU()]
-    return network(*layers[:-1])
-
-
-def convolutional(seed: int) -> nn.Sequential:
-    g = np.random.default_rng(seed)
-    return network(
-        conv(g.standard_normal((3, 1, 3, 3)) / 3, g.standard_normal(3), padding=1),
-        nn.ReLU(),
-        conv(g.standard_normal((4, 3, 2, 4)) / 4, g.standard_normal(4), (2, 1), (1, 2)),
-        nn.ReLU(),
-        nn.Flatten(),
-        linear(normal(g, 6, 96)),
-        nn.ReLU(),
-        linear(normal(g, 3, 6)),
-    )
-
-
-def residual(seed: int) -> nn.Sequential:
-    """H x + G relu(W x + b) with and without H, a linear layer before, one between, and a plain layer behind."""
-    g = np.random.default_rng(seed)
-    first = conv(g.standard_normal((2, 1, 3, 3)) / 3, padding=1)
-    wide = (conv(g.standard_normal((5, 2, 3, 3)) / 4, g.standard_normal(5), 1, 1), nn.ReLU())
-    strided = conv(g.standard_normal((4, 5, 2, 2)) / 4, None, 2)
-    back = conv(-wide[0].weight.flip(2, 3).transpose(0, 1).numpy(force=True), padding=1)
-    return (
-        network(
-            first,
-            Residual(*wide, strided, skip=conv(g.standard_normal((4, 2, 2, 2)) / 3, None, 2)),
-            nn.Flatten(),
-            Residual(linear(normal(g, 7, 16)), nn.ReLU(), linear(normal(g, 16, 7))),
-            linear(normal(g, 9, 16)),
-            nn.ReLU(),
-            linear(normal(g, 3, 9)),
-        )
-        if seed % 2
-        else network(
-            first,
-            Residual(*wide, back),
-            nn.Flatten(),
-            linear(normal(g, 4, 32)),
-            nn.ReLU(),
-            linear(normal(g, 3, 4)),
-        )
-    )
-
-
-NETWORKS = {
-    "dense": (lambda seed: dense(seed, (4, 7, 5, 6, 3)), (1, 2, 2)),
-    "deep and narrow": (lambda seed: dense(seed, (4, *[3] * 11, 3), 1.5), (1, 2, 2)),
-    "deep and wide": (lambda seed: dense(seed, (4, *[20] * 6, 2)), (1, 2, 2)),
-    "convolutions": (convolutional, (1, 6, 5)),
-    "residual": (residual, (1, 4, 4)),
-}
 
 
 def largest_constants(net: nn.Sequential, shape: Shape, seed: int) -> Matrix:
@@ -147,10 +73,6 @@ def test_above_every_jacobian_and_below_the_product(case, seed, cost):
 # The recursion -------------------------------------------------------------------------------------------------------
 
 
-def norm(matrix: Matrix) -> float:
-    return float(np.linalg.norm(matrix, 2))
-
-
 def recursion(
     blocks: Sequence[tuple[Matrix | None, Matrix, Matrix]], head: Matrix, slopes: tuple[float, float]
 ) -> tuple[list[float], Matrix]:
@@ -170,15 +92,6 @@ def recursion(
         m.append(constant(w, k))
     pairs = [[constant((j - i)[None], len(blocks)) for i in head] for j in head]
     return m, np.array(pairs)
-
-
-def operator(matrix: Matrix) -> Operator:
-    layer = linear(matrix)
-    return Operator(layer, (matrix.shape[1],), bound_layer(layer, Context("layer", (matrix.shape[1],))))
-
-
-def stored(g: np.random.Generator, *shape: int) -> Matrix:
-    return normal(g, *shape).astype(np.float32).astype(np.float64)
 
 
 @pytest.mark.parametrize("slopes", [(0.0, 1.0), (0.25, 1.0), (0.1, 0.7), (0.5, 0.5)])
@@ -235,110 +148,6 @@ def test_two_layers_by_hand():
     truth = 2 * math.hypot(1.5, 0.5) + 3 * math.sqrt(2)
     assert table.hidden == pytest.approx((2.0, 6.0), rel=1e-7)
     assert truth <= table.pairwise[1, 0] <= truth * (1 + 1e-7)
-
-
-# Norms of products ---------------------------------------------------------------------------------------------------
-
-
-def matrices(net: nn.Sequential, shape: Shape) -> list[Matrix]:
-    """The linear layers of a plain network as dense matrices, the reshapings left out."""
-    found, state = [], torch.zeros(1, *shape, dtype=torch.float64)
-    for layer in copy.deepcopy(net[1:]).double():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            columns = torch.eye(state[0].numel(), dtype=torch.float64).reshape(-1, *state.shape[1:])
-            zero = layer(torch.zeros_like(columns[:1]))
-            found.append((layer(columns) - zero).flatten(1).T.numpy())
-        state = layer(state)
-    return found
-
-
-@pytest.mark.parametrize("cost", [4e11, 300, -1])
-@pytest.mark.parametrize("case", ["dense", "deep and narrow", "convolutions"])
-def test_products_are_above_their_svd(case, cost):
-    """Zero tolerance but for the oracle's rounding; written out they are met, cut they are above."""
-    make, shape = NETWORKS[case]
-    for seed in range(3):
-        net = make(seed)
-        layers = bounds_of(net, shape)
-        blocks, _ = liplt._blocks(net, layers)
-        with patch.object(products, "DENSE_COST", cost):
-            table = product_norms(blocks)
-        dense_layers = matrices(net, shape)
-        for k, j in [(end, start) for end in range(len(blocks)) for start in range(-1, end)]:
-            truth = norm(np.linalg.multi_dot([np.eye(len(dense_layers[k])), *dense_layers[j + 1 : k + 1][::-1]]))
-            truth *= 0.5 ** (k - j - 1)
-            assert table[k][j + 1] >= truth * SVD
-            if cost == 4e11 and k - j <= liplt.WINDOW and k > j + 1:
-                assert table[k][j + 1] <= truth * (1 + 1e-7)
-
-
-def test_a_torus_is_no_bound_of_a_product():
-    """(-1, 2, -2) after (-2, -2, -1) on three cells: cut off in between, it exceeds the symbols' product by 12 %."""
-    taps = (np.array([-2.0, -2.0, -1.0]), np.array([-1.0, 2.0, -2.0]))
-    layers = [conv(one.reshape(1, 1, 1, 3), padding=(0, 1)) for one in taps]
-    net = network(layers[0], nn.ReLU(), layers[1], nn.ReLU(), nn.Flatten(), linear(np.eye(2, 3)))
-    blocks, _ = liplt._blocks(net, bounds_of(net, (1, 1, 3)))
-    first, second = matrices(net, (1, 1, 3))[:2]
-    turns = 2 * np.pi * np.arange(512) / 512
-    shifts = np.exp(1j * np.outer([-1, 0, 1], turns))
-    symbols = np.abs((taps[0] @ shifts) * (taps[1] @ shifts)).max()
-    assert norm(second @ first) > symbols * 1.1
-    assert product_norms(blocks)[1][0] >= norm(second @ first) / 2 * SVD
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_stated_error_of_a_product_is_above_the_true_one(seed):
-    """Against integers: the float64 product of three matrices of 24-bit numbers, cancelling by design."""
-    g = np.random.default_rng(seed)
-    parts = [
-        stored(g, 6, 6) * 10.0 ** g.integers(-3, 4, (6, 6)).astype(np.float32).astype(np.float64) for _ in range(3)
-    ]
-    parts = [part.astype(np.float32).astype(np.float64) for part in parts]
-    vectors = basis((6,)).through(tuple(operator(part) for part in parts))
-    exact = np.eye(6, dtype=object)
-    for part in parts:
-        exact = np.array([[int(x * 2**80) for x in row] for row in part.tolist()], dtype=object) @ exact
-    computed = np.array([[int(x * 2**240) for x in row] for row in vectors.computed.T.tolist()], dtype=object)
-    error = sum(int(x) ** 2 for x in (computed - exact).flat)
-    assert 0 < error <= (int(vectors.error * 2**300) ** 2 >> 120)
-
-
-def test_sizes_survive_squares_that_underflow():
-    """Layers behind may amplify what is as small as that, and so its error."""
-    assert Vectors(torch.full((2, 2), 1e-165, dtype=torch.float64)).size >= 2e-165
-
-
-def test_an_error_grows_with_the_layers_behind_it_and_counts_in_every_norm():
-    vectors = Vectors(torch.zeros(3, 2, dtype=torch.float64), 1.0)
-    for adjoint in (False, True):
-        assert vectors.through((operator(4 * np.eye(2)), operator(8 * np.eye(2))), adjoint).error >= 32
-    measured = liplt._measure(vectors)
-    assert (measured[:9] >= math.sqrt(2)).all()
-    assert (measured[9:] >= 1).all()
-
-
-def test_what_is_not_written_out_is_the_product_of_all_its_factors():
-    """Two blocks (G = 4 I, W = I / 2) by hand: x_0 -> y_1 is 4 / 2 / 2 W W, and H counts where there is one."""
-    before, after = (operator(np.eye(2) / 2),), (operator(4 * np.eye(2)),)
-    plain = Block(Loop((2,), None, before, after), math.inf)
-    with patch.object(liplt, "affordable", lambda rows, columns: False):
-        norms = product_norms([plain, plain])
-    assert norms[1] == [pytest.approx(0.5), pytest.approx(2.0)]
-    assert norms[1] >= [0.5, 2.0]
-    skipped = Block(Loop((2,), (operator(3 * np.eye(2)),), before, after), math.inf)
-    assert compose_loops([skipped], (operator(np.eye(2)),)).body >= 3 + 4 / 2
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_the_gram_matrix_of_a_cancelling_product_is_rounded_up(seed):
-    """Columns whose largest products cancel, with what the sum lost before that, against fractions."""
-    matrix = stored(np.random.default_rng(seed), 7, 4)
-    (one, other), size = matrix[[0, 5], 0], 2.0**30
-    matrix[[0, 5]] = [[size * one, other, size * other, one], [size * other, -one, -size * one, other]]
-    gram = _absolute_gram(basis((4,)).through((operator(matrix),)))
-    columns = [[Fraction(entry) for entry in column] for column in matrix.T.tolist()]
-    for i, j in itertools.product(range(4), repeat=2):
-        assert gram[i, j] >= abs(sum(a * b for a, b in zip(columns[i], columns[j], strict=True)))
 
 
 # One layer: Theorem 3.2 ----------------------------------------------------------------------------------------------

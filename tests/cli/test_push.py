@@ -14,7 +14,6 @@ from huggingface_hub import HfApi
 
 import zoo
 from tests.hub import QUIET, TOKEN, HubProcess
-from tests.test_cli import Zoo, run  # noqa: F401  (a fixture)
 from tests.tiny import sealed
 from tests.toy import FILES
 from zoo.card import render
@@ -23,6 +22,8 @@ from zoo.folder import SIGNATURE
 from zoo.hub import fetch
 from zoo.records import dumps
 from zoo.signing import check_signature, sign
+
+from .command import Zoo
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ class TestSign:
 
 
 class TestCommands:
-    def test_sign_and_verify(self, run: Zoo, own: Path, keys: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+    def test_sign_and_verify(self, run: Zoo, own: Path, keys: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("zoo.cli.proofs._recompute", lambda folder: [])  # the proof itself is tested elsewhere
         result = run("sign", own, "--private-key", keys / "a.pem")
         assert (result.code, SIGNATURE in "".join(result.out.split())) == (0, True)  # 80 columns may fold it
@@ -171,13 +172,13 @@ class TestCommands:
         assert "No such file" in run.fails("verify", own, "--public-key", keys / "c.pub")
         assert "not checked: --public-key" in run("verify", own).out
 
-    def test_pull(self, run: Zoo, toy: Path, tmp_path: Path):  # noqa: F811
+    def test_pull(self, run: Zoo, toy: Path, tmp_path: Path):
         result = run("pull", f"local-dir:{toy}", "--output", tmp_path / "copy")
         assert (result.code, "8 checked" in result.out) == (0, True)
         assert "is there already" in run.fails("pull", f"local-dir:{toy}", "--output", tmp_path / "copy")
         assert "write local-dir:org/name" in run.fails("pull", "org/name")
 
-    def test_hub(self, run: Zoo, toy: Path, tmp_path: Path):  # noqa: F811
+    def test_hub(self, run: Zoo, toy: Path, tmp_path: Path):
         assert "holds no published folder" in run.fails("hub", tmp_path)
         assert "cannot listen" in run.fails("hub", toy.parent, "--host", "192.0.2.1")
         (tmp_path / "token").write_text("short")

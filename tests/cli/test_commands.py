@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,67 +12,16 @@ import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import zoo
-from zoo import cli
-from zoo.card import render
 from zoo.display import bound_text, radius_text
-from zoo.folder import read_folder
-from zoo.records import Evaluation, loads
 from zoo.registry import ENTRIES
-from zoo.tables import evaluation_pairs
 
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Zoo:
-    """Runs `zoo` in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-        monkeypatch.setenv("COLUMNS", "80")
-
-    def __call__(self, *arguments: str | Path) -> Result:
-        self.monkeypatch.setattr(sys, "argv", ["zoo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = self.capsys.readouterr()
-        return Result(end.value.code, out, err)
-
-    def fails(self, *arguments: str | Path) -> str:
-        """The one line of a mistake."""
-        result = self(*arguments)
-        assert result.code == 2
-        assert re.fullmatch(r"zoo: .+\n", result.err)
-        return result.err
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Zoo:
-    return Zoo(monkeypatch, capsys)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three pictures in a folder whose name is short enough for a table of 80 columns."""
-    folder = tmp_path_factory.mktemp("p")
-    paths = [folder / f"{index}.png" for index in range(3)]
-    for index, path in enumerate(paths):
-        Image.fromarray(np.random.default_rng(index).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
-    return paths
-
-
-def names(source: Path) -> str:
-    return f"local-dir:{source}"
+from .command import Zoo, names
 
 
 class TestList:
@@ -287,103 +234,6 @@ class TestVerify:
         result = run("verify", "2c2f-mnist")
         assert result.code == 0, result.out
         assert "VERIFIED: the certificate of 2c2f-mnist holds" in result.out
-
-
-class TestCertify:
-    @pytest.fixture
-    def folder(self, pictures: list[Path], tmp_path: Path) -> Path:
-        for label, paths in (("class 4", pictures[:2]), ("class 1", pictures[2:])):
-            (tmp_path / "data" / label).mkdir(parents=True)
-            for path in paths:
-                shutil.copy(path, tmp_path / "data" / label)
-        return tmp_path / "data"
-
-    def test_a_folder_of_class_folders(self, run: Zoo, colour_toy: Path, folder: Path, tmp_path: Path):
-        output = tmp_path / "out.json"
-        result = run("certify", names(colour_toy), folder, "--epsilon", "1/255", "--epsilon", "9", "--output", output)
-        assert result.code == 0
-        model = zoo.load(names(colour_toy))
-        answers = [
-            (model.predict(file), int(file.parent.name.split()[1]))
-            for file in (folder / "class 1/2.png", folder / "class 4/0.png", folder / "class 4/1.png")
-        ]
-        radii = np.array([answer.radius if answer.index == label else 0.0 for answer, label in answers])
-        record = loads(Evaluation, output.read_text())
-        assert record.images == 3
-        assert record.clean_accuracy == sum(answer.index == label for answer, label in answers) / 3
-        assert record.vra == {"1/255": (radii > 1 / 255).mean(), "9": (radii > 9).mean()}
-        assert record.acr == pytest.approx(radii.mean(), rel=1e-12)
-        assert all(vra == (radii > epsilon).mean() for epsilon, vra in record.curve)
-        assert "l2, in pixels of [0, 1]" in result.out
-
-    def test_a_limit_takes_classes_in_turn(self, run: Zoo, colour_toy: Path, folder: Path, tmp_path: Path):
-        output = tmp_path / "out.json"
-        run("certify", names(colour_toy), folder, "--limit", "2", "--output", output)
-        record = loads(Evaluation, output.read_text())
-        assert (record.images, record.split) == (2, "folder[:2]")
-        assert list(record.vra) == ["36/255", "72/255", "108/255", "1.0"]
-
-    def test_a_known_data_set(self, run: Zoo, toy: Path, tmp_path: Path):
-        pytest.importorskip("pyarrow")
-        if not (Path(os.environ.get("ZOO_DATA", Path(__file__).parents[2] / "shared/data")) / "mnist").is_dir():
-            pytest.skip("MNIST is not here")
-        result = run("certify", names(toy), "mnist", "--limit", "100")
-        assert result.code == 0
-        assert "100 of mnist, test[:100]" in result.out
-
-    def test_points_that_are_made_and_not_read(self, run: Zoo, tmp_path: Path):
-        parquet = pytest.importorskip("pyarrow.parquet")
-        result = run("certify", "mlp-two-moons", "two-moons", "--output", tmp_path / "out.json")
-        assert result.code == 0
-        record, published = loads(Evaluation, (tmp_path / "out.json").read_text()), zoo.load("mlp-two-moons").evaluation
-        assert (record.images, record.revision, record.vra) == (2000, published.revision, published.vra)
-        assert run("certify", "mlp-two-moons", "two-moons", "--output", tmp_path / "rows.parquet").code == 0
-        rows = parquet.read_table(tmp_path / "rows.parquet").to_pydict()
-        assert rows["image"][-1] == "test[1999]"
-
-    def test_mistakes_take_one_line(self, run: Zoo, toy: Path, colour_toy: Path, folder: Path, tmp_path: Path):
-        model = names(colour_toy)
-        (tmp_path / "empty").mkdir()
-        for arguments, message in (
-            ((model, "cifar11"), "did you mean cifar10"),
-            ((model, "no such thing"), "no data set and no folder"),
-            ((model, tmp_path / "empty"), "has no images"),
-            ((model, tmp_path), "is not named after a class"),
-            ((names(toy), "cifar10"), "cifar10 has images of 3 x 32 x 32, 4c3f-mnist takes 1 x 28 x 28"),
-            ((model, folder, "--epsilon", "0.1", "--epsilon", "nan"), "epsilon must be finite"),
-            ((model, folder, "--output", tmp_path / "missing" / "out.json"), "no folder"),
-            ((model, folder, "--output", tmp_path), f"must name a file, '{tmp_path}'"),
-            ((model, folder, "--output", ""), "--output must name a file"),
-            ((model, folder, "--output", "/dev/null"), "--output must name a file"),
-            ((model, folder, "--output", "/proc/x"), "/proc/x: cannot be written: "),
-            ((model, folder, "--output", tmp_path / ("x" * 300)), "cannot be written: File name too long"),
-            ((model, folder, "--limit", "0"), "--limit"),
-        ):
-            assert message in run.fails("certify", *arguments)
-        (folder / "class 4" / "notes.txt").write_text("no image")
-        assert "notes.txt: not a PNG" in run.fails("certify", model, folder)
-
-    def test_an_output_that_cannot_be_written_is_told_before_measuring_and_leaves_nothing(
-        self, run: Zoo, colour_toy: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ):
-        def refuse(self: Path, target: Path) -> None:
-            raise PermissionError(13, "Permission denied")
-
-        monkeypatch.setattr(Path, "replace", refuse)
-        output = tmp_path / "out.json"
-        assert "out.json: Permission denied" in run.fails("certify", names(colour_toy), folder, "--output", output)
-        assert not list(tmp_path.glob("out.json*"))
-        monkeypatch.setattr("zoo.cli.measure.load", lambda name: pytest.fail("loaded"))
-        assert "cannot be written" in run.fails("certify", names(colour_toy), folder, "--output", "/proc/x")
-
-    def test_the_average_radius_is_the_one_on_the_card(self, run: Zoo, toy: Path):
-        folder = read_folder(toy)
-        result = replace(folder.evaluation, acr=0.67899, seconds=0.04)
-        assert dict(evaluation_pairs(result))["ACR"].startswith("0.6790 ")
-        assert dict(evaluation_pairs(result))["took"].startswith("< 0.1 s on ")
-        card = render(folder.config, folder.certificate, result)
-        assert "| average certified radius | 0.6790 |" in card
-        assert "Measured in < 0.1 s on " in card
 
 
 class TestDoctor:

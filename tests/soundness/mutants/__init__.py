@@ -1,0 +1,12 @@
+"""The mutants of the proof; `mutate.py` tries them."""
+
+from mutants import certificate, linf, liplt, local, norms
+from mutants.mutant import Mutant
+
+MUTANTS: tuple[Mutant, ...] = (
+    *norms.MUTANTS,
+    *certificate.MUTANTS,
+    *liplt.MUTANTS,
+    *local.MUTANTS,
+    *linf.MUTANTS,
+)

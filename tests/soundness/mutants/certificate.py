@@ -1,0 +1,117 @@
+"""Rounding, the radius, the graph and verify."""
+
+from __future__ import annotations
+
+from mutants.mutant import LAYERS, MARGINS, MODEL, ONNX, ROUNDING, VERIFY, mutant
+
+K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
+RADII = "class_radii = ((margins - slack) / lipschitz).relu()"
+
+MUTANTS = (
+    # Rounding
+    mutant(
+        "gamma = 0", "rounding::test_dense_networks",
+        ROUNDING, "return n * U / (1.0 - n * U) * (1.0 + 4.0 * U)", "return 0.0",
+    ),
+    mutant(
+        "error not amplified by later layers", "rounding::test_composition_is_rounded_up",
+        ROUNDING, "(layer.lipschitz_bound * error + local)", "(error + local)",
+    ),
+    mutant(
+        "biases left out of the rounding", "rounding::test_biases_that_cancel_cost_what_they_destroy",
+        ROUNDING, "(layer.absolute_norm * norm + layer.offset_norm)", "(layer.absolute_norm * norm)",
+    ),
+    mutant(
+        "T = 0", "rounding::test_dense_networks",
+        MARGINS, "slack[j] = 2.0 * error * OUTWARD + TINY", "slack[j] = 0.0",
+    ),
+    mutant(
+        "head's own rounding left out of T", "rounding::test_biases_that_hide_the_logits",
+        MARGINS, "distance * feature_error + local + local[j] + U * (logit + logit[j])", "distance * feature_error",
+    ),
+    mutant(
+        "evaluation in float32", "rounding::test_dense_networks",
+        MODEL, "value.to(self.dtype) for name", "value.to(torch.float32) for name",
+        MODEL, "weights, (images,))", "weights, (images.to(torch.float32),)).to(self.dtype)",
+    ),
+    mutant(
+        "clamp left out", "rounding::test_points_of_the_ball_outside_the_box_are_clamped",
+        LAYERS, "(images.clamp(0, 1) - mean)", "(images - mean)",
+    ),
+    # The head and the radius
+    mutant(
+        "radius rounded to nearest", "radius",
+        MARGINS, K, "distance * body_lipschitz",
+        MARGINS, "np.sqrt(total) * (1.0 + gamma(rows.shape[1] + 8))", "np.sqrt(total)",
+    ),
+    mutant("row norms by one constant for all sizes", "radius", MARGINS, "(1.0 + gamma(rows.shape[1] + 8))", "OUTWARD"),
+    mutant(
+        "rows of the head, not their difference", "witness radius",
+        MARGINS, "distance = norms(weight - weight[j])", "distance = np.maximum(row_norm, row_norm[j])",
+    ),
+    mutant("K times sqrt(2) / 2", "witness radius", MARGINS, f"np.maximum({K}", f"np.maximum(0.7071067811865476 * {K}"),
+    mutant("K a thousandth too small", "witness", MARGINS, f"np.maximum({K}", f"np.maximum(0.999 * {K}"),
+    mutant(
+        "ties of constant classes as 0 / 0", "radius",
+        MARGINS, f"np.maximum({K}, TINY)", K,
+        MARGINS, "* OUTWARD + TINY", "* OUTWARD",
+    ),
+    mutant(
+        "winner masked by the value of its logit", "radius",
+        MODEL, RADII, "class_radii = torch.where(margins == 0, torch.inf, ((margins - slack) / lipschitz).relu())",
+    ),
+    mutant(
+        "K read by columns", "radius",
+        MODEL, "F.embedding(label, self.margin_lipschitz)", "F.embedding(label, self.margin_lipschitz.T)",
+    ),
+    mutant("T read by columns", "radius", MODEL, "F.embedding(label, self.slack)", "F.embedding(label, self.slack.T)"),
+    mutant("domain unchecked", "radius", MODEL, "inside & ", ""),
+    mutant("one pixel inside is enough", "radius", MODEL, ".amin(dim=(1, 2, 3))", ".amax(dim=(1, 2, 3))"),
+    mutant("infinite logits unchecked", "radius", MODEL, " & (margins.sum(dim=1) < math.inf)", ""),
+    mutant("farthest class instead of the nearest", "radius witness", MODEL, "largest=False", "largest=True"),
+    # The files
+    mutant(
+        "kernel transposed in the graph", "graph::test_margins_of_the_graph_are_within_half_of_the_slack",
+        ONNX, "in itertools.product(range(kernel_rows), range(kernel_columns)):",
+        "in ((r, c) for c in range(kernel_columns) for r in range(kernel_rows)):",
+    ),
+    mutant(
+        "tables in float32 in the graph", "graph::test_the_tables_in_the_graph_are_those_of_the_certificate",
+        MODEL, "torch.from_numpy(tables.margin_lipschitz).to(dtype)",
+        "torch.from_numpy(tables.margin_lipschitz).float().to(dtype)",
+    ),
+    mutant(
+        "verify lets a potential be less than 1", "verify",
+        VERIFY, 'if bound.method == "convex-potential":', "if False:",
+    ),
+    mutant(
+        "hooks inside of layers overlooked", "rules",
+        MODEL, "for layer in self.network.modules())", "for layer in (self.network, *self.network))",
+    ),
+    mutant(
+        "lowered numbers pass verify", "verify::test_a_layer_number_lowered_by_a_millionth",
+        VERIFY, "not least <= value <= least * REPEATED**4:", "False:",
+    ),
+    mutant(
+        "bounds need not follow in verify", "verify::test_a_layer_number_lowered_by_a_millionth",
+        VERIFY, "claimed.lipschitz_bound != follows:", "False:",
+    ),
+    mutant(
+        "terms of proofs pass verify", "verify::test_a_changed_certificate",
+        VERIFY, "if bound.proof and not wrong:", "if bound.proof:",
+        VERIFY, "for term in wrong:", "for term in ():",
+    ),
+    mutant(
+        "verify takes the body's constants on trust", "verify::test_what_follows_from_the_layers_must_follow",
+        VERIFY, "if getattr(published, field) != value]", "if False]",
+    ),
+    mutant(
+        "a forged graph says that another version wrote it",
+        "verify::test_a_graph_that_cannot_be_exported_again_is_not_verified",
+        VERIFY, "elif not is_pinned(folder.config.name, folder.digest):", "elif False:",
+    ),
+    mutant(
+        "verify takes the graph on trust", "verify::test_a_changed_graph",
+        VERIFY, "return differences or list(_graph_differences(folder))", "return differences",
+    ),
+)  # fmt: skip

@@ -1,0 +1,37 @@
+"""A mutant breaks one step of the proof, and the tests that it names must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ATTENTION = "zoo/bounds/attention.py"
+CERTIFY = "zoo/certify.py"
+CONV = "zoo/bounds/convolution.py"
+INTERVAL = "zoo/bounds/interval.py"
+LAYERS = "zoo/layers.py"
+LINF = "zoo/bounds/linf.py"
+LIPLT = "zoo/bounds/liplt.py"
+LOCAL = "zoo/bounds/local.py"
+MARGINS = "zoo/bounds/margins.py"
+MODEL = "zoo/model.py"
+ONNX = "zoo/onnx.py"
+OTHERS = "zoo/bounds/nonlinear.py"
+PRODUCTS = "zoo/bounds/products.py"
+RESIDUAL = "zoo/bounds/residual.py"
+ROUNDING = "zoo/rounding.py"
+RULE = "zoo/bounds/rule.py"
+RULES = "zoo/bounds/__init__.py"
+SPECTRAL = "zoo/bounds/spectral.py"
+VERIFY = "zoo/verify.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    edits: tuple[tuple[str, str, str], ...]  # file, the text that stands there exactly once, the text instead
+    tests: str  # of tests/soundness: the middle of a file's name, or that and a test of it: "norms liplt::test_cuts"
+
+
+def mutant(name: str, tests: str, *edits: str) -> Mutant:
+    """Edits come in threes: file, old text, new text."""
+    return Mutant(name, tuple(zip(edits[::3], edits[1::3], edits[2::3], strict=True)), tests)
