@@ -9,6 +9,8 @@ Exits with 1 if a mutant survives, cannot be applied, or breaks more than it sho
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import importlib
 import os
 import re
@@ -18,13 +20,27 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from pathlib import Path
 
+import torch
 from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 120  # seconds for one mutant
-HEAVY = ("torch", "torch.onnx", "torch._dynamo", "numpy", "hypothesis", "mpmath", "onnx", "onnxruntime", "onnxscript")
+HEAVY = (
+    *("pytest", "torch", "torch.onnx", "torch._dynamo", "numpy", "hypothesis", "mpmath", "onnx", "onnxruntime"),
+    *("onnxscript", "safetensors.torch", "huggingface_hub.hf_api", "pyarrow.parquet", "PIL.Image", "rich.console"),
+)
+
+
+def load_libraries() -> None:
+    """Once, for all the processes to come: what the tests import, and what a first export does."""
+    for name in HEAVY:
+        importlib.import_module(name)
+    with contextlib.redirect_stdout(None), warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(torch.nn.ReLU(), (torch.zeros(1),), verbose=False)
+    gc.freeze()  # no child collects what it shares
 
 
 def make_copy(mutant: Mutant | None, folder: Path) -> None:
@@ -42,7 +58,7 @@ def make_copy(mutant: Mutant | None, folder: Path) -> None:
         (folder / file).write_text(text.replace(old, new))
 
 
-def run_tests(folder: Path, tests: str) -> None:
+def run_tests(folder: Path, tests: list[str]) -> None:
     """In a process of its own: run the tests of the copy and exit as pytest does."""
     signal.alarm(LIMIT)
     os.chdir(folder)
@@ -52,7 +68,7 @@ def run_tests(folder: Path, tests: str) -> None:
     os.dup2(log, 2)
     import pytest
 
-    nodes = [re.sub(r"^\w+", r"tests/soundness/test_\g<0>.py", name) for name in tests.split()]
+    nodes = [re.sub(r"^\w+", r"tests/soundness/test_\g<0>.py", name) for name in tests]
     code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--tb=line", "-c", "pyproject.toml", *nodes])
     sys.stdout.flush()
     os._exit(int(code))
@@ -60,7 +76,7 @@ def run_tests(folder: Path, tests: str) -> None:
 
 def start(mutant: Mutant | None, folder: Path) -> int:
     """The process that tests a mutant; without one, every test that any mutant names."""
-    tests = mutant.tests if mutant else " ".join(sorted({name for one in MUTANTS for name in one.tests.split()}))
+    tests = sorted({one.test for one in ([mutant] if mutant else MUTANTS)})
     child = os.fork()
     if child == 0:
         try:
@@ -92,8 +108,7 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # its rewriting of assertions warns of what is imported already
-    for name in HEAVY:  # once, for all the processes to come
-        importlib.import_module(name)
+    load_libraries()
     began, running, killed = time.monotonic(), {}, 0
     survivors = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:

@@ -40,35 +40,56 @@ MUTANTS = (
     ),
     # The head and the radius
     mutant(
-        "radius rounded to nearest", "radius",
+        "radius rounded to nearest", "radius::test_the_radius_is_rounded_down",
         MARGINS, K, "distance * body_lipschitz",
         MARGINS, "np.sqrt(total) * (1.0 + gamma(rows.shape[1] + 8))", "np.sqrt(total)",
     ),
-    mutant("row norms by one constant for all sizes", "radius", MARGINS, "(1.0 + gamma(rows.shape[1] + 8))", "OUTWARD"),
     mutant(
-        "rows of the head, not their difference", "witness radius",
+        "row norms by one constant for all sizes", "radius::test_row_norms_are_rounded_up_for_any_number_of_features",
+        MARGINS, "(1.0 + gamma(rows.shape[1] + 8))", "OUTWARD",
+    ),
+    mutant(
+        "rows of the head, not their difference", "witness::test_one_layer",
         MARGINS, "distance = norms(weight - weight[j])", "distance = np.maximum(row_norm, row_norm[j])",
     ),
-    mutant("K times sqrt(2) / 2", "witness radius", MARGINS, f"np.maximum({K}", f"np.maximum(0.7071067811865476 * {K}"),
-    mutant("K a thousandth too small", "witness", MARGINS, f"np.maximum({K}", f"np.maximum(0.999 * {K}"),
     mutant(
-        "ties of constant classes as 0 / 0", "radius",
+        "K times sqrt(2) / 2", "witness::test_one_layer",
+        MARGINS, f"np.maximum({K}", f"np.maximum(0.7071067811865476 * {K}",
+    ),
+    mutant(
+        "K a thousandth too small", "witness::test_one_layer",
+        MARGINS, f"np.maximum({K}", f"np.maximum(0.999 * {K}",
+    ),
+    mutant(
+        "ties of constant classes as 0 / 0", "radius::test_classes_that_never_move_tie_for_ever",
         MARGINS, f"np.maximum({K}, TINY)", K,
         MARGINS, "* OUTWARD + TINY", "* OUTWARD",
     ),
     mutant(
-        "winner masked by the value of its logit", "radius",
+        "winner masked by the value of its logit", "radius::test_ties_have_radius_zero",
         MODEL, RADII, "class_radii = torch.where(margins == 0, torch.inf, ((margins - slack) / lipschitz).relu())",
     ),
     mutant(
-        "K read by columns", "radius",
+        "K read by columns", "radius::test_rows_of_the_tables_are_the_predicted_class",
         MODEL, "F.embedding(label, self.margin_lipschitz)", "F.embedding(label, self.margin_lipschitz.T)",
     ),
-    mutant("T read by columns", "radius", MODEL, "F.embedding(label, self.slack)", "F.embedding(label, self.slack.T)"),
-    mutant("domain unchecked", "radius", MODEL, "inside & ", ""),
-    mutant("one pixel inside is enough", "radius", MODEL, ".amin(dim=(1, 2, 3))", ".amax(dim=(1, 2, 3))"),
-    mutant("infinite logits unchecked", "radius", MODEL, " & (margins.sum(dim=1) < math.inf)", ""),
-    mutant("farthest class instead of the nearest", "radius witness", MODEL, "largest=False", "largest=True"),
+    mutant(
+        "T read by columns", "radius::test_rows_of_the_tables_are_the_predicted_class",
+        MODEL, "F.embedding(label, self.slack)", "F.embedding(label, self.slack.T)",
+    ),
+    mutant("domain unchecked", "radius::test_inputs_outside_the_domain_have_radius_zero", MODEL, "inside & ", ""),
+    mutant(
+        "one pixel inside is enough", "radius::test_inputs_outside_the_domain_have_radius_zero",
+        MODEL, ".amin(dim=(1, 2, 3))", ".amax(dim=(1, 2, 3))",
+    ),
+    mutant(
+        "infinite logits unchecked", "radius::test_logits_that_are_not_finite_have_radius_zero",
+        MODEL, " & (margins.sum(dim=1) < math.inf)", "",
+    ),
+    mutant(
+        "farthest class instead of the nearest", "radius::test_the_radius_is_rounded_down",
+        MODEL, "largest=False", "largest=True",
+    ),
     # The files
     mutant(
         "kernel transposed in the graph", "graph::test_margins_of_the_graph_are_within_half_of_the_slack",

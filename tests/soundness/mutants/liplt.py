@@ -26,7 +26,7 @@ MUTANTS = (
         RESIDUAL, "return sum(self.slopes) / 2.0", "return self.slopes[1] / 2.0",
     ),
     mutant(
-        "the pixels' scale left out of LipLT", "liplt witness",
+        "the pixels' scale left out of LipLT", "witness::test_every_direction_of_a_plane",
         LIPLT, "layers[0].lipschitz_bound)\n\n\ndef compose", "1.0)\n\n\ndef compose",
     ),
     mutant(
@@ -75,12 +75,20 @@ MUTANTS = (
         "pairs read in another order", "liplt",
         MARGINS, "np.tril_indices(classes, -1)", "np.triu_indices(classes, 1)",
     ),
-    mutant("rounding of the Gram matrix left out", "liplt", RESIDUAL, " + error * OUTWARD + TINY", ""),
     mutant(
-        "errors of products not amplified", "liplt",
+        "rounding of the Gram matrix left out", "products::test_the_gram_matrix_of_a_cancelling_product_is_rounded_up",
+        RESIDUAL, " + error * OUTWARD + TINY", "",
+    ),
+    mutant(
+        "errors of products not amplified",
+        "products::test_an_error_grows_with_the_layers_behind_it_and_counts_in_every_norm",
         PRODUCTS, "(operator.norm * vectors.error + local)", "(vectors.error + local)",
     ),
-    mutant("errors of rows left out of their norms", "liplt", LIPLT, "math.sqrt(2.0) * rows.error", "0.0 * rows.error"),
+    mutant(
+        "errors of rows left out of their norms",
+        "products::test_an_error_grows_with_the_layers_behind_it_and_counts_in_every_norm",
+        LIPLT, "math.sqrt(2.0) * rows.error", "0.0 * rows.error",
+    ),
     mutant("a skip left out of the reach", "liplt", LIPLT, "(skipped + block.loop.slopes[1]", "(block.loop.slopes[1]"),
     mutant(
         "G left out of a cut", "liplt",

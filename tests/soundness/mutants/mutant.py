@@ -29,9 +29,9 @@ VERIFY = "zoo/verify.py"
 class Mutant:
     name: str
     edits: tuple[tuple[str, str, str], ...]  # file, the text that stands there exactly once, the text instead
-    tests: str  # of tests/soundness: the middle of a file's name, or that and a test of it: "norms liplt::test_cuts"
+    test: str  # of tests/soundness: the middle of a file's name, or that and a test of it: "liplt::test_cuts"
 
 
-def mutant(name: str, tests: str, *edits: str) -> Mutant:
+def mutant(name: str, test: str, *edits: str) -> Mutant:
     """Edits come in threes: file, old text, new text."""
-    return Mutant(name, tuple(zip(edits[::3], edits[1::3], edits[2::3], strict=True)), tests)
+    return Mutant(name, tuple(zip(edits[::3], edits[1::3], edits[2::3], strict=True)), test)

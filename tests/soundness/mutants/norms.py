@@ -31,65 +31,68 @@ def _gram("""
 MUTANTS = (
     # Norms of layers
     mutant(
-        "power iteration as the bound", "norms witness",
+        "power iteration as the bound", "norms::test_separable_kernels",
         *power_iteration("np.random.default_rng(0).standard_normal(len(gram))", 10),
     ),
     mutant(
-        "power iteration, 1000 steps from ones", "norms witness",
+        "power iteration, 1000 steps from ones", "norms::test_separable_kernels",
         *power_iteration("np.ones(len(gram)) / len(gram) ** 0.5", 1000),
     ),
     mutant(
-        "torus of the map's own size", "norms",
+        "torus of the map's own size", "norms::test_separable_kernels",
         CONV, "-(-(input_shape[1 + axis] + int(layer.padding[axis])) //", "-(-input_shape[1 + axis] //",
     ),
     mutant(
-        "aliases divided by s^2, not s", "norms",
+        "aliases divided by s^2, not s", "norms::test_ones_are_an_eigenvector_but_not_the_top_one",
         CONV, "symbol_count(stride, sides), math.sqrt(stride[0] * stride[1])",
         "symbol_count(stride, sides), float(stride[0] * stride[1])",
     ),
     mutant(
-        "only one alias of a strided symbol", "norms",
+        "only one alias of a strided symbol", "norms::test_ones_are_an_eigenvector_but_not_the_top_one",
         CONV, "(a * alias_rows, b * alias_columns) for a in range(stride[0]) for b in range(stride[1])", "(0, 0)",
     ),
     mutant(
-        "highest frequency left out", "norms",
+        "highest frequency left out", "norms::test_separable_kernels",
         CONV, "for r in range(alias_rows // 2 + 1) for c", "for r in range(max(1, alias_rows // 2)) for c",
     ),
     mutant(
-        "norm of the reshaped kernel", "norms witness",
+        "norm of the reshaped kernel", "norms::test_separable_kernels",
         CONV, "if layer.stride == layer.kernel_size and layer.padding == (0, 0):", "if True:",
     ),
     mutant(
-        "residual's identity left out", "norms witness",
+        "residual's identity left out", "norms::test_residual_convolution_includes_its_identity",
         RULES, "    method, proof, torus = convolution_norm(",
         """    if len(kernel) == context.input_shape[0] and kernel.shape[2:] == (3, 3):
         kernel[:, :, 1, 1] -= np.eye(len(kernel))
     method, proof, torus = convolution_norm(""",
     ),
     mutant(
-        "strides exchanged on the torus", "norms",
+        "strides exchanged on the torus", "norms::test_random_tori",
         CONV, "stride, sides = (layer.stride[0], layer.stride[1])",
         "stride, sides = (layer.stride[1], layer.stride[0])",
     ),
     mutant(
-        "stride left out of the dense operator", "norms witness",
+        "stride left out of the dense operator", "norms::test_random_small_maps",
         CONV, "np.arange(outputs) * stride - padding + tap", "np.arange(outputs) - padding + tap",
     ),
     mutant(
-        "padding left out of the dense operator", "norms witness",
+        "padding left out of the dense operator", "norms::test_separable_kernels",
         CONV, "np.arange(outputs) * stride - padding + tap", "np.arange(outputs) * stride + tap",
     ),
     mutant(
-        "residual of the Cholesky factor ignored", "norms",
+        "residual of the Cholesky factor ignored", "norms::test_a_wrong_cholesky_factor_proves_nothing_false",
         SPECTRAL, "return residual * OUTWARD, diagonal_error", "return 0.0, diagonal_error",
     ),
-    mutant("residual of NaN lost in a maximum", "norms", SPECTRAL, "if math.isnan(residual):", "if False:"),
+    mutant(
+        "residual of NaN lost in a maximum", "norms::test_a_wrong_cholesky_factor_proves_nothing_false",
+        SPECTRAL, "if math.isnan(residual):", "if False:",
+    ),
     mutant(
         "infinite constants accepted", "rounding::test_weights_beyond_all_bounds_are_refused",
         ROUNDING, "(norm <= 1e100 and error <= 1e100)", "norm <= 1e100",
     ),
     mutant(
-        "normalisation counted as 1", "witness rules",
+        "normalisation counted as 1", "witness::test_the_normalisation_is_part_of_the_network",
         RULES, 'float(scale.max()),\n        "scale"', '1.0,\n        "scale"',
     ),
     mutant(
@@ -97,59 +100,64 @@ MUTANTS = (
         RULES, "np.maximum(np.abs(mean), np.abs(1.0 - mean)) * scale", "np.abs(mean) * scale",
     ),
     mutant(
-        "absolute norm from the largest tap", "norms",
+        "absolute norm from the largest tap", "norms::test_random_patches",
         RULES, "schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "schur_bound(np.abs(kernel).max(axis=(2, 3)))",
     ),
     mutant(
-        "residual's identity not added", "composite::test_no_jacobian_exceeds_the_bound",
+        "residual's identity not added", "composite::test_no_jacobian_exceeds_the_bound[residual, dense-0.001--1]",
         RESIDUAL, "skip.lipschitz + branch.lipschitz\n", "branch.lipschitz\n",
     ),
     mutant(
-        "potential counted as 1", "composite::test_no_jacobian_exceeds_the_bound",
+        "potential counted as 1", "composite::test_no_jacobian_exceeds_the_bound[potential, dense and narrow-0.3--1]",
         OTHERS, "max(1.0, (norm * norm * RAISED - 1.0) * OUTWARD)", "1.0",
     ),
     mutant(
-        "steps left out of the potential", "composite::test_no_jacobian_exceeds_the_bound",
+        "steps left out of the potential",
+        "composite::test_no_jacobian_exceeds_the_bound[potential, dense and narrow-0.3--1]",
         OTHERS, "np.sqrt(step) * (1.0 + 4.0 * U)", "np.ones_like(step)",
     ),
     mutant(
-        "negative steps overlooked", "composite::test_a_layer_that_no_rule_proves_is_refused",
+        "negative steps overlooked",
+        "composite::test_a_layer_that_no_rule_proves_is_refused[potential with a negative step]",
         OTHERS, "if (step < 0).any():", "if False:",
     ),
     mutant(
-        "exponential counted as 1", "composite::test_no_jacobian_exceeds_the_bound",
+        "exponential counted as 1", "composite::test_no_jacobian_exceeds_the_bound[exponential-0.3--1]",
         OTHERS, "        series * RAISED,\n", "        1.0,\n",
     ),
     mutant(
-        "skewness unchecked", "composite::test_a_layer_that_no_rule_proves_is_refused",
+        "skewness unchecked",
+        "composite::test_a_layer_that_no_rule_proves_is_refused[exponential of what is not skew]",
         OTHERS, "if not (weight == -weight", "if 0 and (weight == -weight",
     ),
     mutant(
-        "skewness without the flip", "composite::test_no_jacobian_exceeds_the_bound",
+        "skewness without the flip", "composite::test_no_jacobian_exceeds_the_bound[exponential-0.001--1]",
         OTHERS, "weight[:, :, ::-1, ::-1].swapaxes(0, 1)", "weight.swapaxes(0, 1)",
     ),
     mutant(
-        "reflection counted as 1", "composite::test_no_jacobian_exceeds_the_bound",
+        "reflection counted as 1", "composite::test_no_jacobian_exceeds_the_bound[householder on maps-3.0--1]",
         OTHERS, "lipschitz = 1.0 if square <= 2 else", "lipschitz = 1.0 or",
     ),
     mutant(
-        "odd patches overlooked", "composite::test_a_layer_that_no_rule_proves_is_refused",
+        "odd patches overlooked",
+        "composite::test_a_layer_that_no_rule_proves_is_refused[patches that do not fill the map]",
         OTHERS, "rows % layer.size or columns % layer.size", "False",
     ),
     mutant(
-        "potential by another kernel than its adjoint", "composite::test_no_jacobian_exceeds_the_bound",
+        "potential by another kernel than its adjoint",
+        "composite::test_no_jacobian_exceeds_the_bound[potential, convolution-0.001--1]",
         LAYERS, "weight.flip(2, 3).transpose(0, 1)", "weight.transpose(0, 1)",
     ),
     mutant(
-        "attention counted as 1", "composite::test_no_jacobian_exceeds_the_bound",
+        "attention counted as 1", "composite::test_no_jacobian_exceeds_the_bound[attention-3.0--1]",
         ATTENTION, "value * (1.0 + 3.0 * query * key) / 4.0 * RAISED", "1.0",
     ),
     mutant(
-        "attention's scores taken as fixed", "composite::test_known_constants_are_met",
+        "attention's scores taken as fixed", "composite::test_known_constants_are_met[attention of identities]",
         ATTENTION, "(1.0 + 3.0 * query", "(1.0 + query",
     ),
     mutant(
-        "attention without its mean", "composite::test_no_jacobian_exceeds_the_bound",
+        "attention without its mean", "composite::test_no_jacobian_exceeds_the_bound[attention-0.001--1]",
         ATTENTION, "(1.0 + 3.0 * query", "(3.0 * query",
     ),
     mutant(
@@ -157,16 +165,18 @@ MUTANTS = (
         LAYERS, "tokens / (tokens * tokens).sum(dim=1, keepdim=True).clamp(min=1).sqrt()", "tokens",
     ),
     mutant(
-        "heads that do not fit", "composite::test_a_layer_that_no_rule_proves_is_refused",
+        "heads that do not fit",
+        "composite::test_a_layer_that_no_rule_proves_is_refused[attention with heads that do not divide]",
         ATTENTION, "if layer.heads < 1 or channels % layer.heads:", "if 0:",
     ),
     mutant(
-        "range of attention without its scores", "composite::test_floats_stay_within_the_stated_rounding",
+        "range of attention without its scores",
+        "composite::test_floats_stay_within_the_stated_rounding[attention, one head and one token-0]",
         ATTENTION, "math.sqrt(tokens) * value * (1.0 + query * key)", "math.sqrt(tokens) * value * 0.5",
     ),
     # Which layers have a rule
     mutant(
-        "unknown layer counts 1", "rules",
+        "unknown layer counts 1", "rules::test_a_layer_that_no_rule_proves_is_refused",
         RULES, "    if rule is None:\n",
         """    if rule is None:
         return Bound(context.input_shape, 1.0, "nonexpansive", {})
@@ -174,42 +184,57 @@ MUTANTS = (
 """,
     ),
     mutant(
-        "rules by isinstance", "rules",
+        "rules by isinstance", "rules::test_a_layer_that_no_rule_proves_is_refused",
         RULES, "rule = rules.get(type(layer))",
         "rule = next((rule for kind, rule in rules.items() if isinstance(layer, kind)), None)",
     ),
     mutant(
-        "hooks overlooked", "rules",
+        "hooks overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
         RULES, "bool(layer._forward_hooks or layer._forward_pre_hooks or replaced)", "replaced",
     ),
     mutant(
-        "replaced methods overlooked", "rules",
+        "replaced methods overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
         RULES, "bool(layer._forward_hooks or layer._forward_pre_hooks or replaced)",
         "bool(layer._forward_hooks or layer._forward_pre_hooks)",
     ),
     mutant(
-        "groups and dilation overlooked", "rules",
+        "groups and dilation overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
         CONV, '(("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros"))', '(("padding_mode", "zeros"),)',
     ),
     mutant(
-        "circular padding overlooked", "rules",
+        "circular padding overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
         CONV, '("dilation", (1, 1)), ("padding_mode", "zeros"))', '("dilation", (1, 1)))',
     ),
-    mutant("other precisions overlooked", "rules", RULE, "if tensor.dtype != torch.float32:", "if False:"),
-    mutant("shapes of weights overlooked", "rules", RULE, "if tuple(tensor.shape) != shape:", "if False:"),
-    mutant("hooks of the head overlooked", "rules", CERTIFY, "if changed_by_hooks(head):", "if False:"),
-    mutant("NaN weights overlooked", "rules", RULE, "if not np.isfinite(array).all():", "if False:"),
     mutant(
-        "odd halves overlooked", "rules",
+        "other precisions overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        RULE, "if tensor.dtype != torch.float32:", "if False:",
+    ),
+    mutant(
+        "shapes of weights overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        RULE, "if tuple(tensor.shape) != shape:", "if False:",
+    ),
+    mutant(
+        "hooks of the head overlooked", "rules::test_a_network_that_no_theorem_covers_is_refused",
+        CERTIFY, "if changed_by_hooks(head):", "if False:",
+    ),
+    mutant(
+        "NaN weights overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        RULE, "if not np.isfinite(array).all():", "if False:",
+    ),
+    mutant(
+        "odd halves overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
         RULES, 'layer.pairing == "halves" and context.input_shape[0] % 2:', "False:",
     ),
     mutant(
-        "flatten's options overlooked", "rules",
+        "flatten's options overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
         RULES, "if (layer.start_dim, layer.end_dim) != (1, -1):", "if False:",
     ),
-    mutant("first layer unchecked", "rules", CERTIFY, "if type(first) is not Pixels:", "if False:"),
     mutant(
-        "a shared layer counted once", "witness",
+        "first layer unchecked", "rules::test_a_network_that_no_theorem_covers_is_refused",
+        CERTIFY, "if type(first) is not Pixels:", "if False:",
+    ),
+    mutant(
+        "a shared layer counted once", "witness::test_dense_chain",
         CERTIFY, "list(network._modules.items())", "list(network.named_children())",
     ),
 )  # fmt: skip
