@@ -163,24 +163,33 @@ class TestGraphs:
             value.external_data.add(key="location", value="secret")
             return value
 
-        def model(*nodes: onnx.NodeProto, **more: object) -> bytes:
-            graph = helper.make_graph(nodes, "outer", [], [], [tensor()], **more)
-            return helper.make_model(graph).SerializeToString()
+        def model(**more: object) -> onnx.ModelProto:
+            return helper.make_model(helper.make_graph([], "outer", [], [], [tensor()], **more))
+
+        def attribute(**value: object) -> onnx.ModelProto:
+            node = onnx.NodeProto(attribute=[onnx.AttributeProto(name="value", **value)])
+            return helper.make_model(helper.make_graph([node], "outer", [], []))
 
         inner = helper.make_graph([], "inner", [], [], [])
         sparse = helper.make_sparse_tensor(tensor(), tensor(), [1])
         function = helper.make_function("d", "f", [], [], [], [helper.make_opsetid("", 20)])
-        branches = helper.make_node("If", ["a"], ["b"], then_branch=inner, else_branch=inner)
-        assert external_files(model()) == {"secret"}
-        for data, message in (
-            (model(helper.make_node("Constant", [], ["a"], value=tensor())), "a constant in another file"),
-            (model(branches), "an inner graph"),
+        training = onnx.TrainingInfoProto(initialization=inner)
+        assert external_files(model().SerializeToString()) == {"secret"}
+        for proto, message in (
+            (attribute(t=tensor()), "a constant in another file"),
+            (attribute(tensors=[tensor()]), "a constant in another file"),
+            (attribute(g=inner), "an inner graph"),
+            (attribute(graphs=[inner]), "an inner graph"),
+            (attribute(sparse_tensor=sparse), "a sparse tensor"),
+            (attribute(sparse_tensors=[sparse]), "a sparse tensor"),
             (model(sparse_initializer=[sparse]), "a sparse tensor"),
-            (helper.make_model(inner, functions=[function]).SerializeToString(), "a function"),
-            (b"\x00\x00\x00\x00ORTM" + model(), "ORT format"),
+            (helper.make_model(inner, functions=[function]), "a function"),
+            (onnx.ModelProto(graph=inner, training_info=[training]), "a training graph"),
         ):
             with pytest.raises(ValueError, match=message):
-                external_files(data)
+                external_files(proto.SerializeToString())
+        with pytest.raises(ValueError, match="ORT format"):
+            external_files(b"\x00\x00\x00\x00ORTM" + model().SerializeToString())
 
     def test_a_field_whose_number_others_cut_off_is_refused(self, own_toy: Path):
         """ONNX Runtime takes a tag modulo 2^32, and so would see a graph where a reader of all its bits sees none."""
