@@ -119,7 +119,10 @@ def tiny_imagenet_8c2f() -> Recipe:
 
 
 def cifar10_jpeg75_6c2f() -> Recipe:
-    """6C2F with MinMax for two CPU cores. Not run by us yet."""
+    """6C2F with MinMax for two CPU cores.
+
+    Measured after 10 epochs: 57.65 clean, 40.36 VRA at 36/255 on the test split (its card).
+    """
     return replace(
         mnist_2c2f(),
         name="6c2f-cifar10-jpeg75",
