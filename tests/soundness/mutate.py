@@ -40,7 +40,6 @@ def load_libraries() -> None:
         importlib.import_module(name)
     with contextlib.redirect_stdout(None), warnings.catch_warnings(action="ignore"):
         torch.onnx.export(torch.nn.ReLU(), (torch.zeros(1),), verbose=False)
-    gc.freeze()  # no child collects what it shares
 
 
 def make_copy(mutant: Mutant | None, folder: Path) -> None:
@@ -61,6 +60,7 @@ def make_copy(mutant: Mutant | None, folder: Path) -> None:
 def run_tests(folder: Path, tests: list[str]) -> None:
     """In a process of its own: run the tests of the copy and exit as pytest does."""
     signal.alarm(LIMIT)
+    gc.freeze()  # nothing that is shared gets collected here
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     log = os.open("log", os.O_CREAT | os.O_WRONLY)

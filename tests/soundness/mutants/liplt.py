@@ -89,9 +89,12 @@ MUTANTS = (
         "products::test_an_error_grows_with_the_layers_behind_it_and_counts_in_every_norm",
         LIPLT, "math.sqrt(2.0) * rows.error", "0.0 * rows.error",
     ),
-    mutant("a skip left out of the reach", "liplt", LIPLT, "(skipped + block.loop.slopes[1]", "(block.loop.slopes[1]"),
     mutant(
-        "G left out of a cut", "liplt",
+        "a skip left out of the reach", "products::test_what_is_not_written_out_is_the_product_of_all_its_factors",
+        LIPLT, "(skipped + block.loop.slopes[1]", "(block.loop.slopes[1]",
+    ),
+    mutant(
+        "G left out of a cut", "products::test_what_is_not_written_out_is_the_product_of_all_its_factors",
         LIPLT, "state = behind[k] * path_norm(loop.after) * OUTWARD", "state = behind[k]",
     ),
     mutant(
