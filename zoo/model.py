@@ -37,8 +37,8 @@ class CertifiedModel(nn.Module):
     or infinite, and one whose logits are not finite, keeps its label and gets radius 0.
 
     The weights are stored as float32 and evaluated in `dtype`. Only float64 is proved; a float32 model answers the
-    same five arrays as *estimates*. A module whose types or methods were changed since raises CertificateError; weights
-    overwritten in place are not noticed.
+    same five arrays as *estimates*. A module whose types or methods were changed since, and a float64 one elsewhere than
+    on the CPU, raises CertificateError; weights overwritten in place are not noticed.
     """
 
     margin_lipschitz: Tensor
@@ -88,6 +88,8 @@ class CertifiedModel(nn.Module):
         hooked = any(changed_by_hooks(layer) for layer in self.network.modules())
         if tables != {self.dtype} or weights != {torch.float32} or hooked:
             raise CertificateError("the module is no longer what was certified (types or hooks changed): load it again")
+        if self.dtype == torch.float64 and (device := self.slack.device).type != "cpu":
+            raise CertificateError(f"float64 is proved on the CPU only, this module is on {device}: load it in float32")
 
 
 def head_weights(network: nn.Sequential) -> tuple[Matrix, Matrix]:

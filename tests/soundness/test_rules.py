@@ -319,6 +319,12 @@ def test_a_certified_model_changed_since_does_not_answer(change, place):
         model(images)
 
 
+def test_float64_away_from_the_cpu_does_not_answer():
+    _, model = certified(plain(), (1, 2, 4))
+    with pytest.raises(CertificateError, match="float64 is proved on the CPU only, this module is on meta"):
+        model.to("meta")(torch.full((1, 1, 2, 4), 0.5))
+
+
 # Layers tampered with after they were made ----------------------------------------------------------------------------
 
 
