@@ -37,7 +37,7 @@ class CertifiedModel(nn.Module):
     or infinite, and one whose logits are not finite, keeps its label and gets radius 0.
 
     The weights are stored as float32 and evaluated in `dtype`. Only float64 is proved; a float32 model answers the
-    same five arrays as *estimates*. A module whose types or methods were changed since, and a float64 one elsewhere than
+    same five arrays as *estimates*. A module whose types or methods were changed since, and a float64 one that is not
     on the CPU, raises CertificateError; weights overwritten in place are not noticed.
     """
 
