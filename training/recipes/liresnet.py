@@ -203,8 +203,11 @@ def small(name: str, paper: Paper | None) -> Recipe:
 
 
 def liresnet_l6w64_cifar10_jpeg75(paper: Paper | None) -> Recipe:
-    """A small LiResNet for two CPU cores; 300 images/s on one core."""
-    return replace(small("liresnet-l6w64-cifar10-jpeg75", paper), epochs=30, time="80 minutes on one core")
+    """A small LiResNet for two CPU cores.
+
+    Measured: 69.24 clean, 54.06 VRA at 36/255 on the test split (its card).
+    """
+    return replace(small("liresnet-l6w64-cifar10-jpeg75", paper), epochs=25, time="78 minutes on one shared core")
 
 
 def small_tiny_imagenet(paper: Paper | None) -> Recipe:
