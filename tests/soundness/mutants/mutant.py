@@ -1,4 +1,4 @@
-"""A mutant breaks one step of the proof, and the tests that it names must notice."""
+"""A mutant breaks one step of the proof, and the test that it names must notice."""
 
 from __future__ import annotations
 
