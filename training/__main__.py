@@ -13,6 +13,7 @@ Weights are whole in every process: a launch with FSDP or DeepSpeed is refused, 
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -71,7 +72,9 @@ def main(
         raise InputError("say where to write: --output DIR")
     from training.loop import train  # slow to import, and the options above need none of it
 
-    train(chosen, output, seed, limit, steps, resume, images=data, accumulate=accumulate, tracker=tracker)
+    if not train(chosen, output, seed, limit, steps, resume, images=data, accumulate=accumulate, tracker=tracker):
+        print("stopped and saved: the same command with --resume goes on", file=sys.stderr)
+        raise typer.Abort  # exit code 130
 
 
 def _table(recipes: Iterable[Recipe]) -> Table:

@@ -49,7 +49,7 @@ def train(
     images: Path | None = None,
     accumulate: int = 1,
     tracker: str | None = None,
-) -> None:
+) -> bool:
     """Leave in `folder` the recipe, its metrics and curves, a checkpoint and `weights.safetensors`, the plain weights.
 
     `limit` trains on the first images only, `images` on those of a folder with a subfolder for each class; `steps`
@@ -57,7 +57,8 @@ def train(
     one that was never stopped. `accumulate` passes each batch in as many pieces, which changes nothing but rounding
     (and, for layers that are constrained by a power iteration of their own, its number of steps). Many machines
     share `folder`. `tracker`, one of Accelerate's, gets each epoch's metrics too; its files are in `folder`/tracker.
-    SIGTERM and Ctrl-C (SIGINT) save and return; a second Ctrl-C interrupts at once.
+    True where the last step was made: SIGTERM and Ctrl-C (SIGINT) save and return False, a second Ctrl-C interrupts
+    at once.
     Raises InputError where the folder, the data, the tracker or the kind of launch cannot be used, TrainingError where
     the loss is not a number or the accuracy falls back to chance, which leaves the last checkpoint before.
     """
@@ -136,6 +137,7 @@ def train(
                 break
             progress.start_clock()
     accelerator.end_training()
+    return progress.step >= last
 
 
 def _accelerator(recipe: Recipe, folder: Path, tracker: str | None) -> Accelerator:

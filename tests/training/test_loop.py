@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
@@ -20,6 +21,7 @@ from timm.optim import create_optimizer_v2
 from export.origin import trained_steps
 from tests.training import distributed
 from tests.training.small import small_network, weights
+from training.__main__ import main
 from training.loop import TrainingError, train
 from training.losses import clipped_hinge, emma
 from training.output import Output
@@ -194,10 +196,10 @@ def test_a_signal_saves_and_returns(number, small, tmp_path):
 
     before = signal.getsignal(number)
     interrupted.__name__ = "emma"
-    train(dataclasses.replace(small, loss=interrupted), tmp_path / "run")
+    assert not train(dataclasses.replace(small, loss=interrupted), tmp_path / "run")
     assert len(calls) == 3
     assert signal.getsignal(number) is before
-    train(small, tmp_path / "run", resume=True)
+    assert train(small, tmp_path / "run", resume=True)
     train(small, tmp_path / "whole")
     assert torch.equal(weights(tmp_path / "run")["head.weight"], weights(tmp_path / "whole")["head.weight"])
 
@@ -387,6 +389,13 @@ def test_the_command_says_a_mistake_in_one_line_and_exits_2(arguments, message, 
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert result.returncode == 2
     assert re.fullmatch(f"error: {message}\n", result.stderr)
+
+
+def test_the_command_that_was_stopped_says_so_and_is_not_done(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("training.loop.train", lambda *arguments, **options: False)
+    with pytest.raises(typer.Abort):  # exit code 130, so that a script does not export what is half trained
+        main("2c2f-mnist", output=tmp_path)
+    assert capsys.readouterr().err == "stopped and saved: the same command with --resume goes on\n"
 
 
 def test_lookahead_steps_back_to_its_slow_weights_through_accelerate():
