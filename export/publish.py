@@ -250,7 +250,7 @@ def _is_published(path: Path) -> bool:
 
 def move_into_place(folder: Path, output: Path) -> None:
     """Rename the finished folder to `output`; an older one leaves only when the new one is there, or comes back."""
-    older = folder.parent / "older"
+    older = folder.with_name(f"{folder.name}.older")
     try:
         if output.exists():
             output.replace(older)

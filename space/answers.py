@@ -16,6 +16,7 @@ from zoo.errors import InputError
 from zoo.folder import Folder
 from zoo.hub import fetch
 from zoo.images import as_batch
+from zoo.records import aim
 from zoo.registry import ENTRIES
 
 NORMS = {"l2": "l2 norm", "linf": "l-infinity norm"}
@@ -81,9 +82,9 @@ def unit(norm: str) -> str:
     return f"{NORMS[norm]}, pixels in [0, 1]"
 
 
-def first_epsilon(name: str) -> float:
-    """The smallest epsilon above 0 at which the model was measured."""
-    return min(value for value in map(parse_epsilon, model(name).evaluation.vra) if value > 0)
+def own_epsilon(name: str) -> float:
+    """The epsilon that the model was made for."""
+    return parse_epsilon(aim(model(name).config, model(name).evaluation))
 
 
 def last_epsilon(name: str) -> float:

@@ -71,7 +71,7 @@ def show_certify(picture: Upload, name: str, epsilon: float) -> tuple[str, str]:
 
 def reset_epsilon(name: str) -> tuple[gr.Slider, gr.Slider]:
     """The sliders as they suit a model: from 0 to the radius that no test image reached."""
-    limit, value = answers.last_epsilon(name), round(answers.first_epsilon(name), 3)
+    limit, value = answers.last_epsilon(name), round(answers.own_epsilon(name), 3)
     return gr.Slider(maximum=limit, value=value), gr.Slider(maximum=2 * limit, value=round(1.5 * limit, 3))
 
 
@@ -177,7 +177,7 @@ def models_endpoint() -> list[dict[str, Any]]:
 
 
 def page() -> gr.Blocks:
-    limit, start = answers.last_epsilon(DEFAULT), round(answers.first_epsilon(DEFAULT), 3)
+    limit, start = answers.last_epsilon(DEFAULT), round(answers.own_epsilon(DEFAULT), 3)
     answer_now = answers.answer(SAMPLES[0], DEFAULT)
     with gr.Blocks(title=words.TITLE, analytics_enabled=False) as blocks:
         gr.Markdown(words.INTRODUCTION)

@@ -156,6 +156,31 @@ def test_certify_abstains(server: Server, pictures: Path):
     assert (answer["label"], answer["abstained"], answer["certified"], answer["name"]) == (None, True, False, "3")
 
 
+@pytest.mark.parametrize("route", ["certify", "Hugging Face"])
+def test_an_epsilon_is_what_was_asked_or_refused(server: Server, pictures: Path, route: str):
+    data = (pictures / "digit-3.png").read_bytes()
+    text = base64.b64encode(data).decode()
+    path = f"/v1/models/{MNIST}/certify" if route == "certify" else f"/models/{MNIST}"
+
+    def ask(query: str, epsilon: object) -> tuple[int, dict]:
+        body = {"image": text, "epsilon": epsilon} if route == "certify" else {"inputs": text}
+        body |= {} if route == "certify" else {"parameters": {"epsilon": epsilon}}
+        headers = {"Content-Type": "application/json"}
+        status, _, answer = server.request("POST", path + query, json.dumps(body).encode(), headers)
+        told = json.loads(answer)
+        return status, told[0] if isinstance(told, list) else told
+
+    for given, size in ((0, 0.0), (0.0, 0.0), ("0", 0.0), (1, 1.0), ("36/255", 36 / 255)):
+        status, answer = ask("", given)
+        assert (status, answer["epsilon"]) == (200, size)
+    assert ask("?epsilon=0", 0.5)[1]["epsilon"] == 0.0  # the address goes before the body
+    for given in ("", True, [], {}, "-1", "x"):
+        status, answer = ask("", given)
+        assert status == 400
+        assert answer["error"].startswith("epsilon must be ")
+    assert ask("?epsilon=", None)[0] == 400
+
+
 def test_curl(server: Server, pictures: Path):
     def curl(*arguments: str) -> str:
         command = ["curl", "--silent", "--fail-with-body", *arguments]

@@ -19,6 +19,7 @@ import pytest
 import tritonclient.grpc
 from PIL import Image
 
+import zoo
 from benchmarks.hostile import requests
 from tests.serving import ROOT, Server, environment, serving
 from zoo import samples
@@ -314,6 +315,15 @@ def test_a_run_that_fails_fails_its_own_requests_only():
             assert (await batcher.outputs(batch_of(2))).logits.tolist() == [2]
 
     asyncio.run(scenario())
+
+
+def test_a_model_is_served_at_the_epsilon_that_it_was_made_for():
+    service = Service(Limits(), Metrics())
+    for name, epsilon in (("2c2f-mnist", "0.3"), ("4c3f-mnist", "1.58"), ("linfdist-5x256-mnist", "0.3")):
+        service.add(zoo.load(name), 1)
+        assert service.served[name].epsilon == epsilon
+        assert service.served[name].epsilon_size == float(epsilon)
+    service.close()
 
 
 def test_a_service_admits_and_finds():

@@ -3,7 +3,7 @@
 It is the same on a CPU, on one GPU and on many machines: every process takes its share of each batch, whose
 gradients are averaged, and knows the same Lipschitz estimate. FSDP, DeepSpeed and Megatron-LM are refused: constraints
 and norms are of whole weights, where a process has only its shard when the estimate is made. The zoo's largest network
-has 950 million weights, with gradients and optimiser up to 19 GB; the largest that has a recipe 236 million.
+has 950 million weights, with gradients and optimiser up to 19 GB.
 """
 
 import math

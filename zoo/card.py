@@ -18,7 +18,7 @@ def render(config: ModelConfig, certificate: Certificate, evaluation: Evaluation
     sections = (
         _summary(config, evaluation),
         _results(config, evaluation),
-        _use(config),
+        _use(config, evaluation),
         _guarantee(certificate),
         _layers(certificate),
         _training(config),
@@ -115,7 +115,7 @@ def paper_text(config: ModelConfig) -> str:
     )
 
 
-def _use(config: ModelConfig) -> str:
+def _use(config: ModelConfig, evaluation: Evaluation) -> str:
     point = DATASETS[config.dataset].made
     imports, given = ("import numpy\n", f"numpy.full({config.input_shape}, 0.5)") if point else ("", '"picture.png"')
     return f"""## Use
@@ -124,7 +124,7 @@ def _use(config: ModelConfig) -> str:
 {imports}import zoo
 
 model = zoo.load("{config.name}")  # needs onnxruntime, not torch
-prediction = model.predict({given}, epsilon="{DATASETS[config.dataset].epsilons[config.norm][0]}")
+prediction = model.predict({given}, epsilon="{aim(config, evaluation)}")
 print(prediction.label, prediction.radius)  # the label is None where it is not certified
 ```
 

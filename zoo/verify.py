@@ -30,7 +30,7 @@ COMPOSED = (
     "skew-exponential",
     "self-attention",
 )  # bounds that follow from more than one NormProof's terms
-REPEATED = 1.0 + 2.0**-31  # less than `zoo.bounds.RAISED`, more than that order changes
+REPEATED = 1.0 + 2.0**-31  # less than `zoo.bounds.rule.RAISED`, more than that order changes
 PROBES = 8  # random images on which graph and weights are compared
 
 

@@ -48,7 +48,7 @@ def space_to_depth(layer: nn.PixelUnshuffle, context: Context) -> Bound:
     """A permutation of the numbers, where the factor divides the map."""
     channels, rows, columns = context.map_shape()
     factor = layer.downscale_factor
-    if rows % factor or columns % factor:
+    if factor < 1 or rows % factor or columns % factor:
         raise context.refuse(f"{factor} does not divide a map of {rows} x {columns}")
     return Bound((channels * factor**2, rows // factor, columns // factor), 1.0, "nonexpansive", {})
 

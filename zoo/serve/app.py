@@ -129,15 +129,14 @@ def _pictures(app: FastAPI, service: Service) -> None:
 
         The body is the image file itself, or JSON with the file as base64.
         """
-        served, data, size = service.find(name), await request.body(), epsilon
+        served, data, size = service.find(name), await request.body(), _size(epsilon)
         if _is_json(request):
             asked = _parsed(CertifyRequest, data)
-            data, size = _base64(asked.image), size if asked.epsilon is None else str(asked.epsilon)
-        epsilon_value = None if size is None else parse_epsilon(size)
+            data, size = _base64(asked.image), asked.epsilon if size is None else size
         model = served.model
-        threshold = served.epsilon_size if epsilon_value is None else epsilon_value
+        threshold = served.epsilon_size if size is None else size
         outputs = await service.answer(served, partial(_decoded, data, served), threshold)
-        prediction = next(model.predictions(outputs, epsilon_value))
+        prediction = next(model.predictions(outputs, size))
         return _json(
             {
                 "model": model.name,
@@ -161,11 +160,12 @@ def _pictures(app: FastAPI, service: Service) -> None:
 
         The epsilon is the model's own (see /v1/models) unless one is given.
         """
-        served, data, parameters = service.find(name), await request.body(), Parameters()
+        served, data, parameters, size = service.find(name), await request.body(), Parameters(), _size(epsilon)
         if _is_json(request):
             asked = _parsed(ClassificationRequest, data)
             data, parameters = _base64(asked.inputs), asked.parameters or parameters
-        size = parse_epsilon(epsilon or parameters.epsilon or served.epsilon)
+            size = parameters.epsilon if size is None else size
+        size = served.epsilon_size if size is None else size
         outputs = await service.answer(served, partial(_decoded, data, served), size)
         scores = _scores(outputs.logits[0], parameters.function_to_apply or "softmax")
         order = np.argsort(-outputs.logits[0], kind="stable")[: parameters.top_k or 5]
@@ -311,6 +311,11 @@ def _scores(logits: np.ndarray, function: str) -> np.ndarray:
         return 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
     weights = np.exp(logits - logits.max())
     return weights / weights.sum()
+
+
+def _size(epsilon: str | None) -> float | None:
+    """The epsilon of the address, which goes before that of the body. Raises InputError."""
+    return None if epsilon is None else parse_epsilon(epsilon)
 
 
 def _decoded(data: bytes, served: Served) -> np.ndarray:

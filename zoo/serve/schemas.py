@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
-Epsilon = Annotated[str | float, Field(description="A number or a fraction, such as 36/255.", examples=["36/255"])]
+from zoo.epsilon import parse_epsilon
+
+Epsilon = Annotated[
+    float,
+    PlainValidator(parse_epsilon, json_schema_input_type=str | float),
+    Field(description="A number or a fraction, such as 36/255.", examples=["36/255"]),
+]
 Picture = Annotated[str, Field(description="A PNG, JPEG or WebP file, as base64.", min_length=1)]
 Shape = Annotated[list[int], Field(min_length=3, max_length=3, description="Channels, height, width.")]
 RADIUS = "in the model's norm, pixels of [0, 1], the whole input at the model's own resolution; rounded down"
@@ -81,7 +87,9 @@ class ModelCard(BaseModel):
     unit: str
     input_shape: Shape
     classes: int
-    epsilon: str = Field(description="Answers are `certified` at this size where none is asked for.")
+    epsilon: str = Field(
+        description="What the model was made for. Answers are `certified` at this unless asked for another."
+    )
     clean_accuracy: float
     vra: dict[str, float] = Field(description="Verified-robust accuracy by epsilon.")
     acr: float

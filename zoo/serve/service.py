@@ -16,7 +16,7 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, UnknownModelError, ZooError
 from zoo.hub import fetch
 from zoo.images import MAX_BYTES
-from zoo.records import Outputs
+from zoo.records import Outputs, aim
 from zoo.runtime import Model, onnx_model
 from zoo.serve.batching import Batcher, fastest_batch
 from zoo.serve.metrics import Metrics
@@ -53,7 +53,7 @@ class Served:
     model: Model
     batcher: Batcher
     digest: str  # sha256 of model.onnx, which names those of its weights and certificate
-    epsilon: str  # the first at which its card reports; answers say "certified" for this unless asked for another
+    epsilon: str  # what the model was made for; answers say "certified" for this unless asked for another
     epsilon_size: float
     images: Counter
     certified: Counter
@@ -91,7 +91,7 @@ class Service:
 
         batcher = Batcher(model.run, batch, self._runners, self._lanes, observe)
         self.metrics.waiting.labels(model.name).set_function(lambda: batcher.waiting)
-        epsilon = next(iter(model.evaluation.vra), "0")
+        epsilon = aim(model.config, model.evaluation)
         self.served[model.name] = Served(
             model,
             batcher,
