@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli import run as run_app
-from zoo.errors import InputError
+from zoo.errors import InputError, require
 from zoo.records import SAMPLE
 
 
@@ -22,13 +22,8 @@ def main(
     ] = SAMPLE,
 ) -> None:
     """Certify, export, evaluate and describe the model of RUN."""
-    from export.publish import (  # brings torch, which --help does not need
-        MAX_FILE,
-        SHELF,
-        pin,
-        publish,
-        run_settings,
-    )
+    require("torch", "export")
+    from export.publish import MAX_FILE, SHELF, pin, publish, run_settings
 
     if shelf and output:
         raise InputError("--shelf says where to publish: leave out --output")

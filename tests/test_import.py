@@ -74,6 +74,17 @@ def _inside_function(tree: ast.Module, node: ast.AST) -> bool:
     return any(node is inner for function in functions for inner in ast.walk(function))
 
 
+@pytest.mark.parametrize("command", ["training --list", "export runs/nothing"])
+def test_without_torch_a_command_names_the_extra_in_one_line(command, tmp_path):
+    script = "import runpy, sys; sys.modules['torch'] = None; sys.argv = sys.argv[1:]\n"
+    script += "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+    root = Path(__file__).parents[1]
+    result = subprocess.run([sys.executable, "-c", script, *command.split()], capture_output=True, text=True, cwd=root)
+    extra = command.partition(" ")[0].replace("training", "train")
+    assert result.stderr == f"error: this needs torch: run pip install -e '.[{extra}]' in a checkout\n"
+    assert result.returncode == 2
+
+
 def test_the_public_names_are_these():
     assert sorted(zoo.__all__) == zoo.__all__
     assert set(zoo.__all__) <= set(dir(zoo))

@@ -11,24 +11,27 @@ pieces where it does not fit. (`accelerate launch --cpu --num_processes 2` start
 Weights are whole in every process: a launch with FSDP or DeepSpeed is refused, see `training.loop`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from training.recipes import RECIPES, find
-from training.recipes.recipe import Recipe
 from zoo.cli import run
 from zoo.display import heading, table
-from zoo.errors import InputError
+from zoo.errors import InputError, require
 from zoo.registry import ENTRIES
+
+if TYPE_CHECKING:
+    from training.recipes.recipe import Recipe
 
 
 def main(
@@ -52,6 +55,10 @@ def main(
     ] = False,
 ) -> None:
     """Train RECIPE into a folder: weights.safetensors, metrics.jsonl, curves.png, recipe.json and checkpoints."""
+    for package in ("torch", "timm", "accelerate"):
+        require(package, "train")
+    from training.recipes import RECIPES, find
+
     if list_recipes:
         Console().print(
             _table(RECIPES.values()), "\nPercentages and hardware are the papers', one GPU if not more; times ours."
@@ -60,6 +67,8 @@ def main(
     if recipe is None:
         raise InputError("name a recipe: --list shows all")
     if recipe == "two-moons":
+        if any((epochs, limit, steps, seed, data, resume, describe, accumulate > 1)):
+            raise InputError("two-moons is a picture and takes no option but --output FILE.png")
         _draw_two_moons(output)
         return
     chosen = find(recipe)
@@ -105,6 +114,8 @@ def _draw_two_moons(output: Path | None) -> None:
     """A picture instead of a model, see `training.moons`."""
     if output is None or output.suffix != ".png":
         raise InputError("two-moons is a picture: say where to write it, --output FILE.png")
+    if not output.parent.is_dir():
+        raise InputError(f"no folder {output.parent} to write {output.name} in")
     from training.moons import draw
 
     for shown in draw(output):

@@ -1,11 +1,12 @@
 """The paper's effect on two moons, in radii that are proved: CLL's figures 2 and 4."""
 
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
+from training.__main__ import main
 from training.moons import fit
+from zoo.errors import InputError
 
 
 @pytest.mark.slow
@@ -19,8 +20,13 @@ def test_a_margin_too_wide_costs_gloro_its_steepness():
     assert fit("GloRo", 0.45, epochs=10).steepness < 0.2 * fit("CLL", 0.45, epochs=10).steepness
 
 
-def test_the_picture_needs_a_file():
-    command = [sys.executable, "-m", "training", "two-moons", "--output", "folder"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert "--output FILE.png" in result.stderr
+def test_the_picture_needs_a_file_that_can_be_written_and_nothing_else():
+    for options, told in (
+        ({"output": None}, "say where to write it, --output FILE.png"),
+        ({"output": Path("folder")}, "say where to write it, --output FILE.png"),
+        ({"output": Path("nothere/moons.png")}, "no folder nothere to write moons.png in"),
+        ({"output": Path("moons.png"), "epochs": 3}, "no option but --output"),
+        ({"output": Path("moons.png"), "resume": True}, "no option but --output"),
+    ):
+        with pytest.raises(InputError, match=told):
+            main("two-moons", **options)
