@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.certify import compose
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import MinMax, Pixels
+from zoo.layers import MinMax, Pixels, Residual
 from zoo.records import Certificate, LayerBound, dumps, loads
 from zoo.rounding import U, gamma, propagate
 
@@ -265,10 +265,33 @@ def test_composition_is_rounded_up(seed):
         assert truth <= Fraction(fields[field]) <= truth * (1 + Fraction(1, 10**9)) + Fraction(1, 10**290)
 
 
+def up(count: int) -> list[nn.Module]:
+    return [linear(2.0**127 * np.eye(2)) for _ in range(count)]
+
+
+def down(count: int) -> list[nn.Module]:
+    return [linear(2.0**-126 * np.eye(2)) for _ in range(count)]
+
+
+def nested(depth: int) -> Residual:
+    return Residual(*up(2), *([nested(depth - 1)] if depth else []), *down(2))
+
+
 TOO_LARGE = {
     "three layers of 1e38": [nn.Flatten(), *[linear(1e38 * np.eye(2)) for _ in range(3)]],
     # Each clamp brings the norm back to 1, while the constants and the errors go on to infinity.
     "clamps between": [*[conv([[[[1e15]]]]), Pixels([0.0], [1.0])] * 22, nn.Flatten()],
+    # A number on the way is infinity in binary64; the bounds at the end are small.
+    "up and down": [nn.Flatten(), *up(9), *down(9)],
+    "up, a branch, down": [nn.Flatten(), *up(7), Residual(*up(2), *down(2)), *down(7)],
+    "up and down in a branch": [nn.Flatten(), linear(512 * np.eye(2)), Residual(*up(8), *down(8))],
+    "up and down in a skip": [
+        nn.Flatten(),
+        linear(512 * np.eye(2)),
+        Residual(nn.ReLU(), skip=Residual(*up(8), *down(8))),
+    ],
+    "offset in a branch": [nn.Flatten(), Residual(linear(np.zeros((2, 2)), [3e38, 0]), *up(8), *down(9))],
+    "up in each of six branches": [nn.Flatten(), nested(5)],
 }
 
 

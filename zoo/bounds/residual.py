@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from zoo.bounds.products import LINEAR, Operator, Path, Vectors, affordable, bas
 from zoo.bounds.rule import RAISED, Bound, Context
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import Residual
-from zoo.rounding import OUTWARD, TINY, UNDERFLOW, U, gamma
+from zoo.rounding import LARGEST, OUTWARD, TINY, UNDERFLOW, U, gamma
 
 SLOPES: dict[type[nn.Module], tuple[float, float]] = {nn.ReLU: (0.0, 1.0)}  # elementwise, alpha >= 0
 
@@ -111,12 +111,13 @@ class Walk:
 def follow(
     layers: Mapping[str, nn.Module | None], context: Context, rule: Callable[[nn.Module, Context], Bound]
 ) -> Walk:
-    walk = Walk(context.input_shape)
+    """The numbers of `residual` after these layers. Refused where one on the way is too large, see `LARGEST`."""
+    walk, gain = Walk(context.input_shape), context.gain
     for name, layer in layers.items():
         assert layer is not None
         if getattr(layer, "inplace", False):
             raise context.refuse(f"{name} works in place, and may overwrite the input that its other half reads")
-        bound = rule(layer, context.inside(name, walk.shape))
+        bound = rule(layer, replace(context.inside(name, walk.shape), gain=gain))
         reach_slope = walk.lipschitz + gamma(walk.roundings) * walk.slope
         reach_constant = walk.offset + gamma(walk.roundings) * walk.constant
         walk.slope, walk.constant = bound.lipschitz_bound * walk.slope, bound.lipschitz_bound * walk.constant
@@ -126,6 +127,9 @@ def follow(
             walk.roundings = max(walk.roundings, bound.fan_in + 2)
         walk.lipschitz *= bound.lipschitz_bound
         walk.offset = bound.lipschitz_bound * walk.offset + bound.offset_norm
+        gain = context.gain * (1.0 + walk.lipschitz + walk.offset + walk.slope + walk.constant)
+        if not gain <= LARGEST:
+            raise context.refuse(f"the weights up to {name} are too large: the rounding of binary64 cannot be bounded")
         walk.proof |= {f"{name}.{key}": value for key, value in bound.proof.items()}
         walk.layers.append(layer)
         walk.operators.append(Operator(layer, walk.shape, bound) if type(layer) in LINEAR else None)

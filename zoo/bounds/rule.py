@@ -44,6 +44,7 @@ class Context:
     advance: Callable[[int], None] = lambda total: None
     taus: Mapping[str, float] = field(default_factory=dict)  # of the layers inside this one, by their full names
     norm: str = "l2"  # or "linf": of the layer's input and of its output
+    gain: float = 1.0  # inside a block: at least what the block's layers before this one multiply its input by
 
     def refuse(self, reason: str) -> UncertifiableLayerError:
         return UncertifiableLayerError(f"layer {self.name!r} cannot be certified: {reason}")

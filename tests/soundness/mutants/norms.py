@@ -89,7 +89,22 @@ MUTANTS = (
     ),
     mutant(
         "infinite constants accepted", "rounding::test_weights_beyond_all_bounds_are_refused",
-        ROUNDING, "(norm <= 1e100 and error <= 1e100)", "norm <= 1e100",
+        ROUNDING, "(norm <= LARGEST and error <= LARGEST)", "norm <= LARGEST",
+    ),
+    mutant(
+        "size of the numbers checked at the end only",
+        "rounding::test_weights_beyond_all_bounds_are_refused[up, a branch, down]",
+        ROUNDING, "        if not (norm <= LARGEST", "    if not (norm <= LARGEST",
+    ),
+    mutant(
+        "size of the numbers inside a block unchecked",
+        "rounding::test_weights_beyond_all_bounds_are_refused[up and down in a branch]",
+        RESIDUAL, "if not gain <= LARGEST:", "if False:",
+    ),
+    mutant(
+        "size of the numbers counted anew inside each block",
+        "rounding::test_weights_beyond_all_bounds_are_refused[up in each of six branches]",
+        RESIDUAL, "gain=gain)", "gain=1.0)",
     ),
     mutant(
         "normalisation counted as 1", "witness::test_the_normalisation_is_part_of_the_network",
