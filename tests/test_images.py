@@ -145,6 +145,28 @@ class TestPictures:
             assert "\n" not in str(refusal.value)
         assert str(path) in str(refusal.value)
 
+    def test_a_few_bytes_cannot_ask_for_minutes_of_decoding(self):
+        """A scan of 14 bytes passes over 4 million pixels; Pillow reads chunks and segments one by one."""
+        flat = encode(Image.new("L", (2000, 2000), 128), "JPEG", progressive=True)
+        scan = flat[flat.rindex(b"\xff\xda") : -2]
+        end = flat[-2:]
+        scans, most = flat.count(b"\xff\xda"), 16 * 64 * 10**6 // (2000 * 2000)
+        assert open_image(flat[:-2] + 5 * scan + end).size == (2000, 2000)
+        for filler in (b"", b"\xff", b"\xff\xd0", b"\xff\x00\xda", b"\xff\xfe\x00\x04\xff\xd9", b"\xff\xd8"):
+            with pytest.raises(InputError, match=rf"{most + 1} scans, too many for 2000 x 2000 pixels"):
+                open_image(flat[:-2] + (filler + scan) * (most + 1 - scans) + end)
+        png, jpeg = encode(COLOURS), encode(COLOURS, "JPEG")
+        chunk = struct.pack(">I", 0) + b"teSt" + struct.pack(">I", zlib.crc32(b"teSt"))
+        for flood in (png[:33] + 2**16 * chunk + png[33:], jpeg[:2] + 2**16 * b"\xff\xfe\x00\x02" + jpeg[2:]):
+            with pytest.raises(InputError, match="more than 65,536 chunks or segments"):
+                open_image(flood)
+
+    def test_what_follows_the_end_of_a_jpeg_is_not_counted(self):
+        """A phone's motion photo has its film there."""
+        for options in ({}, {"progressive": True}):
+            photo = encode(COLOURS, "JPEG", **options)
+            assert open_image(photo + 2**17 * b"\xff\xda\x00\x02").size == (32, 32)
+
     def test_every_truncation_of_a_file_is_an_error_or_the_picture(self):
         for kind in ("PNG", "JPEG", "WEBP"):
             data = encode(COLOURS, kind)

@@ -12,9 +12,11 @@ Arrays (NumPy, PyTorch) are never resized: they have exactly the model's shape, 
 from __future__ import annotations
 
 import math
+import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,12 @@ from zoo.errors import InputError, one_line
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64 * 10**6
+MAX_PARTS = 2**16  # a PNG's chunks or a JPEG's segments, which Pillow reads one by one
+MAX_WORK = 16 * MAX_PIXELS  # a JPEG's scans times its pixels: each scan passes over the whole picture
+SCAN_PIXELS = 2**16  # that a scan counts at least
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # of a segment; what a scan's own data hold is none
 
 Decoder = Callable[[BytesIO], ImageFile.ImageFile]
 
@@ -35,7 +43,8 @@ Decoder = Callable[[BytesIO], ImageFile.ImageFile]
 def open_image(source: str | Path | bytes) -> Image.Image:
     """The one picture in a PNG, JPEG or WebP file (or its bytes), decoded, upright, grey (L) or RGB.
 
-    The bytes are counted before they are read, and the pixels before they are decoded.
+    The bytes are counted before they are read, the parts before they are looked at, and the pixels and how often a
+    JPEG passes over them before they are decoded.
     Raises InputError with one line that names the file and what is wrong with it.
     """
     name = "the image" if isinstance(source, bytes) else str(source)
@@ -45,12 +54,17 @@ def open_image(source: str | Path | bytes) -> Image.Image:
     decoder = _decoder(data)
     if decoder is None:
         raise InputError(f"{name}: not a PNG, JPEG or WebP image; convert it first")
+    parts = list(islice(_parts(data), MAX_PARTS + 1))
+    if len(parts) > MAX_PARTS:
+        raise InputError(f"{name}: more than {MAX_PARTS:,} chunks or segments; save it again")
     try:
         image = decoder(BytesIO(data))
     except Exception as error:  # a decoder may raise anything at all over hostile bytes
         raise InputError(f"{name}: cannot be read as an image: {one_line(error)}") from error
     if isinstance(image, PngImageFile) and any("16" in str(tile.args) for tile in image.tile):  # as it will be decoded
         raise InputError(f"{name}: 16 bits per channel; save it with 8")
+    if (scans := parts.count(b"\xff\xda")) * max(image.width * image.height, SCAN_PIXELS) > MAX_WORK:
+        raise InputError(f"{name}: {scans} scans, too many for {image.width} x {image.height} pixels; save it again")
     return _upright(image, name)
 
 
@@ -93,13 +107,29 @@ def _decoder(data: bytes) -> Decoder | None:
     Pillow's own `Image.open` would count the pixels later and differently, and take a phone's JPEG with an embedded
     preview for an animation.
     """
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data.startswith(PNG):
         return PngImageFile
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(JPEG):
         return JpegImageFile
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return WebPImageFile
     return None
+
+
+def _parts(data: bytes) -> Iterator[bytes]:
+    """What the parts of the file say that they are: a PNG's chunks, or a JPEG's segments up to the end of its image."""
+    if data.startswith(PNG):
+        place = len(PNG)
+        while place < len(data):
+            yield data[place + 4 : place + 8]
+            place += 12 + int.from_bytes(data[place : place + 4])
+    elif data.startswith(JPEG):
+        place = 2
+        while (found := MARKER.search(data, place)) and found[0] != b"\xff\xd9":
+            yield found[0]
+            place = found.end()
+            if found[0] not in (b"\xff\x01", b"\xff\xd8"):  # these two have no length
+                place += int.from_bytes(data[place : place + 2])
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:
