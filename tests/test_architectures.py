@@ -69,6 +69,8 @@ def test_a_description_gives_the_architecture_back(name: str):
             )
             for size in ("x", 2.5, 2.0, -4, 0, 10**12, True, None, [1], "y" * 10_000)
         ),
+        {"family": "LiResNet", "depth": 1_001, "width": 8},
+        {"family": "LiResNet", "depth": 1, "width": 8, "classes": 10_001},
     ],
 )
 def test_another_description_is_refused(description: dict):

@@ -29,7 +29,7 @@ from zoo.folder import read_folder
 from zoo.hub import fetch
 from zoo.model import load_network
 from zoo.verify import verify
-from zoo.weights import INDEX, WEIGHTS, read_weights, weights_sha256
+from zoo.weights import INDEX, WEIGHTS, header, read_weights, weights_sha256
 
 LIMIT = 60_000  # bytes of a file: the tiny network has 86,804 bytes of weights, 51,200 of them in one tensor
 
@@ -165,3 +165,9 @@ def test_export_writes_shards_where_they_are_asked_for(write_split, tmp_path: Pa
 def test_the_shelf_takes_no_tensor_that_git_hosts_would_not():
     with pytest.raises(InputError, match=r"dense\.weight is larger than 100,000 bytes"):
         weight_files({"a": torch.zeros(10), "dense.weight": torch.zeros(200, 200)}, 100_000)
+
+
+def test_a_tensor_that_only_some_readers_understand_is_refused():
+    text = json.dumps({"__metadata__": {"format": "pt"}, "weight": ["F32", [1], [0, 4]]}).encode()
+    with pytest.raises(CertificateError, match="'weight' is described by no object"):
+        header(len(text).to_bytes(8, "little") + text + bytes(4))

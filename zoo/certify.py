@@ -100,6 +100,7 @@ def certify(
         context = Context(layer_name, shape, taus.get(layer_name, 0.0), partial(advance, layer_name), taus, norm)
         bound = bound_layer(layer, context)
         estimate = estimate_norm(layer, shape) if norm == "l2" else estimate_linf(layer, shape)
+        estimate = estimate if math.isfinite(estimate) else 0.0  # at most the constant, where float32 overflows too
         layers.append(LayerBound(layer_name, type(layer).__name__, shape, lipschitz_estimate=estimate, **vars(bound)))
         shape = bound.output_shape
     # The head gets no layer record: its bound is the table K. The rules still check its type, numbers and shape.

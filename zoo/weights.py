@@ -1,6 +1,6 @@
 """The files of a published folder's weights: one safetensors file, or shards of it where no file may be so large.
 
-Shards and their index are named as everywhere on the Hugging Face hub. Loads no torch, and checks nothing.
+Shards and their index are named as everywhere on the Hugging Face hub. Loads no torch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from zoo.errors import CertificateError
 
 WEIGHTS = "model.safetensors"
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
@@ -47,9 +49,15 @@ def weights_sha256(digests: Mapping[str, str]) -> str:
 
 
 def header(content: bytes) -> dict[str, Any]:
-    """Each tensor of a safetensors file: its dtype, shape and data_offsets, which count from `data_start`."""
+    """Each tensor of a safetensors file: its dtype, shape and data_offsets, which count from `data_start`.
+
+    Raises CertificateError where one is written otherwise; some readers take lists, too.
+    """
     tensors: dict[str, Any] = json.loads(content[8 : data_start(content)])
     tensors.pop("__metadata__", None)
+    for name, entry in tensors.items():
+        if not isinstance(entry, dict):
+            raise CertificateError(f"the weights' tensor {name[:80]!r} is described by no object in its file's header")
     return tensors
 
 

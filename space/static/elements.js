@@ -4,24 +4,24 @@
 let epsilon = null;
 
 const DIGITS = 4;
+const DOWN = 1 - 2 ** -50; // outweighs the rounding of the few operations that it is a factor of
 
-// Never more than the radius.
+// Never more than the value: its decimals, cut off.
 function roundDown(value, digits = DIGITS) {
-  const scale = 10 ** digits;
-  let steps = Math.floor(value * scale);
-  if (steps / scale > value) steps -= 1;
-  return (steps / scale).toFixed(digits);
+  if (!(value < 1e21)) return String(value); // toFixed writes no more than that
+  const text = value.toFixed(60);
+  return text.slice(0, text.indexOf(".") + (digits && digits + 1));
 }
 
 // The same radius in units that people grasp. `shape` is channels, height, width.
 function equivalents(norm, radius, shape) {
   const [channels, height, width] = shape;
-  if (norm === "linf") return [["every value of every pixel at once", `up to ${roundDown(255 * radius, 1)} of 255`]];
+  if (norm === "linf") return [["every value of every pixel at once", `up to ${roundDown(255 * radius * DOWN, 1)} of 255`]];
   const count = channels * height * width;
-  const one = radius / Math.sqrt(channels);
+  const one = (radius / Math.sqrt(channels)) * DOWN;
   const colours = channels > 1 ? `, all ${channels} colours` : "";
   return [
-    ["every pixel at once", `up to ${roundDown((255 * radius) / Math.sqrt(count), 1)} of 255`],
+    ["every pixel at once", `up to ${roundDown(((255 * radius) / Math.sqrt(count)) * DOWN, 1)} of 255`],
     [`one pixel${colours}`, one >= 1 ? "anything at all" : `up to ${roundDown(255 * one, 0)} of 255`],
   ];
 }

@@ -302,14 +302,18 @@ def test_weights_beyond_all_bounds_are_refused(case):
         certified(network(*TOO_LARGE[case], linear([[1, 0], [0, 1]])), (1, 1, 2))
 
 
-WEIGHTS = {"tiny weights": 1e-30, "large weights": 1e15, "huge weights": 1e25}
+WEIGHTS = {
+    "tiny weights": [linear(1e-30 * np.ones((2, 2)))],
+    "large weights": [linear(1e15 * np.ones((2, 2)))],
+    "huge weights": [linear(1e25 * np.ones((2, 2)))],
+    "a block whose slope is beyond float32": [Residual(linear(1e25 * np.eye(2)), linear(1e25 * np.eye(2)))],
+    "a block of zeros": [Residual(linear(np.zeros((2, 2))), skip=linear(np.zeros((2, 2))))],
+}
 
 
 @pytest.mark.parametrize("case", WEIGHTS)
 def test_a_record_of_extreme_weights_can_be_written(case):
     """Every number of a certificate is finite, the estimates too: NaN is not JSON."""
-    certificate, _ = certified(
-        network(nn.Flatten(), linear(WEIGHTS[case] * np.ones((2, 2))), linear(np.eye(2))), (1, 1, 2)
-    )
+    certificate, _ = certified(network(nn.Flatten(), *WEIGHTS[case], linear(np.eye(2))), (1, 1, 2))
     text = dumps(certificate)
     assert dumps(loads(Certificate, text)) == text

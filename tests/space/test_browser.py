@@ -13,6 +13,7 @@ from PIL import Image
 import zoo
 from tests.space.conftest import ROOT, SAMPLES
 from tests.space.test_app import COLOUR, GREY, HOSTILE, expect, png
+from zoo.display import radius_text
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / "space" / "static" / "ort").is_dir(), reason="needs ONNX Runtime Web: make static, which needs npm"
@@ -85,3 +86,20 @@ def test_hostile_files_are_refused_in_words(page: Any):
         page.locator("#file").set_input_files({"name": name, "mimeType": "image/png", "buffer": content()})
         expect(page.locator("#problem")).to_contain_text(message)
     assert certify(page, "ship.png", (SAMPLES / "ship.png").read_bytes())[0] == "ship"
+
+
+def test_no_number_is_more_than_the_radius(page: Any):
+    """Decimals are cut off, those of 0.3 too, which is less than three tenths in binary."""
+    script = """(radius) => {
+        const verdict = document.createElement("zoo-verdict");
+        Object.assign(verdict.dataset, {label: "a", radius, norm: "l2", shape: "3,32,32", epsilon: 0.1, limit: 1});
+        document.body.append(verdict);
+        const facts = [...verdict.querySelectorAll("dd")].map((fact) => fact.textContent);
+        verdict.remove();
+        return facts;
+    }"""
+    for radius in (0.0, 5e-324, 0.1, 0.2, 0.3, 0.7, 1.0, 2.675, 0.99999999999999989, 1234.5678, 12345.6789):
+        assert page.evaluate(script, repr(radius))[0] == radius_text(radius)
+    below = 1.7320508075688772  # the square root of 3, rounded down
+    assert page.evaluate(script, repr(below))[2] == "up to 254 of 255"
+    assert page.evaluate(script, repr(np.nextafter(below, 2).item() + 1e-9))[2] == "anything at all"
