@@ -31,7 +31,7 @@ class Request(NamedTuple):
 
 
 def requests(name: str, shape: tuple[int, int, int], count: int, seed: int) -> list[Request]:
-    """`count` requests to a model of this name and input shape, about a third of them valid."""
+    """`count` requests to a model of this name and input shape, about a quarter of them valid."""
     dice = random.Random(seed)
     kinds = _kinds(name, shape)
     return [dice.choice(kinds) for _ in range(count)]

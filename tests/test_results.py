@@ -145,9 +145,10 @@ def test_a_damaged_journal_is_told(model: Model, tmp_path: Path):
     results(model, tmp_path / "a.parquet").certify(Share(0, 2), ignore)
     journal = tmp_path / "a.parquet.parts" / "0.jsonl"
     lines = journal.read_text().splitlines(keepends=True)
-    journal.write_text(lines[0] + "x" + lines[1])
-    with pytest.raises(InputError, match=f"damaged at byte {len(lines[0])}"):
-        results(model, tmp_path / "a.parquet").certify(Share(1, 2), ignore)
+    for damage in ("x" + lines[1], "5\n", "[]\n", '{"label": []}\n', '{"chunk": [0]}\n', '{"chunk": 999}\n'):
+        journal.write_text(lines[0] + damage)
+        with pytest.raises(InputError, match=f"damaged at byte {len(lines[0])}"):
+            results(model, tmp_path / "a.parquet").certify(Share(1, 2), ignore)
 
 
 def test_two_processes_of_one_rank(model: Model, tmp_path: Path):

@@ -108,6 +108,8 @@ class TestOptions:
     def test_what_is_not_there_is_named(self, toy: Path):
         with pytest.raises(InputError, match="has no NoSuchProvider"):
             zoo.load(f"local-dir:{toy}", precision="float32", providers=["NoSuchProvider"])
+        with pytest.raises(InputError, match="providers is a list of names"):
+            zoo.load(f"local-dir:{toy}", providers="CPUExecutionProvider")
         pytest.importorskip("torch")
         with pytest.raises(InputError, match="PyTorch has no device 'nowhere'"):
             zoo.load(f"local-dir:{toy}", backend="torch", precision="float32", device="nowhere")

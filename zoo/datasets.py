@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.epsilon import parse_epsilon
-from zoo.errors import InputError, MissingPackageError, one_line
+from zoo.errors import InputError, one_line, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,11 +130,10 @@ def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream
 
     Files are looked for as by `load_split`. Raises InputError, MissingPackageError without pyarrow.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingPackageError("pyarrow", "data") from error
+    require("pyarrow", "data")
+    import pyarrow
+    import pyarrow.parquet
+
     info = DATASETS[name]
     paths = parquet_files(info, split)
     count, schema = 0, None
@@ -199,13 +198,12 @@ def parquet_files(info: DatasetInfo, split: str) -> list[Path]:
     paths = sorted(folder.rglob(f"{split}-*.parquet"))
     if paths:
         return paths
-    where = f"no {split}-*.parquet in {folder}"
-    if os.environ.get("ZOO_DATA") or info.hub is None:
+    given = os.environ.get("ZOO_DATA")
+    where = f"no {split}-*.parquet in {folder}" if given else f"the {split} split of {info.name} is not on this machine"
+    if given or info.hub is None:
         raise InputError(f"{where}: set ZOO_DATA to the folder that holds {info.name}/")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise MissingPackageError("huggingface_hub", "data") from error
+    from huggingface_hub import snapshot_download
+
     try:
         fetched = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
     except Exception as error:  # the client raises its own, httpx's and the system's errors
@@ -227,11 +225,10 @@ def data_folder(name: str) -> Path:
 
 
 def _read_table(paths: list[Path]) -> pyarrow.Table:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingPackageError("pyarrow", "data") from error
+    require("pyarrow", "data")
+    import pyarrow
+    import pyarrow.parquet
+
     tables = []
     for path in paths:
         try:
@@ -290,11 +287,9 @@ def class_names(schema: pyarrow.Schema, column: str, info: DatasetInfo) -> tuple
 
 def _decode(column: Any, info: DatasetInfo, path: Path, first: int = 0) -> np.ndarray:
     """The decoded images [N, H, W, C], the first of number `first`; one of another size is refused, never resized."""
-    try:
-        import numpy as np
-        from PIL import Image
-    except ImportError as error:
-        raise MissingPackageError("pillow", "data") from error
+    import numpy as np
+    from PIL import Image
+
     images = np.empty((len(column), info.size, info.size, info.channels), dtype=np.uint8)
     mode = "RGB" if info.channels == 3 else "L"
     for row, value in enumerate(column):

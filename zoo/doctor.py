@@ -17,7 +17,8 @@ from zoo.hub import load, shipped
 from zoo.registry import list_models
 
 BASE = ("numpy", "pillow", "huggingface-hub", "typer", "rich")
-OPTIONAL = ("safetensors", "onnx", "pyarrow", "timm", "accelerate", "starlette", "uvicorn", "model-signing")
+OPTIONAL = ("safetensors", "onnx", "onnxscript", "pyarrow", "timm", "accelerate", "starlette", "uvicorn", "kserve")
+OPTIONAL += ("model-signing",)
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,10 @@ class Results:
             for offset, line in _lines(path):
                 if offset == 0:
                     self._check(line, path)
-                else:
+                elif isinstance(line, dict) and line.get("chunk") in self.data.chunks:
                     found[line["chunk"]] = (path, offset)
+                else:
+                    raise _damaged(path, offset)
         return found
 
     def _join(self) -> bool:
@@ -210,8 +212,12 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
             try:
                 yield offset, json.loads(line)
             except ValueError as error:
-                raise InputError(f"{path} is damaged at byte {offset}: delete it, its images are run again") from error
+                raise _damaged(path, offset) from error
             offset += len(line)
+
+
+def _damaged(path: Path, offset: int) -> InputError:
+    return InputError(f"{path} is damaged at byte {offset}: delete it, its images are run again")
 
 
 def _metadata(path: Path) -> Any:

@@ -120,6 +120,8 @@ def onnx_model(
     require("onnxruntime", "onnx")
     import onnxruntime
 
+    if isinstance(providers, str):
+        raise InputError(f"providers is a list of names, such as [{providers!r}], got one name")
     chosen = list(providers or ["CPUExecutionProvider"])
     if precision == "float64" and chosen != ["CPUExecutionProvider"]:
         raise InputError(f"float64 is proved on CPUExecutionProvider only: use precision='float32' on {chosen[0]}")
