@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from zoo.bounds.liplt import liplt
-from zoo.bounds.margins import margin_constants
+from zoo.bounds.margins import compared_constants
 from zoo.certify import certify
 from zoo.evaluate import machine
 from zoo.layers import Pixels
@@ -97,7 +97,7 @@ def trained(folder: Path) -> dict[str, Any]:
     # LipLT raises one clear line where an activation does not allow it.
     table = None if certificate.pairwise is None else liplt(net, certificate.layers)
     head = net[-1].weight.detach().double().numpy()
-    constants = margin_constants(head, certificate.body_lipschitz, table)
+    constants = compared_constants(head, certificate.body_lipschitz, table)
     pairs = np.tril_indices(len(head), -1)
     means = {rule: round(float(constant[pairs].mean()), 3) for rule, constant in constants.items()}
     row = {"name": name, "means": means, "paper": PAPER.get(entry.dataset), "LipLT applies": table is not None}

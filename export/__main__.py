@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli import run as run_app
+from zoo.datasets import DATASETS
 from zoo.errors import InputError, require
 from zoo.records import SAMPLE
 
@@ -34,7 +35,8 @@ def main(
         pin(folder)
     print(f"published {folder.path}: clean {folder.evaluation.clean_accuracy:.4f}, VRA {folder.evaluation.vra}")
     if not shelf:
-        print(f"next: zoo verify {folder.path}; zoo predict local-dir:{folder.path} IMAGE")
+        given = "" if DATASETS[folder.config.dataset].made else f"; zoo predict local-dir:{folder.path} IMAGE"
+        print(f"next: zoo verify {folder.path}{given}")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def certify(
     layers: list[LayerBound] = []
     shape: tuple[int, ...] = architecture.input_shape
     for layer_name, layer in children[:-1]:
-        context = Context(layer_name, shape, taus.get(layer_name, 0.0), partial(advance, layer_name), taus, norm)
+        context = Context(layer_name, shape, partial(advance, layer_name), taus, norm)
         bound = bound_layer(layer, context)
         estimate = estimate_norm(layer, shape) if norm == "l2" else estimate_linf(layer, shape)
         estimate = estimate if math.isfinite(estimate) else 0.0  # at most the constant, where float32 overflows too

@@ -15,7 +15,7 @@ from torch import nn
 
 from zoo.bounds import Context, bound_layer, liplt, products
 from zoo.bounds.liplt import Block, LipLT, compose_loops
-from zoo.bounds.margins import margin_constants
+from zoo.bounds.margins import compared_constants
 from zoo.bounds.products import ENTRIES
 from zoo.bounds.residual import Loop, find_loop, follow, loop_bounds
 from zoo.errors import UncertifiableLayerError
@@ -243,7 +243,7 @@ def test_tables_against_every_activation_pattern(seed):
         jacobian = head @ np.diag(pattern[4:]) @ second @ np.diag(pattern[:4]) @ first
         found = np.maximum(found, np.linalg.norm(jacobian[:, None] - jacobian[None], axis=2))
     certificate, model = certified(net, (1, 1, 3))
-    tables = margin_constants(head, certificate.body_lipschitz, transformed(net, (1, 1, 3)))
+    tables = compared_constants(head, certificate.body_lipschitz, transformed(net, (1, 1, 3)))
     for name, table in tables.items():
         assert (table >= found * SVD).all(), name
     off = ~np.eye(3, dtype=bool)
@@ -277,7 +277,9 @@ def test_many_classes_stop_where_their_rows_grow_too_large():
     layers = bounds_of(net, shape)
     full = liplt.liplt(net, layers)
     found = largest_constants(net, shape, 0)
-    product = margin_constants(net[-1].weight.double().numpy(), math.prod(one.lipschitz_bound for one in layers), None)
+    product = compared_constants(
+        net[-1].weight.double().numpy(), math.prod(one.lipschitz_bound for one in layers), None
+    )
     tables = []
     for entries in (ENTRIES, 3 * 97, 10):
         with patch.object(liplt, "ENTRIES", entries):

@@ -286,7 +286,7 @@ def test_a_wrong_cholesky_factor_proves_nothing_false(kind, tau):
             return spoilt_factors(np.eye(len(matrix)))[kind]
 
     with patch("numpy.linalg.cholesky", lying):
-        bound = bound_layer(layer, Context("layer", (9,), tau)).lipschitz_bound
+        bound = bound_layer(layer, Context("layer", (9,), taus={"layer": tau})).lipschitz_bound
     assert bound == np.inf or is_above_norm(bound, operator(layer, (9,)))
 
 
@@ -296,7 +296,7 @@ def test_a_wrong_tau_proves_nothing_false(cost, share):
     layer, shape = conv(weights("normal", 6, 1.0, (2, 2, 3, 3)), padding=1), (2, 4, 4)
     tau = share * float(stretch(operator(layer, shape)))
     with patch.object(convolution, "DENSE_COST", cost):
-        bound = bound_layer(layer, Context("layer", shape, tau)).lipschitz_bound
+        bound = bound_layer(layer, Context("layer", shape, taus={"layer": tau})).lipschitz_bound
     assert Fraction(bound) ** 2 >= stretch(operator(layer, shape))
 
 

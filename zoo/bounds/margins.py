@@ -89,7 +89,7 @@ def margin_tables(
     return Tables(margin_lipschitz, slack)
 
 
-def margin_constants(weight: Matrix, body_lipschitz: float, liplt: LipLT | None) -> dict[str, Matrix]:
+def compared_constants(weight: Matrix, body_lipschitz: float, liplt: LipLT | None) -> dict[str, Matrix]:
     """Bounds of the constants of f_j - f_i, by the name of the rule that gives them, for comparison: each [C, C].
 
     From constants L_i of f_i and L of f: pairs L_ij directly, sums L_i + L_j (Leino et al. 2021), and sqrt(2) L

@@ -33,16 +33,15 @@ class Bound:
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may know besides its layer: the norm, the input's shape, a tau to start from, a progress bar.
+    """What a rule may know besides its layer: the norm, the input's shape, taus to start from, a progress bar.
 
     `advance` is called with the number of matrices that a proof will factor, then with 0 after each of them.
     """
 
     name: str
     input_shape: Shape
-    tau: float = 0.0
     advance: Callable[[int], None] = lambda total: None
-    taus: Mapping[str, float] = field(default_factory=dict)  # of the layers inside this one, by their full names
+    taus: Mapping[str, float] = field(default_factory=dict)  # by the full name of a layer, or of a part of one
     norm: str = "l2"  # or "linf": of the layer's input and of its output
     gain: float = 1.0  # inside a block: at least what the block's layers before this one multiply its input by
 
@@ -51,8 +50,7 @@ class Context:
 
     def inside(self, name: str, input_shape: Shape) -> Context:
         """The context of a layer inside this one."""
-        name = f"{self.name}.{name}"
-        return replace(self, name=name, input_shape=input_shape, tau=self.taus.get(name, 0.0))
+        return replace(self, name=f"{self.name}.{name}", input_shape=input_shape)
 
     def map_shape(self) -> tuple[int, int, int]:
         if len(self.input_shape) != 3:
@@ -79,9 +77,10 @@ class Context:
         perturbation: float = 0.0,
         divisor: float = 1.0,
     ) -> NormProof:
-        """The proof for a family of `count` matrices, from this context's tau, with its progress."""
+        """The proof for a family of `count` matrices, from its tau, with its progress."""
         self.advance(count)
-        return spectral_norm_bound(family, self.tau, perturbation, divisor, lambda: self.advance(0))
+        tau = self.taus.get(self.name, 0.0)
+        return spectral_norm_bound(family, tau, perturbation, divisor, lambda: self.advance(0))
 
 
 # Sums in `schur_bound` and `l2` have fewer than 2^22 terms; their results are published this far above them, as is all
