@@ -25,7 +25,7 @@ import typer
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from zoo.cli import run  # noqa: E402
+from zoo.cli.shell import run_script  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
 from zoo.registry import find  # noqa: E402
 
@@ -117,6 +117,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    run(app, "python benchmarks/bounds.py", "error")
+    run_script(main, "python benchmarks/bounds.py")

@@ -25,7 +25,7 @@ from training.losses import cll, cross_entropy, emma, fixed_margin, gloro, gloro
 from training.recipes import find  # noqa: E402
 from training.recipes.recipe import Recipe  # noqa: E402
 from training.schedules import constant, epsilon_ramp  # noqa: E402
-from zoo.cli import run  # noqa: E402
+from zoo.cli.shell import run_script  # noqa: E402
 from zoo.errors import InputError  # noqa: E402
 from zoo.evaluate import machine  # noqa: E402
 
@@ -114,6 +114,4 @@ def main(names: Annotated[list[str] | None, typer.Argument(metavar="COMPARISON")
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    run(app, "python benchmarks/losses.py", "error")
+    run_script(main, "python benchmarks/losses.py")

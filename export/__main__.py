@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import run as run_app
+from zoo.cli.shell import run_script
 from zoo.datasets import DATASETS
 from zoo.errors import InputError, require
 from zoo.records import SAMPLE
@@ -40,6 +40,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    run_app(app, "python -m export", "error")
+    run_script(main, "python -m export")

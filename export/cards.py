@@ -13,7 +13,7 @@ import typer
 from export.leaderboard import leaderboard_json, leaderboard_markdown
 from export.publish import CHECKOUT, SHELF, move_into_place, pin, seal
 from zoo.card import render
-from zoo.cli import run as run_app
+from zoo.cli.shell import run_script
 from zoo.datasets import DATASETS
 from zoo.folder import SIGNATURE, SUMS, Folder, read_folder
 from zoo.records import aim
@@ -87,6 +87,4 @@ def write_card(folder: Folder) -> Path:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    run_app(app, "python -m export.cards", "error")
+    run_script(main, "python -m export.cards")

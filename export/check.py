@@ -14,12 +14,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-import typer
 
 from export.cards import pages, shelf
 from export.publish import MAX_FILE, SHELF, pinned
 from zoo.card import render
-from zoo.cli import run as run_app
+from zoo.cli.shell import run_script
 from zoo.datasets import DATASETS, Split, load_split
 from zoo.epsilon import parse_epsilon
 from zoo.evaluate import array_images, curve_epsilons
@@ -147,6 +146,4 @@ def wrong_rates(
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    run_app(app, "python -m export.check", "error")
+    run_script(main, "python -m export.check")

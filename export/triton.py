@@ -15,7 +15,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from zoo.cli import run
+from zoo.cli.shell import run_script
 from zoo.errors import InputError
 from zoo.folder import SUMS, Folder, exists
 from zoo.hub import fetch
@@ -115,6 +115,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    run(app, "python -m export.triton", "error")
+    run_script(main, "python -m export.triton")

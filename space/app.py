@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import typer
 from gradio.utils import get_upload_folder
 from gradio_client.utils import is_http_url_like
 from starlette.routing import Mount
@@ -20,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from space import answers, plots, words
 from space.attack import attack
-from zoo.cli import run
+from zoo.cli.shell import run_script
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, ZooError
 from zoo.images import MAX_BYTES
@@ -275,6 +274,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    run(app, "python -m space.app", "error")
+    run_script(main, "python -m space.app")

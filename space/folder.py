@@ -10,7 +10,7 @@ import typer
 
 from space.answers import folder, names
 from space.words import STATIC
-from zoo.cli import run
+from zoo.cli.shell import run_script
 from zoo.errors import InputError
 
 HERE = Path(__file__).parent
@@ -34,6 +34,4 @@ def write(target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new f
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(write)
-    run(app, "python -m space.folder", "error")
+    run_script(write, "python -m space.folder")

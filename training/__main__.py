@@ -25,7 +25,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo.cli import run
+from zoo.cli.shell import run_script
 from zoo.display import heading, table
 from zoo.errors import InputError, require
 from zoo.registry import ENTRIES
@@ -123,6 +123,4 @@ def _draw_two_moons(output: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    run(app, "python -m training", "error")
+    run_script(main, "python -m training")

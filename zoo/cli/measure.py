@@ -18,17 +18,11 @@ from zoo.cli.shell import NameArgument
 from zoo.datasets import DATASETS
 from zoo.display import pairs, progress
 from zoo.epsilon import parse_epsilon
-from zoo.errors import (
-    InputError,
-)
+from zoo.errors import InputError
 from zoo.folder import exists, is_folder
 from zoo.hub import load
 from zoo.records import dumps
-from zoo.tables import (
-    evaluation_pairs,
-    evaluation_table,
-    unit_line,
-)
+from zoo.tables import evaluation_pairs, evaluation_table, unit_line
 
 
 def certify(

@@ -10,10 +10,7 @@ import typer
 from rich.console import Console
 
 from zoo.display import pairs, printable
-from zoo.errors import (
-    InputError,
-    require,
-)
+from zoo.errors import InputError, require
 from zoo.hub import HUB, LOCAL, fetch
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -80,6 +81,13 @@ def run(app: typer.Typer, program: str, label: str = "zoo") -> NoReturn:
     except SystemExit:  # how Typer and Rich end where the reader of a pipe has left: commands here return their code
         code = READER_LEFT
     sys.exit(code or 0)
+
+
+def run_script(main: Callable[..., Any], program: str) -> NoReturn:
+    """`run` for a module whose only command is `main`."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run(app, program, "error")
 
 
 def print_json(value: Any) -> int:
