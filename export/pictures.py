@@ -20,7 +20,7 @@ from zoo.records import aim
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 COLOURS += ("#882255", "#999933", "#332288", "#888888", "#DD3333")
 LINES, MARKS = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))), ("o", "s", "^", "D", "v", "P", "X")
-WIDTH, HEIGHT, LEGEND = 5.2, 4.6, 3.3  # of a panel and of the legend, in inches
+WIDTH, HEIGHT, LEGEND, NAME = 5.2, 4.6, 3.3, 0.175  # of a panel, of the legend and a line of it, in inches
 FEW = 0.05  # of the images: a curve is shown until it falls below
 
 
@@ -112,6 +112,7 @@ def _png(figure: Figure, panels: Sequence[Axes]) -> bytes:
         axes.grid(alpha=0.3)
         lines, names = axes.get_legend_handles_labels()
         shown |= dict(zip(names, lines, strict=True))
+    figure.set_figheight(max(HEIGHT, NAME * (len(shown) + 1)))
     figure.legend(list(shown.values()), list(shown), loc="outside right upper", fontsize=8, frameon=False)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
