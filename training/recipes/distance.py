@@ -104,7 +104,10 @@ def small_mnist_mlp() -> Recipe:
 
 
 def small_cifar10_jpeg75() -> Recipe:
-    """6 layers, 256 wide, for CPUs, at 8/255: 40 epochs with the phases of our small one on MNIST."""
+    """6 layers, 256 wide, for CPUs, at 8/255: 40 epochs with the phases of our small one on MNIST.
+
+    Measured after 12 epochs: 31.84 clean, 26.54 VRA at 8/255 on the test split (its card).
+    """
     return replace(
         cifar10("linfdist-6x5120-cifar10", 8 / 255, 48 / 255, (0.1, 5e-4), 54.30, 40.06),
         name="linfdist-6x256-cifar10-jpeg75",
