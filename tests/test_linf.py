@@ -26,7 +26,7 @@ from zoo.cli.proofs import _recompute
 from zoo.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.folder import Folder, read_folder
-from zoo.records import dumps
+from zoo.records import aim, dumps
 from zoo.verify import verify
 
 SMALL = {
@@ -83,7 +83,7 @@ def test_every_text_says_the_norm(folder: Folder, tmp_path: Path):
     assert "l-infinity norm over the whole input" in " ".join(texts["info"].split())
     assert "levels" in texts["info"]
     assert "VRA at linf 0.1" in texts["card"]
-    assert 'epsilon="0.1"' in texts["card"]
+    assert f'epsilon="{aim(folder.config, folder.evaluation)}"' in texts["card"]
     assert "Levels: 0.1000, 0.3000." in texts["card"]
     for text in texts.values():
         assert not re.search(r"\bl2\b", text)

@@ -2,7 +2,7 @@
 
 arXiv 2310.00116. Its table 1 by the settings of its code, and small ones for CPUs. Constants of class pairs are
 LipLT's, networks have ReLU. The radius is rewarded from epoch 10 on. Hardware and hours are not given. Command: python
--m training NAME --output runs/NAME. None of the paper's rows has been run by us.
+-m training NAME --output runs/NAME. None of the paper's rows has been run by us for its whole length.
 
 Where every recipe differs: affine maps of the images, not of what is normalised; exponential decay by the step, not by
 the epoch.
@@ -32,7 +32,10 @@ def _from(start: float, weight: float) -> Points:
 
 
 def mnist_4c3f() -> Recipe:
-    """Table 1: 96.27 clean, 63.37 VRA at 1.58."""
+    """Table 1: 96.27 clean, 63.37 VRA at 1.58.
+
+    Measured by us after 12 of the 400 epochs: 90.44 clean, 41.12 VRA on the test split (its card).
+    """
     return Recipe(
         name="4c3f-relu-crm-mnist",
         epsilon=1.58,

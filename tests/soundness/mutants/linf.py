@@ -39,7 +39,7 @@ MUTANTS = (
     ),
     mutant(
         "norm lost inside a residual", "linf::test_every_rule_holds_for_its_layer",
-        RULE, "replace(self, name=name,", 'replace(self, norm="l2", name=name,',
+        RULE, "replace(self, name=", 'replace(self, norm="l2", name=',
     ),
     mutant(
         "distance in l1", "linf::test_every_rule_holds_for_its_layer",
