@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from training.distance import LpDistance
+from training.minmax import quicken
 from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
 from zoo.architectures.liresnet import Backbone
 from zoo.architectures.transformer import Transformer
@@ -167,7 +168,7 @@ def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequenti
     beta stays folded. Behind any such backbone, and in a LipConvNet: the head's rows are normalised. CPL, SLL, SOC and
     self-attention are 1-Lipschitz, by the constraints above. Distance layers become `LpDistance`, with a mean shift but
     for the one before the head of a DistanceNet, which stays minus the identity. Every other weight starts orthogonal,
-    so that no layer's norm starts far from 1.
+    so that no layer's norm starts far from 1. MinMax layers become `QuickMinMax`.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -209,6 +210,7 @@ def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequenti
                 setattr(network, name, LpDistance(inputs, outputs, shift=not last))
         with torch.no_grad():
             shape = tuple(layer(torch.zeros(1, *shape)).shape[1:])
+    quicken(network)
     return network
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from training.minmax import QuickMinMax
 from zoo.bounds.convolution import geometry, output_shape, torus_sides
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import (
@@ -110,7 +111,7 @@ class LipschitzEstimate:
             return tuple(layer(torch.zeros(1, *shape)).shape[1:]) if kind in RESHAPING else shape
         elif kind is nn.Flatten:
             return (torch.Size(shape).numel(),)
-        elif kind not in (MinMax, nn.ReLU):
+        elif kind not in (MinMax, QuickMinMax, nn.ReLU):
             raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a {kind.__name__}")
         return shape
 

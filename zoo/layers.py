@@ -57,13 +57,15 @@ class MinMax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pairing == "halves":
-            first, second = x.chunk(2, dim=1)
-            return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], dim=1)
+            return torch.cat(self.sort(*x.chunk(2, dim=1)), dim=1)
         channels = x.shape[1]
         paired = x[:, : channels - channels % 2].unflatten(1, (channels // 2, 2))
-        first, second = paired[:, :, 0], paired[:, :, 1]
-        sorted_pairs = torch.stack([torch.maximum(first, second), torch.minimum(first, second)], dim=2)
+        sorted_pairs = torch.stack(self.sort(paired[:, :, 0], paired[:, :, 1]), dim=2)
         return torch.cat([sorted_pairs.flatten(1, 2), x[:, channels - channels % 2 :]], dim=1)
+
+    def sort(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """The larger and the smaller of each two numbers."""
+        return torch.maximum(first, second), torch.minimum(first, second)
 
     def extra_repr(self) -> str:
         return self.pairing

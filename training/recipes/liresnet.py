@@ -112,6 +112,7 @@ def recipes() -> Iterable[Recipe]:
     for name, row in SMALL.items():
         yield small(f"{name}-cifar10-jpeg75", rows[f"{row}-cifar10"].paper if row else None)
     yield liresnet_l6w64_cifar10_jpeg75(rows["liresnet-l6w128-cifar10"].paper)
+    yield liresnet_l6w128_cifar10_jpeg75(rows["liresnet-l6w128-cifar10"].paper)
     yield small_tiny_imagenet(rows["liresnet-l6w128-tiny-imagenet"].paper)
 
 
@@ -208,6 +209,17 @@ def liresnet_l6w64_cifar10_jpeg75(paper: Paper | None) -> Recipe:
     Measured: 69.24 clean, 54.06 VRA at 36/255 on the test split (its card).
     """
     return replace(small("liresnet-l6w64-cifar10-jpeg75", paper), epochs=25, time="78 minutes on one shared core")
+
+
+def liresnet_l6w128_cifar10_jpeg75(paper: Paper | None) -> Recipe:
+    """The paper's smallest LiResNet in its full size, for one CPU core that multiplies bfloat16 (AMX)."""
+    return replace(
+        small("liresnet-l6w128-cifar10-jpeg75", paper),
+        epochs=45,
+        batch_size=256,
+        mixed_precision="bf16",
+        validate_every=5,
+    )
 
 
 def small_tiny_imagenet(paper: Paper | None) -> Recipe:
