@@ -189,6 +189,7 @@ def _evaluate(
     search = progress.add_task("search for the tightest", total=None)
     tightest = tightness(certified, certificate, images[:TIGHTNESS_IMAGES], TIGHTNESS_STEPS)
     progress.update(search, total=1, completed=1)
+    precision = config.recipe.get("mixed_precision", "no")
     tasks = {text: progress.add_task(f"attack at {text}", total=len(labels)) for text in epsilons}
 
     def advance(epsilon: str, count: int) -> None:
@@ -196,9 +197,9 @@ def _evaluate(
 
     evaluation = dataclasses.replace(
         evaluation,
-        pgd_accuracy=robustness.pgd_accuracy(network, model, images, labels, epsilons, advance),
+        pgd_accuracy=robustness.pgd_accuracy(network, model, images, labels, epsilons, advance, precision),
         pgd_images=len(labels),
-        pgd=robustness.describe(config.norm),
+        pgd=robustness.describe(config.norm, precision),
         tightness=tightest,
         tightness_search=f"gradient ascent of {TIGHTNESS_STEPS} steps from each of "
         f"{min(TIGHTNESS_IMAGES, len(labels))} test images",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def pgd_l2(
-    network: nn.Module,
+    network: Callable[[Tensor], Tensor],
     images: Tensor,
     labels: Tensor,
     epsilon: float,
@@ -34,7 +34,7 @@ def pgd_l2(
 
 
 def pgd_linf(
-    network: nn.Module,
+    network: Callable[[Tensor], Tensor],
     images: Tensor,
     labels: Tensor,
     epsilon: float,
@@ -57,7 +57,11 @@ def pgd_linf(
 
 
 def _ascend(
-    network: nn.Module, labels: Tensor, points: Tensor, move: Callable[[Tensor, Tensor, Tensor], Tensor], steps: int
+    network: Callable[[Tensor], Tensor],
+    labels: Tensor,
+    points: Tensor,
+    move: Callable[[Tensor, Tensor, Tensor], Tensor],
+    steps: int,
 ) -> Tensor:
     """The points after `steps` moves along the gradient of the margin; one that has succeeded stays, and costs no more.
 

@@ -12,10 +12,10 @@ from zoo.layers import MinMax
 
 
 class QuickMinMax(MinMax):
-    """`MinMax`; of two equal numbers the first counts as the larger, where PyTorch's gradient goes to both by halves."""
+    """`MinMax`; of equal numbers the first counts as the larger, where PyTorch's gradient goes to both by halves."""
 
-    def sort(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        return _Sorted.apply(first, second)  # type: ignore[return-value]
+    def forward(self, x: Tensor) -> Tensor:
+        return _Sorted.apply(self, x)  # type: ignore[return-value]
 
 
 def quicken(network: nn.Module) -> None:
@@ -27,17 +27,19 @@ def quicken(network: nn.Module) -> None:
 
 
 class _Sorted(torch.autograd.Function):
-    """PyTorch's own backward passes of maximum and minimum compare, fill and halve, and each fills memory anew."""
+    """The gradient is permuted as the numbers were. PyTorch compares, fills and halves, for each of the two."""
 
     @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, layer: MinMax, x: Tensor) -> Tensor:
+        first, second = layer.split(x)
         swapped = torch.empty_like(first)  # 0 or 1 in the numbers' own type: `lerp` between them is exact, and quick
+        ctx.layer = layer
         ctx.save_for_backward(torch.lt(first, second, out=swapped))
-        return torch.maximum(first, second), torch.minimum(first, second)
+        return layer.join(torch.maximum(first, second), torch.minimum(first, second), x)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         (swapped,) = ctx.saved_tensors
-        largest, least = gradients
-        return torch.lerp(largest, least, swapped), torch.lerp(least, largest, swapped)
+        largest, least = ctx.layer.split(gradient)
+        return None, ctx.layer.join(torch.lerp(largest, least, swapped), torch.lerp(least, largest, swapped), gradient)

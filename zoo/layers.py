@@ -56,16 +56,23 @@ class MinMax(nn.Module):
         self.pairing = pairing
 
     def forward(self, x: Tensor) -> Tensor:
+        first, second = self.split(x)
+        return self.join(torch.maximum(first, second), torch.minimum(first, second), x)
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The first and the second channels of the pairs: [N, C // 2, ...] each."""
         if self.pairing == "halves":
-            return torch.cat(self.sort(*x.chunk(2, dim=1)), dim=1)
+            return x.chunk(2, dim=1)
         channels = x.shape[1]
         paired = x[:, : channels - channels % 2].unflatten(1, (channels // 2, 2))
-        sorted_pairs = torch.stack(self.sort(paired[:, :, 0], paired[:, :, 1]), dim=2)
-        return torch.cat([sorted_pairs.flatten(1, 2), x[:, channels - channels % 2 :]], dim=1)
+        return paired[:, :, 0], paired[:, :, 1]
 
-    def sort(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """The larger and the smaller of each two numbers."""
-        return torch.maximum(first, second), torch.minimum(first, second)
+    def join(self, first: Tensor, second: Tensor, x: Tensor) -> Tensor:
+        """Both in the places of `x` that `split` took them from, and what it left."""
+        if self.pairing == "halves":
+            return torch.cat([first, second], dim=1)
+        paired = 2 * first.shape[1]
+        return torch.cat([torch.stack([first, second], dim=2).flatten(1, 2), x[:, paired:]], dim=1)
 
     def extra_repr(self) -> str:
         return self.pairing

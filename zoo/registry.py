@@ -145,6 +145,8 @@ TRAININGS: dict[str, tuple[str, ...]] = {
     "lipconvnet-20-cifar10": ("cll",),
     "lipconvnet-20-tiny-imagenet": ("cll",),
     "sll-xl-cifar100": ("cll",),
+    "sll-xs-cifar10-jpeg75": ("cll",),
+    "linfdist-5x256-mnist": ("epsilon0.1",),
     "linfdist-5x5120-mnist": ("epsilon0.1",),
     "linfdist-6x5120-cifar10": ("epsilon2", "epsilon16"),
 }

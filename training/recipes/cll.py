@@ -32,6 +32,7 @@ def recipes() -> Iterable[Recipe]:
     yield from (cifar10_jpeg75_4c3f(), cifar10_jpeg75_6c2f(), mnist_2c2f())
     yield small_orthogonal("cpl-xs-cll-cifar10-jpeg75", cifar10_cpl_xl())
     yield small_orthogonal("lipconvnet-5w8-cll-cifar10-jpeg75", cifar10_lipconvnet_20())
+    yield small_orthogonal("sll-xs-cll-cifar10-jpeg75", replace(cifar10_cpl_xl(), paper=None))  # CPL's settings
 
 
 def _augment(padding: int) -> tuple[Augmentation, ...]:
