@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from export import robustness
 from export.robustness import pgd_accuracy
 from zoo.errors import CertificateError
+from zoo.layers import MinMax
 from zoo.records import Outputs
 
 EPSILONS = ("0.3", "0.1")
@@ -97,3 +99,27 @@ def test_certified_images_have_one_start_and_the_others_all_that_are_said(monkey
     # Of four right ones 0.15, 0.2 and 0.4 are certified at 0.1, and 0.4 alone at 0.3.
     assert tried == [4, *[1] * 9, 4, *[3] * 9]
     assert "100 steps from each of 10 random starts" in robustness.describe("l2")
+
+
+def test_the_attacked_network_is_the_given_one_which_stays_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    given = nn.Sequential(network(), MinMax())
+    seen: dict[str, Tensor] = {}
+
+    def record(name: str) -> Any:
+        def harmless(logits: Callable[[Tensor], Tensor], images: Tensor, *options: object) -> Tensor:
+            seen[name] = logits(images)
+            return images
+
+        return harmless
+
+    for precision in ("no", "bf16"):
+        monkeypatch.setitem(robustness.ATTACKS, "l2", record(precision))
+        pgd_accuracy(given, model(0.1), images(), np.zeros(5, dtype=np.int64), ("0.01",), precision=precision)
+    assert [type(layer) for layer in given] == [nn.Sequential, MinMax]
+    exact = given(images()[:4])
+    assert torch.equal(seen["no"], exact)
+    assert seen["bf16"].dtype == torch.float32
+    assert torch.equal(seen["bf16"], seen["bf16"].bfloat16().float())  # as products of bfloat16 come out
+    torch.testing.assert_close(seen["bf16"], exact, rtol=2**-6, atol=2**-8)
+    assert "float32 network" in robustness.describe("l2")
+    assert "network in bfloat16, as it was trained" in robustness.describe("l2", "bf16")
