@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from zoo.architectures import Architecture
 from zoo.card import SAME
 from zoo.datasets import DATASETS
 from zoo.folder import Folder
+from zoo.records import aim
 from zoo.registry import ENTRIES
 
 INTRODUCTION = """# Published models
@@ -46,6 +48,8 @@ def leaderboard_markdown(folders: Sequence[Folder]) -> str:
             parts.append(f"### {DATASETS[dataset].title}, {norm}\n")
             parts.append(_measured(chosen) + "\n")
             parts.append(_beside(chosen) + "\n")
+            if otherwise := _trained_otherwise(chosen):
+                parts.append(otherwise + "\n")
     return "\n".join(parts)
 
 
@@ -67,6 +71,8 @@ def _row(folder: Folder) -> dict[str, Any]:
         "dataset": config.dataset,
         "norm": config.norm,
         "parameters": ENTRIES[config.name].parameters,
+        "loss": config.recipe.get("loss"),
+        "made_for": aim(config, evaluation),
         "epochs": config.recipe.get("epochs"),
         "hours": config.recipe.get("hours"),
         "hardware": config.recipe.get("hardware"),
@@ -143,6 +149,21 @@ def _beside(models: Sequence[dict[str, Any]]) -> str:
             )
         )
     return "\n".join(lines)
+
+
+def _trained_otherwise(models: Sequence[dict[str, Any]]) -> str:
+    """The models whose network another one has as well, side by side; empty where there is none."""
+    networks: dict[Architecture, list[dict[str, Any]]] = {}
+    for row in models:
+        networks.setdefault(ENTRIES[row["name"]].architecture, []).append(row)
+    epsilons = list(models[0]["vra"])
+    heads = ["model", "loss", "made for", "epochs", "clean", *(f"VRA at {text}" for text in epsilons), "ACR"]
+    lines = [_line(heads), "|---" * len(heads) + "|"]
+    for row in [row for same in networks.values() if len(same) > 1 for row in same]:
+        cells = [_link(row["name"]), str(row["loss"]).replace("_", " "), row["made_for"], str(row["epochs"])]
+        cells += [_percent(rate) for rate in (row["clean_accuracy"], *row["vra"].values())]
+        lines.append(_line([*cells, f"{row['acr']:.4f}"]))
+    return "The same network, trained otherwise:\n\n" + "\n".join(lines) if len(lines) > 2 else ""
 
 
 def _line(cells: Sequence[str]) -> str:
