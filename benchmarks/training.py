@@ -2,8 +2,8 @@
 
 Runs on the GPU where there is one, else on as many threads as OMP_NUM_THREADS says. A certified step and a plain one
 (cross-entropy, no Lipschitz estimate) of the same network and batch take turns, and the medians are compared, so that
-what else the machine does falls on both. SOC has nothing to estimate: its convolutions are compared with plain ones of
-the same shape. Results: benchmarks/training.json.
+what else the machine does falls on both; so does a certified step whose network computes in bfloat16. SOC has nothing
+to estimate: its convolutions are compared with plain ones of the same shape. Results: benchmarks/training.json.
 """
 
 from __future__ import annotations
@@ -76,26 +76,30 @@ def data(name: str, device: torch.device, seconds: float) -> dict[str, object]:
     return {"augmentations": name, "images_per_second": round(count / (time.perf_counter() - start))}
 
 
-def step(name: str, certified: bool, device: torch.device, batch: int) -> Callable[[], None]:
+def step(name: str, certified: bool, device: torch.device, batch: int, bf16: bool = False) -> Callable[[], None]:
     """A training step of a network of its own."""
     architecture = find(name).architecture
     torch.manual_seed(0)
     network = constrain(architecture.network(), architecture)
     if not certified:
         unconstrain(network)
-    network = network.to(device).train()
+    network = network.to(device, memory_format=torch.channels_last).train()
     optimizer = create_optimizer_v2(network, opt="lookahead_nadam", lr=1e-3, weight_decay=0.0)
     estimate = NETWORKS[name](network, architecture.input_shape, 0, ITERATIONS) if certified else None
     source = cifar(batch, device)
-    images, labels = source.images.float() / 255, source.labels
+    images = (source.images.float() / 255).contiguous(memory_format=torch.channels_last)
+
+    def logits() -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return network(images).float()
 
     def run() -> None:
         with parametrize.cached():
             if estimate is not None:
                 margins = estimate.margins(estimate())
-                loss = emma(network(images), labels, margins, 36 / 255)
+                loss = emma(logits(), source.labels, margins, 36 / 255)
             else:
-                loss = F.cross_entropy(network(images), labels)
+                loss = F.cross_entropy(logits(), source.labels)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 3.0)
         optimizer.step()
@@ -113,28 +117,31 @@ def unconstrain(network: nn.Sequential) -> None:
 
 
 def overhead(name: str, device: torch.device, batch: int, rounds: int) -> dict[str, object]:
-    """Median seconds of either step, and the median ratio of two steps that followed each other."""
-    both = [step(name, certified, device, batch) for certified in (True, False)]
-    for run in both:
+    """Median milliseconds of each step, and the median ratio of a certified and a plain one that took turns."""
+    steps = [
+        step(name, certified, device, batch, bf16) for certified, bf16 in ((True, False), (False, False), (True, True))
+    ]
+    for run in steps:
         run()
     times: list[tuple[float, ...]] = []
     for _ in range(rounds):
-        pair = []
-        for run in both:
+        row = []
+        for run in steps:
             synchronize(device)
             start = time.perf_counter()
             run()
             synchronize(device)
-            pair.append(time.perf_counter() - start)
-        times.append(tuple(pair))
-    certified, plain = (statistics.median(column) for column in zip(*times, strict=True))
+            row.append(time.perf_counter() - start)
+        times.append(tuple(row))
+    certified, plain, bf16 = (statistics.median(column) for column in zip(*times, strict=True))
     return {
         "name": name,
         "estimate": "LipLT" if NETWORKS[name] is LipLTEstimate else "product",
         "batch": batch,
         "certified_step_ms": round(1e3 * certified, 2),
         "plain_step_ms": round(1e3 * plain, 2),
-        "factor": round(statistics.median(one / other for one, other in times), 3),
+        "factor": round(statistics.median(one / other for one, other, _ in times), 3),
+        "certified_bf16_step_ms": round(1e3 * bf16, 2),
     }
 
 
