@@ -212,13 +212,17 @@ def liresnet_l6w64_cifar10_jpeg75(paper: Paper | None) -> Recipe:
 
 
 def liresnet_l6w128_cifar10_jpeg75(paper: Paper | None) -> Recipe:
-    """The paper's smallest LiResNet in its full size, for one CPU core that multiplies bfloat16 (AMX)."""
+    """The paper's smallest LiResNet in its full size, for one CPU core that multiplies bfloat16 (AMX).
+
+    Measured: 72.92 clean, 57.17 VRA at 36/255 on the test split (its card).
+    """
     return replace(
         small("liresnet-l6w128-cifar10-jpeg75", paper),
         epochs=45,
         batch_size=256,
         mixed_precision="bf16",
         validate_every=5,
+        time="1.6 hours on one shared core",
     )
 
 
