@@ -85,7 +85,10 @@ def small_mnist() -> Recipe:
 
 
 def small_mnist_01() -> Recipe:
-    """The same for 0.1. Its card has the results."""
+    """The same for 0.1.
+
+    Measured after 12 epochs: 90.66 clean, 87.34 VRA at 0.1 on the test split (its card).
+    """
     return _small_mnist("linfdist-5x256-epsilon0.1-mnist", MNIST_01)
 
 
