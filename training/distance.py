@@ -3,7 +3,9 @@
 Source: Zhang, Cai, Lu, He, Wang 2021, arXiv 2102.05363; Zhang, Jiang, He, Wang 2022, arXiv 2110.06850.
 """
 
+import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -69,16 +71,15 @@ def lp_distance(x: Tensor, weight: Tensor, exponent: float) -> Tensor:
 
 
 class _LpDistance(torch.autograd.Function):
-    """Row by row, so that differences stay in the cache and are computed again for the gradient, not kept."""
+    """Piece by piece, so that differences stay in the cache and are computed again for the gradient, not kept."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, exponent: float) -> Tensor:
-        largest = torch.cdist(x, weight, p=math.inf)
-        sums = [
-            _powers(rows[:, None] - x, near.T[:, :, None], exponent).sum(dim=2).T
-            for rows, near in _pieces(x, weight, largest)
-        ]
-        distances = largest * torch.cat(sums, dim=1).pow_(1 / exponent)
+        distances = torch.cdist(x, weight, p=math.inf)
+        for part, rows in _pieces(x, weight):
+            near = distances[part, rows].T[:, :, None]
+            sums = _powers(weight[rows, None] - x[part], near, exponent).sum(dim=2)
+            distances[part, rows] *= sums.T.pow(1 / exponent)
         ctx.save_for_backward(x, weight, distances)
         ctx.exponent = exponent
         return distances
@@ -87,20 +88,22 @@ class _LpDistance(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         """du_j / dx_i = sign(x_i - w_ji) (|x_i - w_ji| / u_j)^(p - 1), and its negative for w."""
         x, weight, distances = ctx.saved_tensors
-        of_x, of_weight = torch.zeros_like(x), []
-        for rows, pair in _pieces(x, weight, torch.stack([distances, gradients[0]])):
-            near, gradient = (part.T[:, :, None] for part in pair)
-            differences = rows[:, None] - x
+        of_x, of_weight = torch.zeros_like(x), torch.zeros_like(weight)
+        for part, rows in _pieces(x, weight):
+            near, gradient = (values[part, rows].T[:, :, None] for values in (distances, gradients[0]))
+            differences = weight[rows, None] - x[part]
             slopes = _powers(differences, near, ctx.exponent - 1).copysign_(differences).mul_(gradient)
-            of_x -= slopes.sum(dim=0)
-            of_weight.append(slopes.sum(dim=1))
-        return of_x, torch.cat(of_weight), None
+            of_x[part] -= slopes.sum(dim=0)
+            of_weight[rows] += slopes.sum(dim=1)
+        return of_x, of_weight, None
 
 
-def _pieces(x: Tensor, weight: Tensor, outputs: Tensor) -> zip:  # type: ignore[type-arg]
-    """The weight's rows, a few at a time, each with its part of the outputs [..., O]."""
-    rows = max(1, CHUNK // x.numel())
-    return zip(weight.split(rows), outputs.split(rows, dim=-1), strict=True)
+def _pieces(x: Tensor, weight: Tensor) -> Iterator[tuple[slice, slice]]:
+    """A part of the batch and a part of the weight's rows at a time, all pairs of them."""
+    images = max(1, min(len(x), CHUNK // x.shape[1]))
+    rows = max(1, CHUNK // (images * x.shape[1]))
+    for first, row in itertools.product(range(0, len(x), images), range(0, len(weight), rows)):
+        yield slice(first, first + images), slice(row, row + rows)
 
 
 def _powers(differences: Tensor, distances: Tensor, exponent: float) -> Tensor:

@@ -80,7 +80,7 @@ POTENTIALS = {
 LIPCONVNETS = {
     **{f"lipconvnet-{depth}": LipConvNet(depth) for depth in (5, 10, 15, 20, 40)},
     **{f"lipconvnet-{depth}-minmax": LipConvNet(depth, activation="minmax") for depth in (5, 10, 15, 20, 40)},
-    "lipconvnet-5w8": LipConvNet(5, width=8),
+    **{f"lipconvnet-{depth}w8": LipConvNet(depth, width=8) for depth in (5, 10)},
 }
 TRANSFORMERS = {
     **{f"spatialmlp-{kind}-l12w256": SpatialMLP(12, 256, feedforward=kind) for kind in ("liffn", "ffn")},
@@ -122,6 +122,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "6c2f": CIFAR,
     "6c2f-liplt": CIFAR,
     "8c2f": ("tiny-imagenet",),
+    "8c2f-w8": ("tiny-imagenet",),
     "8c2f-liplt": ("tiny-imagenet",),
 }
 # Where one network has several trainings on a data set, each but the first has a word between the two.
@@ -138,6 +139,7 @@ TRAININGS: dict[str, tuple[str, ...]] = {
     **{f"6c2f-{place}": ("cll",) for place in ("cifar10", "cifar10-jpeg75")},
     "6c2f-liplt-cifar10": ("epsilon18",),
     "8c2f-tiny-imagenet": ("cll", "cll-epsilon1.0"),
+    "8c2f-w8-tiny-imagenet": ("cll",),
     "cpl-xl-cifar10": ("cll",),
     "cpl-xl-cifar100": ("cll",),
     "cpl-xs-cifar10-jpeg75": ("cll",),
@@ -148,6 +150,7 @@ TRAININGS: dict[str, tuple[str, ...]] = {
     "sll-xs-cifar10-jpeg75": ("cll",),
     "linfdist-5x256-mnist": ("epsilon0.1",),
     "linfdist-5x5120-mnist": ("epsilon0.1",),
+    "linfdist-6x256-cifar10-jpeg75": ("epsilon2",),
     "linfdist-6x5120-cifar10": ("epsilon2", "epsilon16"),
 }
 

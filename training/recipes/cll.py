@@ -29,7 +29,7 @@ def recipes() -> Iterable[Recipe]:
     yield from (cifar10_cpl_xl(), cifar100_cpl_xl(), cifar100_sll_xl())
     yield from (slack(p) for p in SLACKS)
     yield from (radius(epsilon) for epsilon in RADII)
-    yield from (cifar10_jpeg75_4c3f(), cifar10_jpeg75_6c2f(), mnist_2c2f())
+    yield from (cifar10_jpeg75_4c3f(), cifar10_jpeg75_6c2f(), mnist_2c2f(), small_tiny_imagenet())
     yield small_orthogonal("cpl-xs-cll-cifar10-jpeg75", cifar10_cpl_xl())
     yield small_orthogonal("lipconvnet-5w8-cll-cifar10-jpeg75", cifar10_lipconvnet_20())
     yield small_orthogonal("sll-xs-cll-cifar10-jpeg75", replace(cifar10_cpl_xl(), paper=None))  # CPL's settings
@@ -245,4 +245,17 @@ def mnist_2c2f() -> Recipe:
         training_epsilon=constant(1.58),
         augment=(Crop(1),),
         paper=None,  # none with CLL on MNIST
+    )
+
+
+def small_tiny_imagenet() -> Recipe:
+    """8C2F with an eighth of the channels for two CPU cores, all but the crop as 4C3F's on CIFAR-10.
+
+    With the paper's p of 0.01 at radius 0.5, 3 epochs of 15 left 2.6 % of validation images right.
+    """
+    return replace(
+        cifar10_jpeg75_4c3f(),
+        name="8c2f-w8-cll-tiny-imagenet",
+        augment=_augment(8),
+        paper=tiny_imagenet_8c2f().paper,
     )

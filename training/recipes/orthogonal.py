@@ -51,7 +51,9 @@ def recipes() -> Iterable[Recipe]:
         yield sll(name, *row)
     yield small("sll-xs-cifar10-jpeg75", sll("sll-s-cifar10", *SLL["sll-s-cifar10"]))
     yield small("cpl-xs-cifar10-jpeg75", cpl("cpl-xl-cifar10", *CPL["cpl-xl-cifar10"]))
-    yield small("lipconvnet-5w8-cifar10-jpeg75", soc("lipconvnet-5-cifar10", *SOC["lipconvnet-5-cifar10"]))
+    for depth in (5, 10):
+        row = f"lipconvnet-{depth}-cifar10"
+        yield small(f"lipconvnet-{depth}w8-cifar10-jpeg75", soc(row, *SOC[row]))
 
 
 def soc(name: str, clean: float, vra: float, source: str) -> Recipe:

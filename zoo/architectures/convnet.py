@@ -39,6 +39,20 @@ PLANS: dict[str, tuple[tuple[tuple[int, int, int, int], ...], tuple[int, ...]]] 
         ),
         (256,),
     ),
+    # The same with an eighth of the channels, for two CPU cores: ours.
+    "8c2f-w8": (
+        (
+            (8, 3, 1, 1),
+            (8, 3, 1, 1),
+            (8, 4, 2, 0),
+            (16, 3, 1, 1),
+            (16, 3, 1, 1),
+            (16, 4, 2, 0),
+            (32, 3, 1, 1),
+            (32, 4, 2, 0),
+        ),
+        (256,),
+    ),
     # CRM on Tiny-ImageNet: no padding in the second convolution, the same 9216 inputs.
     "8c2f-liplt": (
         (
