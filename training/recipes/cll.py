@@ -249,13 +249,16 @@ def mnist_2c2f() -> Recipe:
 
 
 def small_tiny_imagenet() -> Recipe:
-    """8C2F with an eighth of the channels for two CPU cores, all but the crop as 4C3F's on CIFAR-10.
+    """8C2F with an eighth of the channels for two CPU cores, with 4C3F's epsilon, p and rate on CIFAR-10.
 
-    With the paper's p of 0.01 at radius 0.5, 3 epochs of 15 left 2.6 % of validation images right.
+    The scale of K rises evenly. Validation accuracy after 3 of 15 epochs was 2.6 % with the paper's p of 0.01 at 0.5 and
+    its scale, which is near 1 after a fifth of so short a run, and 5.7 % without a scale.
     """
+    small = cifar10_jpeg75_4c3f()
     return replace(
-        cifar10_jpeg75_4c3f(),
+        small,
         name="8c2f-w8-cll-tiny-imagenet",
+        loss_options={**small.loss_options, "scale": Polynomial(0.01, 1.0, 1)},
         augment=_augment(8),
         paper=tiny_imagenet_8c2f().paper,
     )
