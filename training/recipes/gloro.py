@@ -2,7 +2,8 @@
 
 The paper's rows by the settings of its code, and MinMax networks on MNIST by our own. Hardware and hours are not given.
 Command: python -m training NAME --output runs/NAME. Where every recipe of the paper differs: contrast and
-saturation are drawn around 1, and there is no noise; on MNIST, the batch is ours; none has been run by us.
+saturation are drawn around 1, and there is no noise; on MNIST, the batch is ours. Of the paper's rows
+`4c3f-relu-mnist` alone has been run by us, and shortened.
 """
 
 from collections.abc import Iterable
@@ -92,7 +93,10 @@ def mnist_2c2f_relu() -> Recipe:
 
 
 def mnist_4c3f_relu() -> Recipe:
-    """The paper's MNIST model for epsilon 1.58: trained at 1.75, the weight of robustness from 0 to 3."""
+    """The paper's MNIST model for epsilon 1.58: trained at 1.75, the weight of robustness from 0 to 3.
+
+    Measured after 12 epochs: 85.76 clean, 41.84 VRA at 1.58 on the test split (its card).
+    """
     return replace(
         _paper("4c3f-relu-mnist", 1.58, 1.75, 300, Points(((0.0, 0.0), (1.0, 3.0)))),
         paper=MNIST_4C3F,
