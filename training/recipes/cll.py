@@ -15,7 +15,7 @@ from training.augment import Affine, Augmentation, ColorJitter, Crop, Flip
 from training.losses import cll
 from training.recipes import orthogonal
 from training.recipes.recipe import Paper, Recipe
-from training.schedules import Polynomial, constant, steps, triangle
+from training.schedules import Cosine, Points, Polynomial, constant, steps, triangle
 
 EPSILON = 36 / 255
 SOURCE = "Losch et al. 2023, table {}"
@@ -249,15 +249,16 @@ def mnist_2c2f() -> Recipe:
 
 
 def small_tiny_imagenet() -> Recipe:
-    """8C2F with an eighth of the channels for two CPU cores, with 4C3F's epsilon, p and rate on CIFAR-10.
+    """8C2F with an eighth of the channels for two CPU cores, with epsilon and p of 4C3F on CIFAR-10, and our rate.
 
-    The scale of K rises evenly. After 3 of 15 epochs the validation accuracy was 2.6 % with the paper's p of 0.01 at
-    0.5 and its scale, which is near 1 after a fifth of so short a run, and 5.7 % without a scale.
+    The scale of K is 1 from half-way on. With the paper's p of 0.01 at 0.5, and its scale, near 1 after a fifth of so
+    short a run, the validation accuracy was 2.6 % after 3 of 15 epochs.
     """
     return replace(
         cifar10_jpeg75_4c3f(),
         name="8c2f-w8-cll-tiny-imagenet",
-        loss_options={"p": 0.3, "weight": 1e-2, "scale": Polynomial(0.01, 1.0, 1)},
+        loss_options={"p": 0.3, "weight": 1e-4, "scale": Points(((0.0, 0.01), (0.5, 1.0)))},
+        rate=Cosine(warmup=0.05),
         augment=_augment(8),
         paper=tiny_imagenet_8c2f().paper,
     )
