@@ -142,7 +142,10 @@ def cifar10_jpeg75_6c2f() -> Recipe:
 
 
 def small_tiny_imagenet() -> Recipe:
-    """8C2F with MinMax and an eighth of the channels for two CPU cores, as 6C2F's. Not run by us yet."""
+    """8C2F with MinMax and an eighth of the channels for two CPU cores, as 6C2F's.
+
+    Measured after 12 epochs on 36,000 images: 16.69 clean, 4.26 VRA at 36/255 on the test split (its card).
+    """
     return replace(
         cifar10_jpeg75_6c2f(),
         name="8c2f-w8-tiny-imagenet",
