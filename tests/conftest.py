@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partialmethod
 from pathlib import Path
 
 import onnx
@@ -37,3 +38,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_toy(tmp_path: Path) -> Path:
     """A grey folder for one test to damage."""
     return make_folder(tmp_path / "toy")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation takes what estimate there is after 20 iterations, and no curves are drawn: most of a small run."""
+    from training.estimate import LipschitzEstimate  # loads torch
+
+    monkeypatch.setattr(LipschitzEstimate, "converge", partialmethod(LipschitzEstimate.converge, limit=20))
+    monkeypatch.setattr("training.output._draw", lambda rows, path: None)

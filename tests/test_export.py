@@ -37,6 +37,14 @@ def torus_for_all_but_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convolution, "DENSE_COST", 1e8)
 
 
+@pytest.fixture(autouse=True)
+def short(quick, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How well attacks climb is tested in tests/training; here they only have to be made."""
+    monkeypatch.setattr("export.robustness.STEPS", 3)
+    monkeypatch.setattr("export.robustness.RESTARTS", 2)
+    monkeypatch.setattr("export.publish.TIGHTNESS_STEPS", 3)
+
+
 @pytest.fixture
 def run(write_split, tmp_path: Path) -> Path:
     write_split("mnist", 24)

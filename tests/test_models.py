@@ -1,4 +1,7 @@
-"""Every published model: its certificate holds, its card is what its records say, its runtimes agree."""
+"""Published models: every record and page is what it says; of each kind the proof holds and the runtimes agree.
+
+`make models-check` proves all of them, and measures them again.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from export.cards import pages, shelf
 from export.leaderboard import rows
 from export.pictures import pictures
 from tests.toy import FILES
+from tests.training.small import small_network
 from training.recipes import find
 from zoo.card import render
 from zoo.errors import UnpublishedModelError, ZooError
@@ -35,12 +39,17 @@ from zoo.verify import exporter, verify
 
 PUBLISHED = list_models(pretrained=True)
 CHECKOUT = Path(zoo.__file__).parents[1]
-# LipLT for minutes: left to `make models-check`, which proves every folder; 2c2f-relu-crm-mnist has LipLT here too.
-LONG = {"6c2f-liplt-cifar10-jpeg75", "4c3f-relu-crm-mnist"}
+# The model with the fewest parameters of each kind of network.
+SMALLEST = {small_network(name): name for name in sorted(PUBLISHED, key=lambda name: -(ENTRIES[name].parameters or 0))}
 
 
 @pytest.fixture(scope="module", params=PUBLISHED)
 def folder(request: pytest.FixtureRequest) -> Folder:
+    return fetch(request.param)
+
+
+@pytest.fixture(scope="module", params=SMALLEST.values())
+def smallest(request: pytest.FixtureRequest) -> Folder:
     return fetch(request.param)
 
 
@@ -127,10 +136,8 @@ def test_the_papers_headline_model_is_exact_and_says_that_it_has_no_weights():
     assert (find(name).epochs, find(name).batch_size) == (400, 1024)
 
 
-def test_the_certificate_is_proved_again(folder: Folder):
-    if folder.config.name in LONG:
-        pytest.skip("its proof takes minutes: `make models-check` has it")
-    assert verify(folder) == []
+def test_the_certificate_is_proved_again(smallest: Folder):
+    assert verify(smallest) == []
 
 
 def test_the_card_renders_to_the_same_bytes(folder: Folder):
@@ -151,18 +158,18 @@ def test_a_graph_that_differs_in_words_only_is_a_difference(tmp_path: Path):
     assert any("model.onnx" in line for line in verify(changed))
 
 
-def test_both_runtimes_agree_to_1e_12(folder: Folder):
-    batch = images(folder, 16)
-    ours = zoo.load(folder.config.name).outputs(batch)
-    theirs = zoo.load(folder.config.name, backend="torch").outputs(batch)
+def test_both_runtimes_agree_to_1e_12(smallest: Folder):
+    batch = images(smallest, 16)
+    ours = zoo.load(smallest.config.name).outputs(batch)
+    theirs = zoo.load(smallest.config.name, backend="torch").outputs(batch)
     assert (ours.label == theirs.label).all()
     np.testing.assert_allclose(ours.radius, theirs.radius, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(ours.class_radii, theirs.class_radii, rtol=1e-12, atol=1e-15)
 
 
-def test_batches_threads_and_optimisation_levels_agree_within_the_proved_slack(folder: Folder):
-    batch = images(folder, 16)
-    slack = zoo.load(folder.config.name, backend="torch").module.slack  # type: ignore[union-attr]
+def test_batches_threads_and_optimisation_levels_agree_within_the_proved_slack(smallest: Folder):
+    batch = images(smallest, 16)
+    slack = zoo.load(smallest.config.name, backend="torch").module.slack  # type: ignore[union-attr]
     tolerance = float(slack[torch.isfinite(slack)].min()) / 2  # the margin's error at one point
     reference = None
     for threads in (1, 2):
@@ -172,7 +179,7 @@ def test_batches_threads_and_optimisation_levels_agree_within_the_proved_slack(f
         ):
             options = onnxruntime.SessionOptions()
             options.graph_optimization_level, options.intra_op_num_threads = level, threads
-            session = onnxruntime.InferenceSession(str(folder.path / "model.onnx"), options)
+            session = onnxruntime.InferenceSession(str(smallest.path / "model.onnx"), options)
             whole = Outputs(*session.run(None, {"images": batch}))
             single = Outputs(*session.run(None, {"images": batch[:1]}))
             reference = reference or whole
@@ -183,17 +190,17 @@ def test_batches_threads_and_optimisation_levels_agree_within_the_proved_slack(f
             assert np.abs(first - margins[:1]).max() <= tolerance
 
 
-def test_the_float32_graph_estimates_and_never_certifies(folder: Folder):
-    batch = images(folder, 16)
-    exact, fast = zoo.load(folder.config.name), zoo.load(folder.config.name, precision="float32")
+def test_the_float32_graph_estimates_and_never_certifies(smallest: Folder):
+    batch = images(smallest, 16)
+    exact, fast = zoo.load(smallest.config.name), zoo.load(smallest.config.name, precision="float32")
     np.testing.assert_allclose(fast.outputs(batch).radius, exact.outputs(batch).radius, rtol=1e-3, atol=1e-4)
     assert not any(prediction.certified for prediction in fast.predict(batch, epsilon=0))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_flipped_bit_is_refused(folder: Folder, name: str, tmp_path: Path):
-    copy = tmp_path / folder.path.name
-    shutil.copytree(folder.path, copy)
+def test_a_flipped_bit_is_refused(smallest: Folder, name: str, tmp_path: Path):
+    copy = tmp_path / smallest.path.name
+    shutil.copytree(smallest.path, copy)
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
@@ -201,10 +208,10 @@ def test_a_flipped_bit_is_refused(folder: Folder, name: str, tmp_path: Path):
         read_folder(copy)
 
 
-def test_a_forward_pass_ten_times_at_the_certified_radius_keeps_its_label(folder: Folder):
+def test_a_forward_pass_ten_times_at_the_certified_radius_keeps_its_label(smallest: Folder):
     """A smoke test only: random directions are no attack. `tests/soundness` has the tests that can fail."""
-    model = zoo.load(folder.config.name)
-    batch = images(folder, 4) * 0.5 + 0.25
+    model = zoo.load(smallest.config.name)
+    batch = images(smallest, 4) * 0.5 + 0.25
     before = model.outputs(batch)
     for seed in range(10):
         noise = np.random.default_rng(seed).standard_normal(batch.shape)

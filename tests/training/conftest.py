@@ -18,7 +18,7 @@ def new_process() -> None:
 
 
 @pytest.fixture
-def small(write_split) -> Recipe:
+def small(write_split, quick) -> Recipe:
     """Four epochs of two steps, so that Lookahead's sixth step, which synchronises, is made."""
     write_split("cifar10-jpeg75", count=20)
     return dataclasses.replace(find("liresnet-l4w32-cifar10-jpeg75"), epochs=4, batch_size=8, validate_every=4)

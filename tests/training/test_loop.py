@@ -24,7 +24,7 @@ from tests.training.small import small_network, weights
 from training.__main__ import main
 from training.loop import TrainingError, train
 from training.losses import clipped_hinge, emma
-from training.output import Output
+from training.output import Output, _draw
 from training.recipes import RECIPES, find
 from training.recipes.recipe import Recipe
 from training.schedules import Points
@@ -44,7 +44,7 @@ def kinds() -> list[str]:
 
 # test_recipes.py has every recipe, without its network.
 @pytest.mark.parametrize("name", kinds())
-def test_every_kind_of_recipe_makes_two_steps_on_a_small_network(name, write_split, tmp_path):
+def test_every_kind_of_recipe_makes_two_steps_on_a_small_network(name, write_split, quick, tmp_path):
     small = small_network(name)
     entry = registry.find(small)
     if entry.dataset != "two-moons":  # made, not read
@@ -57,7 +57,8 @@ def test_every_kind_of_recipe_makes_two_steps_on_a_small_network(name, write_spl
     assert all(value.isfinite().all() for value in network.state_dict().values())
 
 
-def test_a_run_leaves_its_recipe_metrics_curves_weights_and_one_checkpoint(small, tmp_path):
+def test_a_run_leaves_its_recipe_metrics_curves_weights_and_one_checkpoint(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.output._draw", _draw)
     train(dataclasses.replace(small, epochs=2, validate_every=1), tmp_path / "run", seed=3)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "checkpoints",
