@@ -251,9 +251,10 @@ def untrained(name: str, folder: Path) -> tuple[Path, bytes, tuple[int, ...]]:
     weights = save({key: value.contiguous() for key, value in network.state_dict().items()})
     (folder / WEIGHTS).write_bytes(weights)
     tables = margin_tables(*head_weights(network), 1.0, 1.0, 1e-9)
+    shape = architecture.input_shape
     for file, dtype in (("model.onnx", torch.float64), ("model.float32.onnx", torch.float32)):
-        write_graph(CertifiedModel(network, tables, dtype).eval(), architecture.input_shape, folder / file, {})
-    return folder / "model.onnx", weights, architecture.input_shape
+        write_graph(CertifiedModel(network, tables, shape, dtype).eval(), folder / file, {})
+    return folder / "model.onnx", weights, shape
 
 
 def main() -> None:

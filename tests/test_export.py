@@ -19,7 +19,7 @@ from export.check import differences
 from export.origin import beside, command_of, cost, epochs_made
 from export.publish import publish
 from tests.toy import FILES
-from tests.training.small import small_network
+from tests.training.small import shorten_attacks, small_network
 from training.loop import train
 from training.recipes import RECIPES, find
 from zoo.bounds import convolution
@@ -39,10 +39,7 @@ def torus_for_all_but_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def short(quick, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How well attacks climb is tested in tests/training; here they only have to be made."""
-    monkeypatch.setattr("export.robustness.STEPS", 3)
-    monkeypatch.setattr("export.robustness.RESTARTS", 2)
-    monkeypatch.setattr("export.publish.TIGHTNESS_STEPS", 3)
+    shorten_attacks(monkeypatch)
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_both_runtimes_agree(body, tmp_path: Path):
     net = network(*layers, nn.Linear(features, 3), channels=SHAPE[0])
     _, model = certified(net, SHAPE)
     save_file(net.state_dict(), tmp_path / WEIGHTS)
-    write_graph(model, SHAPE, tmp_path / "model.onnx", {})
+    write_graph(model, tmp_path / "model.onnx", {})
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     images = torch.rand(5, *SHAPE)
     theirs = Outputs(*session.run(list(Outputs._fields), {"images": images.numpy()}))

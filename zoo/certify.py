@@ -23,7 +23,7 @@ from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError, UncertifiableLayerError
 from zoo.layers import Pixels
 from zoo.records import Certificate, LayerBound
-from zoo.rounding import OUTWARD, propagate
+from zoo.rounding import OUTWARD, check_arithmetic, propagate
 
 CLAIM = (
     "Let x be the tensor given to input `images`. If the graph outputs label y and radius r > 0 for it, then (R) every "
@@ -75,8 +75,10 @@ def certify(
     taus: where each layer's proof starts, from an earlier certificate; without them they are found.
     levels: in l-infinity, the radii that interval propagation tries as well.
     Raises UncertifiableLayerError where the network is not a `Pixels`, then layers that have a rule in the norm, then
-    a `Linear`; CertificateError for another norm, and for levels that are not positive, rising, and in l-infinity.
+    a `Linear`; CertificateError for another norm, for levels that are not positive, rising, and in l-infinity, and in a
+    thread that flushes subnormal numbers.
     """
+    check_arithmetic()
     if norm not in WORDS:
         raise CertificateError(f"the norm is one of {', '.join(WORDS)}, got {norm[:40]!r}")
     if norm != "linf" and levels:

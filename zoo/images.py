@@ -74,7 +74,8 @@ def as_batch(images: Any, input_shape: tuple[int, int, int]) -> tuple[np.ndarray
     `images` is a path, bytes, a PIL image, an array or tensor of exactly the model's shape (channels first or last,
     for one channel also without it; one image or a batch; uint8, or float in [0, 1]), or a list of any of these.
     Where a shape fits twice, channels first comes before channels last, and one image before a batch.
-    Other float types are rounded to float32: that tensor is the x of the guarantee. Raises InputError.
+    Other float types, and uint8 divided by 255, are rounded to float32: that tensor is the x of the guarantee. So where
+    two pixels differ by n levels of 8 bits, it may differ by up to n / 255 + 2^-24. Raises InputError.
     """
     if isinstance(images, (list, tuple)):
         if not images:

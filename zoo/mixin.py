@@ -40,7 +40,8 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
         **options: Any,
     ) -> HubModel:
         """The model of a repository or a folder. Raises ZooError, or the client's errors where it cannot be had."""
-        options.pop("norm", None)  # the base class passes on what config.json shares with our __init__
+        for shared in ("norm", "input_shape"):  # the base class passes on what config.json shares with our __init__
+            options.pop(shared, None)
         if options:
             raise InputError(f"a published model takes no option {min(options)!r}: its sizes are its certificate's")
         if strict is not True:
@@ -65,10 +66,10 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
         folder = read_folder(path)
         network = load_network(folder.weights(), folder.certificate)
         dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
-        certificate, tables = folder.certificate, tables_of(network, folder.certificate)
-        model = cls(network, tables, dtype, certificate.norm, certificate.levels).eval().to(map_location)
+        certificate, shape = folder.certificate, folder.config.input_shape
+        model = cls(network, tables_of(network, certificate), shape, dtype, certificate.norm, certificate.levels).eval()
         model.folder = folder
-        return model
+        return model.to(map_location)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
         """Writes the published files. Raises CertificateError where the weights are no longer theirs."""

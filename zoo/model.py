@@ -18,9 +18,10 @@ from zoo.bounds import TABLES, changed_by_hooks
 from zoo.bounds.interval import least_margins
 from zoo.bounds.margins import Tables, margin_tables
 from zoo.bounds.spectral import Matrix
-from zoo.errors import CertificateError
+from zoo.errors import CertificateError, InputError
 from zoo.folder import Folder
 from zoo.records import TOP_K, Certificate, Outputs
+from zoo.rounding import check_arithmetic
 from zoo.weights import weights_sha256
 
 
@@ -37,8 +38,10 @@ class CertifiedModel(nn.Module):
     or infinite, and one whose logits are not finite, keeps its label and gets radius 0.
 
     The weights are stored as float32 and evaluated in `dtype`. Only float64 is proved; a float32 model answers the
-    same five arrays as *estimates*. A module whose types or methods were changed since, and a float64 one that is not
-    on the CPU, raises CertificateError; weights overwritten in place are not noticed.
+    same five arrays as *estimates*. A module whose types or methods were changed since, a float64 one that is not on
+    the CPU, and a thread that flushes subnormal numbers raise CertificateError; weights overwritten in place are not
+    noticed. Images of another shape than `input_shape` raise InputError, also where the network would take them: of
+    them the constants say nothing.
     """
 
     margin_lipschitz: Tensor
@@ -48,12 +51,14 @@ class CertifiedModel(nn.Module):
         self,
         network: nn.Sequential,
         tables: Tables,
+        input_shape: tuple[int, ...],
         dtype: torch.dtype = torch.float64,
         norm: str = "l2",
         levels: tuple[float, ...] = (),
     ):
         super().__init__()
         self.network = network
+        self.input_shape = input_shape
         self.dtype = dtype
         self.norm = norm
         self.levels = levels
@@ -62,6 +67,9 @@ class CertifiedModel(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         self._check_unchanged()
+        if tuple(images.shape[1:]) != self.input_shape:
+            expected = ", ".join(map(str, self.input_shape))
+            raise InputError(f"expected images of shape [N, {expected}], got {list(images.shape)}")
         weights = {name: value.to(self.dtype) for name, value in self.network.state_dict(keep_vars=True).items()}
         images = images.to(self.dtype)
         logits = functional_call(self.network, weights, (images,))
@@ -83,6 +91,7 @@ class CertifiedModel(nn.Module):
         return Outputs(logits, label, topk_radius.select(1, 0), class_radii, topk_radius)
 
     def _check_unchanged(self) -> None:
+        check_arithmetic()
         tables = {self.margin_lipschitz.dtype, self.slack.dtype}
         weights = {value.dtype for value in self.network.state_dict().values()}
         hooked = any(changed_by_hooks(layer) for layer in self.network.modules())
@@ -123,7 +132,8 @@ def certified_model(
     network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64
 ) -> CertifiedModel:
     """The model that the certificate describes, of its network. Raises CertificateError as `tables_of` does."""
-    return CertifiedModel(network, tables_of(network, certificate), dtype, certificate.norm, certificate.levels).eval()
+    tables, shape = tables_of(network, certificate), certificate.layers[0].input_shape
+    return CertifiedModel(network, tables, shape, dtype, certificate.norm, certificate.levels).eval()
 
 
 def load_network(weights: Mapping[str, bytes], certificate: Certificate) -> nn.Sequential:

@@ -55,10 +55,10 @@ def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) ->
         ("float32", torch.float32, NOT_PROVED),
     ):
         model = certified_model(network, certificate, dtype)
-        write_graph(model, config.input_shape, folder / GRAPHS[precision], {**metadata, "arithmetic": arithmetic})
+        write_graph(model, folder / GRAPHS[precision], {**metadata, "arithmetic": arithmetic})
 
 
-def write_graph(model: CertifiedModel, input_shape: tuple[int, ...], path: Path, metadata: dict[str, str]) -> None:
+def write_graph(model: CertifiedModel, path: Path, metadata: dict[str, str]) -> None:
     """The model as an ONNX file beside its weights, with a dynamic batch; same model, same bytes.
 
     A float64 model writes the proved graph with the names of `Outputs`. A float32 model writes native convolutions,
@@ -67,7 +67,7 @@ def write_graph(model: CertifiedModel, input_shape: tuple[int, ...], path: Path,
     proved = model.dtype == torch.float64
     names = [name if proved or "radi" not in name else f"{name}_estimate" for name in Outputs._fields]
     lowering = {torch.ops.aten.conv2d.default: _convolution, torch.ops.aten.convolution.default: _convolution}
-    example = torch.full((2, *input_shape), 0.5)
+    example = torch.full((2, *model.input_shape), 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch.onnx about itself
         program = torch.onnx.export(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zoo.errors import UncertifiableLayerError
+from zoo.errors import CertificateError, UncertifiableLayerError
 from zoo.records import LayerBound
 
 U = 2.0**-53  # the unit roundoff of binary64
@@ -25,6 +25,18 @@ LARGEST = 1e100
 # One factor that outweighs the rounding of any scalar expression in this package: its positive terms are added and
 # multiplied fewer than 2^12 times, so their relative error stays below gamma_4096 < 2^-40.
 OUTWARD = 1.0 + 2.0**-40
+
+
+SMALLEST, NORMAL = 2.0**-1074, 2.0**-1022  # positive numbers of float64: the smallest, and the smallest normal one
+
+
+def check_arithmetic() -> None:
+    """Returns where this thread computes as IEEE-754 says. Raises CertificateError where it loses subnormal numbers."""
+    if SMALLEST == 0.0 or NORMAL / 2.0 == 0.0:
+        raise CertificateError(
+            "this process flushes subnormal numbers to zero, and no certificate speaks of that: "
+            "torch.set_flush_denormal(False), or leave out the library that sets it"
+        )
 
 
 def gamma(n: int) -> float:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from zoo.epsilon import parse_epsilon
-from zoo.errors import CertificateError, InputError, IntegrityError, one_line, require
+from zoo.errors import InputError, IntegrityError, one_line, require
 from zoo.folder import Folder
 from zoo.graph import external_files
 from zoo.images import as_batch
 from zoo.records import TOP_K, Certificate, Evaluation, ModelConfig, Outputs, Prediction
+from zoo.rounding import check_arithmetic
 
 if TYPE_CHECKING:
     import onnxruntime
     from torch import nn
 
-SMALLEST, NORMAL = 2.0**-1074, 2.0**-1022  # positive numbers of float64: the smallest, and the smallest normal one
 CHUNK = 32  # images in one run: the float64 graph of the widest LiResNet needs about 20 MB for each
 NOT_PROVED = "float32, not proved"  # the `arithmetic` of model.float32.onnx
 ESTIMATES = {"radius", "class_radii", "topk_radius"}  # so named in the float64 graph, with _estimate in the other
@@ -132,7 +132,7 @@ def onnx_model(
     names = [value.name for value in session.get_outputs()]
 
     def run(images: np.ndarray) -> Outputs:
-        _check_arithmetic()
+        check_arithmetic()
         try:
             outputs = Outputs(*session.run(names, {"images": images}))
         except Exception as error:  # as in _session
@@ -162,7 +162,7 @@ def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
     module = load_module(folder, precision, device)
 
     def run(images: np.ndarray) -> Outputs:
-        _check_arithmetic()
+        check_arithmetic()
         with torch.inference_mode():
             return Outputs(*(value.cpu().numpy() for value in module(torch.tensor(images, device=device))))
 
@@ -227,15 +227,6 @@ def onnx_session(
     if inputs != expected:
         raise IntegrityError(f"{path}: takes {inputs}, expected {expected}")
     return session
-
-
-def _check_arithmetic() -> None:
-    """Returns where this thread computes as IEEE-754 says. Raises CertificateError where it loses subnormal numbers."""
-    if SMALLEST == 0.0 or NORMAL / 2.0 == 0.0:
-        raise CertificateError(
-            "this process flushes subnormal numbers to zero, and no certificate speaks of that: "
-            "torch.set_flush_denormal(False), or leave out the library that sets it"
-        )
 
 
 def _well_formed(outputs: Outputs, count: int, classes: int) -> bool:

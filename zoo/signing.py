@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError, IntegrityError, one_line, require
-from zoo.folder import SIGNATURE, Folder
+from zoo.folder import SIGNATURE, SUMS, Folder
 
 if TYPE_CHECKING:
     from model_signing import hashing
@@ -45,7 +45,7 @@ def sign(folder: Folder, private_key: Path) -> Path:
 
 
 def check_signature(folder: Folder, public_key: Path) -> None:
-    """Returns where `model.sig` is a signature by this key over the folder's files as they are.
+    """Returns where `model.sig` is a signature by this key over the folder's files as they were read.
 
     Raises IntegrityError where it is not or there is none, InputError, MissingPackageError.
     """
@@ -70,12 +70,20 @@ def check_signature(folder: Folder, public_key: Path) -> None:
 
 
 def _hashing(folder: Folder) -> hashing.Config:
-    """The sha256 of the published files and of no other; a snapshot in the Hugging Face cache consists of links."""
+    """The sha256 of the published files and of no other, which must still be those that were read.
+
+    A snapshot in the Hugging Face cache consists of links.
+    """
     from model_signing import hashing
 
     class Published(hashing.Config):
         def hash(self, model_path: Any, *, files_to_hash: Any = None) -> Any:
-            return super().hash(model_path, files_to_hash=[Path(model_path) / name for name in folder.files])
+            manifest = super().hash(model_path, files_to_hash=[Path(model_path) / name for name in folder.files])
+            read = {SUMS: folder.digest, **folder.digests}
+            for item in manifest.resource_descriptors():
+                if item.digest.digest_hex != read[item.identifier]:
+                    raise IntegrityError(f"{item.identifier} has changed since it was read")
+            return manifest
 
     config = Published().use_file_serialization(hashing_algorithm="sha256", allow_symlinks=True)
     return config.set_allow_symlinks(True)

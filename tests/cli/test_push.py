@@ -133,6 +133,17 @@ class TestSign:
         with pytest.raises(IntegrityError, match="not this key's signature"):
             check_signature(resealed, keys / "a.pub")
 
+    def test_a_signed_folder_put_in_the_place_of_the_one_that_was_read(self, own: Path, keys: Path):
+        folder = fetch(f"local-dir:{own}")
+        (own / "README.md").write_text((own / "README.md").read_text() + "x")
+        other = fetch(f"local-dir:{sealed(own)}")
+        with pytest.raises(IntegrityError, match=r"(README\.md|SHA256SUMS) has changed since it was read"):
+            sign(folder, keys / "a.pem")
+        sign(other, keys / "a.pem")
+        check_signature(other, keys / "a.pub")
+        with pytest.raises(IntegrityError, match="has changed since it was read"):
+            check_signature(folder, keys / "a.pub")
+
     @pytest.mark.parametrize("content", ["", "{}", "[]", "x" * 100])
     def test_what_is_no_signature(self, content: str, own: Path, keys: Path):
         (own / SIGNATURE).write_text(content)

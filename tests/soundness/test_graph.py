@@ -75,7 +75,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         net[-1].bias -= middle.float()  # type: ignore[operator]
     write_weights(net, folder)
     certificate, model = certified(net, SHAPE)
-    write_graph(model, SHAPE, folder / "model.onnx", {})
+    write_graph(model, folder / "model.onnx", {})
     return Exported(net, model, tables_of(net, certificate), folder / "model.onnx")
 
 
@@ -154,7 +154,7 @@ def test_a_tie_in_the_graph_has_radius_zero(tmp_path):
     net = nn.Sequential(Pixels([0.0], [1.0]), nn.Flatten(), head).requires_grad_(False).eval()
     write_weights(net, tmp_path)
     certificate, model = certified(net, (1, 2, 2))
-    write_graph(model, (1, 2, 2), tmp_path / "model.onnx", {})
+    write_graph(model, tmp_path / "model.onnx", {})
     exported = Exported(net, model, tables_of(net, certificate), tmp_path / "model.onnx")
     outputs = exported.run(torch.rand(4, 1, 2, 2))
     assert (outputs.radius == 0).all()

@@ -398,6 +398,6 @@ def test_a_model_without_levels_is_that_of_the_margins():
     net = relu_net(np.random.default_rng(0))
     certificate, model = certified(net, (1, 1, PIXELS), "linf")
     images = torch.rand(9, 1, 1, PIXELS)
-    other = CertifiedModel(net, tables_of(net, certificate)).eval()
+    other = CertifiedModel(net, tables_of(net, certificate), model.input_shape).eval()
     for one, two in zip(model(images), other(images), strict=True):
         assert torch.equal(one, two)

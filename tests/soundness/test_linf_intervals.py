@@ -244,7 +244,7 @@ def test_graph_and_pytorch_are_one_function(tmp_path: Path):
         net[-1].bias -= net(images).mean(dim=0)  # type: ignore[operator]
     write_weights(net, tmp_path)
     _, model = certified(net, (2, 4, 4), "linf", (1e-4, 0.01, 0.04))
-    write_graph(model, (2, 4, 4), tmp_path / "model.onnx", {})
+    write_graph(model, tmp_path / "model.onnx", {})
     images[5, 0, 0, 0] = math.nan
     images[6, 0, 0, 0] = -1e-3
     ours, theirs = (outputs for outputs in (model(images), run(tmp_path / "model.onnx", images)))
@@ -269,7 +269,7 @@ def test_the_graph_tries_the_level_that_it_answers(level: float, tmp_path: Path)
     net = network(nn.Flatten(), linear([[0], [1]], [float(edge), 0]))
     write_weights(net, tmp_path)
     _, model = certified(net, (1, 1, 1), "linf", (level,))
-    write_graph(model, (1, 1, 1), tmp_path / "model.onnx", {})
+    write_graph(model, tmp_path / "model.onnx", {})
     distances = [Fraction(float(edge)) - Fraction(x) for x in nearest.flatten().tolist()]
     assert any(float(np.float32(level)) < distance < level for distance in distances)
     for outputs in (model(nearest), run(tmp_path / "model.onnx", nearest)):
@@ -285,7 +285,7 @@ def test_distances_agree_with_the_graph_to_the_bit(tmp_path: Path, monkeypatch: 
     net = network(Pixels([0.1, 0.2], [3.0, 5.0]), nn.Flatten(), *body, linear(-np.eye(3)))
     write_weights(net, tmp_path)
     _, model = certified(net, (2, 2, 2), "linf", (0.01, 0.1))
-    write_graph(model, (2, 2, 2), tmp_path / "model.onnx", {})
+    write_graph(model, tmp_path / "model.onnx", {})
     images = torch.rand(50, 2, 2, 2, generator=torch.Generator().manual_seed(0))
     for ours, theirs in zip(model(images), run(tmp_path / "model.onnx", images), strict=True):
         assert ours.numpy().tobytes() == theirs.tobytes()

@@ -217,7 +217,7 @@ def test_what_is_out_of_reach_is_refused_in_one_line():
     _, model = certified(network(nn.Flatten(), block, linear([[1, 0], [0, 1]], [1.0, 0.0])), SHAPE)
     with pytest.raises(UncertifiableLayerError, match=r"^no local bound for Residual[^\n]*$"):
         local_radius(model, torch.full(SHAPE, 0.5))
-    single = CertifiedModel(model.network, local_tables(model), torch.float32)
+    single = CertifiedModel(model.network, local_tables(model), model.input_shape, torch.float32)
     with pytest.raises(UncertifiableLayerError, match="only a float64 model"):
         local_radius(single, torch.full(SHAPE, 0.5))
     net = network(conv(np.ones((600, 1, 3, 3)) / 5400, padding=1), nn.Flatten(), linear(np.zeros((2, 153_600))))

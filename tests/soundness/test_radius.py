@@ -17,6 +17,7 @@ from zoo.model import CertifiedModel
 
 from .oracle import certified, exact, linear, network, replay
 
+SHAPE = (1, 1, 2)
 RECTANGLE = np.array([[0, 0], [4, 0], [0, 3], [4, 3]])  # every two rows differ by 3, 4 or 5
 
 
@@ -24,15 +25,18 @@ def images(count: int, pixels: int = 2, seed: int = 0) -> Tensor:
     return torch.rand(count, 1, 1, pixels, generator=torch.Generator().manual_seed(seed))
 
 
-def with_tables(net: nn.Sequential, lipschitz: np.ndarray, slack: np.ndarray) -> CertifiedModel:
-    return CertifiedModel(net, Tables(np.array(lipschitz, dtype=float), np.array(slack, dtype=float))).eval()
+def with_tables(
+    net: nn.Sequential, lipschitz: np.ndarray, slack: np.ndarray, shape: tuple[int, ...] = SHAPE
+) -> CertifiedModel:
+    tables = Tables(np.array(lipschitz, dtype=float), np.array(slack, dtype=float))
+    return CertifiedModel(net, tables, shape).eval()
 
 
 def test_the_radius_is_rounded_down():
     """(f_j - f_i - T) / K in fractions, with every K an integer: subtraction, subtraction and division may round up."""
     net = network(nn.Flatten(), linear(RECTANGLE, [1.0, -0.9, -0.7, -2.2]))
     tables = margin_tables(RECTANGLE.astype(float), np.array([1.0, -0.9, -0.7, -2.2]), 1.0, math.sqrt(2), 1e-9)
-    outputs = CertifiedModel(net, tables).eval()(images(4000))
+    outputs = CertifiedModel(net, tables, SHAPE).eval()(images(4000))
     rows = zip(outputs.logits.tolist(), outputs.label.tolist(), outputs.class_radii.tolist(), strict=True)
     positive = 0
     for logits, label, radii in rows:
@@ -161,7 +165,7 @@ def test_rows_of_the_tables_are_the_predicted_class():
     generator = np.random.default_rng(2)
     lipschitz, slack = generator.uniform(1, 9, (4, 4)), generator.uniform(0, 0.5, (4, 4))
     np.fill_diagonal(slack, -np.inf)
-    model = with_tables(network(nn.Flatten(), linear(5 * np.eye(4))), lipschitz, slack)
+    model = with_tables(network(nn.Flatten(), linear(5 * np.eye(4))), lipschitz, slack, (1, 1, 4))
     outputs = model(torch.eye(4).reshape(4, 1, 1, 4) * 0.8)
     assert outputs.label.tolist() == [0, 1, 2, 3]
     for j, i in itertools.permutations(range(4), 2):

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 from zoo.bounds import RULES, Context, bound_layer
 from zoo.certify import certify
-from zoo.errors import CertificateError, UncertifiableLayerError
+from zoo.errors import CertificateError, InputError, UncertifiableLayerError
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,
@@ -317,6 +318,39 @@ def test_a_certified_model_changed_since_does_not_answer(change, place):
     change(net.get_submodule(place))
     with pytest.raises(CertificateError, match="no longer what was certified"):
         model(images)
+
+
+@pytest.mark.parametrize(
+    "register", [module.register_module_forward_hook, module.register_module_forward_pre_hook], ids=["after", "before"]
+)
+def test_a_hook_of_all_modules_is_noticed(register):
+    _, model = certified(plain(), (1, 2, 4))
+    images = torch.full((1, 1, 2, 4), 0.5)
+    with register(lambda *_: None), pytest.raises(CertificateError, match="no longer what was certified"):
+        model(images)
+    with register(lambda *_: None), pytest.raises(UncertifiableLayerError):
+        certified(plain(), (1, 2, 4))
+    assert model(images).label.shape == (1,)
+
+
+def test_a_thread_that_flushes_subnormal_numbers_gets_neither_a_certificate_nor_a_radius():
+    _, model = certified(plain(), (1, 2, 4))
+    assert torch.set_flush_denormal(True)
+    try:
+        with pytest.raises(CertificateError, match="flushes subnormal numbers to zero"):
+            model(torch.full((1, 1, 2, 4), 0.5))
+        with pytest.raises(CertificateError, match="flushes subnormal numbers to zero"):
+            certified(plain(), (1, 2, 4))
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2), (1, 3, 1, 1), (1, 3, 2, 2), (3, 1, 2), (1, 1, 3, 1, 2)])
+def test_images_of_another_shape_do_not_get_a_radius_of_their_own(shape):
+    """One channel would broadcast to three, and a step of it count once where the network moves thrice."""
+    _, model = certified(network(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(4, 2), channels=3), (3, 1, 2))
+    with pytest.raises(InputError, match=r"^expected images of shape \[N, 3, 1, 2\], got "):
+        model(torch.full(shape, 0.5))
 
 
 def test_float64_away_from_the_cpu_does_not_answer():

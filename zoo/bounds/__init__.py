@@ -13,6 +13,7 @@ from dataclasses import asdict
 
 import numpy as np
 from torch import nn
+from torch.nn.modules import module
 
 from zoo.bounds import linf
 from zoo.bounds.attention import self_attention
@@ -60,9 +61,10 @@ def bound_layer(layer: nn.Module, context: Context) -> Bound:
 
 
 def changed_by_hooks(layer: nn.Module) -> bool:
-    """Whether something besides its class decides what the layer computes: a hook, or a method of its own."""
+    """Whether something besides its class decides what the layer computes: a hook, also of all, or its own method."""
     replaced = any(callable(getattr(type(layer), name, None)) for name in vars(layer))
-    return bool(layer._forward_hooks or layer._forward_pre_hooks or replaced)
+    of_all = module._global_forward_hooks or module._global_forward_pre_hooks
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or of_all or replaced)
 
 
 def _pixels(layer: Pixels, context: Context) -> Bound:

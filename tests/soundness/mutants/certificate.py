@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutants.mutant import LAYERS, MARGINS, MODEL, ONNX, ROUNDING, VERIFY, mutant
+from mutants.mutant import CERTIFY, LAYERS, MARGINS, MODEL, ONNX, ROUNDING, VERIFY, mutant
 
 K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
 RADII = "class_radii = ((margins - slack) / lipschitz).relu()"
@@ -108,6 +108,20 @@ MUTANTS = (
     mutant(
         "hooks inside of layers overlooked", "rules",
         MODEL, "for layer in self.network.modules())", "for layer in (self.network, *self.network))",
+    ),
+    mutant(
+        "images of another shape", "rules::test_images_of_another_shape_do_not_get_a_radius_of_their_own",
+        MODEL, "if tuple(images.shape[1:]) != self.input_shape:", "if False:",
+    ),
+    mutant(
+        "a radius without subnormal numbers",
+        "rules::test_a_thread_that_flushes_subnormal_numbers_gets_neither_a_certificate_nor_a_radius",
+        MODEL, "        check_arithmetic()\n", "",
+    ),
+    mutant(
+        "a certificate without subnormal numbers",
+        "rules::test_a_thread_that_flushes_subnormal_numbers_gets_neither_a_certificate_nor_a_radius",
+        CERTIFY, "    check_arithmetic()\n", "",
     ),
     mutant(
         "lowered numbers pass verify", "verify::test_a_layer_number_lowered_by_a_millionth",

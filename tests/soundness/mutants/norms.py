@@ -205,12 +205,15 @@ MUTANTS = (
     ),
     mutant(
         "hooks overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
-        RULES, "bool(layer._forward_hooks or layer._forward_pre_hooks or replaced)", "replaced",
+        RULES, "bool(layer._forward_hooks or layer._forward_pre_hooks or of_all or replaced)", "replaced",
+    ),
+    mutant(
+        "hooks of all modules overlooked", "rules::test_a_hook_of_all_modules_is_noticed",
+        RULES, "or of_all or", "or",
     ),
     mutant(
         "replaced methods overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
-        RULES, "bool(layer._forward_hooks or layer._forward_pre_hooks or replaced)",
-        "bool(layer._forward_hooks or layer._forward_pre_hooks)",
+        RULES, "or of_all or replaced)", "or of_all)",
     ),
     mutant(
         "groups and dilation overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
