@@ -33,7 +33,8 @@ def main(
     folder = publish(run, output, limit, attack_images, command, MAX_FILE if shelf else None)
     if shelf:
         pin(folder)
-    print(f"published {folder.path}: clean {folder.evaluation.clean_accuracy:.4f}, VRA {folder.evaluation.vra}")
+    rates = ", ".join(f"{100 * rate:.2f} % at {epsilon}" for epsilon, rate in folder.evaluation.vra.items())
+    print(f"published {folder.path}: clean {100 * folder.evaluation.clean_accuracy:.2f} %, VRA {rates}")
     if not shelf:
         given = "" if DATASETS[folder.config.dataset].made else f"; zoo predict local-dir:{folder.path} IMAGE"
         print(f"next: zoo verify {folder.path}{given}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,16 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert len([line for line in code[1].splitlines() if line]) <= 10
     exec(compile(code[1], "README.md", "exec"), {})
     assert capsys.readouterr().out.startswith("3\n")
+
+
+def test_the_command_that_draws_its_pictures_says_a_mistake_in_one_line(tmp_path: Path):
+    (tmp_path / "file").touch()
+    for argument, code in (("--help", 0), ("--no", 2), (str(tmp_path / "file"), 2), (str(tmp_path / "new"), 0)):
+        command = [sys.executable, "-m", "zoo.samples", argument]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (code, int(code == 2))
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "new"}
+    assert len(list((tmp_path / "new").glob("*.png"))) == 14
 
 
 def test_the_claim_is_worded_as_the_certificate_words_it():

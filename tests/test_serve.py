@@ -179,6 +179,8 @@ def test_an_epsilon_is_what_was_asked_or_refused(server: Server, pictures: Path,
         assert status == 400
         assert answer["error"].startswith("epsilon must be ")
     assert ask("?epsilon=", None)[0] == 400
+    for other in ("?eps=5", "?epsilon=0.3&epsilon=5", "?epsilon=0.3&top_k=2"):  # never answered at another epsilon
+        assert ask(other, None)[0] == 400
 
 
 def test_curl(server: Server, pictures: Path):

@@ -60,9 +60,7 @@ def main(
     from training.recipes import RECIPES, find
 
     if list_recipes:
-        Console().print(
-            _table(RECIPES.values()), "\nPercentages and hardware are the papers', one GPU if not more; times ours."
-        )
+        Console().print(_table(RECIPES.values()), "\nPercentages are the papers'. All that a recipe sets: --describe.")
         return
     if recipe is None:
         raise InputError("name a recipe: --list shows all")
@@ -96,15 +94,14 @@ def _table(recipes: Iterable[Recipe]) -> Table:
     def cells(recipe: Recipe) -> tuple[str, ...]:
         paper = recipe.row()
         clean = f"{paper.clean:.2f}" if paper and paper.clean is not None else ""
-        vra, epsilon, hardware = (f"{paper.vra:.2f}", paper.epsilon, paper.hardware) if paper else ("", "", "")
-        took = recipe.time or hardware.removeprefix("one ")
-        return (recipe.name, recipe.loss.__name__.replace("_", " "), str(recipe.epochs), clean, vra, epsilon, took)
+        vra, epsilon = (f"{paper.vra:.2f}", paper.epsilon) if paper else ("", "")
+        return (recipe.name, recipe.loss.__name__.replace("_", " "), str(recipe.epochs), clean, vra, epsilon)
 
     rows = []
     for name, group in groupby(sorted(recipes, key=place), key=place):
-        rows += [[""] * 7, [heading(name), *[""] * 6]]
+        rows += [[""] * 6, [heading(name), *[""] * 5]]
         rows += [cells(recipe) for recipe in group]
-    columns = ("recipe", "loss", "epochs", "clean", "VRA", "at", "a run takes")
+    columns = ("recipe", "loss", "epochs", "clean", "VRA", "at")
     result = table(columns, rows, ("epochs", "clean", "VRA", "at"), tight=True)
     result.columns[0].no_wrap = True
     return result

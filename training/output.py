@@ -36,7 +36,9 @@ class Output:
         text = json.dumps(description, indent=1) + "\n"
         if resume and not path.is_file():
             raise InputError(f"{self.folder} has no run to resume: leave out --resume")
-        if not resume and self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is a file: choose another --output")
+        if not resume and self.folder.exists() and any(self.folder.iterdir()):
             raise InputError(f"{self.folder} is in use: choose another --output, or --resume the run in it")
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder):

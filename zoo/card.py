@@ -10,6 +10,7 @@ from zoo.display import bound_text, radius_text, seconds_text, shape_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
 
 SAME = "the same data, sizes, loss, epochs and batch"  # in what a run differs from the row that it stands for
+NOT_PUBLISHED = " It is not on the Hugging Face hub; the project's README says how to make such a set."
 HEADER = "---\n{front}---\n\n# {name}\n\n"
 
 
@@ -59,6 +60,8 @@ def _summary(config: ModelConfig, evaluation: Evaluation) -> str:
 
 
 def _results(config: ModelConfig, evaluation: Evaluation) -> str:
+    data = DATASETS[config.dataset]
+    local = data.hub is None and not data.made
     rows = [
         "## Measured",
         "",
@@ -87,7 +90,7 @@ def _results(config: ModelConfig, evaluation: Evaluation) -> str:
         *([_tightness(evaluation)] if evaluation.tightness else []),
         "",
         f"Measured in {seconds_text(evaluation.seconds)} on {evaluation.machine} by `{evaluation.command}`. Data: "
-        f"sha256 `{evaluation.revision[:16]}`.",
+        f"sha256 `{evaluation.revision[:16]}`.{local * NOT_PUBLISHED}",
     ]
     if paper := paper_text(config):
         rows += ["", f"**Published for comparison:** {paper}."]
@@ -128,8 +131,9 @@ prediction = model.predict({given}, epsilon="{aim(config, evaluation)}")
 print(prediction.label, prediction.radius)  # the label is None where it is not certified
 ```
 
-`zoo verify {config.name}` proves the certificate again from the weights. `model.onnx` computes in float64 and its
-radius is proved; `model.float32.onnx` is faster, and its `radius_estimate` is not proved."""
+`zoo verify {config.name}` proves the certificate again from the weights. The name means the folder that the installed
+package pins; any other is `zoo.load("local-dir:FOLDER")` and `zoo verify FOLDER`. `model.onnx` computes in float64 and
+its radius is proved; `model.float32.onnx` is faster, and its `radius_estimate` is not proved."""
 
 
 def _guarantee(certificate: Certificate) -> str:

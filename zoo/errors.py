@@ -62,5 +62,6 @@ def require(package: str, extra: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of another library's error, or its class where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    """The first line of another library's error, at most 200 characters, or its class where it says nothing."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line if len(line) <= 200 else f"{line[:199]}…"

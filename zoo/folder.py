@@ -79,7 +79,9 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
     if not is_folder(path):
         raise InputError(f"no folder {path}")
     if not exists(path / "certificate.json"):
-        raise CertificateError(f"{path} has no certificate.json: a published model is what `python -m export` writes")
+        written = path / "published" / "certificate.json"
+        where = f"{written.parent} has" if exists(written) else "a published model is what `python -m export` writes"
+        raise CertificateError(f"{path} has no certificate.json: {where}")
     _check_place(path / SUMS)
     sums = _read(path / SUMS, MAX_SUMS_BYTES)
     if digest is not None and hashlib.sha256(sums).hexdigest() != digest:
@@ -164,6 +166,9 @@ def _agree(folder: Folder) -> None:
     for name, field, found, expected in claims:
         if found != expected:
             raise IntegrityError(f"{folder.path / name}: {field} is {found!r}, expected {expected!r}")
+    rates = (evaluation.clean_accuracy, *evaluation.vra.values(), *evaluation.pgd_accuracy.values())
+    if not all(0 <= rate <= 1 for rate in rates):
+        raise IntegrityError(f"{folder.path / 'evaluation.json'}: a rate is not between 0 and 1")
     if not evaluation.vra:
         raise IntegrityError(f"{folder.path / 'evaluation.json'}: has no VRA")
     if not bool(evaluation.pgd_accuracy) <= evaluation.pgd_images <= len(evaluation.radii):

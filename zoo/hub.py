@@ -274,9 +274,8 @@ def _check_no_path(source: str) -> None:
     if exists(source):
         raise InputError(f"{source!r} is a file: the model comes first, as in `zoo predict 2c2f-mnist {source}`")
     if "/" in source or "\\" in source:
-        raise InputError(
-            f"{source!r} is no registered name: write {LOCAL}{source} for a folder, {HUB}{source} for the hub"
-        )
+        hub = f", {HUB}{source} for the hub" if REPOSITORY.fullmatch(source) else ""
+        raise InputError(f"{source!r} is no registered name: write {LOCAL}{source} for a folder{hub}")
 
 
 def _untrained(name: str, backend: str) -> nn.Sequential:

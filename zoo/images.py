@@ -176,7 +176,7 @@ def _as_array(images: Any) -> np.ndarray:
     """The NumPy array, or a PyTorch tensor's values, without importing PyTorch."""
     if isinstance(images, np.ndarray):
         return images
-    if not hasattr(images, "detach"):
+    if not (hasattr(images, "detach") and hasattr(images, "cpu")):  # files have the former
         raise InputError(
             "expected a path, bytes, a PIL image, a NumPy array, a tensor, or a list of these, "
             f"got {type(images).__name__}"

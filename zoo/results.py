@@ -221,14 +221,17 @@ def _damaged(path: Path, offset: int) -> InputError:
 
 
 def _metadata(path: Path) -> Any:
+    """What the file says of its run, None where it says nothing. Raises InputError where it is no Parquet file."""
     import pyarrow
     import pyarrow.parquet
 
     try:
         metadata = pyarrow.parquet.read_schema(path).metadata or {}
         return json.loads(metadata.get(b"certified-zoo", b"null"))
-    except (pyarrow.ArrowException, OSError, ValueError):
-        return None
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is no Parquet file that can be read: delete it, or choose another --output"
+        ) from error
 
 
 @contextmanager

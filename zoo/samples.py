@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from zoo.cli.shell import run_script
 
 FINE = 8  # pictures are drawn this much larger, then reduced, for smooth edges
 DIGIT, SCENE = 28, 32  # sides in pixels
@@ -67,7 +70,8 @@ def scene(name: str) -> Image.Image:
     return canvas.resize((SCENE, SCENE), Image.Resampling.BOX)
 
 
-def main(folder: Path) -> None:
+def main(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them.")]) -> None:
+    """Draw fourteen pictures to try models on, as PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(10):
         digit(number).save(folder / f"digit-{number}.png")
@@ -76,6 +80,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m zoo.samples FOLDER")
-    main(Path(sys.argv[1]))
+    run_script(main, "python -m zoo.samples")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from zoo.display import (
     shape_text,
     table,
 )
+from zoo.epsilon import parse_epsilon
 from zoo.records import Certificate, Evaluation, Prediction
 from zoo.registry import Entry
 from zoo.weights import weight_names
@@ -148,11 +150,15 @@ def evaluation_pairs(evaluation: Evaluation) -> list[tuple[str, str]]:
 ABSTAIN = "ABSTAIN"
 
 
-def abstention_line(predictions: list[Prediction]) -> str | None:
-    """What the parentheses mean, where the table has an abstention."""
+def abstention_line(model: Model, predictions: list[Prediction], epsilon: str) -> str | None:
+    """What the parentheses mean, where the table has an abstention, and whether any image could have done without."""
     if ABSTAIN not in {_verdict(prediction) for prediction in predictions if prediction.label is None}:
         return None
-    return f"{ABSTAIN}: the radius is not above epsilon; the label in parentheses is not certified."
+    line = f"{ABSTAIN}: the radius is not above epsilon; the label in parentheses is not certified."
+    farthest = math.sqrt(math.prod(model.input_shape)) if model.norm == "l2" else 1.0
+    if parse_epsilon(epsilon) >= farthest:
+        line += f" No two images lie farther apart than {farthest:.4g}: was it {epsilon.strip()}/255?"
+    return line
 
 
 def _verdict(prediction: Prediction) -> str:

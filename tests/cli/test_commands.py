@@ -105,6 +105,7 @@ class TestInfo:
         assert "did you mean olsa-ffn-l12w256-cifar10" in run.fails("info", "olsa-ffn-l12w256-cifar")
         assert "`zoo list` shows all names" in run.fails("info", "@@@")
         assert "no model matches 'vgg*'" in run.fails("list", "vgg*")
+        assert "no model matches 'vgg'" in run.fails("list", "vgg", "--json")
 
     @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
     def test_published_models(self, run: Zoo, name: str):
@@ -114,6 +115,12 @@ class TestInfo:
 
 
 class TestPredict:
+    def test_an_epsilon_that_no_image_can_reach_is_told(self, run: Zoo, toy: Path, pictures: list[Path]):
+        assert "farther apart" not in run("predict", names(toy), pictures[0], "--epsilon", "27.9").out
+        assert "No two images lie farther apart than 28: was it 36/255?" in (
+            run("predict", names(toy), pictures[0], "--epsilon", "36").out
+        )
+
     def test_certified_and_abstaining(self, run: Zoo, toy: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch):
         monkeypatch.chdir(pictures[0].parent)
         pictures = [Path(path.name) for path in pictures]
@@ -311,7 +318,7 @@ class TestProcess:
         with Path("/dev/full").open("w") as full:
             process = self.start("list", stdout=full)
             _, err = process.communicate()
-        assert (process.returncode, err) == (2, "zoo: [Errno 28] No space left on device\n")
+        assert (process.returncode, err) == (2, "zoo: No space left on device\n")
 
     def test_ctrl_c_ends_quietly(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         with socket.create_server(("127.0.0.1", 0)) as silent:  # a hub that never answers

@@ -45,9 +45,11 @@ def list_command(
     """
     names = sorted(list_models(pattern, pretrained), key=lambda name: ENTRIES[name].digest is None)
     entries = [ENTRIES[name] for name in names]
-    if not entries and not as_json:
+    if not entries:
         kind = "published model" if pretrained else "model"
-        raise InputError(f"no {kind} matches {pattern!r}: `zoo list` shows all names")
+        raise InputError(
+            f"no {kind} matches {pattern!r}: `zoo list` shows all names, {f'*{pattern}*'!r} looks inside of them"
+        )
     if as_json:
         return print_json([_list_json(entry) for entry in entries])
     published = [entry for entry in entries if entry.digest is not None]
@@ -128,7 +130,7 @@ def predict(
     console.print(unit_line(model))
     if not model.proved:
         console.print("float32: these radii are estimates, not proved. --precision float64 proves them.")
-    if line := abstention_line(predictions):
+    if epsilon is not None and (line := abstention_line(model, predictions, epsilon)):
         console.print(line, soft_wrap=True)  # one line, wherever it is read
     return 0
 

@@ -71,11 +71,12 @@ def run(app: typer.Typer, program: str, label: str = "zoo") -> NoReturn:
     except typer.TyperException as error:  # an option or argument that does not parse
         context = getattr(error, "ctx", None)
         command = context.command_path if context else program
-        code = _fail(f"{error.format_message().rstrip('.')}. See `{command} --help`.", label)
+        message = error.format_message().rstrip(".")
+        code = _fail(f"{message}{'' if message.endswith('?') else '.'} See `{command} --help`.", label)
     except ZooError as error:
         code = _fail(str(error), label)
     except OSError as error:  # a full disk, a terminal that is gone
-        code = _fail(str(error), label)
+        code = _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), label)
     except typer.Abort:
         code = INTERRUPTED
     except SystemExit:  # how Typer and Rich end where the reader of a pipe has left: commands here return their code

@@ -129,7 +129,7 @@ def _pictures(app: FastAPI, service: Service) -> None:
 
         The body is the image file itself, or JSON with the file as base64.
         """
-        served, data, size = service.find(name), await request.body(), _size(epsilon)
+        served, data, size = service.find(name), await request.body(), _size(request, epsilon)
         if _is_json(request):
             asked = _parsed(CertifyRequest, data)
             data, size = _base64(asked.image), asked.epsilon if size is None else size
@@ -160,7 +160,7 @@ def _pictures(app: FastAPI, service: Service) -> None:
 
         The epsilon is the model's own (see /v1/models) unless one is given.
         """
-        served, data, parameters, size = service.find(name), await request.body(), Parameters(), _size(epsilon)
+        served, data, size, parameters = service.find(name), await request.body(), _size(request, epsilon), Parameters()
         if _is_json(request):
             asked = _parsed(ClassificationRequest, data)
             data, parameters = _base64(asked.inputs), asked.parameters or parameters
@@ -313,8 +313,11 @@ def _scores(logits: np.ndarray, function: str) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _size(epsilon: str | None) -> float | None:
-    """The epsilon of the address, which goes before that of the body. Raises InputError."""
+def _size(request: Request, epsilon: str | None) -> float | None:
+    """The epsilon of the address, which goes before that of the body. Raises InputError, also for all else there."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    if given not in ([], ["epsilon"]):
+        raise InputError(f"the address takes one parameter, epsilon, got {', '.join(given)[:100]!r}")
     return None if epsilon is None else parse_epsilon(epsilon)
 
 
