@@ -279,6 +279,11 @@ class TestIntegrity:
             write_sums(own_toy)
             with pytest.raises(CertificateError, match="acr"):
                 read_folder(own_toy)
+        for rates in ({"clean_accuracy": 1.9915}, {"vra": {"0.3": -0.1}}):
+            (own_toy / "evaluation.json").write_text(json.dumps({**evaluation, **rates}))
+            write_sums(own_toy)
+            with pytest.raises(IntegrityError, match="a rate is not between 0 and 1"):
+                read_folder(own_toy)
         (own_toy / "evaluation.json").write_text(json.dumps(evaluation).replace("0.25", "NaN"))
         write_sums(own_toy)
         with pytest.raises(CertificateError, match="NaN is no number"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -231,9 +232,11 @@ class TestVerify:
         assert result.code == 1
         assert "model.safetensors: its sha256 is not" in result.out
 
-    def test_what_cannot_be_verified_is_a_mistake(self, run: Zoo, own_toy: Path):
+    def test_what_cannot_be_verified_is_a_mistake(self, run: Zoo, toy: Path, own_toy: Path):
         (own_toy / "certificate.json").unlink()
-        assert "has no certificate.json" in run.fails("verify", own_toy)
+        assert "has no certificate.json: a published model is what" in run.fails("verify", own_toy)
+        shutil.copytree(toy, own_toy / "published")  # where `python -m export RUN` puts it
+        assert f"has no certificate.json: {own_toy / 'published'} has" in run.fails("verify", own_toy)
         assert "no model is called" in run.fails("verify", "nothing")
 
     def test_a_published_model_holds(self, run: Zoo):
