@@ -41,7 +41,7 @@ def stand_in(architecture: Architecture) -> Architecture:
         small["input_size"] = 16
     if isinstance(architecture, ConvNet):
         if architecture.plan.endswith("-liplt"):
-            small["input_size"] = 16
+            small["input_size"] = architecture.input_size // 2
         else:
             small["activation"] = "minmax"  # with ReLU, only that layer is another
     return replace(architecture, **small)
