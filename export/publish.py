@@ -31,7 +31,7 @@ from zoo.datasets import DATASETS, Split, load_split
 from zoo.errors import CertificateError, InputError
 from zoo.evaluate import array_images, evaluate
 from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
-from zoo.model import certified_model, load_network, load_weights
+from zoo.model import CertifiedModel, load_network, load_weights
 from zoo.onnx import write_graphs
 from zoo.records import Certificate, Evaluation, ModelConfig, aim, dumps
 from zoo.runtime import onnx_model
@@ -185,7 +185,7 @@ def _evaluate(
         return evaluation
     images, labels = _tensor(split.images[:attack_images]), split.labels[:attack_images]
     network = load_network(read_weights(folder), certificate)
-    certified = certified_model(network, certificate)
+    certified = CertifiedModel.of(network, certificate)
     search = progress.add_task("search for the tightest", total=None)
     tightest = tightness(certified, certificate, images[:TIGHTNESS_IMAGES], TIGHTNESS_STEPS)
     progress.update(search, total=1, completed=1)

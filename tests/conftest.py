@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partialmethod
 from pathlib import Path
 
 import onnx
@@ -42,8 +41,6 @@ def own_toy(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validation takes what estimate there is after 20 iterations, and no curves are drawn: most of a small run."""
-    from training.estimate import LipschitzEstimate  # loads torch
+    from tests.short import shorten  # loads torch
 
-    monkeypatch.setattr(LipschitzEstimate, "converge", partialmethod(LipschitzEstimate.converge, limit=20))
-    monkeypatch.setattr("training.output._draw", lambda rows, path: None)
+    shorten(monkeypatch)

@@ -19,7 +19,7 @@ from export.check import differences
 from export.origin import beside, command_of, cost, epochs_made
 from export.publish import publish
 from tests.toy import FILES
-from tests.training.small import shorten_attacks, small_network
+from tests.training.small import small_network
 from training.loop import train
 from training.recipes import RECIPES, find
 from zoo.bounds import convolution
@@ -30,16 +30,13 @@ from zoo.folder import read_folder
 from zoo.records import Evaluation
 from zoo.registry import ENTRIES
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture(autouse=True)
 def torus_for_all_but_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exact norm of a materialised convolution takes seconds, and tests/soundness has it."""
     monkeypatch.setattr(convolution, "DENSE_COST", 1e8)
-
-
-@pytest.fixture(autouse=True)
-def short(quick, monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_attacks(monkeypatch)
 
 
 @pytest.fixture

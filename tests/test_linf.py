@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import zoo
 from export.publish import publish
 from tests.parquet import make_split
-from tests.training.small import shorten_attacks
+from tests.short import shorten
 from training.loop import train
 from training.recipes import find
 from training.schedules import Points
@@ -47,7 +47,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry.ENTRIES, name, entry)
         patch.setenv("ZOO_DATA", str(path / "data"))
-        shorten_attacks(patch)
+        shorten(patch)
         make_split(path / "data", "mnist", 24)
         make_split(path / "data", "mnist", 24, split="test")
         train(recipe, path / "run", steps=2)

@@ -19,7 +19,7 @@ from torch import nn
 from training.constraints import constrain, folded_state, settle
 from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet
 from zoo.certify import certify
-from zoo.model import certified_model
+from zoo.model import CertifiedModel
 from zoo.onnx import write_graph
 from zoo.records import Outputs
 from zoo.registry import ENTRIES
@@ -78,7 +78,7 @@ def test_it_folds_certifies_and_exports_with_both_runtimes_agreeing(
     certificate = certify(plain.requires_grad_(False), "test", architecture, "0" * 64, norm=norm)
     assert [layer.name for layer in certificate.layers] == [name for name, _ in plain.named_children()][:-1]
     assert all(layer.lipschitz_estimate <= layer.lipschitz_bound * (1 + 1e-5) for layer in certificate.layers)
-    model = certified_model(plain, certificate)
+    model = CertifiedModel.of(plain, certificate)
     save_file(state, tmp_path / WEIGHTS)
     write_graph(model, tmp_path / "model.onnx", {})
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])

@@ -21,7 +21,7 @@ from training.recipes.recipe import Loss
 from training.schedules import Cosine
 from zoo.architectures.mlp import CORNER, SIDE, TwoMoonsMLP
 from zoo.certify import certify
-from zoo.model import CertifiedModel, certified_model
+from zoo.model import CertifiedModel
 from zoo.moons import two_moons
 
 EPSILONS = (0.15, 0.25, 0.35, 0.45)  # between the moons' own points, as everywhere here; 0.15 is their true margin
@@ -74,7 +74,7 @@ def fit(loss: str, epsilon: float, epochs: int = EPOCHS, seed: int = 0) -> Fit:
     plain = architecture.network().requires_grad_(False).eval()
     plain.load_state_dict(folded_state(network))
     certificate = certify(plain, "two-moons", architecture, weights_sha256="")
-    model = certified_model(plain, certificate)
+    model = CertifiedModel.of(plain, certificate)
     outputs = model(points)
     robust = (outputs.label == labels) & (SIDE * outputs.radius > epsilon)
     steepness = float(model.margin_lipschitz[0, 1]) / SIDE

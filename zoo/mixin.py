@@ -11,7 +11,7 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from zoo.errors import CertificateError, InputError
 from zoo.folder import PATTERNS, Folder, read_folder
 from zoo.hub import LOCAL, contents, push
-from zoo.model import CertifiedModel, load_network, load_weights, tables_of
+from zoo.model import CertifiedModel, load_network, load_weights
 
 
 class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo"):
@@ -66,8 +66,7 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
         folder = read_folder(path)
         network = load_network(folder.weights(), folder.certificate)
         dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
-        certificate, shape = folder.certificate, folder.config.input_shape
-        model = cls(network, tables_of(network, certificate), shape, dtype, certificate.norm, certificate.levels).eval()
+        model = cls.of(network, folder.certificate, dtype)
         model.folder = folder
         return model.to(map_location)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from safetensors import SafetensorError
@@ -64,6 +65,12 @@ class CertifiedModel(nn.Module):
         self.levels = levels
         self.register_buffer("margin_lipschitz", torch.from_numpy(tables.margin_lipschitz).to(dtype), persistent=False)
         self.register_buffer("slack", torch.from_numpy(tables.slack).to(dtype), persistent=False)
+
+    @classmethod
+    def of(cls, network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64) -> Self:
+        """The model that the certificate describes, of its network. Raises CertificateError as `tables_of` does."""
+        tables, shape = tables_of(network, certificate), certificate.layers[0].input_shape
+        return cls(network, tables, shape, dtype, certificate.norm, certificate.levels).eval()
 
     def forward(self, images: Tensor) -> Outputs:
         self._check_unchanged()
@@ -128,14 +135,6 @@ def tables_of(network: nn.Sequential, certificate: Certificate) -> Tables:
     return tables
 
 
-def certified_model(
-    network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64
-) -> CertifiedModel:
-    """The model that the certificate describes, of its network. Raises CertificateError as `tables_of` does."""
-    tables, shape = tables_of(network, certificate), certificate.layers[0].input_shape
-    return CertifiedModel(network, tables, shape, dtype, certificate.norm, certificate.levels).eval()
-
-
 def load_network(weights: Mapping[str, bytes], certificate: Certificate) -> nn.Sequential:
     """The plain network of a certificate with the weights of its safetensors files, in evaluation mode.
 
@@ -169,4 +168,4 @@ def load_module(folder: Folder, precision: str = "float64", device: str = "cpu")
     """The certified model of a published folder, on a device."""
     network = load_network(folder.weights(), folder.certificate)
     dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
-    return certified_model(network, folder.certificate, dtype).to(device)
+    return CertifiedModel.of(network, folder.certificate, dtype).to(device)

@@ -27,7 +27,7 @@ from onnxscript import opset20
 from onnxscript.optimizer import fold_constants
 
 from zoo.folder import GRAPHS
-from zoo.model import CertifiedModel, certified_model, load_network
+from zoo.model import CertifiedModel, load_network
 from zoo.records import Certificate, ModelConfig, Outputs
 from zoo.runtime import NOT_PROVED
 from zoo.weights import data_start, header, read_weights
@@ -54,7 +54,7 @@ def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) ->
         ("float64", torch.float64, certificate.arithmetic),
         ("float32", torch.float32, NOT_PROVED),
     ):
-        model = certified_model(network, certificate, dtype)
+        model = CertifiedModel.of(network, certificate, dtype)
         write_graph(model, folder / GRAPHS[precision], {**metadata, "arithmetic": arithmetic})
 
 

@@ -26,7 +26,6 @@ LARGEST = 1e100
 # multiplied fewer than 2^12 times, so their relative error stays below gamma_4096 < 2^-40.
 OUTWARD = 1.0 + 2.0**-40
 
-
 SMALLEST, NORMAL = 2.0**-1074, 2.0**-1022  # positive numbers of float64: the smallest, and the smallest normal one
 
 

@@ -151,13 +151,13 @@ ABSTAIN = "ABSTAIN"
 
 
 def abstention_line(model: Model, predictions: list[Prediction], epsilon: str) -> str | None:
-    """What the parentheses mean, where the table has an abstention, and whether any image could have done without."""
+    """What the parentheses mean, where the table has an abstention; and that an epsilon is larger than the domain."""
     if ABSTAIN not in {_verdict(prediction) for prediction in predictions if prediction.label is None}:
         return None
     line = f"{ABSTAIN}: the radius is not above epsilon; the label in parentheses is not certified."
     farthest = math.sqrt(math.prod(model.input_shape)) if model.norm == "l2" else 1.0
     if parse_epsilon(epsilon) >= farthest:
-        line += f" No two images lie farther apart than {farthest:.4g}: was it {epsilon.strip()}/255?"
+        line += f" No two images lie farther apart than {farthest:.4g}: epsilon is in pixels of [0, 1], such as 36/255."
     return line
 
 

@@ -33,7 +33,7 @@ from zoo.layers import (
     SelfAttention,
     TokenLinear,
 )
-from zoo.model import CertifiedModel, certified_model
+from zoo.model import CertifiedModel
 from zoo.records import Certificate
 
 Exact = NDArray[np.object_]  # of Fractions
@@ -100,7 +100,7 @@ def certified(
 ) -> tuple[Certificate, CertifiedModel]:
     """The network's certificate and its certified model, as a reader of the certificate builds it."""
     certificate = certify(net, "test", Sizes(shape), "0" * 64, norm=norm, levels=levels)  # type: ignore[arg-type]
-    return certificate, certified_model(net, certificate)
+    return certificate, CertifiedModel.of(net, certificate)
 
 
 # Norms ---------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -27,13 +26,6 @@ from zoo.architectures.liresnet import Backbone
 def weights(run: Path) -> dict[str, Tensor]:
     """What a run has published."""
     return load_file(run / "weights.safetensors")
-
-
-def shorten_attacks(patch: pytest.MonkeyPatch) -> None:
-    """How well attacks climb is tested in tests/training; where a folder is published they only have to be made."""
-    patch.setattr("export.robustness.STEPS", 3)
-    patch.setattr("export.robustness.RESTARTS", 2)
-    patch.setattr("export.publish.TIGHTNESS_STEPS", 3)
 
 
 def small_network(name: str) -> str:
