@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.dense import densify
 from training.attacks import pgd_l2, pgd_linf
 from training.minmax import quicken
 from training.tightness import ORDERS
@@ -50,7 +51,7 @@ def pgd_accuracy(
     certificate is wrong.
     """
     before = model.outputs(images.numpy())
-    logits = _differentiable(network, precision)
+    logits = _differentiable(network, images[:1], precision)
     standing = np.flatnonzero(before.label == labels)
     generator = torch.Generator().manual_seed(0)
     left: dict[str, float] = {}
@@ -82,9 +83,10 @@ def pgd_accuracy(
     return {epsilon: left[epsilon] for epsilon in epsilons}
 
 
-def _differentiable(network: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
+def _differentiable(network: nn.Module, example: Tensor, precision: str) -> Callable[[Tensor], Tensor]:
     """The network, made to give gradients quickly."""
     quick = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    densify(quick, example)
     quicken(quick)
 
     def logits(images: Tensor) -> Tensor:

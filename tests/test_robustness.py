@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from export import robustness
+from export.dense import densify
 from export.robustness import pgd_accuracy
 from zoo.errors import CertificateError
-from zoo.layers import MinMax
+from zoo.layers import ConvExponential, MinMax
 from zoo.records import Outputs
 
 EPSILONS = ("0.3", "0.1")
@@ -123,3 +124,17 @@ def test_the_attacked_network_is_the_given_one_which_stays_as_it_was(monkeypatch
     torch.testing.assert_close(seen["bf16"], exact, rtol=2**-6, atol=2**-8)
     assert "float32 network" in robustness.describe("l2")
     assert "network in bfloat16, as it was trained" in robustness.describe("l2", "bf16")
+
+
+def test_a_matrix_is_the_exponential_that_it_stands_for():
+    torch.manual_seed(0)
+    series = nn.Sequential(ConvExponential(2, 3, terms=2), nn.PixelUnshuffle(2), ConvExponential(8, 3, terms=2))
+    with torch.no_grad():
+        for parameter in series.parameters():
+            parameter.normal_(std=0.2)
+    images = torch.rand(3, 2, 6, 6)
+    exact = series(images)
+    densify(series, images[:1])
+    # 36 pixels are more than 2 x 9, the 9 pixels of the second are fewer
+    assert [type(layer) for layer in series] == [ConvExponential, nn.PixelUnshuffle, nn.Sequential]
+    torch.testing.assert_close(series(images), exact, rtol=1e-5, atol=1e-5)
