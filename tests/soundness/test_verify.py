@@ -171,10 +171,11 @@ def test_a_changed_certificate(folder, change):
 
 
 @pytest.mark.parametrize("term", ["residual", "rounding", "perturbation"])
-def test_larger_terms_of_a_proof_are_allowed(folder, term):
+def test_larger_terms_of_a_proof_are_allowed(folder, term, monkeypatch):
     """Another machine may measure a little more than this one, and its bound is a bound too."""
+    monkeypatch.setattr("zoo.verify._graph_differences", lambda folder: ())  # of the graph, which takes its time
     certificate = recomposed(folder, forged(folder.certificate, "conv2", term, 1.5))
-    assert not [line for line in found(folder, certificate) if "certificate.json" in line]
+    assert found(folder, certificate) == []
 
 
 def test_other_weights(folder, tmp_path):
@@ -301,6 +302,12 @@ GRAPHS: dict[str, Callable[[onnx.GraphProto], None]] = {
 @pytest.mark.parametrize("change", GRAPHS)
 def test_a_changed_graph(folder, tmp_path, change, monkeypatch):
     """Told by its bytes; and, where another exporter wrote what the registry pins, by its tables and answers."""
+
+    def export(scratch: Path, *records: object) -> None:  # again, which gives the same: that it does is tested above
+        for path in folder.path.glob("*.onnx"):
+            shutil.copy(path, scratch)
+
+    monkeypatch.setattr("zoo.verify.write_graphs", export)
     copy = with_graph(folder, tmp_path / "copy", GRAPHS[change])
     assert any("not the graph that these weights" in line for line in verify(copy))
     monkeypatch.setattr("zoo.verify.is_pinned", lambda *pin: True)

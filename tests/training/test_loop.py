@@ -30,6 +30,7 @@ from training.recipes.recipe import Recipe
 from training.schedules import Points
 from training.validation import certified, vanished
 from zoo import registry
+from zoo.cli.shell import run_script
 from zoo.errors import InputError, ZooError
 
 SMALL = "liresnet-l4w32-cifar10-jpeg75"
@@ -384,12 +385,13 @@ def test_an_unknown_recipe_names_the_nearest():
         ("2c2f-mnist --output /proc/x --limit 100", "/proc/x: No such file or directory"),
     ],
 )
-def test_the_command_says_a_mistake_in_one_line_and_exits_2(arguments, message, write_split):
+def test_the_command_says_a_mistake_in_one_line_and_exits_2(arguments, message, write_split, monkeypatch, capsys):
     write_split("mnist", count=200)
-    command = [sys.executable, "-m", "training", *arguments.split()]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert result.returncode == 2
-    assert re.fullmatch(f"error: {message}\n", result.stderr)
+    monkeypatch.setattr(sys, "argv", ["training", *arguments.split()])
+    with pytest.raises(SystemExit) as end:
+        run_script(main, "python -m training")
+    assert end.value.code == 2
+    assert re.fullmatch(f"error: {message}\n", capsys.readouterr().err)
 
 
 def test_the_command_that_was_stopped_says_so_and_is_not_done(monkeypatch, capsys, tmp_path):
