@@ -16,14 +16,17 @@ from zoo.registry import ENTRIES
 
 INTRODUCTION = """# Published models
 
-Measured with the shipped `model.onnx` on whole test splits; VRA is the share of images that are right and have a
-certified radius > epsilon, which is proved. The papers' Lipschitz constants are mostly estimates, their radii are not
-rounded, and their data are the original ones: what differs is named beside each row. Written by
-`python -m export.cards` from the folders' records; `make models-check` checks every folder again.
+Measured with the shipped `model.onnx` on whole test splits (Tiny-ImageNet: its labelled validation split). VRA is the
+share of images that are right and have a certified radius > epsilon, which is proved. The papers' Lipschitz constants
+are mostly estimates, their radii take no account of rounding, and their data are the original ones: what differs is
+named beside each row. Each model is one run with one seed, mostly a short one: differences of less than a point mean
+little, between models of different epochs larger ones, too. Rows are sorted by the first VRA, whatever radius the
+model was made for. Hours are those of training steps, on CPUs that did other work as well: up to a factor of two.
+Written by `python -m export.cards` from the folders' records; `make models-check` checks every folder again.
 """
 CAPTIONS = {
     "curves": "Certified accuracy of every {} model against epsilon",
-    "scatter": "Clean accuracy against VRA of every {} model, with the papers' rows",
+    "scatter": "VRA against clean accuracy of the {} models that were made for an epsilon or more, and of papers' rows",
 }
 
 
@@ -72,6 +75,8 @@ def _row(folder: Folder) -> dict[str, Any]:
         "norm": config.norm,
         "parameters": ENTRIES[config.name].parameters,
         "loss": config.recipe.get("loss"),
+        "optimizer": config.recipe.get("optimizer"),
+        "batch_size": config.recipe.get("batch_size"),
         "made_for": aim(config, evaluation),
         "epochs": config.recipe.get("epochs"),
         "hours": config.recipe.get("hours"),
@@ -106,18 +111,22 @@ def _above(rate: float | None, percent: float | None) -> float | None:
 
 def _measured(models: Sequence[dict[str, Any]]) -> str:
     epsilons = list(models[0]["vra"])
-    heads = ["model", "parameters", "clean", *(f"VRA at {text}" for text in epsilons), "ACR", "PGD", "epochs", "hours"]
+    heads = ["model", "loss", "made for", "parameters", "epochs", "hours", "clean"]
+    heads += [*(f"VRA at {text}" for text in epsilons), "ACR", "PGD"]
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for row in models:
         vra = row["attacked_vra"]
         attacked = [f"{_percent(rate)} ({_percent(vra[text])})" for text, rate in row["pgd_accuracy"].items()]
-        cells = [_link(row["name"]), f"{row['parameters']:,}", _percent(row["clean_accuracy"])]
+        cells = [_link(row["name"]), _words(row["loss"]), row["made_for"], f"{row['parameters']:,}"]
+        cells += [str(row["epochs"]), _known(row["hours"]), _percent(row["clean_accuracy"])]
         cells += [_percent(row["vra"][text]) for text in epsilons]
-        cells += [f"{row['acr']:.4f}", ", ".join(attacked) or "not attacked", str(row["epochs"]), _known(row["hours"])]
+        cells += [f"{row['acr']:.4f}", ", ".join(attacked) or "not attacked"]
         lines.append(_line(cells))
-    images = f"{models[0]['images']:,} images"
-    attacked = "PGD is what an attack leaves of the first of them, by epsilon (and the VRA of these)"
-    return "\n".join(lines) + f"\n\nPercent of {images}; {attacked}."
+    what, first = "points" if DATASETS[models[0]["dataset"]].made else "images", models[0]["pgd_images"]
+    return "\n".join(lines) + (
+        f"\n\nPercent of {models[0]['images']:,} {what}. PGD: percent of the first {first:,} that an attack leaves, by "
+        "epsilon; in brackets the VRA of the same, which may be harder than all."
+    )
 
 
 def _beside(models: Sequence[dict[str, Any]]) -> str:
@@ -157,13 +166,15 @@ def _trained_otherwise(models: Sequence[dict[str, Any]]) -> str:
     for row in models:
         networks.setdefault(ENTRIES[row["name"]].architecture, []).append(row)
     epsilons = list(models[0]["vra"])
-    heads = ["model", "loss", "made for", "epochs", "clean", *(f"VRA at {text}" for text in epsilons), "ACR"]
+    heads = ["model", "loss", "optimizer", "batch", "epochs", "clean", *(f"VRA at {text}" for text in epsilons), "ACR"]
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for row in [row for same in networks.values() if len(same) > 1 for row in same]:
-        cells = [_link(row["name"]), str(row["loss"]).replace("_", " "), row["made_for"], str(row["epochs"])]
+        cells = [_link(row["name"]), _words(row["loss"]), _words(row["optimizer"]), str(row["batch_size"])]
+        cells += [str(row["epochs"])]
         cells += [_percent(rate) for rate in (row["clean_accuracy"], *row["vra"].values())]
         lines.append(_line([*cells, f"{row['acr']:.4f}"]))
-    return "The same network, trained otherwise:\n\n" + "\n".join(lines) if len(lines) > 2 else ""
+    title = "The same network, trained otherwise, which is not the loss alone: rates and augmentation are in the cards."
+    return f"{title}\n\n" + "\n".join(lines) if len(lines) > 2 else ""
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -172,6 +183,10 @@ def _line(cells: Sequence[str]) -> str:
 
 def _link(name: str) -> str:
     return f"[{name}]({name}/README.md)"
+
+
+def _words(value: str) -> str:
+    return value.replace("_", " ")
 
 
 def _percent(rate: float) -> str:

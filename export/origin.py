@@ -39,6 +39,8 @@ COMPARED = {
 OPTIONS = ("loss", "optimizer")
 NONE, DEFAULT = "none", "by default"
 BY_DATA = {"input_size", "channels", "classes"}
+WITHIN = ("train_images", "settings_known", "unlike")  # of a `Paper`: the differences say them
+UNKNOWN = "the row's own settings are not known"
 
 
 def trained_steps(weights: Path) -> tuple[int, int]:
@@ -91,26 +93,34 @@ def cost(run: Path, step: int) -> dict[str, Any]:
 def beside(entry: registry.Entry, settings: dict[str, Any]) -> dict[str, Any] | None:
     """The published row that a run stands for, and in what the run differs from it; None where there is no row.
 
-    The row's own settings are those of the recipe of its network. What settings do not say is not compared.
+    The row's own settings are those of the recipe of its network, if they are known.
     """
     paper = RECIPES[entry.name].paper if entry.name in RECIPES else None
     if paper is None:
         return None
     row = registry.find(paper.model)
-    theirs = RECIPES[row.name].describe()
     folder = settings.get("data")
     pairs = [("data", f"the folder {folder}" if folder else DATASETS[entry.dataset].title, DATASETS[row.dataset].title)]
     pairs += [(name, size, _sizes(row).get(name)) for name, size in _sizes(entry).items()]
-    pairs += [(name, settings[key], theirs[key]) for key, name in COMPARED.items() if key in settings]
-    for key in OPTIONS:  # those of another loss or optimiser are others anyway
-        ours, others = settings.get(f"{key}_options"), theirs[f"{key}_options"]
-        if ours is not None and settings[key] == theirs[key]:
-            pairs += [(f"{key} {name}", ours.get(name, DEFAULT), others.get(name, DEFAULT)) for name in ours | others]
+    if paper.settings_known:
+        pairs += _settings(settings, RECIPES[row.name].describe())
     differences = [_difference(*pair) for pair in pairs if pair[1] != pair[2]]
-    return {
-        **dataclasses.asdict(paper),
-        "differences": [*differences, _images(settings, DATASETS[row.dataset].train_images)],
-    }
+    differences += paper.unlike if paper.settings_known else (*paper.unlike, UNKNOWN)
+    whole = paper.train_images or DATASETS[row.dataset].train_images
+    if settings["train_images"] != whole:
+        differences.append(_images(settings, whole))
+    said = {key: value for key, value in dataclasses.asdict(paper).items() if key not in WITHIN}
+    return {**said, "differences": differences}
+
+
+def _settings(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Name, ours and theirs of every setting that is compared."""
+    pairs = [(name, ours[key], theirs[key]) for key, name in COMPARED.items() if key in ours]
+    for key in OPTIONS:  # those of another loss or optimiser are others anyway
+        mine, others = ours.get(f"{key}_options"), theirs[f"{key}_options"]
+        if mine is not None and ours[key] == theirs[key]:
+            pairs += [(f"{key} {name}", mine.get(name, DEFAULT), others.get(name, DEFAULT)) for name in mine | others]
+    return pairs
 
 
 def _sizes(entry: registry.Entry) -> dict[str, Any]:

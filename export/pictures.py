@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from zoo.records import aim
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 COLOURS += ("#882255", "#999933", "#332288", "#888888", "#DD3333")
 LINES, MARKS = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))), ("o", "s", "^", "D", "v", "P", "X")
+PAPER, PAPERS_MARKS = "#555555", (*MARKS, *"<>phd*8+x1234")
+ABREAST = 2  # panels
 WIDTH, HEIGHT, LEGEND, NAME = 5.2, 4.6, 3.3, 0.175  # of a panel, of the legend and a line of it, in inches
 FEW = 0.05  # of the images: a curve is shown until it falls below
 
@@ -62,7 +65,11 @@ def _scatter(models: Sequence[Folder]) -> bytes:
     places = sorted((norm, parse_epsilon(text), text) for norm, text in aims)
     papers = dict.fromkeys(DATASETS[group(folder.config.dataset)].title for folder in models)
     where = "" if set(papers) == {_data(models)} else f", on {' and '.join(papers)}"
-    figure, panels = _figure(len(places), f"{_data(models)}: ours\nHollow and dashed: the papers' rows{where}")
+    figure, panels = _figure(len(places), f"{_data(models)}: ours\nGrey: the papers' rows{where}")
+    known = [paper["model"] for folder in models if (paper := folder.config.recipe.get("paper"))]
+    theirs = dict(
+        zip(dict.fromkeys(known), zip(*map(itertools.cycle, (LINES[1:], PAPERS_MARKS)), strict=True), strict=False)
+    )
     for (norm, size, epsilon), axes in zip(places, panels, strict=True):
         for folder, look in _looks(models):
             if folder.config.norm != norm or parse_epsilon(aim(folder.config, folder.evaluation)) < size:
@@ -73,14 +80,15 @@ def _scatter(models: Sequence[Folder]) -> bytes:
             paper = folder.config.recipe.get("paper")
             if not paper or paper["epsilon"] != epsilon:
                 continue
+            line, mark = theirs[paper["model"]]
+            name = f"{paper['model']} (paper)"
             if paper["clean"] is None:
-                line = {"color": look["color"], "linestyle": "--", "linewidth": 1.5}
-                axes.axhline(paper["vra"], 0.9, 1, **line, label=f"{paper['model']}, clean not given")
+                axes.axhline(paper["vra"], 0.85, 1, color=PAPER, linestyle=line, label=f"{name}, clean not given")
                 continue
-            theirs = paper["clean"], paper["vra"]
-            hollow = {**style, "markersize": 9, "fillstyle": "none", "markeredgewidth": 1.5}
-            axes.plot(*theirs, **hollow, label=paper["model"])
-            axes.plot(*zip(ours, theirs, strict=True), color=look["color"], linewidth=0.6, alpha=0.6)
+            row = paper["clean"], paper["vra"]
+            hollow = {"color": PAPER, "marker": mark, "linestyle": "none", "fillstyle": "none", "markeredgewidth": 1.5}
+            axes.plot(*row, **hollow, markersize=9, label=name)
+            axes.plot(*zip(ours, row, strict=True), color=look["color"], linewidth=0.6, alpha=0.6)
         axes.set(xlabel="clean accuracy (%)", ylabel=f"VRA at {norm} {epsilon} (%)")
     return _png(figure, panels)
 
@@ -100,9 +108,13 @@ def _looks(models: Sequence[Folder]) -> list[tuple[Folder, dict[str, Any]]]:
 
 
 def _figure(count: int, title: str) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(WIDTH * count + LEGEND, HEIGHT), layout="constrained")
+    columns, rows = min(count, ABREAST), math.ceil(count / ABREAST)
+    figure = Figure(figsize=(WIDTH * columns + LEGEND, HEIGHT * rows), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[count:]:
+        axes.remove()
+    return figure, panels[:count]
 
 
 def _png(figure: Figure, panels: Sequence[Axes]) -> bytes:
@@ -112,7 +124,7 @@ def _png(figure: Figure, panels: Sequence[Axes]) -> bytes:
         axes.grid(alpha=0.3)
         lines, names = axes.get_legend_handles_labels()
         shown |= dict(zip(names, lines, strict=True))
-    figure.set_figheight(max(HEIGHT, NAME * (len(shown) + 1)))
+    figure.set_figheight(max(figure.get_figheight(), NAME * (len(shown) + 1)))
     figure.legend(list(shown.values()), list(shown), loc="outside right upper", fontsize=8, frameon=False)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})

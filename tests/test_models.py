@@ -69,7 +69,7 @@ def test_the_pages_are_what_the_records_render_to():
 
 def test_models_of_one_network_stand_side_by_side():
     board = (CHECKOUT / "model_cards" / "README.md").read_text()
-    tables = [part.split("\n\n")[1] for part in board.split("The same network, trained otherwise:")[1:]]
+    tables = [part.split("\n\n")[1] for part in board.split("The same network, trained otherwise")[1:]]
     beside = [{line.split("](")[0].removeprefix("| [") for line in table.splitlines()[2:]} for table in tables]
     pairs = [
         {one, other}

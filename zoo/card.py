@@ -37,7 +37,7 @@ def _front_matter(config: ModelConfig, evaluation: Evaluation) -> str:
         "library_name: certified-zoo",
         "pipeline_tag: image-classification",
         "tags: [certified-robustness, lipschitz, onnx]",
-        f"datasets: [{DATASETS[config.dataset].hub or config.dataset}]",
+        *([f"datasets: [{hub}]"] if (hub := DATASETS[config.dataset].hub) else []),
         "model-index:",
         f"- name: {config.name}",
         "  results:",
@@ -191,18 +191,20 @@ def _limits(config: ModelConfig) -> str:
 The radius speaks of the {shape} tensor that enters the graph{larger}. It does not say that the label is right. The
 model knows the classes of its data set and nothing else.
 
+Intended for research on certified robustness, for teaching, and for trying out services that answer with certificates;
+not for decisions about people or their safety.
+
 Licence: {config.license}."""
 
 
 def _citation(config: ModelConfig, certificate: Certificate) -> str:
-    works = [NETWORKS.get(config.architecture["family"]), LOSSES.get(config.recipe.get("loss", ""))]
-    sources = "".join(f"* {work}\n" for work in dict.fromkeys(works) if work)
+    network, loss = NETWORKS.get(config.architecture["family"]), LOSSES.get(config.recipe.get("loss", ""))
+    works = {"Network and loss": network} if network == loss else {"Network": network, "Loss": loss}
+    sources = "".join(f"* {what}: {work}\n" for what, work in works.items() if work)
     return f"""## Citation
 
-The network and the loss are those of
-
 {sources}
-and this model is `{config.name}` of certified-zoo, weights sha256 `{certificate.weights_sha256}`."""
+This model is `{config.name}` of certified-zoo, weights sha256 `{certificate.weights_sha256}`."""
 
 
 def _percent(rate: float) -> str:

@@ -27,17 +27,27 @@ SLL = (
     "Araujo, Havens, Delattre, Allauzen, Hu 2023, A unified algebraic perspective on Lipschitz neural networks, "
     "arXiv 2303.03169"
 )
+DISTANCE_2021 = (
+    "Zhang, Cai, Lu, He, Wang 2021, Towards certifying l-infinity robustness using neural networks with "
+    "l-infinity-dist neurons, arXiv 2102.05363"
+)
 DISTANCE = (
     "Zhang, Jiang, He, Wang 2022, Boosting the certified robustness of l-infinity distance nets, arXiv 2110.06850"
 )
+CONVNETS = (
+    "Wong, Schmidt, Metzen, Kolter 2018, Scaling provable adversarial defenses, arXiv 1805.12514; Lee, Lee, Park 2020, "
+    "Lipschitz-certifiable training with a tight outer bound; and " + GLORO
+)
 NETWORKS = {
-    "ConvNet": GLORO,
-    **dict.fromkeys(("LiResNet", "PlainConvNet", "ResNet", "SpatialMLP", "OLSA"), HU),
-    "LipConvNet": SOC,
+    "ConvNet": CONVNETS,
+    **dict.fromkeys(("LiResNet", "PlainConvNet", "ResNet"), HU),
+    **dict.fromkeys(("SpatialMLP", "OLSA"), f"{HU}, with layers by our own definition, for theirs are not described"),
+    "LipConvNet": f"{SOC}, and {HOUSEHOLDER}",
     "ConvexPotentialNet": f"{CPL}, and {SLL}",
     "LoopResNet": CRM,
     "TwoMoonsMLP": CLL,
-    **dict.fromkeys(("DistanceNet", "DistanceMLP"), DISTANCE),
+    "DistanceNet": f"{DISTANCE_2021}, and {DISTANCE}",
+    "DistanceMLP": f"{DISTANCE_2021}, there with tanh",
 }
 LOSSES = {
     **dict.fromkeys(("gloro", "gloro_trades"), GLORO),

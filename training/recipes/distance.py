@@ -117,7 +117,9 @@ def small_mnist_mlp() -> Recipe:
         learned={},
         training_epsilon=epsilon_ramp(0.3, 1.1),
         learning_rate=0.01,
-        paper=None,  # the 2021 paper's figures are not in the texts that we have
+        paper=Paper(
+            "linfdist-mlp-5x5120-mnist", 98.56, 93.09, "0.3", f"of Zhang et al. 2021, in {SOURCE}", settings_known=False
+        ),
     )
 
 

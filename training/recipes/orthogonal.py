@@ -5,7 +5,7 @@ Feizi 2022, arXiv 2108.04062; Meunier et al. 2022, arXiv 2110.12690; Araujo et a
 hours are not in the texts that we have. Command: python -m training NAME --output runs/NAME. None of the papers' rows
 has been run by us.
 
-Where every recipe here differs: CPL's and SLL's heads are plain, their losses in units of the margin constants; weight
+Where every recipe here differs: CPL's and SLL's losses are in units of the margin constants, and see `PLAIN`; weight
 decay counts for all matrices, the activations' among them. The small ones, for CPUs, have EMMA and our optimiser.
 """
 
@@ -19,6 +19,7 @@ from training.recipes.recipe import Paper, Recipe
 from training.schedules import constant, steps, triangle
 
 EPSILON = 36 / 255
+PLAIN = "a plain head, not one with normalised rows"
 # Clean accuracy and VRA at 36/255 in percent, and who reports them.
 SOC = {
     "lipconvnet-5-cifar10": (75.31, 60.37, "Fazlyab et al. 2023, table 1"),
@@ -79,8 +80,11 @@ def soc(name: str, clean: float, vra: float, source: str) -> Recipe:
 
 def cpl(name: str, clean: float, vra: float, source: str) -> Recipe:
     """Adam with a triangle, the multi-margin loss with margin 0.7."""
+    recipe = soc(name, clean, vra, source)
+    assert recipe.paper is not None
     return replace(
-        soc(name, clean, vra, source),
+        recipe,
+        paper=replace(recipe.paper, unlike=(PLAIN,)),
         loss=multi_margin,
         loss_options={"margin": 0.7},
         batch_size=256,

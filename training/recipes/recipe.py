@@ -33,6 +33,9 @@ class Paper:
     epsilon: str  # in the model's norm, pixels of [0, 1]
     source: str
     hardware: str = ""  # of one run, where the paper says
+    train_images: int | None = None  # None for the whole training split
+    settings_known: bool = True  # or the recipe of its network has others
+    unlike: tuple[str, ...] = ()  # what else ours differ in, which no setting says
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Augmentation):
         return value.describe()
     if isinstance(value, Paper):
-        return asdict(value)
+        return _plain(asdict(value))
     if isinstance(value, Generated):
         return {"ratio": value.ratio, "augment": _plain(value.augment)}
     if isinstance(value, Mapping):
