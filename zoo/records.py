@@ -49,7 +49,7 @@ class LayerBound:
     input_shape: tuple[int, ...]  # without the batch
     output_shape: tuple[int, ...]
     lipschitz_bound: float  # never below the true constant
-    lipschitz_estimate: float  # power iteration, at most the true constant: says how tight, proves nothing
+    lipschitz_estimate: float  # power iteration in float32: says how tight the bound is, proves nothing
     method: str  # of the proof: the geometry of a linear layer, the theorem of another
     proof: dict[str, float]  # tau, residual and rounding terms of the method; see zoo/bounds/spectral.py
     # Its rounding on an input of norm R is at most gamma_{fan_in + 2} (absolute_norm R + offset_norm), in that norm.
