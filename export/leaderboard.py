@@ -166,11 +166,12 @@ def _trained_otherwise(models: Sequence[dict[str, Any]]) -> str:
     for row in models:
         networks.setdefault(ENTRIES[row["name"]].architecture, []).append(row)
     epsilons = list(models[0]["vra"])
-    heads = ["model", "loss", "optimizer", "batch", "epochs", "clean", *(f"VRA at {text}" for text in epsilons), "ACR"]
+    heads = ["model", "loss", "made for", "optimizer", "batch", "epochs", "clean"]
+    heads += [*(f"VRA at {text}" for text in epsilons), "ACR"]
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for row in [row for same in networks.values() if len(same) > 1 for row in same]:
-        cells = [_link(row["name"]), _words(row["loss"]), _words(row["optimizer"]), str(row["batch_size"])]
-        cells += [str(row["epochs"])]
+        cells = [_link(row["name"]), _words(row["loss"]), row["made_for"], _words(row["optimizer"])]
+        cells += [str(row["batch_size"]), str(row["epochs"])]
         cells += [_percent(rate) for rate in (row["clean_accuracy"], *row["vra"].values())]
         lines.append(_line([*cells, f"{row['acr']:.4f}"]))
     title = "The same network, trained otherwise, which is not the loss alone: rates and augmentation are in the cards."
