@@ -39,6 +39,7 @@ from zoo.verify import exporter, verify
 
 PUBLISHED = list_models(pretrained=True)
 CHECKOUT = Path(zoo.__file__).parents[1]
+EMBEDDED = ("2c2f-mnist", "liresnet-l4w32-cifar10-jpeg75")
 # The model with the fewest parameters of each kind of network.
 SMALLEST = {small_network(name): name for name in sorted(PUBLISHED, key=lambda name: -(ENTRIES[name].parameters or 0))}
 
@@ -136,7 +137,10 @@ def test_the_papers_headline_model_is_exact_and_says_that_it_has_no_weights():
     assert (find(name).epochs, find(name).batch_size) == (400, 1024)
 
 
-def test_the_certificate_is_proved_again(smallest: Folder):
+def test_the_certificate_is_proved_again(smallest: Folder, monkeypatch: pytest.MonkeyPatch):
+    """And the graphs of the two inside the package exported again; `make models-check` does it for all."""
+    if smallest.config.name not in EMBEDDED:
+        monkeypatch.setattr("zoo.verify._graph_differences", lambda folder: ())
     assert verify(smallest) == []
 
 

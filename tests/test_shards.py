@@ -35,11 +35,6 @@ LIMIT = 60_000  # bytes of a file: the tiny network has 86,804 bytes of weights,
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("whole") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny(tmp_path_factory.mktemp("sharded") / "tiny", LIMIT)
 
