@@ -19,7 +19,7 @@ def densify(network: nn.Module, example: Tensor) -> None:
     hooks = [
         layer.register_forward_pre_hook(lambda layer, inputs: maps.update({layer: inputs[0].shape[1:]}))
         for layer in network.modules()
-        if type(layer) is ConvExponential
+        if isinstance(layer, ConvExponential)
     ]
     with torch.no_grad():
         network(example)
@@ -27,17 +27,16 @@ def densify(network: nn.Module, example: Tensor) -> None:
             hook.remove()
         for parent in list(network.modules()):
             for name, layer in parent.named_children():
-                if layer in maps and _is_small(layer, maps[layer]):
+                if isinstance(layer, ConvExponential) and _is_small(layer, maps[layer]):
                     setattr(parent, name, _matrix(layer, maps[layer]))
 
 
-def _is_small(layer: nn.Module, shape: torch.Size) -> bool:
+def _is_small(layer: ConvExponential, shape: torch.Size) -> bool:
     """Whether a pixel of the map takes more from the others through the series than there are."""
-    assert isinstance(layer, ConvExponential)
     return math.prod(shape[1:]) < layer.terms * layer.weight.shape[2] ** 2
 
 
-def _matrix(layer: nn.Module, shape: torch.Size) -> nn.Sequential:
+def _matrix(layer: ConvExponential, shape: torch.Size) -> nn.Sequential:
     """The affine map that the layer is, from what it makes of each unit input."""
     size = math.prod(shape)
     offset = layer(torch.zeros(1, *shape)).flatten()

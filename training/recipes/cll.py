@@ -20,6 +20,7 @@ from training.schedules import Cosine, Points, Polynomial, constant, steps, tria
 EPSILON = 36 / 255
 SOURCE = "Losch et al. 2023, table {}"
 UNLIKE = ("orthogonal, not Kaiming, initialisation",)
+HIDDEN = "hidden 2048 in our network of the row's name, 4096 in theirs"
 SLL_XL = Paper("sll-xl-cifar10", 73.0, 65.5, "36/255", SOURCE.format(2), settings_known=False, unlike=UNLIKE)
 SLACKS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of figure 5, left; the text gives the range
 RADII = (0.25, 0.5, 0.75, 1.0, 1.25)  # of figure 5, the other columns; 0.15 is table 2's
@@ -149,7 +150,7 @@ def cifar10_cpl_xl() -> Recipe:
         batch_size=256,
         rate=triangle(),
         optimizer="adam",
-        paper=_row("cpl-xl-cll-cifar10", 78.8, 65.9, 2, "hidden 2048 in our network of the row's name, 4096 in theirs"),
+        paper=_row("cpl-xl-cll-cifar10", 78.8, 65.9, 2, HIDDEN),
     )
 
 
@@ -160,9 +161,7 @@ def cifar100_cpl_xl() -> Recipe:
         name="cpl-xl-cll-cifar100",
         loss_options={"p": 1e-3, "weight": 1e-3},
         training_epsilon=constant(1.0),
-        paper=_row(
-            "cpl-xl-cll-cifar100", 47.9, 36.3, 2, "hidden 2048 in our network of the row's name, 4096 in theirs"
-        ),
+        paper=_row("cpl-xl-cll-cifar100", 47.9, 36.3, 2, HIDDEN),
     )
 
 

@@ -186,8 +186,8 @@ def imagenet() -> Recipe:
 def small(name: str, paper: Paper | None) -> Recipe:
     """The smallest networks of the zoo, for one or two CPU cores: few epochs, smaller batches, a higher rate.
 
-    Measured: liresnet-l4w32 68.32 clean, 53.76 VRA at 36/255 on the test split. The cards of
-    the others that are published have the results, and for how many epochs each was run.
+    Measured: liresnet-l4w32 68.32 clean, 53.76 VRA at 36/255 on the test split. The cards of the others that are
+    published have the results, and for how many epochs each was run.
     """
     return Recipe(
         name=name,
