@@ -27,7 +27,8 @@ from zoo.images import MAX_BYTES
 DEFAULT = "liresnet-l4w32-cifar10-jpeg75"
 SAMPLES = sorted((words.STATIC / "samples").glob("*.png"), key=lambda path: (path.stem.startswith("digit"), path.stem))
 TORCH = find_spec("torch") is not None
-QUEUE, AT_ONCE = 32, 2  # requests that may wait, and that are computed at the same time
+QUEUE, AT_ONCE = 32, 2  # requests that may wait, and that are computed at the same time, of all visitors together
+SHARED = {"concurrency_id": "all"}  # else Gradio counts each event of the page by itself
 
 
 Upload = dict[str, Any] | None  # a file as Gradio hands it on
@@ -223,7 +224,7 @@ def page() -> gr.Blocks:
         with gr.Tab("What this guarantees"):
             gr.Markdown(words.GUARANTEE)
 
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **SHARED}
         # Gradio would decode a picture by its own rules: with preprocess=False only zoo.images does.
         raw: dict[str, Any] = {**private, "preprocess": False}
         name.change(reset_epsilon, name, [epsilon, strength], **private)
@@ -244,10 +245,11 @@ def page() -> gr.Blocks:
                 gr.JSON(label="answer"),
             )
             model = gr.Dropdown(answers.names(), value=DEFAULT, label="model")
-            gr.Button().click(certify_endpoint, [image, model, size], result, api_name="certify", preprocess=False)
+            public: dict[str, Any] = {"preprocess": False, **SHARED}
+            gr.Button().click(certify_endpoint, [image, model, size], result, api_name="certify", **public)
             if TORCH:
-                gr.Button().click(attack_endpoint, [image, model, size], result, api_name="attack", preprocess=False)
-        gr.api(models_endpoint, api_name="models")
+                gr.Button().click(attack_endpoint, [image, model, size], result, api_name="attack", **public)
+        gr.api(models_endpoint, api_name="models", **SHARED)
     return blocks.queue(max_size=QUEUE, default_concurrency_limit=AT_ONCE)
 
 

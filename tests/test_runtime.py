@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +18,7 @@ from onnx import TensorProto, helper
 
 import zoo
 from tests.toy import make_folder, sha256, write_sums
-from zoo.errors import CertificateError, InputError, IntegrityError
+from zoo.errors import CertificateError, InputError, IntegrityError, MissingPackageError, ZooError
 from zoo.graph import external_files
 from zoo.records import Outputs, Prediction
 from zoo.runtime import CHUNK
@@ -95,6 +102,80 @@ def test_published_models_answer(name: str):
     assert (exact.radius >= 0).all()
     np.testing.assert_allclose(exact.logits, fast.logits, rtol=1e-3, atol=1e-3)
     assert all(np.isinf(exact.class_radii[row, label]) for row, label in enumerate(exact.label))
+
+
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+def test_threads_do_not_disturb_one_another(backend: str, whole: Path):
+    model = zoo.load(f"local-dir:{whole}", backend=backend)
+    batch = np.random.default_rng(0).random((20, *model.input_shape), dtype=np.float32)
+    alone = [model.predict(image) for image in batch]
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(model.predict, [*batch] * 10)) == alone * 10
+
+
+class TestOtherProcesses:
+    def test_a_model_goes_to_spawned_workers(self, whole: Path):
+        model = zoo.load(f"local-dir:{whole}")
+        batch = np.random.default_rng(0).random((3, *model.input_shape), dtype=np.float32)
+        with ProcessPoolExecutor(1, get_context("spawn")) as workers:
+            assert list(workers.map(model.predict, batch)) == model.predict(batch)
+
+    @pytest.mark.parametrize("precision", ["float64", "float32"])
+    @pytest.mark.parametrize("backend", ["onnx", "torch"])
+    def test_a_model_comes_back_from_its_folder(self, backend: str, precision: str, whole: Path, monkeypatch):
+        monkeypatch.chdir(whole.parent)
+        model = zoo.load("local-dir:tiny", backend=backend, precision=precision)
+        sent = pickle.dumps(model)
+        assert len(sent) < 1000  # no weights
+        monkeypatch.chdir("/")
+        for again in (pickle.loads(sent), copy.deepcopy(model)):
+            assert again == model
+            image = np.full(model.input_shape, 0.5, np.float32)
+            assert again.predict(image) == model.predict(image)
+            assert (again.module is None) == (model.module is None)
+
+    def test_it_is_checked_where_it_arrives(self, own_toy: Path):
+        sent = pickle.dumps(zoo.load(f"local-dir:{own_toy}"))
+        (own_toy / "README.md").write_text("another card")
+        with pytest.raises(IntegrityError, match=r"README.md: its sha256 is not the one in SHA256SUMS"):
+            pickle.loads(sent)
+        write_sums(own_toy)
+        with pytest.raises(IntegrityError, match="not the files of the model that was sent"):
+            pickle.loads(sent)
+        shutil.rmtree(own_toy)
+        with pytest.raises(InputError, match=f"^no folder {own_toy}: a model travels by its folder, which must lie"):
+            pickle.loads(sent)
+
+    def test_a_model_without_a_folder_is_refused(self, model: zoo.Model):
+        made = zoo.Model(
+            model.config, model.certificate, model.evaluation, model.precision, model.backend, lambda images: images
+        )
+        with pytest.raises(
+            InputError, match=r"^4c3f-mnist was not loaded from a folder, so it cannot be pickled: [^\n]*$"
+        ):
+            pickle.dumps(made)
+
+    def test_a_fork_does_not_wait_for_threads_that_it_has_not(self, whole: Path):
+        script = (
+            "import os, pickle, signal, sys, numpy, torch, zoo\n"
+            "model = zoo.load(f'local-dir:{sys.argv[1]}', backend='torch')\n"
+            "batch = numpy.full((64, *model.input_shape), 0.5, numpy.float32)\n"
+            "torch.set_num_threads(2)\n"
+            "model.predict(batch)\n"
+            "for each in (model, pickle.dumps(model)):\n"
+            "    if (child := os.fork()) == 0:\n"
+            "        signal.alarm(20)\n"
+            "        each = pickle.loads(each) if isinstance(each, bytes) else each\n"
+            "        os._exit(each.predict(batch) != model.predict(batch))\n"
+            "    assert os.waitpid(child, 0)[1] == 0\n"
+        )
+        subprocess.run([sys.executable, "-c", script, whole], check=True, cwd=Path(zoo.__file__).parents[1])
+
+    @pytest.mark.parametrize("kind", ZooError.__subclasses__())
+    def test_an_error_of_a_worker_reaches_its_parent(self, kind: type[ZooError]):
+        error = kind("torch", "train") if kind is MissingPackageError else kind("a line")
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (kind, str(error))
 
 
 class TestOptions:

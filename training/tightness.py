@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.linalg import vector_norm
 
-from zoo.model import CertifiedModel
+from zoo.model import CertifiedModel, cast_network
 from zoo.records import Certificate
 
 ORDERS = {"l2": 2.0, "linf": math.inf}
@@ -59,9 +58,9 @@ def tightness(
             gap = margins(model(x).logits) - margins(model(other).logits) - model.slack[first, second]
         found = torch.maximum(found, gap / _apart(x, other, order) / model.margin_lipschitz[first, second])
     x, other = _ascend(features_apart, images, order, steps, generator)
-    weights = {name: value.double() for name, value in body.state_dict().items()}
     with torch.no_grad():
-        features = [functional_call(body, weights, (point.double(),)) for point in (x, other)]
+        exact = cast_network(body, torch.float64)
+        features = [exact(point.double()) for point in (x, other)]
         gap = vector_norm((features[0] - features[1]).flatten(1), order, dim=1) - 2 * certificate.feature_error
     whole = gap / _apart(x, other, order) / certificate.body_lipschitz
     return {

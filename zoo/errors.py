@@ -52,7 +52,11 @@ class MissingPackageError(ZooError):
     """An optional package is not installed; the message names the extra that brings it."""
 
     def __init__(self, package: str, extra: str):
-        super().__init__(f"this needs {package}: run pip install -e '.[{extra}]' in a checkout")
+        super().__init__(package, extra)  # what pickle makes it of again, in a parent of the process that raised it
+
+    def __str__(self) -> str:
+        package, extra = self.args
+        return f"this needs {package}: run pip install -e '.[{extra}]' in a checkout"
 
 
 def require(package: str, extra: str) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from zoo.architectures import from_description
@@ -24,6 +23,8 @@ from zoo.folder import Folder
 from zoo.records import TOP_K, Certificate, Outputs
 from zoo.rounding import check_arithmetic
 from zoo.weights import weights_sha256
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class CertifiedModel(nn.Module):
@@ -38,7 +39,8 @@ class CertifiedModel(nn.Module):
     2 T_ji, if that is more than its quotient; each level is proved by itself. An image with a value outside [0, 1], NaN
     or infinite, and one whose logits are not finite, keeps its label and gets radius 0.
 
-    The weights are stored as float32 and evaluated in `dtype`. Only float64 is proved; a float32 model answers the
+    The weights are stored as float32 and evaluated in `dtype`: each call casts them into a copy of its own, so that any
+    number of threads may call one model. Only float64 is proved; a float32 model answers the
     same five arrays as *estimates*. A module whose types or methods were changed since, a float64 one that is not on
     the CPU, and a thread that flushes subnormal numbers raise CertificateError; weights overwritten in place are not
     noticed. Images of another shape than `input_shape` raise InputError, also where the network would take them: of
@@ -77,9 +79,9 @@ class CertifiedModel(nn.Module):
         if tuple(images.shape[1:]) != self.input_shape:
             expected = ", ".join(map(str, self.input_shape))
             raise InputError(f"expected images of shape [N, {expected}], got {list(images.shape)}")
-        weights = {name: value.to(self.dtype) for name, value in self.network.state_dict(keep_vars=True).items()}
+        network = cast_network(self.network, self.dtype)
         images = images.to(self.dtype)
-        logits = functional_call(self.network, weights, (images,))
+        logits = network(images)
         label = logits.argmax(dim=1)
         margins = logits.amax(dim=1, keepdim=True) - logits
         inside = (images == images.clamp(0, 1)).amin(dim=(1, 2, 3))  # of truths, so all of them; NaN equals nothing
@@ -90,7 +92,7 @@ class CertifiedModel(nn.Module):
         class_radii = ((margins - slack) / lipschitz).relu()
         if self.levels:
             levels = torch.tensor(self.levels, dtype=self.dtype, device=images.device)
-            least = least_margins(self.network, weights, images, label, levels)
+            least = least_margins(network, images, label, levels)
             proved = (least > 2 * slack) & admissible
             class_radii = torch.maximum(class_radii, torch.where(proved, levels[:, None, None], 0).amax(dim=0))
         ranks = min(TOP_K, logits.shape[1] - 1)
@@ -106,6 +108,18 @@ class CertifiedModel(nn.Module):
             raise CertificateError("the module is no longer what was certified (types or hooks changed): load it again")
         if self.dtype == torch.float64 and (device := self.slack.device).type != "cpu":
             raise CertificateError(f"float64 is proved on the CPU only, this module is on {device}: load it in float32")
+
+
+def cast_network(network: Network, dtype: torch.dtype) -> Network:
+    """A copy of the network with its weights in `dtype`; the network itself, which gradients reach, is not changed."""
+    copy = object.__new__(type(network))
+    weights, buffers = (
+        {name: None if value is None else value.to(dtype) for name, value in tensors.items()}
+        for tensors in (network._parameters, network._buffers)
+    )
+    layers = {name: layer and cast_network(layer, dtype) for name, layer in network._modules.items()}
+    vars(copy).update({**vars(network), "_parameters": weights, "_buffers": buffers, "_modules": layers})
+    return copy
 
 
 def head_weights(network: nn.Sequential) -> tuple[Matrix, Matrix]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, IntegrityError, one_line, require
-from zoo.folder import Folder
+from zoo.folder import Folder, is_folder, read_folder
 from zoo.graph import external_files
 from zoo.images import as_batch
 from zoo.records import TOP_K, Certificate, Evaluation, ModelConfig, Outputs, Prediction
@@ -24,17 +25,28 @@ if TYPE_CHECKING:
     from torch import nn
 
 CHUNK = 32  # images in one run: the float64 graph of the widest LiResNet needs about 20 MB for each
+PROCESS = os.getpid()  # that imported this module; another one is a fork of it
 NOT_PROVED = "float32, not proved"  # the `arithmetic` of model.float32.onnx
 ESTIMATES = {"radius", "class_radii", "topk_radius"}  # so named in the float64 graph, with _estimate in the other
 
 Run = Callable[[np.ndarray], Outputs]  # float32 [N, C, H, W] in [0, 1] to NumPy arrays
 
 
+class Origin(NamedTuple):
+    """Where a model was loaded from, for another process to load it again."""
+
+    path: Path  # of its folder, absolute
+    digest: str  # of the folder's SHA256SUMS
+    options: dict[str, Any]  # of `onnx_model` or `torch_model`
+
+
 @dataclass(frozen=True, repr=False)
 class Model:
     """A classifier that answers with certified radii: in its norm, pixels of [0, 1], at the model's own resolution.
 
-    The radii are proved where `proved` is true; else they are estimates.
+    The radii are proved where `proved` is true; else they are estimates. Any number of threads may call one model. A
+    pickled model is its folder's path, so that it can go to the workers of multiprocessing or joblib; there it is
+    loaded and checked again.
     """
 
     config: ModelConfig
@@ -44,6 +56,7 @@ class Model:
     backend: str  # "onnx" or "torch"
     run: Run = field(compare=False)
     module: nn.Module | None = field(default=None, compare=False)  # what PyTorch runs; None for ONNX
+    origin: Origin | None = field(default=None, compare=False)  # None for one that was made by hand
 
     @property
     def name(self) -> str:
@@ -68,6 +81,13 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<zoo.Model {self.name}, {self.backend}, {self.precision}, input {self.input_shape}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.origin is None:
+            raise InputError(
+                f"{self.name} was not loaded from a folder, so it cannot be pickled: use zoo.load where it is needed"
+            )
+        return _load_again, (self.backend, self.precision, *self.origin)
 
     def outputs(self, images: Any) -> Outputs:
         """The five arrays of `Outputs` for one image or a batch, see `zoo.images.as_batch` for what is accepted.
@@ -141,7 +161,7 @@ def onnx_model(
             raise IntegrityError(f"{path}: its answers have not the shapes or labels that config.json gives")
         return outputs
 
-    return _model(folder, precision, "onnx", run)
+    return _model(folder, precision, "onnx", run, None, {"providers": providers, "threads": threads})
 
 
 def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
@@ -162,14 +182,34 @@ def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
     module = load_module(folder, precision, device)
 
     def run(images: np.ndarray) -> Outputs:
+        if os.getpid() != PROCESS:  # a fork has none of OpenMP's threads, and would wait for them
+            torch.set_num_threads(1)
         with torch.inference_mode():
             return Outputs(*(value.cpu().numpy() for value in module(torch.tensor(images, device=device))))
 
-    return _model(folder, precision, "torch", run, module)
+    return _model(folder, precision, "torch", run, module, {"device": device})
 
 
-def _model(folder: Folder, precision: str, backend: str, run: Run, module: nn.Module | None = None) -> Model:
-    return Model(folder.config, folder.certificate, folder.evaluation, precision, backend, run, module)
+def _model(
+    folder: Folder,
+    precision: str,
+    backend: str,
+    run: Run,
+    module: nn.Module | None,
+    options: dict[str, Any],
+) -> Model:
+    origin = Origin(folder.path.absolute(), folder.digest, options)
+    return Model(folder.config, folder.certificate, folder.evaluation, precision, backend, run, module, origin)
+
+
+def _load_again(backend: str, precision: str, path: Path, digest: str, options: dict[str, Any]) -> Model:
+    """The model that was pickled, from its folder. Raises ZooError where that is not here, or not the same."""
+    if not is_folder(path):
+        raise InputError(f"no folder {path}: a model travels by its folder, which must lie at this path here too")
+    folder = read_folder(path)
+    if folder.digest != digest:
+        raise IntegrityError(f"{path}: not the files of the model that was sent from there: load it again")
+    return {"onnx": onnx_model, "torch": torch_model}[backend](folder, precision, **options)
 
 
 def onnx_session(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zoo import layers
 from zoo.bounds.interval import RULES, least_margins
 from zoo.layers import FirstChannels, LInfDistance, MinMax, PadChannels, Pixels, Residual
+from zoo.model import cast_network
 from zoo.onnx import write_graph
 from zoo.records import Outputs
 from zoo.rounding import propagate
@@ -80,10 +81,6 @@ def exact_margins(net: nn.Sequential, image: Tensor, level: float, label: int) -
     return least.sum(axis=1) + bias[label] - bias
 
 
-def weights_of(net: nn.Sequential) -> dict[str, Tensor]:
-    return {name: value.double() for name, value in net.state_dict().items()}
-
-
 def distances(seed: int) -> nn.Sequential:
     g = np.random.default_rng(seed)
     first, second = distance(9 * g.standard_normal((7, 8)), g.standard_normal(7)), distance(g.standard_normal((5, 7)))
@@ -122,12 +119,11 @@ def test_ends_err_by_no_more_than_the_certificate_says(kind, seed):
     net = make(seed)
     certificate, model = certified(net, shape, "linf", LEVELS)
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed))
-    weights = weights_of(net)
+    double = cast_network(net, torch.float64)
     for level in LEVELS:
         lower, upper = (images.double() - level).clamp(min=0), (images.double() + level).clamp(max=1)
-        for depth, (name, layer) in enumerate(list(net.named_children())[:-1], start=1):
-            inside = {key.removeprefix(f"{name}."): weights[key] for key in weights if key.startswith(f"{name}.")}
-            lower, upper = RULES[type(layer)](layer, inside, lower, upper)
+        for depth, layer in enumerate(double[:-1], start=1):
+            lower, upper = RULES[type(layer)](layer, lower, upper)
             norm, error = propagate(certificate.layers[:depth], 1.0)
             assert bool((lower <= upper).all())
             for row, image in enumerate(images):
@@ -139,7 +135,7 @@ def test_ends_err_by_no_more_than_the_certificate_says(kind, seed):
     assert certificate.feature_norm >= norm * (1 - 1e-9)
     assert certificate.feature_error >= error * (1 - 1e-9)
     label = model(images).label
-    margins = least_margins(net, weights, images.double(), label, torch.tensor(LEVELS, dtype=torch.float64))
+    margins = least_margins(double, images.double(), label, torch.tensor(LEVELS, dtype=torch.float64))
     slack = model.slack.index_select(0, label)
     for place, level in enumerate(LEVELS):
         for row, image in enumerate(images):
@@ -169,14 +165,13 @@ def test_computed_ends_of_distances_hold_computed_outputs():
     """Rounding is monotone, so here even the computed ends need no slack."""
     net = distances(3)
     generator = torch.Generator().manual_seed(2)
-    image, weights = torch.rand(1, 2, 2, 2, generator=generator).double(), weights_of(net)
+    image = torch.rand(1, 2, 2, 2, generator=generator).double()
     lower, upper = (image - 0.2).clamp(min=0), (image + 0.2).clamp(max=1)
     points = lower + (upper - lower) * torch.rand(500, 2, 2, 2, dtype=torch.float64, generator=generator)
     points = points.clamp(lower, upper)
-    for name, layer in list(net.named_children())[:-1]:
-        inside = {key.removeprefix(f"{name}."): weights[key] for key in weights if key.startswith(f"{name}.")}
-        lower, upper = RULES[type(layer)](layer, inside, lower, upper)
-        points = copy.deepcopy(layer).double()(points)
+    for layer in cast_network(net, torch.float64)[:-1]:
+        lower, upper = RULES[type(layer)](layer, lower, upper)
+        points = layer(points)
         assert bool(((lower <= points) & (points <= upper)).all())
 
 
@@ -296,4 +291,4 @@ def test_a_wider_convolution_reads_its_padding_as_zeros():
     net = network(conv(np.ones((1, 1, 1, 3)), None, 1, (0, 1)), nn.Flatten(), linear([[1, 0], [0, 1]]))
     images, label = torch.full((1, 1, 1, 2), 0.5).double(), torch.zeros(1, dtype=torch.long)
     level = torch.tensor([0.125], dtype=torch.float64)
-    assert least_margins(net, weights_of(net), images, label, level)[0, 0, 1].item() == -0.5
+    assert least_margins(cast_network(net, torch.float64), images, label, level)[0, 0, 1].item() == -0.5

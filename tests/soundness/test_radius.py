@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import mpmath
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.bounds.margins import Tables, margin_tables
+from zoo.layers import Residual
 from zoo.model import CertifiedModel
 
 from .oracle import certified, exact, linear, network, replay
@@ -214,3 +216,28 @@ def test_row_norms_are_rounded_up_for_any_number_of_features(features):
     square = 1 + (features - 1) * Fraction(weight[0, 1]) ** 2
     bound = Fraction(tables.margin_lipschitz[0, 1]) / (1 + Fraction(1, 2**52))  # what the radius may round up by
     assert bound**2 >= square
+
+
+# Many callers at once -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("norm", "levels"), [("l2", ()), ("linf", (1e-4, 1e-3))])
+def test_threads_do_not_disturb_one_another(norm, levels):
+    """Answers and gradients of calls that overlap are, to the last bit, those of calls one after the other."""
+    net = network(nn.Flatten(), Residual(nn.Linear(48, 48), nn.ReLU()), nn.Linear(48, 5), channels=3)
+    _, model = certified(net, (3, 4, 4), norm, levels)
+    points = torch.rand(40, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def answer(point: torch.Tensor) -> list[torch.Tensor]:
+        point = point[None].requires_grad_(True)
+        outputs = model(point)
+        (gradient,) = torch.autograd.grad(outputs.logits.max() + outputs.radius.sum(), point)
+        return [*(value.detach() for value in outputs), gradient]
+
+    alone = [answer(point) for point in points]
+    assert all(answers[-1].count_nonzero() for answers in alone)
+    with ThreadPoolExecutor(16) as threads:
+        together = list(threads.map(answer, [*points] * 2))
+    for row, answers in enumerate(together):
+        assert all(map(torch.equal, answers, alone[row % len(points)]))
+    assert {value.dtype for value in model.network.state_dict().values()} == {torch.float32}

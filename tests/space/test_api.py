@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,14 @@ def test_an_attack_stays_above_0_inside_the_radius(client: Any):
     assert answer["name"] == answer["attacked_name"] == "ship"
     assert answer["radius"] > max(answer["sizes"]) > 0.89
     assert min(answer["margins"]) > 0
+
+
+def test_visitors_who_attack_at_once_get_what_one_alone_gets(client: Any):
+    pytest.importorskip("torch")
+    alone = ask(client, "/attack", SHIP, COLOUR, "0.5")
+    with ThreadPoolExecutor(4) as visitors:
+        calls = [visitors.submit(ask, client, "/attack", SHIP, COLOUR, "0.5") for _ in range(4)]
+        assert [call.result() for call in calls] == [alone] * 4
 
 
 def test_models_are_the_published_ones(client: Any):

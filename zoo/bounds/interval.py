@@ -18,11 +18,10 @@ from torch.nn import functional as F
 
 from zoo.layers import FirstChannels, LInfDistance, MinMax, PadChannels, Pixels, Residual, few_rows
 
-Weights = dict[str, Tensor]  # of one layer, by their names inside it
 Ends = tuple[Tensor, Tensor]
 
 
-def least_margins(network: nn.Sequential, weights: Weights, images: Tensor, label: Tensor, levels: Tensor) -> Tensor:
+def least_margins(network: nn.Sequential, images: Tensor, label: Tensor, levels: Tensor) -> Tensor:
     """At most f_j - f_i over all x with |x - image|_inf <= level, up to rounding: [L, N, C], j the label of each image.
 
     images [N, C, H, W] in [0, 1] and levels [L], in the dtype of the weights; levels are a tensor because an exporter
@@ -40,11 +39,11 @@ def least_margins(network: nn.Sequential, weights: Weights, images: Tensor, labe
     count = len(levels)
     reach = levels[:, None, None, None, None]
     lower, upper = (images - reach).flatten(0, 1), (images + reach).flatten(0, 1)
-    *body, (head, _) = network._modules.items()
-    for name, layer in body:
-        assert layer is not None
-        lower, upper = _propagate(layer, _inside(name, weights), lower, upper)
-    matrix, bias = weights[f"{head}.weight"], weights[f"{head}.bias"]
+    *body, head = network
+    for layer in body:
+        lower, upper = _propagate(layer, lower, upper)
+    assert isinstance(head, nn.Linear)
+    matrix, bias = head.weight, head.bias
     chosen = label.repeat(count)
     rows = matrix.index_select(0, chosen)[:, None] - matrix  # [L N, C, d]
     centre, reach = (lower + upper) / 2, (upper - lower) / 2
@@ -53,64 +52,56 @@ def least_margins(network: nn.Sequential, weights: Weights, images: Tensor, labe
     return margins.unflatten(0, (count, -1))
 
 
-def _propagate(layer: nn.Module, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
-    return RULES[type(layer)](layer, weights, lower, upper)
+def _propagate(layer: nn.Module, lower: Tensor, upper: Tensor) -> Ends:
+    return RULES[type(layer)](layer, lower, upper)
 
 
-def _inside(name: str, weights: Weights) -> Weights:
-    """The weights of a layer, given those of what it is in."""
-    start = f"{name}."
-    return {key.removeprefix(start): value for key, value in weights.items() if key.startswith(start)}
-
-
-def _monotone(layer: nn.Module, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+def _monotone(layer: nn.Module, lower: Tensor, upper: Tensor) -> Ends:
     """Without weights, and no output falls where an input rises: the ends go to the ends."""
     return layer(lower), layer(upper)
 
 
-def _pixels(layer: Pixels, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+def _pixels(layer: Pixels, lower: Tensor, upper: Tensor) -> Ends:
     """Clamped, as the layer does: x outside of [0, 1] count as the nearest in it, wherever the layer stands."""
-    mean, scale = weights["mean"][:, None, None], weights["scale"][:, None, None]
+    mean, scale = layer.mean[:, None, None], layer.scale[:, None, None]
     one, other = (lower.clamp(0, 1) - mean) * scale, (upper.clamp(0, 1) - mean) * scale
     return torch.minimum(one, other), torch.maximum(one, other)  # a scale may be negative
 
 
-def _linear(layer: nn.Linear, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
-    return _affine(F.linear, weights, lower, upper)
+def _linear(layer: nn.Linear, lower: Tensor, upper: Tensor) -> Ends:
+    return _affine(F.linear, layer, lower, upper)
 
 
-def _convolution(layer: nn.Conv2d, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+def _convolution(layer: nn.Conv2d, lower: Tensor, upper: Tensor) -> Ends:
     def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.conv2d(x, weight, bias, layer.stride, layer.padding)
 
-    return _affine(product, weights, lower, upper)
+    return _affine(product, layer, lower, upper)
 
 
-def _affine(product: Callable[..., Tensor], weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+def _affine(product: Callable[..., Tensor], layer: nn.Linear | nn.Conv2d, lower: Tensor, upper: Tensor) -> Ends:
     """W c + b -+ |W| r, of the centre c and the half width r."""
-    centre = product((lower + upper) / 2, weights["weight"], weights.get("bias"))
-    reach = product((upper - lower) / 2, weights["weight"].abs())
+    centre = product((lower + upper) / 2, layer.weight, layer.bias)
+    reach = product((upper - lower) / 2, layer.weight.abs())
     return centre - reach, centre + reach
 
 
-def _distance(layer: LInfDistance, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+def _distance(layer: LInfDistance, lower: Tensor, upper: Tensor) -> Ends:
     """The least and the largest of max over i of |x_i - w_ji|: for each i alone, for x_i vary apart."""
     nearest, farthest = [], []
-    for rows in few_rows(weights["weight"]):
+    for rows in few_rows(layer.weight):
         low, high = lower[:, None] - rows, upper[:, None] - rows
         nearest.append(torch.maximum(low.amax(dim=2), -high.amin(dim=2)))
         farthest.append(torch.maximum(high.amax(dim=2), -low.amin(dim=2)))
-    bias = weights["bias"]
-    return torch.cat(nearest, dim=1).clamp(min=0) + bias, torch.cat(farthest, dim=1) + bias
+    return torch.cat(nearest, dim=1).clamp(min=0) + layer.bias, torch.cat(farthest, dim=1) + layer.bias
 
 
-def _residual(layer: Residual, weights: Weights, lower: Tensor, upper: Tensor) -> Ends:
+def _residual(layer: Residual, lower: Tensor, upper: Tensor) -> Ends:
     low, high = lower, upper
-    for name, inner in layer.branch._modules.items():
-        assert inner is not None
-        low, high = _propagate(inner, _inside(f"branch.{name}", weights), low, high)
+    for inner in layer.branch:
+        low, high = _propagate(inner, low, high)
     if layer.skip is not None:
-        lower, upper = _propagate(layer.skip, _inside("skip", weights), lower, upper)
+        lower, upper = _propagate(layer.skip, lower, upper)
     return lower + low, upper + high
 
 

@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     mutant(
         "signs of weights lost", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, 'weights["weight"].abs())', 'weights["weight"])',
+        INTERVAL, "layer.weight.abs())", "layer.weight)",
     ),
     mutant(
         "width of intervals lost", "linf::test_no_point_of_the_ball_has_another_label",
