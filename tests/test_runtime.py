@@ -159,7 +159,7 @@ class TestOtherProcesses:
         script = (
             "import os, pickle, signal, sys, numpy, torch, zoo\n"
             "model = zoo.load(f'local-dir:{sys.argv[1]}', backend='torch')\n"
-            "batch = numpy.full((64, *model.input_shape), 0.5, numpy.float32)\n"
+            "batch = numpy.full((1, *model.input_shape), 0.5, numpy.float32)\n"
             "torch.set_num_threads(2)\n"
             "model.predict(batch)\n"
             "for each in (model, pickle.dumps(model)):\n"
