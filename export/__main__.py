@@ -34,7 +34,8 @@ def main(
     if shelf:
         pin(folder)
     rates = ", ".join(f"{100 * rate:.2f} % at {epsilon}" for epsilon, rate in folder.evaluation.vra.items())
-    print(f"published {folder.path}: clean {100 * folder.evaluation.clean_accuracy:.2f} %, VRA {rates}")
+    measured = f"{folder.evaluation.images:,} images of {folder.config.dataset}, {folder.evaluation.split}"
+    print(f"published {folder.path}: on {measured}: clean {100 * folder.evaluation.clean_accuracy:.2f} %, VRA {rates}")
     if not shelf:
         given = "" if DATASETS[folder.config.dataset].made else f"; zoo predict local-dir:{folder.path} IMAGE"
         print(f"next: zoo verify {folder.path}{given}")

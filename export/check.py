@@ -19,7 +19,7 @@ from export.cards import pages, shelf
 from export.publish import MAX_FILE, SHELF, pinned
 from zoo.card import render
 from zoo.cli.shell import run_script
-from zoo.datasets import DATASETS, Split, load_split
+from zoo.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.evaluate import array_images, curve_epsilons
 from zoo.folder import Folder
@@ -27,6 +27,7 @@ from zoo.hub import load
 from zoo.records import SAMPLE, Evaluation
 from zoo.registry import find
 from zoo.runtime import Model
+from zoo.splits import Split, load_split
 from zoo.verify import verify
 
 WHOLE = 60  # seconds: what took less to evaluate is evaluated again, of others the first images are

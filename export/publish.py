@@ -27,7 +27,7 @@ from zoo import registry
 from zoo.architectures import describe
 from zoo.card import render
 from zoo.certify import certify
-from zoo.datasets import DATASETS, Split, load_split
+from zoo.datasets import DATASETS
 from zoo.errors import CertificateError, InputError
 from zoo.evaluate import array_images, evaluate
 from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
@@ -35,6 +35,7 @@ from zoo.model import CertifiedModel, load_network, load_weights
 from zoo.onnx import write_graphs
 from zoo.records import Certificate, Evaluation, ModelConfig, aim, dumps
 from zoo.runtime import onnx_model
+from zoo.splits import Split, load_split
 from zoo.weights import INDEX, WEIGHTS, data_start, index, read_weights, weights_sha256
 
 CHECKOUT = Path(__file__).parents[1]

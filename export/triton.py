@@ -16,6 +16,7 @@ import numpy as np
 import typer
 
 from zoo.cli.shell import run_script
+from zoo.datasets import plain_labels
 from zoo.errors import InputError
 from zoo.folder import SUMS, Folder, exists
 from zoo.hub import fetch
@@ -98,7 +99,8 @@ def _output(name: str, example: np.ndarray) -> str:
 def _write(folder: Folder, path: Path) -> None:
     (path / VERSION).mkdir(parents=True)
     (path / "config.pbtxt").write_text(configuration(folder), encoding="utf-8")
-    (path / "labels.txt").write_text("".join(f"{_line(label)}\n" for label in folder.config.labels), encoding="utf-8")
+    labels = "".join(f"{_line(label)}\n" for label in plain_labels(folder.config.labels))
+    (path / "labels.txt").write_text(labels, encoding="utf-8")
     for name, content in {"model.onnx": folder.read("model.onnx"), **folder.weights()}.items():
         (path / VERSION / name).write_bytes(content)
     for name in (SUMS, "certificate.json", "README.md"):  # so that the certificate travels with the graph

@@ -44,8 +44,7 @@ def make_split(
         Image.fromarray(pixels).save(buffer, "PNG")
         rows.append({"bytes": buffer.getvalue(), "path": None})
     labels = [label if label is not None else row % info.classes for row in range(count)]
-    names = [f"class {number}" for number in range(info.classes)]
-    metadata = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+    metadata = {"info": {"features": {"label": {"names": info.labels, "_type": "ClassLabel"}}}}
     schema = pa.schema(
         {"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()},
         metadata={"huggingface": json.dumps(metadata)},

@@ -8,11 +8,12 @@ from PIL import Image
 
 from training.data import load_training_data, pixels
 from zoo.architectures.mlp import CORNER, SIDE
-from zoo.datasets import DATASETS, load_split
+from zoo.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.images import as_batch
 from zoo.registry import find
+from zoo.splits import load_split
 
 
 def plane(split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -52,8 +53,8 @@ def test_splits_never_change_and_are_what_training_and_the_model_take():
     batch, single = as_batch(split.images, find("mlp-two-moons").architecture.input_shape)
     assert not single
     np.testing.assert_array_equal(batch[:, :, 0, 0], split.images[:, 0, 0])
+    assert split.label_names == ("upper", "lower")
     data = load_training_data("two-moons")
-    assert data.label_names == ("upper", "lower")
     assert pixels(data.train.images).equal(data.train.images)
 
 

@@ -18,11 +18,11 @@ import zoo
 import zoo.results
 from tests.parquet import Write
 from tests.serving import ROOT
-from zoo.datasets import load_split, stream_split
 from zoo.errors import InputError
 from zoo.evaluate import dataset_images, evaluate, folder_images, summarise
 from zoo.results import Results, Share, share
 from zoo.runtime import CHUNK, Model
+from zoo.splits import load_split, stream_split
 
 COUNT = 5 * CHUNK + 7
 ALONE = Share(0, 1)

@@ -13,8 +13,10 @@ import torch
 from torch import Generator, Tensor
 
 from training.stream import EncodedImages, FolderImages, ParquetImages, stream
-from zoo.datasets import DATASETS, check_labels, data_folder, load_split
+from zoo.datasets import DATASETS, data_folder
 from zoo.errors import InputError
+from zoo.parquet import class_numbers
+from zoo.splits import load_split, split_files
 
 VALIDATION_SHARE, VALIDATION_LIMIT = 0.1, 10_000
 SPLIT_SEED = 0  # not the run's seed: every run on the same number of images validates on the same of them
@@ -88,8 +90,8 @@ class TrainingData(NamedTuple):
 
     train: Source
     validation: Source
-    label_names: tuple[str, ...]
     revision: str
+    name: str  # of the split, with the shards where some are missing; of the folder
 
 
 def load_training_data(
@@ -98,11 +100,13 @@ def load_training_data(
     """The first `limit` images (all by default) of a training split, some of them kept for validation.
 
     Kept are every tenth at random, 10,000 at most. With `folder` the images are those in it, a subfolder for each
-    class in the order of their names, instead of the data set's; classes take turns. They are streamed from disk,
+    class of the data set, by its name, instead of the data set's; classes take turns. They are streamed from disk,
     as ImageNet is; the images of other data sets lie decoded on the device.
-    Raises InputError where the data cannot be read, or are fewer than two images.
+    Raises InputError where the data cannot be read, the folder has other classes, or there are fewer than two images.
     """
     info, device = DATASETS[name], torch.device(device)
+    if folder is not None and info.made:
+        raise InputError(f"{name} is computed, and cannot be had from a folder: leave out --data")
     if folder is None and not info.streamed:
         split = load_split(name, "train", limit)
         train, validation = _cut(len(split.labels))
@@ -111,17 +115,21 @@ def load_training_data(
         return TrainingData(
             InMemory(images[train].contiguous().to(device), labels[train].to(device)),
             InMemory(images[validation].contiguous().to(device), labels[validation].to(device)),
-            split.label_names,
             split.revision,
+            split.name,
         )
-    encoded = ParquetImages(info, "train") if folder is None else FolderImages(info, folder)
+    if folder is None:
+        files = split_files(info, "train")
+        encoded, source = ParquetImages(info, files), files.name
+    else:
+        encoded, source = FolderImages(info, folder), folder.name
     train, validation = _cut(min(len(encoded.labels), limit or len(encoded.labels)))
     size = (info.size, info.channels)
     return TrainingData(
         Streamed(encoded, train, size, device),
         Streamed(encoded, validation, size, device),
-        encoded.label_names,
         encoded.revision,
+        source,
     )
 
 
@@ -150,8 +158,7 @@ def load_generated(name: str, device: torch.device | str = "cpu") -> InMemory:
             f"{path}: `image` is {images.dtype} {list(images.shape)} and `label` {list(labels.shape)}, "
             f"expected uint8 [N, {', '.join(map(str, shape))}] and [N]"
         )
-    labels = labels.astype(np.int64)
-    check_labels(labels, info, path)
+    labels = class_numbers(labels, info, path)
     return InMemory(
         torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device), torch.from_numpy(labels).to(device)
     )

@@ -9,6 +9,7 @@ has 950 million weights, with gradients and optimiser up to 19 GB.
 import math
 import os
 import signal
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -77,6 +78,10 @@ def train(
     output = Output(folder)
     counts = {"train_images": len(data.train), "validation_images": len(data.validation)}
     given = {"seed": seed, "limit": limit, "data": images and images.resolve().name}
+    if (part := data.name.removesuffix(f"[:{limit}]")) != "train" and images is None:
+        given["split"] = part
+        if main:
+            print(f"training on {part}: a part of the split, the other shards are not there", file=sys.stderr)
     description = {**recipe.describe(), **given, **counts, "data_revision": data.revision}
     total = recipe.epochs * feed.epoch_steps
     last = total if steps is None else min(steps, total)

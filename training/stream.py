@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -14,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from zoo.datasets import DatasetInfo, check_labels, class_files, class_names, columns, parquet_files
+from zoo.class_folders import class_files
+from zoo.datasets import DatasetInfo, known_labels
 from zoo.errors import InputError
+from zoo.parquet import ParquetFiles, picture
+from zoo.splits import SplitFiles
 
 WINDOW = 32  # row groups that a shuffled pass reads from at a time; ImageNet's hold 100 images, about 11 MB
 AHEAD = 4  # batches that are being decoded while one is trained on
@@ -32,7 +32,6 @@ class EncodedImages(ABC):
     """The images of some files and their labels int64 [N]."""
 
     labels: np.ndarray
-    label_names: tuple[str, ...]
     revision: str  # sha256 of the files' names and sizes
 
     @abstractmethod
@@ -40,47 +39,29 @@ class EncodedImages(ABC):
         """The places in `chosen`, each once, shuffled as far as reading the files allows."""
 
     @abstractmethod
-    def read(self, number: int) -> bytes:
-        """The encoded image. Threads may call it at once."""
-
-    @abstractmethod
-    def name(self, number: int) -> str:
-        """Where the image stands, for messages."""
+    def picture(self, number: int) -> Image.Image:
+        """The decoded image, grey (L) or RGB. Threads may call it at once."""
 
 
 class ParquetImages(EncodedImages):
-    """A split in the Hugging Face layout, read by row groups of which the last few are kept in memory."""
+    """A split in parquet files, read by row groups of which the last few are kept in memory."""
 
-    def __init__(self, info: DatasetInfo, split: str):
-        paths = parquet_files(info, split)
-        labels, self.groups, self.starts = [], [], [0]
-        for path in paths:
-            try:
-                with pq.ParquetFile(path) as file:
-                    self.column, label_column = columns(file.schema_arrow, path)
-                    self.label_names = class_names(file.schema_arrow, label_column, info)
-                    labels.append(file.read([label_column])[label_column].to_numpy().astype(np.int64))
-                    for group in range(file.num_row_groups):
-                        self.groups.append((path, group))
-                        self.starts.append(self.starts[-1] + file.metadata.row_group(group).num_rows)
-            except (pa.ArrowException, OSError) as error:
-                raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
-            check_labels(labels[-1], info, path)
-        self.labels = np.concatenate(labels)
-        if not len(self.labels):
-            raise InputError(f"{paths[0]} has no images: fetch it again")
-        self.revision = _revision(paths, paths[0].parent)
+    def __init__(self, info: DatasetInfo, split: SplitFiles):
+        self.files = ParquetFiles(split.paths, info)
+        self.labels = self.files.labels
+        self.revision = _revision(split.paths, split.paths[0].parent)
         self.lock = threading.Lock()
         self.kept: OrderedDict[int, Future[Any]] = OrderedDict()
 
     def order(self, chosen: Tensor, generator: Generator) -> Tensor:
         """Row groups come in random order, and each image up to WINDOW groups later than its own group would."""
-        group = torch.searchsorted(torch.tensor(self.starts), chosen, right=True) - 1
-        turn = torch.randperm(len(self.groups), generator=generator)[group]
+        group = torch.searchsorted(torch.tensor(self.files.starts), chosen, right=True) - 1
+        turn = torch.randperm(len(self.files.groups), generator=generator)[group]
         return (turn + WINDOW * torch.rand(len(chosen), generator=generator)).argsort()
 
-    def read(self, number: int) -> bytes:
-        group = int(np.searchsorted(self.starts, number, side="right")) - 1
+    def picture(self, number: int) -> Image.Image:
+        starts = self.files.starts
+        group = int(np.searchsorted(starts, number, side="right")) - 1
         with self.lock:
             if mine := group not in self.kept:
                 self.kept[group] = Future()
@@ -90,53 +71,36 @@ class ParquetImages(EncodedImages):
             self.kept.move_to_end(group)
         if mine:
             try:
-                future.set_result(self._load(*self.groups[group]))
+                future.set_result(self.files.row_group(group))
             except Exception as error:  # whoever else waits for it must hear of it
                 future.set_exception(error)
-        encoded = future.result()[number - self.starts[group]].as_py()
-        if encoded is None:
-            raise InputError(f"{self.name(number)} has no bytes")
-        return encoded
-
-    def _load(self, path: Path, group: int) -> Any:
-        try:
-            with pq.ParquetFile(path) as file:
-                return file.read_row_group(group, [self.column])[self.column].combine_chunks().field("bytes")
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
-
-    def name(self, number: int) -> str:
-        group = int(np.searchsorted(self.starts, number, side="right")) - 1
-        return f"{self.groups[group][0]}: image {number - self.starts[group]} of row group {self.groups[group][1]}"
+        return self.files.picture(future.result()[number - starts[group]], number)
 
 
 class FolderImages(EncodedImages):
-    """The files in a folder that has one subfolder for each class, in the order of `zoo.datasets.class_files`."""
+    """The files in a folder that has a subfolder for each class of the data set, see `class_files`."""
 
     def __init__(self, info: DatasetInfo, folder: Path):
-        if not folder.is_dir():
-            raise InputError(f"{folder} is no folder: expected one with a subfolder for each class")
-        classes, files = class_files(folder)
-        if len(classes) != info.classes:
-            raise InputError(f"{folder} has {len(classes)} subfolders, {info.name} has {info.classes} classes")
-        if not files:
-            raise InputError(f"{folder} has no images: expected some in the subfolder of each class")
+        files = class_files(folder, info.numbers, info.name, known_labels(info.labels))
+        missing = sorted(set(range(info.classes)) - {number for _, number in files})
+        if missing:
+            names = known_labels(tuple(info.labels[number] for number in missing))
+            raise InputError(f"{folder} has no subfolder for {names}: {info.name} has {info.classes} classes")
         self.files = [path for path, _ in files]
         self.labels = np.array([number for _, number in files], dtype=np.int64)
-        self.label_names = tuple(classes)
+        self.channels = info.channels
         self.revision = _revision(self.files, folder)
 
     def order(self, chosen: Tensor, generator: Generator) -> Tensor:
         return torch.randperm(len(chosen), generator=generator)
 
-    def read(self, number: int) -> bytes:
+    def picture(self, number: int) -> Image.Image:
+        path = self.files[number]
         try:
-            return self.files[number].read_bytes()
+            content = path.read_bytes()
         except OSError as error:
-            raise InputError(f"{self.files[number]}: {error.strerror}") from error
-
-    def name(self, number: int) -> str:
-        return str(self.files[number])
+            raise InputError(f"{path}: {error.strerror}") from error
+        return picture(content, str(path), self.channels)
 
 
 def stream(
@@ -176,11 +140,7 @@ def _cores() -> int:
 
 def _decode(encoded: EncodedImages, size: tuple[int, int], number: int, crop: list[float] | None) -> np.ndarray:
     side, channels = size
-    try:
-        with Image.open(io.BytesIO(encoded.read(number))) as opened:
-            image = opened.convert("RGB" if channels == 3 else "L")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{encoded.name(number)} cannot be decoded: fetch it again") from error
+    image = encoded.picture(number)
     zoom, right, down = crop or (0.0, 0.5, 0.5)
     shown = min(image.size) / (1 + (ZOOM - 1) * zoom)
     left, top = right * (image.width - shown), down * (image.height - shown)
@@ -189,6 +149,6 @@ def _decode(encoded: EncodedImages, size: tuple[int, int], number: int, crop: li
     return pixels.reshape(side, side, channels)
 
 
-def _revision(paths: list[Path], root: Path) -> str:
+def _revision(paths: Iterable[Path], root: Path) -> str:
     listing = "".join(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n" for path in paths)
     return hashlib.sha256(listing.encode()).hexdigest()

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.datasets import DATASETS, Split, class_files, load_split, part_name, stream_split
+from zoo.class_folders import class_files
+from zoo.datasets import DATASETS, known_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.images import as_batch
 from zoo.records import SAMPLE, Evaluation
 from zoo.runtime import CHUNK, Model
+from zoo.splits import Split, load_split, part_name, stream_split
 
 CURVE_STEP = {"l2": 0.05, "linf": 0.005}  # between the points of the curve, in units of epsilon
 
@@ -127,7 +129,7 @@ def dataset_images(model: Model, name: str, limit: int | None = None) -> Labelle
     def read(chunks: Sequence[int]) -> Iterator[Batch]:
         return split.read(set(chunks), CHUNK)
 
-    return LabelledImages(name, split.name, split.revision, split.count, read, _numbered(name))
+    return LabelledImages(name, split.name, split.revision, split.count, read, _numbered(split.whole))
 
 
 def array_images(dataset: str, split: Split) -> LabelledImages:
@@ -138,33 +140,28 @@ def array_images(dataset: str, split: Split) -> LabelledImages:
             rows = slice(number * CHUNK, (number + 1) * CHUNK)
             yield split.images[rows], split.labels[rows]
 
-    return LabelledImages(dataset, split.name, split.revision, len(split.labels), read, _numbered(dataset))
+    test = DATASETS[dataset].test_split
+    return LabelledImages(dataset, split.name, split.revision, len(split.labels), read, _numbered(test))
 
 
-def _numbered(dataset: str) -> Callable[[int], str]:
-    return lambda index: f"{DATASETS[dataset].test_split}[{index}]"
+def _numbered(split: str) -> Callable[[int], str]:
+    return lambda index: f"{split}[{index}]"
 
 
 def folder_images(model: Model, path: Path, limit: int | None = None) -> LabelledImages:
     """The images in a folder with one subfolder for each class, named as the model names it.
 
-    Classes take turns, so that the first `limit` images are spread over them. Hidden files are left out.
-    Raises InputError where a subfolder is no class, a file is no image, or there is none.
+    Classes take turns, so that the first `limit` images are spread over them. The classes of a data set that the zoo
+    knows may have any of their names there. See `class_files` for what is left out, and what raises InputError.
     """
-    classes = {name: index for index, name in enumerate(model.labels)}
-    names, files = class_files(path)
-    for name in names:
-        if name not in classes:
-            known = ", ".join(model.labels[:10]) + (", ..." if len(model.labels) > 10 else "")
-            raise InputError(f"{path / name} is not named after a class of {model.name}: {known}")
-    turns = [(file, classes[names[number]]) for file, number in files[:limit]]
-    if not turns:
-        raise InputError(f"{path} has no images: expected one subfolder for each class, with images in it")
+    info = DATASETS.get(model.config.dataset)
+    numbers = info.numbers if info and info.labels == model.labels else {}
+    numbers = {**numbers, **{name: index for index, name in enumerate(model.labels)}}
+    files = class_files(path, numbers, model.name, known_labels(model.labels))
+    turns = files[:limit]
     digest = hashlib.sha256()
     for file, index in turns:
         try:
-            if not file.is_file():  # opening a FIFO would wait for its writer
-                raise InputError(f"{file}: not a regular file")
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest() + index.to_bytes(4, "little"))
         except OSError as error:

@@ -13,8 +13,9 @@ import hashlib
 import numpy as np
 
 from zoo.architectures.mlp import CORNER, SIDE
-from zoo.datasets import Split, part_name
+from zoo.datasets import DATASETS
 from zoo.errors import InputError
+from zoo.splits import Split, part_name
 
 SAMPLES, NOISE = 2000, 0.1
 SEEDS = {"train": 0, "test": 1}
@@ -38,4 +39,4 @@ def two_moons(split: str, limit: int | None = None) -> Split:
     images = points.astype(np.float32).reshape(SAMPLES, 1, 1, 2)[:limit]
     labels = labels.astype(np.int64)[:limit]
     revision = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    return Split(images, labels, ("upper", "lower"), revision, part_name(split, len(labels), SAMPLES))
+    return Split(images, labels, DATASETS["two-moons"].labels, revision, part_name(split, len(labels), SAMPLES))

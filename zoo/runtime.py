@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
+from zoo.datasets import plain_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, IntegrityError, one_line, require
 from zoo.folder import Folder, is_folder, read_folder
@@ -62,9 +64,10 @@ class Model:
     def name(self) -> str:
         return self.config.name
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
-        return self.config.labels
+        """The names of the classes, as people say them: "goldfish" where the folder has "n01443537 goldfish"."""
+        return plain_labels(self.config.labels)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo.architectures import Architecture, describe, layer_shapes
-from zoo.datasets import DATASETS
+from zoo.datasets import DATASETS, known_labels, plain_labels
 from zoo.display import (
     bound_text,
     count_text,
@@ -93,14 +93,13 @@ def shape_table(architecture: Architecture) -> Table:
 
 def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
     config, certificate = folder.config, folder.certificate
-    labels = ", ".join(config.labels[:10]) + (", ..." if len(config.labels) > 10 else "")
     return [
         ("name", config.name),
         ("folder", str(folder.path)),
         ("architecture", ", ".join(f"{key} {value}" for key, value in config.architecture.items())),
         ("data set", config.dataset),
         ("input", f"{shape_text(config.input_shape)}, values in [0, 1]"),
-        ("labels", f"{len(config.labels)}: {labels}"),
+        ("labels", f"{len(config.labels)}: {known_labels(plain_labels(config.labels))}"),
         ("licence", config.license),
         ("weights", f"{', '.join(weight_names(folder.digests))}, sha256 {certificate.weights_sha256[:16]}..."),
         ("claim", certificate.claim),
@@ -142,9 +141,13 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 def evaluation_pairs(evaluation: Evaluation) -> list[tuple[str, str]]:
     return [
         ("ACR", f"{evaluation.acr:.4f} (average certified radius, wrong answers counted as 0)"),
-        ("images", f"{evaluation.images} of {evaluation.dataset}, {evaluation.split}"),
+        ("images", f"{evaluation.images} of {evaluation.dataset}, {evaluation.split}{_part(evaluation.split)}"),
         ("took", f"{seconds_text(evaluation.seconds)} on {evaluation.machine}"),
     ]
+
+
+def _part(split: str) -> str:
+    return ": a part of the split, not the whole" if "[" in split else ""
 
 
 ABSTAIN = "ABSTAIN"

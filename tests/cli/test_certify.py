@@ -97,7 +97,7 @@ def test_mistakes_take_one_line(run: Zoo, toy: Path, colour_toy: Path, folder: P
     ):
         assert message in run.fails("certify", *arguments)
     (folder / "class 4" / "notes.txt").write_text("no image")
-    assert "notes.txt: not a PNG" in run.fails("certify", model, folder)
+    assert "notes.txt is no image" in run.fails("certify", model, folder)
 
 
 def test_an_output_that_cannot_be_written_is_told_before_measuring_and_leaves_nothing(

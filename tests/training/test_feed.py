@@ -1,6 +1,8 @@
 """What is trained on: sources in memory and on disk, the order, and how a batch is shared."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from training.feed import Feed, Order
 from training.stream import WINDOW, FolderImages, ParquetImages
 from zoo.datasets import DATASETS
 from zoo.errors import InputError
+from zoo.splits import split_files
 
 
 def numbered(count: int, side: int = 8) -> InMemory:
@@ -61,20 +64,23 @@ def picture(number: int, size: tuple[int, int]) -> Image.Image:
     return Image.new("RGB", size, (number, number, number))
 
 
+CIFAR = DATASETS["cifar10"].labels
+
+
 @pytest.fixture
 def folder(tmp_path):
-    """Two images in each of ten classes, of all sizes."""
-    for label in range(10):
-        (tmp_path / "images" / f"class{label}").mkdir(parents=True)
+    """Two images in each of CIFAR-10's classes, of all sizes."""
+    for label, name in enumerate(CIFAR):
+        (tmp_path / "images" / name).mkdir(parents=True)
         for number in range(2):
             image = picture(label * 10 + number, (40 + label, 60 - 3 * number))
-            image.save(tmp_path / "images" / f"class{label}" / f"{number}.png")
+            image.save(tmp_path / "images" / name / f"{number}.png")
     return tmp_path / "images"
 
 
-def test_a_folder_is_streamed_in_the_order_of_its_names(folder):
+def test_a_folder_is_streamed_with_the_classes_of_its_data_set(folder):
     data = load_training_data("cifar10", folder=folder)
-    assert data.label_names == tuple(f"class{label}" for label in range(10))
+    assert data.name == "images"
     seen = []
     for source in (data.train, data.validation):
         rows = torch.arange(len(source))
@@ -88,13 +94,13 @@ def test_a_folder_is_streamed_in_the_order_of_its_names(folder):
 
 
 def test_the_first_images_of_a_folder_are_of_all_classes(tmp_path):
-    for label in range(10):
-        (tmp_path / str(label)).mkdir()
+    for label, name in enumerate(CIFAR):
+        (tmp_path / name).mkdir()
         for number in range(3 if label else 1):
-            (tmp_path / str(label) / f"{number}.png").touch()
+            (tmp_path / name / f"{number}.png").touch()
     images = FolderImages(DATASETS["cifar10"], tmp_path)
     assert images.labels.tolist() == [*range(10), *range(1, 10), *range(1, 10)]
-    assert [path.parent.name for path in images.files] == [str(label) for label in images.labels]
+    assert [path.parent.name for path in images.files] == [CIFAR[label] for label in images.labels]
     data = load_training_data("cifar10", limit=10, folder=tmp_path)
     assert len(data.train) + len(data.validation) == 10
 
@@ -103,9 +109,9 @@ def test_a_training_crop_is_a_square_part_and_validation_shows_the_centre(tmp_pa
     """A picture whose red is its column and whose green is its row tells what part of it one sees."""
     places = np.indices((90, 120)).transpose(1, 2, 0)
     pixels = np.concatenate([places[..., 1:], places[..., :1], np.zeros((90, 120, 1))], axis=2).astype(np.uint8)
-    for label in range(10):
-        (tmp_path / str(label)).mkdir()
-        Image.fromarray(pixels).save(tmp_path / str(label) / "a.png")
+    for name in CIFAR:
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "a.png")
     source = Streamed(FolderImages(DATASETS["cifar10"], tmp_path), torch.arange(10), (30, 3), torch.device("cpu"))
     crops = torch.rand(10, 3, generator=seeded(0))
     (random, _), (centred, _) = source.batches([(torch.arange(10), crops), (torch.arange(10), None)])
@@ -123,7 +129,7 @@ def test_a_training_crop_is_a_square_part_and_validation_shows_the_centre(tmp_pa
 def test_parquet_is_streamed_by_row_groups_and_every_image_comes_once(write_split, monkeypatch):
     write_split("cifar10", count=60, row_group=1)
     monkeypatch.setattr("training.stream.WINDOW", 4)
-    encoded = ParquetImages(DATASETS["cifar10"], "train")
+    encoded = ParquetImages(DATASETS["cifar10"], split_files(DATASETS["cifar10"], "train"))
     source = Streamed(encoded, torch.arange(60), (32, 3), torch.device("cpu"))
     order = source.order(seeded(1))
     assert sorted(order.tolist()) == list(range(60))
@@ -152,22 +158,43 @@ def test_a_streamed_data_set_is_cut_as_the_others_are(write_split, monkeypatch):
 
 
 def test_a_broken_picture_in_a_stream_is_named(folder):
-    (folder / "class3" / "0.png").write_bytes(b"not a picture")
+    (folder / "cat" / "0.png").write_bytes(b"not a picture")
     source = load_training_data("cifar10", folder=folder).train
-    with pytest.raises(InputError, match=r"class3/0\.png cannot be decoded"):
+    with pytest.raises(InputError, match=r"cat/0\.png cannot be decoded"):
         for _ in source.batches([(torch.arange(18), None)] * 2):
             pass
 
 
 def test_a_folder_that_has_not_the_classes_is_refused(folder, tmp_path):
-    with pytest.raises(InputError, match="is no folder"):
-        load_training_data("cifar10", folder=tmp_path / "nothing")
-    with pytest.raises(InputError, match="has 10 subfolders, cifar100 has 100 classes"):
-        load_training_data("cifar100", folder=folder)
-    for path in folder.glob("*/*"):
-        path.unlink()
-    with pytest.raises(InputError, match="has no images"):
-        load_training_data("cifar10", folder=folder)
+    def refused(name: str = "cifar10", where: Path = folder) -> str:
+        with pytest.raises(InputError) as raised:
+            load_training_data(name, folder=where)
+        assert "\n" not in str(raised.value)
+        return str(raised.value)
+
+    assert "is no folder" in refused(where=tmp_path / "nothing")
+    assert "images/airplane is not named after a class of cifar100: apple, aquarium_fish" in refused("cifar100")
+    assert "two-moons is computed" in refused("two-moons")
+    (folder / "cat" / "0.png").unlink()
+    (folder / "cat" / "1.png").rename(folder / "cat" / ".1.png")
+    assert "images has no images in cat" in refused()
+    shutil.rmtree(folder / "cat")
+    assert "images has no subfolder for cat: cifar10 has 10 classes" in refused()
+
+
+def test_the_names_of_imagenet_are_its_numbers_in_wordnet_or_words(tmp_path):
+    """Class folders come in the order of the data set's numbers, whatever name each goes by."""
+    (tmp_path / "1.png").touch()
+    info = DATASETS["tiny-imagenet"]
+    for label, name in enumerate(info.labels):
+        wordnet = {number: name for name, number in info.numbers.items() if name.startswith("n") and name[1:].isdigit()}
+        place = tmp_path / "images" / (wordnet[label] if label % 2 else name)
+        place.mkdir(parents=True)
+        (place / "1.JPEG").touch()
+    assert FolderImages(info, tmp_path / "images").labels.tolist() == list(range(200))
+    (tmp_path / "images" / "n01443537").mkdir()
+    with pytest.raises(InputError, match=r"goldfish and .*n01443537 are the same class of tiny-imagenet"):
+        FolderImages(info, tmp_path / "images")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +211,7 @@ def test_a_stream_that_cannot_be_read_is_said_in_one_line(write_split, write, me
     if damage:
         path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=message):
-        ParquetImages(DATASETS["cifar10"], "train")
+        ParquetImages(DATASETS["cifar10"], split_files(DATASETS["cifar10"], "train"))
 
 
 def test_generated_images_are_read_from_npz(write_split):
@@ -209,6 +236,11 @@ def test_generated_images_are_read_from_npz(write_split):
         ({"image": np.zeros((0, 32, 32, 3), np.uint8), "label": np.zeros(0)}, r"`label` \[0\]"),
         ({"image": np.zeros((2, 32, 32, 3), np.uint8), "label": np.array([0, 10])}, "image 1 has label 10"),
         ({"image": np.zeros((2, 32, 32, 3), np.uint8), "label": np.array([None, {}])}, "not an npz file"),
+        (
+            {"image": np.zeros((2, 32, 32, 3), np.uint8), "label": np.array([0.5, 1])},
+            "labels are float64, expected int",
+        ),
+        ({"image": np.zeros((2, 32, 32, 3), np.uint8), "label": np.array(["0", "a"])}, "labels are <U1, expected int"),
     ],
 )
 def test_generated_images_that_cannot_be_used_are_said_in_one_line(write_split, arrays, message):

@@ -31,6 +31,7 @@ from training.schedules import Points
 from training.validation import certified, vanished
 from zoo import registry
 from zoo.cli.shell import run_script
+from zoo.datasets import DATASETS
 from zoo.errors import InputError, ZooError
 
 SMALL = "liresnet-l4w32-cifar10-jpeg75"
@@ -346,10 +347,10 @@ def test_bf16_is_for_the_forward_pass_alone(small, tmp_path):
 def test_a_folder_of_images_is_trained_on(tmp_path, monkeypatch):
     monkeypatch.setenv("ZOO_DATA", str(tmp_path / "nothing"))
     generator = np.random.default_rng(0)
-    for label in range(10):
-        (tmp_path / "images" / str(label)).mkdir(parents=True)
+    for label in DATASETS["cifar10"].labels:
+        (tmp_path / "images" / label).mkdir(parents=True)
         pixels = generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / str(label) / "a.png")
+        Image.fromarray(pixels).save(tmp_path / "images" / label / "a.png")
     recipe = dataclasses.replace(find(SMALL), batch_size=4, epochs=2, validate_every=2)
     train(recipe, tmp_path / "run", images=tmp_path / "images")
     train(recipe, tmp_path / "parts", images=tmp_path / "images", steps=1)
@@ -358,6 +359,14 @@ def test_a_folder_of_images_is_trained_on(tmp_path, monkeypatch):
     train(recipe, tmp_path / "parts", images=tmp_path / "images", resume=True)
     whole, parts = weights(tmp_path / "run"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[key], parts[key]) for key in whole | parts)
+
+
+def test_a_run_on_some_shards_says_so_in_its_recipe_and_on_the_terminal(write_split, quick, tmp_path, capsys):
+    path = write_split("cifar10-jpeg75", count=9)
+    path.rename(path.with_name("train-00001-of-00003.parquet"))
+    train(dataclasses.replace(find(SMALL), batch_size=4), tmp_path / "run", limit=5, steps=1)
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["split"] == "train[shard 1 of 3]"
+    assert "training on train[shard 1 of 3]: a part of the split" in capsys.readouterr().err
 
 
 def test_certified_is_strict_and_looks_at_every_other_class():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from training.data import load_training_data
-from zoo.datasets import load_split
 from zoo.errors import InputError, MissingPackageError
+from zoo.splits import load_split
 
 
 def test_reads_images_labels_names_and_the_hash_of_the_file(write_split):
@@ -19,7 +19,7 @@ def test_reads_images_labels_names_and_the_hash_of_the_file(write_split):
     assert split.images.dtype == np.uint8
     assert split.labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     assert split.labels.dtype == np.int64
-    assert split.label_names[3] == "class 3"
+    assert split.label_names[3] == "cat"
     assert split.revision == hashlib.sha256(path.read_bytes()).hexdigest()
     assert np.array_equal(load_split("cifar10", "train", limit=5).images, split.images[:5])
     assert np.array_equal(split.images, np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8))

@@ -1,0 +1,272 @@
+"""Labelled images in parquet files: the one reader, for measuring and for training.
+
+An image column is what Hugging Face's `datasets` reads as images: encoded files (Arrow's binary types, or the field
+`bytes` of a struct) or pixels (lists of integers from 0 to 255, [H, W] or [H, W, 1 or 3]). A label column holds class
+numbers or class names. Both may be dictionaries, and each file may have a layout of its own. Anything else is refused
+in a line that names file and column, and what was expected.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.datasets import DatasetInfo
+from zoo.errors import InputError, require
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow
+    import pyarrow.parquet
+    from PIL import Image
+
+BATCH_ROWS = 1024  # read from a file at a time
+IMAGE = ("image", "img"), "Image", "encoded images (binary, or a struct with the field `bytes`) or lists of pixels"
+LABEL = ("label", "fine_label"), "ClassLabel", "class numbers or class names"
+WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow would clip them to 8 bits
+
+
+class ParquetFiles:
+    """The images of a data set in some files, in the order given; the labels are read at once, images when asked for.
+
+    Raises InputError where a file cannot be read, has no such columns, names other classes, or a label is no class.
+    """
+
+    def __init__(self, paths: Sequence[Path], info: DatasetInfo):
+        require("pyarrow", "data")
+        import numpy as np
+
+        self.info, self.paths = info, tuple(paths)
+        self.groups: list[tuple[int, int]] = []  # file and row group
+        self.starts = [0]  # the first image of each row group, and the number of all images
+        self._first: list[int] = []  # image of each file
+        self._columns: list[str] = []
+        labels = []
+        for number, path in enumerate(self.paths):
+            self._first.append(self.starts[-1])
+            with _opened(path) as file:
+                features = _features(file.schema_arrow, path)
+                column = _column(file.schema_arrow, features, path, *IMAGE)
+                _check_images(file.schema_arrow.field(column).type, path, column)
+                self._columns.append(column)
+                column = _column(file.schema_arrow, features, path, *LABEL)
+                _check_names(features.get(column), path, column, info)
+                labels.append(_labels(file.read([column])[column], path, column, info))
+                for group in range(file.num_row_groups):
+                    self.groups.append((number, group))
+                    self.starts.append(self.starts[-1] + file.metadata.row_group(group).num_rows)
+        self.labels: np.ndarray = np.concatenate(labels)  # int64 [N]
+        if not len(self.labels):
+            raise InputError(f"{self.paths[0]} has no images: fetch it again")
+
+    def images(self) -> Iterator[Any]:
+        """All images in order, each as an Arrow value for `picture`, read a few at a time."""
+        for path, column in zip(self.paths, self._columns, strict=True):
+            with _opened(path) as file:
+                for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
+                    yield from _values(batch.column(column))
+
+    def row_group(self, group: int) -> Any:
+        """The images of a row group, as Arrow values for `picture`."""
+        number, inner = self.groups[group]
+        column = self._columns[number]
+        with _opened(self.paths[number]) as file:
+            return _values(file.read_row_group(inner, [column])[column].combine_chunks())
+
+    def picture(self, value: Any, number: int) -> Image.Image:
+        """The decoded image of this number. Raises InputError."""
+        return picture(value.as_py(), self.place(number), self.info.channels)
+
+    def place(self, number: int) -> str:
+        """Where an image stands, for messages."""
+        file = max(index for index, first in enumerate(self._first) if first <= number)
+        return f"{self.paths[file]}: image {number - self._first[file]}"
+
+
+def picture(value: Any, place: str, channels: int) -> Image.Image:
+    """An encoded file's bytes, or rows of pixels, as a decoded image, grey (L) or RGB. Raises InputError."""
+    import numpy as np
+    from PIL import Image
+
+    if value is None:
+        raise InputError(f"{place} has no bytes: images must be in the file itself, paths are not followed")
+    try:
+        if isinstance(value, bytes):
+            with Image.open(io.BytesIO(value)) as opened:
+                if opened.mode not in WIDE_MODES:
+                    return opened.convert("RGB" if channels == 3 else "L")
+                wide = opened.mode
+            raise InputError(f"{place} has more than 8 bits per channel (mode {wide}): save it with 8")
+        pixels = np.asarray(value)
+        if pixels.dtype.kind not in "iu" or pixels.ndim not in (2, 3) or pixels.min() < 0 or pixels.max() > 255:
+            raise ValueError("no pixels")
+        if pixels.ndim == 3 and pixels.shape[2] == 1:
+            pixels = pixels[..., 0]
+        return Image.fromarray(pixels.astype(np.uint8)).convert("RGB" if channels == 3 else "L")
+    except InputError:
+        raise
+    except Exception as error:  # a decoder may raise anything at all over damaged bytes
+        what = "integers from 0 to 255, [H, W] or [H, W, 3]" if isinstance(value, list) else "an image file"
+        raise InputError(f"{place} cannot be decoded, expected {what}: fetch it again") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """The open file. Raises InputError where it, or what is read from it, cannot be read."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
+
+
+def _features(schema: pyarrow.Schema, path: Path) -> dict[str, Any]:
+    """What the schema's metadata say of the columns, as Hugging Face's `datasets` writes it; empty without."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        return {column: feature for column, feature in features.items() if isinstance(feature, dict)}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: its schema's `huggingface` metadata are damaged: fetch it again") from error
+
+
+def _column(
+    schema: pyarrow.Schema, features: dict[str, Any], path: Path, names: tuple[str, ...], kind: str, expected: str
+) -> str:
+    """The column of one of these names, else the only one that the metadata call one of this kind."""
+    declared = [name for name in schema.names if features.get(name, {}).get("_type") == kind]
+    found = [name for name in names if name in schema.names] or (declared if len(declared) == 1 else [])
+    if not found or schema.names.count(found[0]) > 1:
+        columns = ", ".join(schema.names)
+        raise InputError(f"{path} has the columns {columns}, expected one of {' or '.join(names)} with {expected}")
+    return found[0]
+
+
+def _check_images(kind: pyarrow.DataType, path: Path, column: str) -> None:
+    """Raise InputError unless a column of this type can hold images."""
+    from pyarrow import types
+
+    inner = _plain(kind)
+    if types.is_struct(inner):
+        place = inner.get_field_index("bytes")
+        held = place >= 0 and _is_binary(_plain(inner.field(place).type))
+    elif _is_list(inner):
+        while _is_list(inner):
+            inner = inner.value_type
+        held = types.is_integer(inner)
+    else:
+        held = _is_binary(inner)
+    if not held:
+        raise InputError(f"{path}: column {column!r} is {kind}, expected {IMAGE[2]}")
+
+
+def _check_names(feature: dict[str, Any] | None, path: Path, column: str, info: DatasetInfo) -> None:
+    """Raise InputError where the metadata name other classes than the data set has, or in another order.
+
+    One name in a hundred may be misspelt, as it is in the hub's CIFAR-100, but may not be another class's.
+    """
+    names = (feature or {}).get("names")
+    if names is None:
+        return
+    if not isinstance(names, list) or len(names) != info.classes:
+        raise InputError(f"{path}: column {column!r} names not {info.classes} classes, as {info.name} has: another one")
+    found = [info.numbers.get(name) if isinstance(name, str) else None for name in names]
+    unknown = [number for number, other in enumerate(found) if other is None and names[number] != info.labels[number]]
+    wrong = [number for number, other in enumerate(found) if other not in (None, number)]
+    if wrong or len(unknown) > info.classes // 100:
+        number = (wrong or unknown)[0]
+        raise InputError(
+            f"{path}: column {column!r} calls class {number} {str(names[number])[:60]!r}, "
+            f"in {info.name} it is {info.labels[number]!r}"
+        )
+
+
+def _labels(column: pyarrow.ChunkedArray, path: Path, name: str, info: DatasetInfo) -> np.ndarray:
+    """The class numbers, int64 [N]."""
+    import numpy as np
+    import pyarrow
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    is_text = _is_text(column.type)
+    if not (is_text or types.is_integer(column.type)):
+        raise InputError(f"{path}: column {name!r} is {kind}, expected {LABEL[2]}")
+    if column.null_count:
+        row = column.is_null().index(pyarrow.scalar(True)).as_py()
+        raise InputError(f"{path}: image {row} has no label, column {name!r} is null there")
+    values = column.to_numpy()
+    if is_text:
+        numbers = {text: _number(text, info) for text in column.unique().to_pylist()}
+        values = np.array([numbers[text] for text in values], dtype=np.int64)
+        if (values < 0).any():
+            row = int((values < 0).argmax())
+            label = column[row].as_py()[:60]
+            raise InputError(f"{path}: image {row} has the label {label!r}, which is no class of {info.name}")
+    return class_numbers(values, info, path)
+
+
+def _number(text: str, info: DatasetInfo) -> int:
+    """The class of a name, or of a number in words; -1 where there is none."""
+    if text in info.numbers:
+        return info.numbers[text]
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < info.classes else -1
+
+
+def class_numbers(values: np.ndarray, info: DatasetInfo, path: Path) -> np.ndarray:
+    """The integers as int64. Raises InputError unless all are integers, and classes of the data set."""
+    import numpy as np
+
+    if values.dtype.kind not in "iu":
+        raise InputError(f"{path}: labels are {values.dtype}, expected integers from 0 to {info.classes - 1}")
+    outside = (values < 0) | (values >= info.classes)
+    if outside.any():
+        row = int(outside.argmax())
+        raise InputError(
+            f"{path}: image {row} has label {values[row]}, {info.name} has the classes 0 to {info.classes - 1}"
+        )
+    return values.astype(np.int64)
+
+
+def _values(array: pyarrow.Array) -> pyarrow.Array:
+    """Encoded files, or lists of pixels, from an image column in any of its layouts."""
+    from pyarrow import types
+
+    if types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    if types.is_struct(array.type):
+        return _values(array.flatten()[array.type.get_field_index("bytes")])  # null where the struct is
+    return array
+
+
+def _plain(kind: pyarrow.DataType) -> pyarrow.DataType:
+    from pyarrow import types
+
+    return kind.value_type if types.is_dictionary(kind) else kind
+
+
+def _is_binary(kind: pyarrow.DataType) -> bool:
+    from pyarrow import types
+
+    return any(
+        is_kind(kind) for is_kind in (types.is_binary, types.is_large_binary, types.is_binary_view)
+    ) or types.is_fixed_size_binary(kind)
+
+
+def _is_text(kind: pyarrow.DataType) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _is_list(kind: pyarrow.DataType) -> bool:
+    from pyarrow import types
+
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)

@@ -1,0 +1,179 @@
+"""The splits of data sets: their parquet files under ZOO_DATA, else on the hub, read whole or as they are used.
+
+Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N].
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.class_folders import is_leftover
+from zoo.datasets import DATASETS, DatasetInfo, data_folder
+from zoo.errors import InputError, one_line
+from zoo.parquet import ParquetFiles
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?\.parquet")  # what follows the split in a file's name
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The parquet files of a split, in order, and what they are: the split, or a part of it."""
+
+    paths: tuple[Path, ...]
+    name: str  # as Hugging Face names splits, with the shards where some are missing: train[shards 0-1 of 5]
+
+
+@dataclass(frozen=True)
+class SplitStream:
+    """A split that is read as it is used, in memory that grows with it by a label for each image alone."""
+
+    info: DatasetInfo
+    name: str  # as `Split.name`
+    whole: str  # the same without the limit
+    files: ParquetFiles
+    label_names: tuple[str, ...]
+    revision: str  # sha256 of the parquet files, in the order of their names
+    count: int  # images, no more than the limit
+
+    def read(self, wanted: Collection[int], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images and labels of the wanted chunks in order, chunk n being the images n size to (n + 1) size - 1.
+
+        What is not wanted is not decoded, nor read where it is after them. Raises InputError as `load_split` does.
+        """
+        end = min(self.count, size * (1 + max(wanted, default=-1)))
+        if end <= 0:
+            return
+        images = enumerate(itertools.islice(self.files.images(), end))
+        for chunk, items in itertools.groupby(images, key=lambda item: item[0] // size):
+            if chunk in wanted:
+                yield self._decoded(items), self.files.labels[chunk * size : min((chunk + 1) * size, self.count)]
+
+    def _decoded(self, items: Iterable[tuple[int, Any]]) -> np.ndarray:
+        """The decoded images [N, H, W, C]; one of another size is refused, never resized."""
+        import numpy as np
+
+        info, decoded = self.info, []
+        for number, value in items:
+            image = self.files.picture(value, number)
+            if image.size != (info.size, info.size):
+                raise InputError(
+                    f"{self.files.place(number)} is {image.width} x {image.height}, "
+                    f"{info.name} has {info.size} x {info.size}: resize the data set first"
+                )
+            decoded.append(np.asarray(image).reshape(info.size, info.size, info.channels))
+        return np.stack(decoded)
+
+
+class Split(NamedTuple):
+    """The images of one split, decoded, in the order of its files."""
+
+    images: np.ndarray  # uint8 [N, H, W, C]; float32 in [0, 1] where the data set is made
+    labels: np.ndarray  # int64 [N]
+    label_names: tuple[str, ...]
+    revision: str  # sha256 of the parquet files, in the order of their names
+    name: str  # of the split; where it is a part, with the part: test[:50], train[shards 0-1 of 5]
+
+
+def load_split(name: str, split: str, limit: int | None = None) -> Split:
+    """Every image of a split (the first `limit` of them), each of the size and class that the data set promises.
+
+    Files are looked for in $ZOO_DATA/NAME, else in ../shared/data/NAME beside the checkout, else on the hub. Where
+    shards are missing, the name says which are there.
+    Raises InputError where the data are missing or are not what `DATASETS` says, MissingPackageError without pyarrow.
+    """
+    if name not in DATASETS:
+        raise InputError(f"no data set is called {name!r}, expected one of {', '.join(DATASETS)}")
+    if DATASETS[name].made:
+        from zoo.moons import two_moons
+
+        return two_moons(split, limit)
+    stream = stream_split(name, split, limit)
+    ((images, labels),) = stream.read({0}, stream.count)
+    return Split(images, labels, stream.label_names, stream.revision, stream.name)
+
+
+def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream:
+    """The split for reading in chunks; only its labels and its sha256 are read here. Otherwise as `load_split`."""
+    info = DATASETS[name]
+    found = split_files(info, split)
+    files = ParquetFiles(found.paths, info)
+    count = len(files.labels)
+    kept = count if limit is None else min(limit, count)
+    named = part_name(found.name, kept, count)
+    return SplitStream(info, named, found.name, files, info.labels, _sha256(found.paths), kept)
+
+
+def part_name(split: str, kept: int, count: int) -> str:
+    """The name of the first `kept` of a split's images, as Hugging Face data sets slice: test, test[:50]."""
+    return split if kept == count else f"{split}[:{kept}]"
+
+
+def split_files(info: DatasetInfo, split: str) -> SplitFiles:
+    """The files of a split in the order of their names, fetched from the hub only where no folder has them.
+
+    Raises InputError where there are none, or more than one split's.
+    """
+    folder = data_folder(info.name)
+    if paths := _found(folder, split):
+        return SplitFiles(paths, _claim(split, paths))
+    given = os.environ.get("ZOO_DATA")
+    where = f"no {split}-*.parquet in {folder}" if given else f"the {split} split of {info.name} is not on this machine"
+    if given or info.hub is None:
+        raise InputError(f"{where}: set ZOO_DATA to the folder that holds {info.name}/")
+    from huggingface_hub import snapshot_download
+
+    try:
+        fetched = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
+    except Exception as error:  # the client raises its own, httpx's and the system's errors
+        raise InputError(
+            f"{where}, and the hub did not give {info.hub} ({one_line(error)}): set ZOO_DATA to the folder that holds "
+            f"{info.name}/"
+        ) from error
+    paths = _found(Path(fetched), split)
+    if not paths:
+        raise InputError(f"{info.hub} on the hub has no split {split!r}")
+    return SplitFiles(paths, _claim(split, paths))
+
+
+def _found(folder: Path, split: str) -> tuple[Path, ...]:
+    """The split's files in a folder and its subfolders, leaving out those that operating systems made."""
+    paths = [path for path in folder.rglob(f"{split}*.parquet") if path.is_file()]
+    kept = [path for path in paths if not any(map(is_leftover, path.relative_to(folder).parts))]
+    return tuple(sorted(path for path in kept if path.stem == split or SHARD.fullmatch(path.name, len(split))))
+
+
+def _claim(split: str, paths: tuple[Path, ...]) -> str:
+    """What files of these names are: the split, or a part of it. Raises InputError where some are there twice."""
+    shards = [match for path in paths if (match := SHARD.fullmatch(path.name, len(split)))]
+    numbers = [int(match[1]) for match in shards]
+    totals = {int(match[2]) for match in shards}
+    unlike = len(shards) < len(paths) > 1 or len({path.parent for path in paths}) > 1 or len(totals) > 1
+    if unlike or len(set(numbers)) < len(numbers):
+        raise InputError(f"{paths[0]} and {paths[-1]} are two copies of the split {split!r}: leave one")
+    if not shards or numbers == list(range(total := totals.pop())):
+        return split
+    if numbers[-1] >= total:
+        raise InputError(f"{paths[-1]} is shard {numbers[-1]} of {total}, expected 0 to {total - 1}: name it anew")
+    # Neighbours differ from their place in the list by the same number.
+    runs = [[number for _, number in run] for _, run in itertools.groupby(enumerate(numbers), lambda x: x[1] - x[0])]
+    ranges = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return f"{split}[shard{'s' * (len(numbers) > 1)} {ranges} of {total}]"
+
+
+def _sha256(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
