@@ -344,7 +344,7 @@ def test_bf16_is_for_the_forward_pass_alone(small, tmp_path):
     assert all(value.dtype == torch.float32 for value in weights(tmp_path / "bf16").values())
 
 
-def test_a_folder_of_images_is_trained_on(tmp_path, monkeypatch):
+def test_a_folder_of_images_is_trained_on(quick, tmp_path, monkeypatch):
     monkeypatch.setenv("ZOO_DATA", str(tmp_path / "nothing"))
     generator = np.random.default_rng(0)
     for label in DATASETS["cifar10"].labels:
