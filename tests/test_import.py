@@ -16,7 +16,7 @@ import zoo
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 TORCH_FREE = (
     *("records", "errors", "epsilon", "registry", "datasets", "folder", "graph", "hub", "images", "runtime"),
-    *("evaluate", "results", "card", "citations", "tables", "display", "doctor", "hubstore", "hubserver", "signing"),
+    *("class_folders", "parquet", "splits", "evaluate", "results", "card", "citations", "tables", "display", "doctor", "hubstore", "hubserver", "signing"),
     *(f"cli/{name}" for name in ("__init__", "shell", "models", "proofs", "measure", "server", "hub")),
 )  # fmt: skip
 
