@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from tests.toy import FILES, write_sums
+from zoo.architectures import NETWORKS
 from zoo.errors import CertificateError, InputError, IntegrityError, UnpublishedModelError
 from zoo.mixin import HubModel
-from zoo.registry import LINF, PREFIXES
 from zoo.timm import TAGS
 
 
@@ -39,7 +39,7 @@ def damage(folder: Path) -> None:
 
 class TestTimm:
     def test_every_architecture_is_known(self):
-        names = {prefix.replace("-", "_") for prefix in (*PREFIXES, *LINF)}
+        names = {network.replace("-", "_") for network in NETWORKS}
         assert names <= set(timm.list_models())
         assert "liresnet_l12w512" in timm.list_models("liresnet*")
         published = set(zoo.list_models(pretrained=True))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from zoo.citations import LOSSES, NETWORKS
+from zoo.architectures import FAMILIES
+from zoo.citations import LOSSES
 from zoo.datasets import DATASETS
 from zoo.display import bound_text, radius_text, seconds_text, shape_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
@@ -198,7 +199,8 @@ Licence: {config.license}."""
 
 
 def _citation(config: ModelConfig, certificate: Certificate) -> str:
-    network, loss = NETWORKS.get(config.architecture["family"]), LOSSES.get(config.recipe.get("loss", ""))
+    family, loss = FAMILIES.get(config.architecture["family"]), LOSSES.get(config.recipe.get("loss", ""))
+    network = family and family.citation
     works = {"Network and loss": network} if network == loss else {"Network": network, "Loss": loss}
     sources = "".join(f"* {what}: {work}\n" for what, work in works.items() if work)
     return f"""## Citation

@@ -1,4 +1,7 @@
-"""Whose work a published model stands on: by the family of its network, and by the loss that trained it."""
+"""Works that several families, or a loss and a family, stand on; and whose work each loss is.
+
+The work behind a network is its class's `citation` (`zoo.architectures`).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ CRM = (
     "Fazlyab, Entesari, Roy, Chellappa 2023, Certified robustness via dynamic margin maximization and improved "
     "Lipschitz regularization, arXiv 2310.00116"
 )
-SOC = "Singla, Feizi 2021, Skew orthogonal convolutions, arXiv 2105.11417"
 HOUSEHOLDER = (
     "Singla, Singla, Feizi 2022, Improved deterministic l2 robustness on CIFAR-10 and CIFAR-100, arXiv 2108.04062"
 )
@@ -27,28 +29,9 @@ SLL = (
     "Araujo, Havens, Delattre, Allauzen, Hu 2023, A unified algebraic perspective on Lipschitz neural networks, "
     "arXiv 2303.03169"
 )
-DISTANCE_2021 = (
-    "Zhang, Cai, Lu, He, Wang 2021, Towards certifying l-infinity robustness using neural networks with "
-    "l-infinity-dist neurons, arXiv 2102.05363"
-)
 DISTANCE = (
     "Zhang, Jiang, He, Wang 2022, Boosting the certified robustness of l-infinity distance nets, arXiv 2110.06850"
 )
-CONVNETS = (
-    "Wong, Schmidt, Metzen, Kolter 2018, Scaling provable adversarial defenses, arXiv 1805.12514; Lee, Lee, Park 2020, "
-    "Lipschitz-certifiable training with a tight outer bound; and " + GLORO
-)
-NETWORKS = {
-    "ConvNet": CONVNETS,
-    **dict.fromkeys(("LiResNet", "PlainConvNet", "ResNet"), HU),
-    **dict.fromkeys(("SpatialMLP", "OLSA"), f"{HU}, with layers by our own definition, for theirs are not described"),
-    "LipConvNet": f"{SOC}, and {HOUSEHOLDER}",
-    "ConvexPotentialNet": f"{CPL}, and {SLL}",
-    "LoopResNet": CRM,
-    "TwoMoonsMLP": CLL,
-    "DistanceNet": f"{DISTANCE_2021}, and {DISTANCE}",
-    "DistanceMLP": f"{DISTANCE_2021}, there with tanh",
-}
 LOSSES = {
     **dict.fromkeys(("gloro", "gloro_trades"), GLORO),
     "cll": CLL,

@@ -26,13 +26,12 @@ from timm.models import generate_default_cfgs, register_model
 from timm.models._builder import resolve_pretrained_cfg
 from torch import nn
 
-from zoo.architectures import Architecture
+from zoo.architectures import NETWORKS, Architecture
 from zoo.errors import InputError, UnpublishedModelError
 from zoo.hub import HUB, LOCAL, ORGANISATION, fetch
 from zoo.model import load_module
-from zoo.registry import ENTRIES, LINF, PREFIXES, Entry
+from zoo.registry import ENTRIES, Entry
 
-NETWORKS = PREFIXES | LINF
 OPTIONS = {"num_classes": "classes", "in_chans": "channels", "img_size": "input_size"}  # timm's words and ours
 
 
@@ -60,8 +59,8 @@ def _published() -> dict[str, tuple[str, Entry]]:
     found = {}
     for entry in ENTRIES.values():
         if entry.digest:
-            prefix = max((prefix for prefix in NETWORKS if entry.name.startswith(f"{prefix}-")), key=len)
-            found[f"{_name(prefix)}.{_name(entry.name.removeprefix(f'{prefix}-'))}"] = (prefix, entry)
+            tag = entry.name.removeprefix(f"{entry.network}-")
+            found[f"{_name(entry.network)}.{_name(tag)}"] = (entry.network, entry)
     return found
 
 

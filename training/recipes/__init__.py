@@ -1,16 +1,20 @@
-"""Every recipe by the name of the model that it trains."""
+"""Every recipe by the name of the model that it trains, in the order of the registry.
+
+Each other file of this package but `recipe` has `recipes()`, and is found without being named anywhere.
+"""
 
 import difflib
+from importlib import import_module
+from pkgutil import iter_modules
 
-from training.recipes import cll, crm, distance, gloro, liresnet, moons, orthogonal
 from training.recipes.recipe import Recipe
 from zoo.errors import InputError
+from zoo.registry import ENTRIES
 
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for family in (liresnet, gloro, cll, crm, orthogonal, distance, moons)
-    for recipe in family.recipes()
-}
+_FILES = [import_module(f"{__name__}.{file.name}") for file in iter_modules(__path__) if file.name != "recipe"]
+_ORDER = {name: place for place, name in enumerate(ENTRIES)}
+_RECIPES = [recipe for file in _FILES for recipe in file.recipes()]
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in sorted(_RECIPES, key=lambda one: _ORDER[one.name])}
 
 
 def find(name: str) -> Recipe:

@@ -16,11 +16,7 @@ from training.recipes.recipe import Paper, Recipe
 from training.schedules import Points, constant, exponential_after
 
 UNLIKE = ("affine maps before the images are normalised", "the rate decays by the step, not by the epoch")
-CIFAR10_6C2F = Paper(
-    "6c2f-liplt-epsilon18-cifar10", 74.82, 64.16, "18/255",
-    "Fazlyab et al. 2023, table 1: 36/255 of pixels that span [-1, 1], by their public code",
-    train_images=45_000, unlike=UNLIKE,
-)  # fmt: skip
+CIFAR10_6C2F = Paper.of("6c2f-liplt-epsilon18-cifar10", train_images=45_000, unlike=UNLIKE)
 
 
 def recipes() -> Iterable[Recipe]:
@@ -53,15 +49,7 @@ def mnist_4c3f() -> Recipe:
         estimate="liplt",
         power_iterations=10,
         validate_every=10,
-        paper=Paper(
-            "4c3f-relu-crm-mnist",
-            96.27,
-            63.37,
-            "1.58",
-            "Fazlyab et al. 2023, table 1",
-            train_images=54_000,
-            unlike=UNLIKE[1:],
-        ),
+        paper=Paper.of("4c3f-relu-crm-mnist", train_images=54_000, unlike=UNLIKE[1:]),
     )
 
 
@@ -112,15 +100,7 @@ def tiny_imagenet_8c2f() -> Recipe:
         learning_rate=1e-4,
         rate=exponential_after(100 / 300, 1e-3),
         augment=(Affine(20.0, shift=0.2),),
-        paper=Paper(
-            "8c2f-liplt-tiny-imagenet",
-            23.97,
-            17.98,
-            "36/255",
-            "Fazlyab et al. 2023, table 1",
-            train_images=90_000,
-            unlike=UNLIKE,
-        ),
+        paper=Paper.of("8c2f-liplt-tiny-imagenet", train_images=90_000, unlike=UNLIKE),
     )
 
 

@@ -14,85 +14,11 @@ from training.augment import Augmentation, Crop, Cutout, Flip, RandAugment
 from training.losses import emma, gloro_trades
 from training.recipes.recipe import Generated, Paper, Recipe
 from training.schedules import Cosine, epsilon_ramp
+from zoo.architectures.liresnet import Backbone
+from zoo.registry import ENTRIES
 
 EPSILON = 36 / 255
 UNLIKE = "the row's features are 512 as in its authors' code, the paper's text says 2048"
-
-# Clean accuracy and VRA at 36/255 in percent: of liresnet-NAME-DATASET, None where the table has no clean accuracy.
-SIZES: dict[str, dict[str, tuple[float | None, float]]] = {
-    "cifar10": {
-        "l6w128": (78.7, 64.4),
-        "l12w512": (81.3, 66.9),
-        "l6w256": (79.9, 65.5),
-        "l12w256": (80.4, 66.3),
-        "l18w256": (81.0, 66.6),
-        "l24w256": (81.2, 66.8),
-        "l30w256": (81.3, 66.9),
-        "l36w256": (81.2, 66.9),
-        "l12w64": (None, 64.6),
-        "l12w128": (None, 65.6),
-    },
-    "cifar100": {
-        "l6w128": (52.1, 36.3),
-        "l12w512": (55.2, 38.3),
-        "l6w256": (53.6, 37.2),
-        "l12w256": (54.2, 37.8),
-        "l18w256": (54.3, 38.0),
-        "l24w256": (55.0, 38.2),
-        "l30w256": (54.9, 38.4),
-        "l36w256": (55.0, 38.3),
-        "l12w64": (None, 36.5),
-        "l12w128": (None, 37.5),
-    },
-    "tiny-imagenet": {
-        "l6w128": (40.8, 29.0),
-        "l12w512": (44.6, 30.6),
-        "l6w256": (43.1, 29.8),
-        "l12w256": (43.6, 30.3),  # 30.0 in tables 3 and 6
-        "l18w256": (43.9, 30.6),
-        "l24w256": (44.2, 30.7),
-        "l30w256": (44.2, 30.6),
-        "l36w256": (44.3, 30.4),
-        "l12w64": (None, 28.7),
-        "l12w128": (None, 29.8),
-    },
-}
-TABLES = {"l6w128": "1", "l12w512": "1", "l12w64": "6", "l12w128": "6"}  # the others: table 5
-# Tables 3 and 4, the other networks (table 4 has all but Tiny-ImageNet's); a ConvNet of 18 blocks did not converge.
-OTHERS: dict[str, tuple[float, float]] = {
-    "convnet-l6w256-cifar10": (77.9, 64.0),
-    "convnet-l12w256-cifar10": (72.5, 59.2),
-    "convnet-l6w256-cifar100": (51.8, 36.5),
-    "convnet-l12w256-cifar100": (50.6, 35.0),
-    "convnet-l12w256-tiny-imagenet": (40.0, 27.4),
-    "resnet-l6w256-cifar10": (74.2, 60.3),
-    "resnet-l12w256-cifar10": (74.0, 60.0),
-    "resnet-l18w256-cifar10": (73.9, 60.1),
-    "resnet-l6w256-cifar100": (48.4, 33.5),
-    "resnet-l12w256-cifar100": (48.1, 33.5),
-    "resnet-l18w256-cifar100": (48.2, 33.6),
-}
-# Table 3, GloRo-TRADES instead of EMMA.
-TRADES: dict[str, tuple[float, float]] = {
-    "convnet-l12w256-trades-cifar10": (71.7, 58.8),
-    "convnet-l12w256-trades-cifar100": (53.4, 34.0),
-    "convnet-l12w256-trades-tiny-imagenet": (42.2, 26.6),
-    "liresnet-l12w256-trades-cifar10": (79.6, 66.2),
-    "liresnet-l12w256-trades-cifar100": (57.8, 37.3),
-    "liresnet-l12w256-trades-tiny-imagenet": (45.8, 28.8),
-}
-# Table 1, L12W512 with generated data.
-DDPM = {"cifar10": (82.1, 70.1), "cifar100": (55.5, 41.5), "tiny-imagenet": (46.7, 33.6)}
-# Table 7, VRA alone. Its layers are not described: ours are our own definition.
-TRANSFORMERS = {
-    "spatialmlp-liffn-l12w256-cifar10": 63.3,
-    "spatialmlp-ffn-l12w256-cifar10": 62.6,
-    "olsa-ffn-l12w256-cifar10": 56.6,
-    "spatialmlp-liffn-l12w256-cifar100": 36.5,
-    "spatialmlp-ffn-l12w256-cifar100": 33.7,
-    "olsa-ffn-l12w256-cifar100": 28.4,
-}
-
 
 # The row that each small network stands beside; of OLSA with LiFFN the table has no figure.
 SMALL = {
@@ -118,22 +44,23 @@ def recipes() -> Iterable[Recipe]:
 
 
 def _rows() -> Iterable[Recipe]:
-    for dataset, sizes in SIZES.items():
-        for size, (clean, vra) in sizes.items():
-            yield table_row(f"liresnet-{size}-{dataset}", clean, vra, f"table {TABLES.get(size, '5')}")
-    yield imagenet()
-    for dataset, (clean, vra) in DDPM.items():
-        yield generated(dataset, clean, vra)
-    for name, (clean, vra) in OTHERS.items():
-        yield table_row(name, clean, vra, "table 3" if "-l12w256-tiny-" in name else "table 4")
-    for name, (clean, vra) in TRADES.items():
-        yield trades(table_row(name, clean, vra, "table 3"))
-    for name, vra in TRANSFORMERS.items():
-        yield table_row(name, None, vra, "table 7, whose layers are not described")
+    for name, entry in ENTRIES.items():
+        if not entry.reported or not isinstance(entry.architecture, Backbone):
+            continue
+        row = table_row(name)
+        match entry.training, entry.dataset:
+            case "ddpm", _:
+                yield generated(row)
+            case "trades", _:
+                yield trades(row)
+            case _, "imagenet":
+                yield imagenet(row)
+            case _:
+                yield row
 
 
-def table_row(name: str, clean: float | None, vra: float, source: str) -> Recipe:
-    """The paper's optimiser, batch, epochs and radius; `clean` and `vra` are its results, in percent."""
+def table_row(name: str) -> Recipe:
+    """The paper's optimiser, batch, epochs and radius."""
     return Recipe(
         name=name,
         epsilon=EPSILON,
@@ -146,7 +73,7 @@ def table_row(name: str, clean: float | None, vra: float, source: str) -> Recipe
         power_iterations=10,
         augment=_augment(name),
         validate_every=10,
-        paper=Paper(name, clean, vra, "36/255", f"Hu et al. 2023, {source}", "one A100", unlike=(UNLIKE,)),
+        paper=Paper.of(name, hardware="one A100", unlike=(UNLIKE,)),
     )
 
 
@@ -156,9 +83,8 @@ def _augment(name: str) -> tuple[Augmentation, ...]:
     return (Crop(4), RandAugment(), Flip())
 
 
-def generated(dataset: str, clean: float, vra: float) -> Recipe:
+def generated(recipe: Recipe) -> Recipe:
     """Table 1, L12W512 "+DDPM": as many generated images as others in a batch, these without RandAugment."""
-    recipe = table_row(f"liresnet-l12w512-ddpm-{dataset}", clean, vra, "table 1")
     return replace(
         recipe, generated=Generated(1, tuple(entry for entry in recipe.augment if type(entry) is not RandAugment))
     )
@@ -169,17 +95,15 @@ def trades(recipe: Recipe) -> Recipe:
     return replace(recipe, loss=gloro_trades, loss_options={"weight": 1.2})
 
 
-def imagenet() -> Recipe:
+def imagenet(recipe: Recipe) -> Recipe:
     """Table 1 on ImageNet: 45.6 clean, 35.0 VRA at 36/255, on eight A100."""
-    row = table_row("liresnet-l12w588-imagenet", 45.6, 35.0, "table 1")
-    assert row.paper is not None
     return replace(
-        row,
+        recipe,
         epochs=400,
         batch_size=1024,
         rate=Cosine(warmup=20 / 400),
         augment=(Flip(),),
-        paper=replace(row.paper, hardware="eight A100", unlike=()),
+        paper=Paper.of(recipe.name, hardware="eight A100"),
     )
 
 

@@ -34,12 +34,8 @@ def mlp_two_moons() -> Recipe:
         training_epsilon=constant(EPSILON),
         rate=Cosine(warmup=0.05),
         validate_every=20,
-        paper=Paper(
+        paper=Paper.of(
             "mlp-two-moons",
-            None,
-            100.0,
-            "0.15/4",
-            "Losch et al. 2023, figure 4, on the training points",
             unlike=("measured on other points", "another optimizer", "the loss of several classes"),
         ),
         time="8 seconds on two shared cores",

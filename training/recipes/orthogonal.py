@@ -17,47 +17,31 @@ from training.losses import certificate_regularised, multi_margin, offset_cross_
 from training.recipes import liresnet
 from training.recipes.recipe import Paper, Recipe
 from training.schedules import constant, steps, triangle
+from zoo.architectures import ConvexPotentialNet, LipConvNet
+from zoo.registry import ENTRIES
 
 EPSILON = 36 / 255
 PLAIN = "a plain head, not one with normalised rows"
-# Clean accuracy and VRA at 36/255 in percent, and who reports them.
-SOC = {
-    "lipconvnet-5-cifar10": (75.31, 60.37, "Fazlyab et al. 2023, table 1"),
-    "lipconvnet-10-cifar10": (76.23, 62.57, "Fazlyab et al. 2023, table 1"),
-    "lipconvnet-15-cifar10": (76.39, 62.96, "Fazlyab et al. 2023, table 1"),
-    "lipconvnet-20-cifar10": (76.4, 63.0, "Hu et al. 2023, table 1"),
-    "lipconvnet-20-cifar100": (47.8, 34.8, "Hu et al. 2023, table 1"),
-    "lipconvnet-10-tiny-imagenet": (32.1, 21.5, "Losch et al. 2023, table 1"),
-    "lipconvnet-20-tiny-imagenet": (31.7, 21.0, "Losch et al. 2023, table 1"),
-}
-CPL = {
-    "cpl-xl-cifar10": (78.5, 64.4, "Hu et al. 2023, table 1"),
-    "cpl-xl-cifar100": (47.8, 33.4, "Losch et al. 2023, table 2"),
-}
-SLL = {
-    "sll-s-cifar10": (71.2, 62.6, "Fazlyab et al. 2023, table 1"),
-    "sll-xl-cifar10": (73.3, 65.8, "Hu et al. 2023, table 1"),
-    "sll-xl-cifar100": (46.5, 36.5, "Hu et al. 2023, table 1"),
-    "sll-s-tiny-imagenet": (26.6, 19.5, "Fazlyab et al. 2023, table 1"),
-    "sll-xl-tiny-imagenet": (32.1, 23.2, "Hu et al. 2023, table 1"),
-}
 
 
 def recipes() -> Iterable[Recipe]:
-    for name, row in SOC.items():
-        yield soc(name, *row)
-    for name, row in CPL.items():
-        yield cpl(name, *row)
-    for name, row in SLL.items():
-        yield sll(name, *row)
-    yield small("sll-xs-cifar10-jpeg75", sll("sll-s-cifar10", *SLL["sll-s-cifar10"]))
-    yield small("cpl-xs-cifar10-jpeg75", cpl("cpl-xl-cifar10", *CPL["cpl-xl-cifar10"]))
-    for depth in (5, 10):
-        row = f"lipconvnet-{depth}-cifar10"
-        yield small(f"lipconvnet-{depth}w8-cifar10-jpeg75", soc(row, *SOC[row]))
+    for name, entry in ENTRIES.items():
+        if not entry.reported or entry.training:
+            continue
+        match entry.architecture:
+            case LipConvNet():
+                yield soc(name)
+            case ConvexPotentialNet("cpl"):
+                yield cpl(name)
+            case ConvexPotentialNet("sll"):
+                yield sll(name)
+    yield small("sll-xs-cifar10-jpeg75", sll("sll-s-cifar10"))
+    yield small("cpl-xs-cifar10-jpeg75", cpl("cpl-xl-cifar10"))
+    yield small("lipconvnet-5w8-cifar10-jpeg75", soc("lipconvnet-5-cifar10"))
+    yield small("lipconvnet-10w8-cifar10-jpeg75", soc("lipconvnet-10-cifar10"))
 
 
-def soc(name: str, clean: float, vra: float, source: str) -> Recipe:
+def soc(name: str) -> Recipe:
     """Stochastic gradient descent with two drops, Householder activations, certificates rewarded with weight 0.1."""
     return Recipe(
         name=name,
@@ -74,17 +58,15 @@ def soc(name: str, clean: float, vra: float, source: str) -> Recipe:
         clip_norm=None,
         augment=(Crop(8 if name.endswith("tiny-imagenet") else 4), Flip()),
         validate_every=10,
-        paper=Paper(name, clean, vra, "36/255", source),
+        paper=Paper.of(name),
     )
 
 
-def cpl(name: str, clean: float, vra: float, source: str) -> Recipe:
+def cpl(name: str) -> Recipe:
     """Adam with a triangle, the multi-margin loss with margin 0.7."""
-    recipe = soc(name, clean, vra, source)
-    assert recipe.paper is not None
     return replace(
-        recipe,
-        paper=replace(recipe.paper, unlike=(PLAIN,)),
+        soc(name),
+        paper=Paper.of(name, unlike=(PLAIN,)),
         loss=multi_margin,
         loss_options={"margin": 0.7},
         batch_size=256,
@@ -95,10 +77,10 @@ def cpl(name: str, clean: float, vra: float, source: str) -> Recipe:
     )
 
 
-def sll(name: str, clean: float, vra: float, source: str) -> Recipe:
+def sll(name: str) -> Recipe:
     """Adam with a triangle, cross-entropy with offset 3 / sqrt(2) and temperature 1 / 4."""
     return replace(
-        cpl(name, clean, vra, source),
+        cpl(name),
         loss=offset_cross_entropy,
         loss_options={},
         epochs=1000,

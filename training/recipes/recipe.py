@@ -9,6 +9,7 @@ from torch import Tensor
 
 from training.augment import Augmentation
 from training.schedules import Cosine, Schedule
+from zoo.registry import find
 
 Loss = Callable[..., Tensor]  # (logits, labels, margin_lipschitz, epsilon, **options) -> scalar
 
@@ -36,6 +37,14 @@ class Paper:
     train_images: int | None = None  # None for the whole training split
     settings_known: bool = True  # or the recipe of its network has others
     unlike: tuple[str, ...] = ()  # what else ours differ in, which no setting says
+
+    @classmethod
+    def of(cls, model: str, **more: Any) -> "Paper":
+        """The row that the table of the model's family has of it, and what else the paper says."""
+        reported = find(model).reported
+        if reported is None:
+            raise ValueError(f"no paper's row is registered for {model}")
+        return cls(model, reported.clean, reported.vra, reported.epsilon, reported.source, **more)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
 """Architectures: frozen sizes whose `network()` is an `nn.Sequential` of plain layers, the last named `head`.
 
-Importing this package loads no torch; `network()` does.
+Each other file of this package is a family: the dataclass of its sizes with the `citation` of the work it is, then its
+NETWORKS and its models, PRESETS, by name. A new file is found without being named anywhere. Importing this package
+loads no torch; `network()` does.
 """
 
 from dataclasses import asdict, fields
-from typing import Any, NamedTuple, get_args
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, NamedTuple
 
 from zoo.architectures.convnet import ConvNet
 from zoo.architectures.distance import DistanceMLP, DistanceNet
@@ -13,30 +17,44 @@ from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
 from zoo.architectures.loop import LoopResNet
 from zoo.architectures.mlp import TwoMoonsMLP
 from zoo.architectures.potential import ConvexPotentialNet
+from zoo.architectures.preset import Architecture, Preset, Reported
 from zoo.architectures.transformer import OLSA, SpatialMLP
 from zoo.errors import CertificateError, one_line
 
-Architecture = (
-    ConvNet
-    | LiResNet
-    | PlainConvNet
-    | ResNet
-    | ConvexPotentialNet
-    | LipConvNet
-    | SpatialMLP
-    | OLSA
-    | LoopResNet
-    | TwoMoonsMLP
-    | DistanceNet
-    | DistanceMLP
-)
+__all__ = [
+    "FAMILIES",
+    "NETWORKS",
+    "OLSA",
+    "PRESETS",
+    "Architecture",
+    "ConvNet",
+    "ConvexPotentialNet",
+    "DistanceMLP",
+    "DistanceNet",
+    "LayerShape",
+    "LiResNet",
+    "LipConvNet",
+    "LoopResNet",
+    "PlainConvNet",
+    "Preset",
+    "Reported",
+    "ResNet",
+    "SpatialMLP",
+    "TwoMoonsMLP",
+    "describe",
+    "from_description",
+    "layer_shapes",
+]
 
 # Of a size in a description: files from outside must not ask for more. The certificate has a constant for each pair of
 # classes, and a layer takes time to make even where it has no weights.
 MAX_SIZE = 1_000_000
 LIMITS = {"classes": 10_000, "depth": 1_000, "dense_depth": 1_000}
 
-FAMILIES: dict[str, type[Architecture]] = {family.__name__: family for family in get_args(Architecture)}
+_FILES = [import_module(f"{__name__}.{file.name}") for file in iter_modules(__path__) if file.name != "preset"]
+NETWORKS: dict[str, Architecture] = {name: network for file in _FILES for name, network in file.NETWORKS.items()}
+PRESETS: dict[str, Preset] = {name: preset for file in _FILES for name, preset in file.PRESETS.items()}
+FAMILIES: dict[str, type[Architecture]] = {type(network).__name__: type(network) for network in NETWORKS.values()}
 
 
 class LayerShape(NamedTuple):

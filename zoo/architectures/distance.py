@@ -11,11 +11,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from zoo.architectures.preset import Preset, Reported
+from zoo.citations import DISTANCE
 
 if TYPE_CHECKING:
     from torch import nn
 
+ZHANG_2021 = (
+    "Zhang, Cai, Lu, He, Wang 2021, Towards certifying l-infinity robustness using neural networks with "
+    "l-infinity-dist neurons, arXiv 2102.05363"
+)
 # Means and the standard deviation by the number of channels: MNIST's, and CIFAR-10's.
 PIXELS = {1: ((0.1307,), 0.3081), 3: ((0.4914, 0.4822, 0.4465), 0.2009)}
 
@@ -23,6 +30,8 @@ PIXELS = {1: ((0.1307,), 0.3081), 3: ((0.4914, 0.4822, 0.4465), 0.2009)}
 @dataclass(frozen=True)
 class DistanceNet:
     """`depth` distance layers, all but the last `width` wide; the logits are minus the last one's distances."""
+
+    citation: ClassVar[str] = f"{ZHANG_2021}, and {DISTANCE}"
 
     depth: int
     width: int
@@ -74,6 +83,8 @@ class DistanceNet:
 class DistanceMLP(DistanceNet):
     """The same with the last distance layer replaced by a Linear of `hidden` outputs, ReLU and a Linear."""
 
+    citation: ClassVar[str] = f"{ZHANG_2021}, there with tanh"
+
     hidden: int = 512
 
     def top(self) -> dict[str, nn.Module]:
@@ -81,3 +92,50 @@ class DistanceMLP(DistanceNet):
 
         dense, head = nn.Linear(self.width, self.hidden), nn.Linear(self.hidden, self.classes)
         return {"dense": dense, "dense_activation": nn.ReLU(), "head": head}
+
+
+NETWORKS = {
+    # The papers' are 5120 wide, those of 256 are ours for two CPU cores.
+    "linfdist-5x256": DistanceNet(5, 256),
+    "linfdist-5x5120": DistanceNet(5, 5120),
+    "linfdist-6x256": DistanceNet(6, 256),
+    "linfdist-6x5120": DistanceNet(6, 5120),
+    "linfdist-mlp-5x256": DistanceMLP(5, 256),
+    "linfdist-mlp-5x5120": DistanceMLP(5, 5120),
+    "linfdist-mlp-6x256": DistanceMLP(6, 256),
+    "linfdist-mlp-6x5120": DistanceMLP(6, 5120),
+}
+PRESETS = {
+    "linfdist-5x256-mnist": Preset("linfdist-5x256", "mnist", norm="linf"),
+    "linfdist-5x256-epsilon0.1-mnist": Preset("linfdist-5x256", "mnist", norm="linf"),
+    "linfdist-5x5120-mnist": Preset(
+        "linfdist-5x5120", "mnist", Reported(98.56, 93.2, "0.3", "Zhang et al. 2022, table 2"), norm="linf"
+    ),
+    "linfdist-5x5120-epsilon0.1-mnist": Preset(
+        "linfdist-5x5120", "mnist", Reported(98.93, 97.95, "0.1", "Zhang et al. 2022, table 2"), norm="linf"
+    ),
+    "linfdist-6x256-cifar10": Preset("linfdist-6x256", "cifar10", norm="linf"),
+    "linfdist-6x256-cifar10-jpeg75": Preset("linfdist-6x256", "cifar10-jpeg75", norm="linf"),
+    "linfdist-6x256-epsilon2-cifar10-jpeg75": Preset("linfdist-6x256", "cifar10-jpeg75", norm="linf"),
+    "linfdist-6x5120-cifar10": Preset(
+        "linfdist-6x5120", "cifar10", Reported(54.3, 40.06, "8/255", "Zhang et al. 2022, table 2"), norm="linf"
+    ),
+    "linfdist-6x5120-epsilon2-cifar10": Preset(
+        "linfdist-6x5120", "cifar10", Reported(60.61, 54.12, "2/255", "Zhang et al. 2022, table 2"), norm="linf"
+    ),
+    "linfdist-6x5120-epsilon16-cifar10": Preset(
+        "linfdist-6x5120", "cifar10", Reported(48.5, 29.04, "16/255", "Zhang et al. 2022, table 2"), norm="linf"
+    ),
+    "linfdist-6x5120-cifar10-jpeg75": Preset("linfdist-6x5120", "cifar10-jpeg75", norm="linf"),
+    "linfdist-mlp-5x256-mnist": Preset("linfdist-mlp-5x256", "mnist", norm="linf"),
+    "linfdist-mlp-5x5120-mnist": Preset(
+        "linfdist-mlp-5x5120",
+        "mnist",
+        Reported(98.56, 93.09, "0.3", "of Zhang et al. 2021, in Zhang et al. 2022, table 2"),
+        norm="linf",
+    ),
+    "linfdist-mlp-6x256-cifar10": Preset("linfdist-mlp-6x256", "cifar10", norm="linf"),
+    "linfdist-mlp-6x256-cifar10-jpeg75": Preset("linfdist-mlp-6x256", "cifar10-jpeg75", norm="linf"),
+    "linfdist-mlp-6x5120-cifar10": Preset("linfdist-mlp-6x5120", "cifar10", norm="linf"),
+    "linfdist-mlp-6x5120-cifar10-jpeg75": Preset("linfdist-mlp-6x5120", "cifar10-jpeg75", norm="linf"),
+}

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from zoo.architectures.preset import Preset, Reported
+from zoo.citations import HOUSEHOLDER
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +24,8 @@ BLOCKS = 5
 @dataclass(frozen=True)
 class LipConvNet:
     """A LipConvNet of `depth` layers; the first block has `width` channels, each later one twice as many."""
+
+    citation: ClassVar[str] = f"Singla, Feizi 2021, Skew orthogonal convolutions, arXiv 2105.11417, and {HOUSEHOLDER}"
 
     depth: int
     width: int = 32
@@ -68,3 +73,91 @@ class LipConvNet:
         layers["flatten"] = nn.Flatten()
         layers["head"] = nn.Linear(before * (self.input_size // 2**BLOCKS) ** 2, self.classes)
         return nn.Sequential(layers)
+
+
+NETWORKS = {
+    "lipconvnet-5": LipConvNet(5),
+    "lipconvnet-10": LipConvNet(10),
+    "lipconvnet-15": LipConvNet(15),
+    "lipconvnet-20": LipConvNet(20),
+    "lipconvnet-40": LipConvNet(40),
+    "lipconvnet-5-minmax": LipConvNet(5, activation="minmax"),
+    "lipconvnet-10-minmax": LipConvNet(10, activation="minmax"),
+    "lipconvnet-15-minmax": LipConvNet(15, activation="minmax"),
+    "lipconvnet-20-minmax": LipConvNet(20, activation="minmax"),
+    "lipconvnet-40-minmax": LipConvNet(40, activation="minmax"),
+    # Ours, for two CPU cores.
+    "lipconvnet-5w8": LipConvNet(5, 8),
+    "lipconvnet-10w8": LipConvNet(10, 8),
+}
+PRESETS = {
+    "lipconvnet-5-cifar10": Preset(
+        "lipconvnet-5", "cifar10", Reported(75.31, 60.37, "36/255", "Fazlyab et al. 2023, table 1")
+    ),
+    "lipconvnet-5-cifar10-jpeg75": Preset("lipconvnet-5", "cifar10-jpeg75"),
+    "lipconvnet-5-cifar100": Preset("lipconvnet-5", "cifar100"),
+    "lipconvnet-5-tiny-imagenet": Preset("lipconvnet-5", "tiny-imagenet"),
+    "lipconvnet-10-cifar10": Preset(
+        "lipconvnet-10", "cifar10", Reported(76.23, 62.57, "36/255", "Fazlyab et al. 2023, table 1")
+    ),
+    "lipconvnet-10-cifar10-jpeg75": Preset("lipconvnet-10", "cifar10-jpeg75"),
+    "lipconvnet-10-cifar100": Preset("lipconvnet-10", "cifar100"),
+    "lipconvnet-10-tiny-imagenet": Preset(
+        "lipconvnet-10", "tiny-imagenet", Reported(32.1, 21.5, "36/255", "Losch et al. 2023, table 1")
+    ),
+    "lipconvnet-15-cifar10": Preset(
+        "lipconvnet-15", "cifar10", Reported(76.39, 62.96, "36/255", "Fazlyab et al. 2023, table 1")
+    ),
+    "lipconvnet-15-cifar10-jpeg75": Preset("lipconvnet-15", "cifar10-jpeg75"),
+    "lipconvnet-15-cifar100": Preset("lipconvnet-15", "cifar100"),
+    "lipconvnet-15-tiny-imagenet": Preset("lipconvnet-15", "tiny-imagenet"),
+    "lipconvnet-20-cifar10": Preset(
+        "lipconvnet-20", "cifar10", Reported(76.4, 63.0, "36/255", "Hu et al. 2023, table 1")
+    ),
+    "lipconvnet-20-cll-cifar10": Preset(
+        "lipconvnet-20", "cifar10", Reported(77.4, 64.2, "36/255", "Losch et al. 2023, table 2")
+    ),
+    "lipconvnet-20-cifar10-jpeg75": Preset("lipconvnet-20", "cifar10-jpeg75"),
+    "lipconvnet-20-cifar100": Preset(
+        "lipconvnet-20", "cifar100", Reported(47.8, 34.8, "36/255", "Hu et al. 2023, table 1")
+    ),
+    "lipconvnet-20-tiny-imagenet": Preset(
+        "lipconvnet-20", "tiny-imagenet", Reported(31.7, 21.0, "36/255", "Losch et al. 2023, table 1")
+    ),
+    "lipconvnet-20-cll-tiny-imagenet": Preset(
+        "lipconvnet-20", "tiny-imagenet", Reported(32.6, 26.0, "36/255", "Losch et al. 2023, table 1")
+    ),
+    "lipconvnet-40-cifar10": Preset("lipconvnet-40", "cifar10"),
+    "lipconvnet-40-cifar10-jpeg75": Preset("lipconvnet-40", "cifar10-jpeg75"),
+    "lipconvnet-40-cifar100": Preset("lipconvnet-40", "cifar100"),
+    "lipconvnet-40-tiny-imagenet": Preset("lipconvnet-40", "tiny-imagenet"),
+    "lipconvnet-5-minmax-cifar10": Preset("lipconvnet-5-minmax", "cifar10"),
+    "lipconvnet-5-minmax-cifar10-jpeg75": Preset("lipconvnet-5-minmax", "cifar10-jpeg75"),
+    "lipconvnet-5-minmax-cifar100": Preset("lipconvnet-5-minmax", "cifar100"),
+    "lipconvnet-5-minmax-tiny-imagenet": Preset("lipconvnet-5-minmax", "tiny-imagenet"),
+    "lipconvnet-10-minmax-cifar10": Preset("lipconvnet-10-minmax", "cifar10"),
+    "lipconvnet-10-minmax-cifar10-jpeg75": Preset("lipconvnet-10-minmax", "cifar10-jpeg75"),
+    "lipconvnet-10-minmax-cifar100": Preset("lipconvnet-10-minmax", "cifar100"),
+    "lipconvnet-10-minmax-tiny-imagenet": Preset("lipconvnet-10-minmax", "tiny-imagenet"),
+    "lipconvnet-15-minmax-cifar10": Preset("lipconvnet-15-minmax", "cifar10"),
+    "lipconvnet-15-minmax-cifar10-jpeg75": Preset("lipconvnet-15-minmax", "cifar10-jpeg75"),
+    "lipconvnet-15-minmax-cifar100": Preset("lipconvnet-15-minmax", "cifar100"),
+    "lipconvnet-15-minmax-tiny-imagenet": Preset("lipconvnet-15-minmax", "tiny-imagenet"),
+    "lipconvnet-20-minmax-cifar10": Preset("lipconvnet-20-minmax", "cifar10"),
+    "lipconvnet-20-minmax-cifar10-jpeg75": Preset("lipconvnet-20-minmax", "cifar10-jpeg75"),
+    "lipconvnet-20-minmax-cifar100": Preset("lipconvnet-20-minmax", "cifar100"),
+    "lipconvnet-20-minmax-tiny-imagenet": Preset("lipconvnet-20-minmax", "tiny-imagenet"),
+    "lipconvnet-40-minmax-cifar10": Preset("lipconvnet-40-minmax", "cifar10"),
+    "lipconvnet-40-minmax-cifar10-jpeg75": Preset("lipconvnet-40-minmax", "cifar10-jpeg75"),
+    "lipconvnet-40-minmax-cifar100": Preset("lipconvnet-40-minmax", "cifar100"),
+    "lipconvnet-40-minmax-tiny-imagenet": Preset("lipconvnet-40-minmax", "tiny-imagenet"),
+    "lipconvnet-5w8-cifar10": Preset("lipconvnet-5w8", "cifar10"),
+    "lipconvnet-5w8-cifar10-jpeg75": Preset("lipconvnet-5w8", "cifar10-jpeg75"),
+    "lipconvnet-5w8-cll-cifar10-jpeg75": Preset("lipconvnet-5w8", "cifar10-jpeg75"),
+    "lipconvnet-5w8-cifar100": Preset("lipconvnet-5w8", "cifar100"),
+    "lipconvnet-5w8-tiny-imagenet": Preset("lipconvnet-5w8", "tiny-imagenet"),
+    "lipconvnet-10w8-cifar10": Preset("lipconvnet-10w8", "cifar10"),
+    "lipconvnet-10w8-cifar10-jpeg75": Preset("lipconvnet-10w8", "cifar10-jpeg75"),
+    "lipconvnet-10w8-cifar100": Preset("lipconvnet-10w8", "cifar100"),
+    "lipconvnet-10w8-tiny-imagenet": Preset("lipconvnet-10w8", "tiny-imagenet"),
+}

@@ -17,7 +17,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from zoo.architectures.preset import Preset, Reported
+from zoo.citations import HU
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,6 +32,8 @@ STEMS = {28: (5, 2, 2), 32: (5, 2, 2), 64: (7, 4, 3), 224: (14, 14, 0)}
 @dataclass(frozen=True)
 class Backbone(ABC):
     """A stem, `depth` blocks with `width` channels on a map of 16 x 16, a neck and a head, on `input_size` pixels."""
+
+    citation: ClassVar[str] = HU
 
     depth: int
     width: int
@@ -118,3 +123,155 @@ class ResNet(Backbone):
             f"block{number}": Residual(first, MinMax("halves"), second),
             f"block{number}_activation": MinMax("halves"),
         }
+
+
+NETWORKS = {
+    # The paper's: its tables name them by depth and width.
+    "liresnet-l6w256": LiResNet(6, 256),
+    "liresnet-l12w256": LiResNet(12, 256),
+    "liresnet-l18w256": LiResNet(18, 256),
+    "liresnet-l24w256": LiResNet(24, 256),
+    "liresnet-l30w256": LiResNet(30, 256),
+    "liresnet-l36w256": LiResNet(36, 256),
+    "liresnet-l12w64": LiResNet(12, 64),
+    "liresnet-l12w128": LiResNet(12, 128),
+    "liresnet-l12w512": LiResNet(12, 512),
+    "liresnet-l12w588": LiResNet(12, 588),
+    "liresnet-l6w128": LiResNet(6, 128),
+    # Ours, small enough to train on two CPU cores.
+    "liresnet-l6w64": LiResNet(6, 64, features=256),
+    "liresnet-l4w32": LiResNet(4, 32, features=256),
+    # What the paper compares with.
+    "convnet-l6w256": PlainConvNet(6, 256),
+    "convnet-l12w256": PlainConvNet(12, 256),
+    "convnet-l18w256": PlainConvNet(18, 256),
+    "resnet-l6w256": ResNet(6, 256),
+    "resnet-l12w256": ResNet(12, 256),
+    "resnet-l18w256": ResNet(18, 256),
+    # Ours.
+    "convnet-l4w32": PlainConvNet(4, 32, features=256),
+    "resnet-l4w32": ResNet(4, 32, features=256),
+}
+AT_224 = {"features": 2048}  # of the authors' code
+
+
+def _row(clean: float | None, vra: float, table: int) -> Reported:
+    return Reported(clean, vra, "36/255", f"Hu et al. 2023, table {table}")
+
+
+PRESETS = {
+    "liresnet-l6w256-mnist": Preset("liresnet-l6w256", "mnist"),
+    "liresnet-l6w256-cifar10": Preset("liresnet-l6w256", "cifar10", _row(79.9, 65.5, 5)),
+    "liresnet-l6w256-cifar10-jpeg75": Preset("liresnet-l6w256", "cifar10-jpeg75"),
+    "liresnet-l6w256-cifar100": Preset("liresnet-l6w256", "cifar100", _row(53.6, 37.2, 5)),
+    "liresnet-l6w256-tiny-imagenet": Preset("liresnet-l6w256", "tiny-imagenet", _row(43.1, 29.8, 5)),
+    "liresnet-l6w256-imagenet": Preset("liresnet-l6w256", "imagenet", sizes=AT_224),
+    "liresnet-l12w256-mnist": Preset("liresnet-l12w256", "mnist"),
+    "liresnet-l12w256-cifar10": Preset("liresnet-l12w256", "cifar10", _row(80.4, 66.3, 5)),
+    "liresnet-l12w256-trades-cifar10": Preset("liresnet-l12w256", "cifar10", _row(79.6, 66.2, 3)),
+    "liresnet-l12w256-cifar10-jpeg75": Preset("liresnet-l12w256", "cifar10-jpeg75"),
+    "liresnet-l12w256-cifar100": Preset("liresnet-l12w256", "cifar100", _row(54.2, 37.8, 5)),
+    "liresnet-l12w256-trades-cifar100": Preset("liresnet-l12w256", "cifar100", _row(57.8, 37.3, 3)),
+    # VRA 30.0 in tables 3 and 6.
+    "liresnet-l12w256-tiny-imagenet": Preset("liresnet-l12w256", "tiny-imagenet", _row(43.6, 30.3, 5)),
+    "liresnet-l12w256-trades-tiny-imagenet": Preset("liresnet-l12w256", "tiny-imagenet", _row(45.8, 28.8, 3)),
+    "liresnet-l12w256-imagenet": Preset("liresnet-l12w256", "imagenet", sizes=AT_224),
+    "liresnet-l18w256-mnist": Preset("liresnet-l18w256", "mnist"),
+    "liresnet-l18w256-cifar10": Preset("liresnet-l18w256", "cifar10", _row(81.0, 66.6, 5)),
+    "liresnet-l18w256-cifar10-jpeg75": Preset("liresnet-l18w256", "cifar10-jpeg75"),
+    "liresnet-l18w256-cifar100": Preset("liresnet-l18w256", "cifar100", _row(54.3, 38.0, 5)),
+    "liresnet-l18w256-tiny-imagenet": Preset("liresnet-l18w256", "tiny-imagenet", _row(43.9, 30.6, 5)),
+    "liresnet-l18w256-imagenet": Preset("liresnet-l18w256", "imagenet", sizes=AT_224),
+    "liresnet-l24w256-mnist": Preset("liresnet-l24w256", "mnist"),
+    "liresnet-l24w256-cifar10": Preset("liresnet-l24w256", "cifar10", _row(81.2, 66.8, 5)),
+    "liresnet-l24w256-cifar10-jpeg75": Preset("liresnet-l24w256", "cifar10-jpeg75"),
+    "liresnet-l24w256-cifar100": Preset("liresnet-l24w256", "cifar100", _row(55.0, 38.2, 5)),
+    "liresnet-l24w256-tiny-imagenet": Preset("liresnet-l24w256", "tiny-imagenet", _row(44.2, 30.7, 5)),
+    "liresnet-l24w256-imagenet": Preset("liresnet-l24w256", "imagenet", sizes=AT_224),
+    "liresnet-l30w256-mnist": Preset("liresnet-l30w256", "mnist"),
+    "liresnet-l30w256-cifar10": Preset("liresnet-l30w256", "cifar10", _row(81.3, 66.9, 5)),
+    "liresnet-l30w256-cifar10-jpeg75": Preset("liresnet-l30w256", "cifar10-jpeg75"),
+    "liresnet-l30w256-cifar100": Preset("liresnet-l30w256", "cifar100", _row(54.9, 38.4, 5)),
+    "liresnet-l30w256-tiny-imagenet": Preset("liresnet-l30w256", "tiny-imagenet", _row(44.2, 30.6, 5)),
+    "liresnet-l30w256-imagenet": Preset("liresnet-l30w256", "imagenet", sizes=AT_224),
+    "liresnet-l36w256-mnist": Preset("liresnet-l36w256", "mnist"),
+    "liresnet-l36w256-cifar10": Preset("liresnet-l36w256", "cifar10", _row(81.2, 66.9, 5)),
+    "liresnet-l36w256-cifar10-jpeg75": Preset("liresnet-l36w256", "cifar10-jpeg75"),
+    "liresnet-l36w256-cifar100": Preset("liresnet-l36w256", "cifar100", _row(55.0, 38.3, 5)),
+    "liresnet-l36w256-tiny-imagenet": Preset("liresnet-l36w256", "tiny-imagenet", _row(44.3, 30.4, 5)),
+    "liresnet-l36w256-imagenet": Preset("liresnet-l36w256", "imagenet", sizes=AT_224),
+    "liresnet-l12w64-mnist": Preset("liresnet-l12w64", "mnist"),
+    "liresnet-l12w64-cifar10": Preset("liresnet-l12w64", "cifar10", _row(None, 64.6, 6)),
+    "liresnet-l12w64-cifar10-jpeg75": Preset("liresnet-l12w64", "cifar10-jpeg75"),
+    "liresnet-l12w64-cifar100": Preset("liresnet-l12w64", "cifar100", _row(None, 36.5, 6)),
+    "liresnet-l12w64-tiny-imagenet": Preset("liresnet-l12w64", "tiny-imagenet", _row(None, 28.7, 6)),
+    "liresnet-l12w64-imagenet": Preset("liresnet-l12w64", "imagenet", sizes=AT_224),
+    "liresnet-l12w128-mnist": Preset("liresnet-l12w128", "mnist"),
+    "liresnet-l12w128-cifar10": Preset("liresnet-l12w128", "cifar10", _row(None, 65.6, 6)),
+    "liresnet-l12w128-cifar10-jpeg75": Preset("liresnet-l12w128", "cifar10-jpeg75"),
+    "liresnet-l12w128-cifar100": Preset("liresnet-l12w128", "cifar100", _row(None, 37.5, 6)),
+    "liresnet-l12w128-tiny-imagenet": Preset("liresnet-l12w128", "tiny-imagenet", _row(None, 29.8, 6)),
+    "liresnet-l12w128-imagenet": Preset("liresnet-l12w128", "imagenet", sizes=AT_224),
+    "liresnet-l12w512-mnist": Preset("liresnet-l12w512", "mnist"),
+    "liresnet-l12w512-cifar10": Preset("liresnet-l12w512", "cifar10", _row(81.3, 66.9, 1)),
+    "liresnet-l12w512-ddpm-cifar10": Preset("liresnet-l12w512", "cifar10", _row(82.1, 70.1, 1)),
+    "liresnet-l12w512-cifar10-jpeg75": Preset("liresnet-l12w512", "cifar10-jpeg75"),
+    "liresnet-l12w512-cifar100": Preset("liresnet-l12w512", "cifar100", _row(55.2, 38.3, 1)),
+    "liresnet-l12w512-ddpm-cifar100": Preset("liresnet-l12w512", "cifar100", _row(55.5, 41.5, 1)),
+    "liresnet-l12w512-tiny-imagenet": Preset("liresnet-l12w512", "tiny-imagenet", _row(44.6, 30.6, 1)),
+    "liresnet-l12w512-ddpm-tiny-imagenet": Preset("liresnet-l12w512", "tiny-imagenet", _row(46.7, 33.6, 1)),
+    "liresnet-l12w512-imagenet": Preset("liresnet-l12w512", "imagenet", sizes=AT_224),
+    "liresnet-l12w588-mnist": Preset("liresnet-l12w588", "mnist"),
+    "liresnet-l12w588-cifar10": Preset("liresnet-l12w588", "cifar10"),
+    "liresnet-l12w588-cifar10-jpeg75": Preset("liresnet-l12w588", "cifar10-jpeg75"),
+    "liresnet-l12w588-cifar100": Preset("liresnet-l12w588", "cifar100"),
+    "liresnet-l12w588-tiny-imagenet": Preset("liresnet-l12w588", "tiny-imagenet"),
+    "liresnet-l12w588-imagenet": Preset("liresnet-l12w588", "imagenet", _row(45.6, 35.0, 1), sizes=AT_224),
+    "liresnet-l6w128-mnist": Preset("liresnet-l6w128", "mnist"),
+    "liresnet-l6w128-cifar10": Preset("liresnet-l6w128", "cifar10", _row(78.7, 64.4, 1)),
+    "liresnet-l6w128-cifar10-jpeg75": Preset("liresnet-l6w128", "cifar10-jpeg75"),
+    "liresnet-l6w128-cifar100": Preset("liresnet-l6w128", "cifar100", _row(52.1, 36.3, 1)),
+    "liresnet-l6w128-tiny-imagenet": Preset("liresnet-l6w128", "tiny-imagenet", _row(40.8, 29.0, 1)),
+    "liresnet-l6w128-imagenet": Preset("liresnet-l6w128", "imagenet", sizes=AT_224),
+    "liresnet-l6w64-mnist": Preset("liresnet-l6w64", "mnist"),
+    "liresnet-l6w64-cifar10": Preset("liresnet-l6w64", "cifar10"),
+    "liresnet-l6w64-cifar10-jpeg75": Preset("liresnet-l6w64", "cifar10-jpeg75"),
+    "liresnet-l6w64-cifar100": Preset("liresnet-l6w64", "cifar100"),
+    "liresnet-l6w64-tiny-imagenet": Preset("liresnet-l6w64", "tiny-imagenet"),
+    "liresnet-l6w64-imagenet": Preset("liresnet-l6w64", "imagenet", sizes=AT_224),
+    "liresnet-l4w32-mnist": Preset("liresnet-l4w32", "mnist"),
+    "liresnet-l4w32-cifar10": Preset("liresnet-l4w32", "cifar10"),
+    "liresnet-l4w32-cifar10-jpeg75": Preset("liresnet-l4w32", "cifar10-jpeg75"),
+    "liresnet-l4w32-cifar100": Preset("liresnet-l4w32", "cifar100"),
+    "liresnet-l4w32-tiny-imagenet": Preset("liresnet-l4w32", "tiny-imagenet"),
+    "liresnet-l4w32-imagenet": Preset("liresnet-l4w32", "imagenet", sizes=AT_224),
+    "convnet-l6w256-cifar10": Preset("convnet-l6w256", "cifar10", _row(77.9, 64.0, 4)),
+    "convnet-l6w256-cifar10-jpeg75": Preset("convnet-l6w256", "cifar10-jpeg75"),
+    "convnet-l6w256-cifar100": Preset("convnet-l6w256", "cifar100", _row(51.8, 36.5, 4)),
+    "convnet-l12w256-cifar10": Preset("convnet-l12w256", "cifar10", _row(72.5, 59.2, 4)),
+    "convnet-l12w256-trades-cifar10": Preset("convnet-l12w256", "cifar10", _row(71.7, 58.8, 3)),
+    "convnet-l12w256-cifar10-jpeg75": Preset("convnet-l12w256", "cifar10-jpeg75"),
+    "convnet-l12w256-cifar100": Preset("convnet-l12w256", "cifar100", _row(50.6, 35.0, 4)),
+    "convnet-l12w256-trades-cifar100": Preset("convnet-l12w256", "cifar100", _row(53.4, 34.0, 3)),
+    "convnet-l12w256-tiny-imagenet": Preset("convnet-l12w256", "tiny-imagenet", _row(40.0, 27.4, 3)),
+    "convnet-l12w256-trades-tiny-imagenet": Preset("convnet-l12w256", "tiny-imagenet", _row(42.2, 26.6, 3)),
+    # 18 blocks did not converge, table 4.
+    "convnet-l18w256-cifar10": Preset("convnet-l18w256", "cifar10"),
+    "convnet-l18w256-cifar10-jpeg75": Preset("convnet-l18w256", "cifar10-jpeg75"),
+    "convnet-l18w256-cifar100": Preset("convnet-l18w256", "cifar100"),
+    "resnet-l6w256-cifar10": Preset("resnet-l6w256", "cifar10", _row(74.2, 60.3, 4)),
+    "resnet-l6w256-cifar10-jpeg75": Preset("resnet-l6w256", "cifar10-jpeg75"),
+    "resnet-l6w256-cifar100": Preset("resnet-l6w256", "cifar100", _row(48.4, 33.5, 4)),
+    "resnet-l12w256-cifar10": Preset("resnet-l12w256", "cifar10", _row(74.0, 60.0, 4)),
+    "resnet-l12w256-cifar10-jpeg75": Preset("resnet-l12w256", "cifar10-jpeg75"),
+    "resnet-l12w256-cifar100": Preset("resnet-l12w256", "cifar100", _row(48.1, 33.5, 4)),
+    "resnet-l18w256-cifar10": Preset("resnet-l18w256", "cifar10", _row(73.9, 60.1, 4)),
+    "resnet-l18w256-cifar10-jpeg75": Preset("resnet-l18w256", "cifar10-jpeg75"),
+    "resnet-l18w256-cifar100": Preset("resnet-l18w256", "cifar100", _row(48.2, 33.6, 4)),
+    "convnet-l4w32-cifar10": Preset("convnet-l4w32", "cifar10"),
+    "convnet-l4w32-cifar10-jpeg75": Preset("convnet-l4w32", "cifar10-jpeg75"),
+    "convnet-l4w32-cifar100": Preset("convnet-l4w32", "cifar100"),
+    "resnet-l4w32-cifar10": Preset("resnet-l4w32", "cifar10"),
+    "resnet-l4w32-cifar10-jpeg75": Preset("resnet-l4w32", "cifar10-jpeg75"),
+    "resnet-l4w32-cifar100": Preset("resnet-l4w32", "cifar100"),
+}

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from zoo.architectures.preset import Preset
+from zoo.citations import CRM
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class LoopResNet:
     """`depth` residual layers, the first of `width` channels and each later one of twice as many, then two dense."""
+
+    citation: ClassVar[str] = CRM
 
     depth: int
     width: int
@@ -54,3 +59,19 @@ class LoopResNet:
         layers["dense_activation"] = nn.ReLU()
         layers["head"] = nn.Linear(self.features, self.classes)
         return nn.Sequential(layers)
+
+
+NETWORKS = {
+    "loopresnet-d2w8": LoopResNet(2, 8, features=64),
+    "loopresnet-d3w32": LoopResNet(3, 32),
+}
+PRESETS = {
+    "loopresnet-d2w8-mnist": Preset("loopresnet-d2w8", "mnist"),
+    "loopresnet-d2w8-cifar10": Preset("loopresnet-d2w8", "cifar10"),
+    "loopresnet-d2w8-cifar10-jpeg75": Preset("loopresnet-d2w8", "cifar10-jpeg75"),
+    "loopresnet-d2w8-cifar100": Preset("loopresnet-d2w8", "cifar100"),
+    "loopresnet-d3w32-cifar10": Preset("loopresnet-d3w32", "cifar10"),
+    "loopresnet-d3w32-cifar10-jpeg75": Preset("loopresnet-d3w32", "cifar10-jpeg75"),
+    "loopresnet-d3w32-cifar100": Preset("loopresnet-d3w32", "cifar100"),
+    "loopresnet-d3w32-tiny-imagenet": Preset("loopresnet-d3w32", "tiny-imagenet"),
+}

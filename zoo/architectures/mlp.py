@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from zoo.architectures.preset import Preset, Reported
+from zoo.citations import CLL
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,6 +27,8 @@ class TwoMoonsMLP:
     moons (x from -1 to 2, y from -0.5 to 1) with margins for noise; the first layer maps it there. So a radius counts
     in sides of that square: times 4 it is a distance between the moons' own points. Points outside are clamped.
     """
+
+    citation: ClassVar[str] = CLL
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -49,3 +54,13 @@ class TwoMoonsMLP:
             width = out
         layers["head"] = nn.Linear(width, 2)
         return nn.Sequential(layers)
+
+
+NETWORKS = {
+    "mlp": TwoMoonsMLP(),
+}
+PRESETS = {
+    "mlp-two-moons": Preset(
+        "mlp", "two-moons", Reported(None, 100.0, "0.15/4", "Losch et al. 2023, figure 4, on the training points")
+    ),
+}

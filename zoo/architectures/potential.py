@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from zoo.architectures.preset import Preset, Reported
+from zoo.citations import CPL, SLL
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +28,8 @@ POOL = 4
 @dataclass(frozen=True)
 class ConvexPotentialNet:
     """`depth` convolutional blocks on `width` channels, a pool, then `dense_depth` blocks with `hidden` features."""
+
+    citation: ClassVar[str] = f"{CPL}, and {SLL}"
 
     method: Literal["cpl", "sll"]
     depth: int
@@ -65,3 +70,69 @@ class ConvexPotentialNet:
             layers[f"dense{number}"] = ConvexPotential(features, self.hidden)
         layers["head"] = nn.Linear(features, self.classes)
         return nn.Sequential(layers)
+
+
+NETWORKS = {
+    "cpl-s": ConvexPotentialNet("cpl", 20, 45, 7, 2048),
+    "cpl-m": ConvexPotentialNet("cpl", 30, 60, 10, 2048),
+    "cpl-l": ConvexPotentialNet("cpl", 50, 90, 10, 2048),
+    "cpl-xl": ConvexPotentialNet("cpl", 70, 120, 15, 2048),
+    # The smallest ones are ours, for two CPU cores.
+    "cpl-xs": ConvexPotentialNet("cpl", 4, 16, 2, 128),
+    "sll-s": ConvexPotentialNet("sll", 20, 45, 7, 2048),
+    "sll-m": ConvexPotentialNet("sll", 30, 60, 10, 2048),
+    "sll-l": ConvexPotentialNet("sll", 50, 90, 10, 2048),
+    "sll-xl": ConvexPotentialNet("sll", 70, 120, 15, 2048),
+    "sll-xs": ConvexPotentialNet("sll", 4, 16, 2, 128),
+}
+PRESETS = {
+    "cpl-s-cifar10": Preset("cpl-s", "cifar10"),
+    "cpl-s-cifar10-jpeg75": Preset("cpl-s", "cifar10-jpeg75"),
+    "cpl-s-cifar100": Preset("cpl-s", "cifar100"),
+    "cpl-s-tiny-imagenet": Preset("cpl-s", "tiny-imagenet"),
+    "cpl-m-cifar10": Preset("cpl-m", "cifar10"),
+    "cpl-m-cifar10-jpeg75": Preset("cpl-m", "cifar10-jpeg75"),
+    "cpl-m-cifar100": Preset("cpl-m", "cifar100"),
+    "cpl-m-tiny-imagenet": Preset("cpl-m", "tiny-imagenet"),
+    "cpl-l-cifar10": Preset("cpl-l", "cifar10"),
+    "cpl-l-cifar10-jpeg75": Preset("cpl-l", "cifar10-jpeg75"),
+    "cpl-l-cifar100": Preset("cpl-l", "cifar100"),
+    "cpl-l-tiny-imagenet": Preset("cpl-l", "tiny-imagenet"),
+    "cpl-xl-cifar10": Preset("cpl-xl", "cifar10", Reported(78.5, 64.4, "36/255", "Hu et al. 2023, table 1")),
+    "cpl-xl-cll-cifar10": Preset("cpl-xl", "cifar10", Reported(78.8, 65.9, "36/255", "Losch et al. 2023, table 2")),
+    "cpl-xl-cifar10-jpeg75": Preset("cpl-xl", "cifar10-jpeg75"),
+    "cpl-xl-cifar100": Preset("cpl-xl", "cifar100", Reported(47.8, 33.4, "36/255", "Losch et al. 2023, table 2")),
+    "cpl-xl-cll-cifar100": Preset("cpl-xl", "cifar100", Reported(47.9, 36.3, "36/255", "Losch et al. 2023, table 2")),
+    "cpl-xl-tiny-imagenet": Preset("cpl-xl", "tiny-imagenet"),
+    "cpl-xs-cifar10": Preset("cpl-xs", "cifar10"),
+    "cpl-xs-cifar10-jpeg75": Preset("cpl-xs", "cifar10-jpeg75"),
+    "cpl-xs-cll-cifar10-jpeg75": Preset("cpl-xs", "cifar10-jpeg75"),
+    "cpl-xs-cifar100": Preset("cpl-xs", "cifar100"),
+    "cpl-xs-tiny-imagenet": Preset("cpl-xs", "tiny-imagenet"),
+    "sll-s-cifar10": Preset("sll-s", "cifar10", Reported(71.2, 62.6, "36/255", "Fazlyab et al. 2023, table 1")),
+    "sll-s-cifar10-jpeg75": Preset("sll-s", "cifar10-jpeg75"),
+    "sll-s-cifar100": Preset("sll-s", "cifar100"),
+    "sll-s-tiny-imagenet": Preset(
+        "sll-s", "tiny-imagenet", Reported(26.6, 19.5, "36/255", "Fazlyab et al. 2023, table 1")
+    ),
+    "sll-m-cifar10": Preset("sll-m", "cifar10"),
+    "sll-m-cifar10-jpeg75": Preset("sll-m", "cifar10-jpeg75"),
+    "sll-m-cifar100": Preset("sll-m", "cifar100"),
+    "sll-m-tiny-imagenet": Preset("sll-m", "tiny-imagenet"),
+    "sll-l-cifar10": Preset("sll-l", "cifar10"),
+    "sll-l-cifar10-jpeg75": Preset("sll-l", "cifar10-jpeg75"),
+    "sll-l-cifar100": Preset("sll-l", "cifar100"),
+    "sll-l-tiny-imagenet": Preset("sll-l", "tiny-imagenet"),
+    "sll-xl-cifar10": Preset("sll-xl", "cifar10", Reported(73.3, 65.8, "36/255", "Hu et al. 2023, table 1")),
+    "sll-xl-cifar10-jpeg75": Preset("sll-xl", "cifar10-jpeg75"),
+    "sll-xl-cifar100": Preset("sll-xl", "cifar100", Reported(46.5, 36.5, "36/255", "Hu et al. 2023, table 1")),
+    "sll-xl-cll-cifar100": Preset("sll-xl", "cifar100", Reported(46.9, 36.6, "36/255", "Losch et al. 2023, table 2")),
+    "sll-xl-tiny-imagenet": Preset(
+        "sll-xl", "tiny-imagenet", Reported(32.1, 23.2, "36/255", "Hu et al. 2023, table 1")
+    ),
+    "sll-xs-cifar10": Preset("sll-xs", "cifar10"),
+    "sll-xs-cifar10-jpeg75": Preset("sll-xs", "cifar10-jpeg75"),
+    "sll-xs-cll-cifar10-jpeg75": Preset("sll-xs", "cifar10-jpeg75"),
+    "sll-xs-cifar100": Preset("sll-xs", "cifar100"),
+    "sll-xs-tiny-imagenet": Preset("sll-xs", "tiny-imagenet"),
+}

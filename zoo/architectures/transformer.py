@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zoo.architectures.liresnet import Backbone
+from zoo.architectures.preset import Preset, Reported
+from zoo.citations import HU
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Transformer(Backbone):
     """A mixing of the tokens, then LiFFN or FFN, `depth` times."""
+
+    citation: ClassVar[str] = f"{HU}, with layers by our own definition, for theirs are not described"
 
     feedforward: Literal["liffn", "ffn"] = "liffn"
 
@@ -76,3 +80,47 @@ class OLSA(Transformer):
         from zoo.layers import Residual, SelfAttention
 
         return Residual(SelfAttention(self.width, self.heads), nn.Conv2d(self.width, self.width, 1))
+
+
+NETWORKS = {
+    "spatialmlp-liffn-l12w256": SpatialMLP(12, 256),
+    "spatialmlp-ffn-l12w256": SpatialMLP(12, 256, feedforward="ffn"),
+    "spatialmlp-liffn-l4w32": SpatialMLP(4, 32, features=256),
+    "spatialmlp-ffn-l4w32": SpatialMLP(4, 32, features=256, feedforward="ffn"),
+    "olsa-liffn-l12w256": OLSA(12, 256),
+    "olsa-ffn-l12w256": OLSA(12, 256, feedforward="ffn"),
+    "olsa-liffn-l4w32": OLSA(4, 32, features=256),
+    "olsa-ffn-l4w32": OLSA(4, 32, features=256, feedforward="ffn"),
+}
+
+
+def _row(vra: float) -> Reported:
+    return Reported(None, vra, "36/255", "Hu et al. 2023, table 7, whose layers are not described")
+
+
+PRESETS = {
+    "spatialmlp-liffn-l12w256-cifar10": Preset("spatialmlp-liffn-l12w256", "cifar10", _row(63.3)),
+    "spatialmlp-liffn-l12w256-cifar10-jpeg75": Preset("spatialmlp-liffn-l12w256", "cifar10-jpeg75"),
+    "spatialmlp-liffn-l12w256-cifar100": Preset("spatialmlp-liffn-l12w256", "cifar100", _row(36.5)),
+    "spatialmlp-ffn-l12w256-cifar10": Preset("spatialmlp-ffn-l12w256", "cifar10", _row(62.6)),
+    "spatialmlp-ffn-l12w256-cifar10-jpeg75": Preset("spatialmlp-ffn-l12w256", "cifar10-jpeg75"),
+    "spatialmlp-ffn-l12w256-cifar100": Preset("spatialmlp-ffn-l12w256", "cifar100", _row(33.7)),
+    "spatialmlp-liffn-l4w32-cifar10": Preset("spatialmlp-liffn-l4w32", "cifar10"),
+    "spatialmlp-liffn-l4w32-cifar10-jpeg75": Preset("spatialmlp-liffn-l4w32", "cifar10-jpeg75"),
+    "spatialmlp-liffn-l4w32-cifar100": Preset("spatialmlp-liffn-l4w32", "cifar100"),
+    "spatialmlp-ffn-l4w32-cifar10": Preset("spatialmlp-ffn-l4w32", "cifar10"),
+    "spatialmlp-ffn-l4w32-cifar10-jpeg75": Preset("spatialmlp-ffn-l4w32", "cifar10-jpeg75"),
+    "spatialmlp-ffn-l4w32-cifar100": Preset("spatialmlp-ffn-l4w32", "cifar100"),
+    "olsa-liffn-l12w256-cifar10": Preset("olsa-liffn-l12w256", "cifar10"),
+    "olsa-liffn-l12w256-cifar10-jpeg75": Preset("olsa-liffn-l12w256", "cifar10-jpeg75"),
+    "olsa-liffn-l12w256-cifar100": Preset("olsa-liffn-l12w256", "cifar100"),
+    "olsa-ffn-l12w256-cifar10": Preset("olsa-ffn-l12w256", "cifar10", _row(56.6)),
+    "olsa-ffn-l12w256-cifar10-jpeg75": Preset("olsa-ffn-l12w256", "cifar10-jpeg75"),
+    "olsa-ffn-l12w256-cifar100": Preset("olsa-ffn-l12w256", "cifar100", _row(28.4)),
+    "olsa-liffn-l4w32-cifar10": Preset("olsa-liffn-l4w32", "cifar10"),
+    "olsa-liffn-l4w32-cifar10-jpeg75": Preset("olsa-liffn-l4w32", "cifar10-jpeg75"),
+    "olsa-liffn-l4w32-cifar100": Preset("olsa-liffn-l4w32", "cifar100"),
+    "olsa-ffn-l4w32-cifar10": Preset("olsa-ffn-l4w32", "cifar10"),
+    "olsa-ffn-l4w32-cifar10-jpeg75": Preset("olsa-ffn-l4w32", "cifar10-jpeg75"),
+    "olsa-ffn-l4w32-cifar100": Preset("olsa-ffn-l4w32", "cifar100"),
+}

@@ -1,0 +1,50 @@
+"""What the file of a family consists of: the class of its networks, and tables of the networks and models by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Architecture(Protocol):
+    """Frozen sizes, and the untrained network that has them; each family is a dataclass of this form."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    citation: ClassVar[str]  # whose work a network of this family is
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        ...
+
+    @property
+    def classes(self) -> int: ...
+
+    def network(self) -> nn.Sequential:
+        """The untrained network on [N, *input_shape]; `head`, a Linear, is its last child."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a paper reports of a model, in percent."""
+
+    clean: float | None  # None where the paper does not give it
+    vra: float
+    epsilon: str  # in the model's norm, pixels of [0, 1]
+    source: str
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A registered model: a network that its family names, on a data set."""
+
+    network: str
+    dataset: str
+    reported: Reported | None = None
+    norm: Literal["l2", "linf"] = "l2"
+    sizes: Mapping[str, int] = field(default_factory=dict)  # other than the network's and the data set's
