@@ -6,6 +6,7 @@ The suite sends some hundreds of them, `benchmarks/serve.py` ten thousand.
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import random
 import struct
@@ -100,6 +101,8 @@ def _kinds(name: str, shape: tuple[int, int, int]) -> list[Request]:
     large = _encoded(Image.fromarray(generator.integers(0, 256, (600, 800, 3), dtype=np.uint8)), "JPEG")
     text = base64.b64encode(png).decode()
     images = generator.random((4, *shape), dtype=np.float32)
+    file = b'--x\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n' + png + b"\r\n"
+    form = {"Content_Type": "multipart/form-data; boundary=x"}
 
     def post(kind: str, path: str, body: bytes, allowed: frozenset[int], **headers: str) -> Request:
         return Request(
@@ -122,7 +125,12 @@ def _kinds(name: str, shape: tuple[int, int, int]) -> list[Request]:
         post("hugging face", classify, png, fine, Content_Type="image/png"),
         Request("base64", "POST", certify, json_type, json.dumps({"image": text, "epsilon": 0.1}).encode(), fine),
         Request("inputs", "POST", classify, json_type, json.dumps({"inputs": text}).encode(), fine),
+        post("gzip", certify, gzip.compress(png), fine, Content_Encoding="gzip"),
+        post("deflate", certify, zlib.compress(png), fine, Content_Encoding="deflate"),
+        post("form", certify, file + b"--x--\r\n", fine, **form),
         tensor("tensor", images, fine),
+        tensor("uint8 tensor", (255 * images).astype(np.uint8), fine, datatype="UINT8"),
+        Request("statistics", "GET", "/v2/models/stats", {}, None, fine),
         Request("listing", "GET", "/v1/models", {}, None, fine),
         Request("metrics", "GET", "/metrics", {}, None, fine),
     ]
@@ -141,6 +149,14 @@ def _kinds(name: str, shape: tuple[int, int, int]) -> list[Request]:
         post("bad epsilon", certify + "?epsilon=nan", png, REFUSED),
         post("long epsilon", certify + "?epsilon=" + "9" * 5000, png, REFUSED),
         post("multipart", certify, b"--x\r\n\r\n" + png + b"\r\n--x--", REFUSED, Content_Type="multipart/form-data"),
+        post("gzip bomb", certify, gzip.compress(bytes(48 * MIB)), frozenset({413}), Content_Encoding="gzip"),
+        post("no gzip", certify, png, REFUSED, Content_Encoding="gzip"),
+        post("half gzip", certify, gzip.compress(png)[:-9], REFUSED, Content_Encoding="gzip"),
+        post("unknown encoding", certify, png, frozenset({415}), Content_Encoding="br"),
+        post("many encodings", certify, png, frozenset({415}), Content_Encoding="gzip, " * 1000 + "gzip"),
+        post("form without end", certify, file, REFUSED, **form),
+        post("many files", certify, file * 1000 + b"--x--\r\n", REFUSED, **form),
+        post("many fields", certify, file.replace(b"; filename", b"; x") * 1000, REFUSED, **form),
         Request("no base64", "POST", certify, json_type, b'{"image": "%%%"}', REFUSED),
         Request("wrong json", "POST", classify, json_type, b'{"inputs": [1, 2]}', REFUSED),
         Request("no json", "POST", classify, json_type, b"{" * 10_000, REFUSED),
@@ -152,6 +168,9 @@ def _kinds(name: str, shape: tuple[int, int, int]) -> list[Request]:
         tensor("claimed shape", images, REFUSED, shape=[10**9, *shape]),
         tensor("negative shape", images, REFUSED, shape=[-1, *shape]),
         tensor("wrong type", images, REFUSED, datatype="BYTES"),
+        tensor("float uint8", images, REFUSED, datatype="UINT8"),
+        tensor("shared memory", images, REFUSED, parameters={"shared_memory_region": "/etc/passwd"}),
+        Request("load", "POST", f"/v2/repository/models/{name}/unload", {}, b"{}", REFUSED),
         tensor("too many", np.zeros((33, *shape), dtype=np.float32), REFUSED),
         tensor("claimed size", images, REFUSED, parameters={"binary_data_size": 10**15}),
         post("bad length", infer, b"{}", REFUSED, Inference_Header_Content_Length="-5"),

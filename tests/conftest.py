@@ -1,13 +1,15 @@
-"""Toy folders as fixtures."""
+"""Toy folders and an inference server as fixtures."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import pytest
 
 from tests.parquet import write_split  # noqa: F401  (a fixture)
+from tests.serving import CIFAR, MNIST, Server, serving
 from tests.toy import make_folder
 
 
@@ -37,6 +39,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_toy(tmp_path: Path) -> Path:
     """A grey folder for one test to damage."""
     return make_folder(tmp_path / "toy")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A server of both embedded models, with the limits that it has of itself."""
+    with serving(MNIST, CIFAR) as running:
+        yield running
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+MNIST, CIFAR = "2c2f-mnist", "liresnet-l4w32-cifar10-jpeg75"
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Server:
 
 
 def environment() -> dict[str, str]:
-    """Ours, but with byte code kept: KServe brings so much code that each start would compile for seconds."""
+    """Ours, but with byte code kept: each start would compile for seconds."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 

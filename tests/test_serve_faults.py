@@ -21,15 +21,15 @@ from PIL import Image
 
 import zoo
 from benchmarks.hostile import requests
-from tests.serving import ROOT, Server, environment, serving
+from tests.serving import MNIST, ROOT, Server, environment, serving
 from zoo import samples
 from zoo.records import Outputs
 from zoo.runtime import CHUNK
 from zoo.serve.batching import Batcher, fastest_batch
 from zoo.serve.metrics import Metrics
-from zoo.serve.service import BusyError, Limits, NotReadyError, Service
+from zoo.serve.problems import BusyError, NotReadyError
+from zoo.serve.service import Limits, Service
 
-MNIST = "2c2f-mnist"
 CERTIFY = f"/v1/models/{MNIST}/certify"
 SECONDS = 0.7
 TOKEN = {"Authorization": "Bearer secret"}
@@ -48,12 +48,6 @@ DIGIT = png(samples.digit(3))
 def strict() -> Iterator[Server]:
     """A server that waits for nobody: one request at a time, 0.7 s, a token."""
     with serving(MNIST, "--timeout", str(SECONDS), "--queue", "1", "--token", "secret") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serving(MNIST) as running:
         yield running
 
 

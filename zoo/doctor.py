@@ -17,7 +17,17 @@ from zoo.hub import load, shipped
 from zoo.registry import list_models
 
 BASE = ("numpy", "pillow", "huggingface-hub", "typer", "rich")
-OPTIONAL = ("safetensors", "onnx", "onnxscript", "pyarrow", "timm", "accelerate", "starlette", "uvicorn", "kserve")
+OPTIONAL = (
+    "safetensors",
+    "onnx",
+    "onnxscript",
+    "pyarrow",
+    "timm",
+    "accelerate",
+    "starlette",
+    "uvicorn",
+    "tritonclient",
+)
 OPTIONAL += ("model-signing",)
 
 

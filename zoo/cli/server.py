@@ -39,7 +39,7 @@ def serve(
     for name in names:
         if not name.startswith((LOCAL, HUB)):
             fetch(name)  # a mistake here should not wait for the port
-    for package in ("kserve", "fastapi_offline", "onnxruntime"):
+    for package in ("fastapi_offline", "onnxruntime", "python_multipart", "tritonclient"):
         require(package, "serve")
     from zoo.serve.server import serve as run_server
     from zoo.serve.service import Limits

@@ -20,14 +20,17 @@ import numpy as np
 
 from zoo.records import Outputs
 from zoo.runtime import CHUNK, Run
+from zoo.serve.statistics import Duration
 
 Observe = Callable[[int, float], None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     images: np.ndarray  # float32 [N, C, H, W], N <= CHUNK
     answer: asyncio.Future[Outputs]
+    asked: float
+    taken: float = 0.0
 
 
 def fastest_batch(run: Run, input_shape: tuple[int, int, int]) -> int:
@@ -58,10 +61,11 @@ def _seconds(run: Run, images: np.ndarray) -> float:
 class Batcher:
     """Answers each job with its own rows of runs over at most `size` images each; a cancelled job is never run.
 
-    Lives in one event loop. observe: called with the images and seconds of each run.
+    Lives in one event loop. observe: called with the images and seconds of each run, in the lane's thread.
     """
 
     def __init__(self, run: Run, size: int, executor: Executor, lanes: int, observe: Observe):
+        self.queued, self.served = Duration(), Duration()  # of the jobs answered: until a lane took them, and since
         self._run, self._size, self._executor, self._lanes, self._observe = run, size, executor, lanes, observe
         self._waiting: deque[Job] = deque()
         self._free = lanes
@@ -73,7 +77,7 @@ class Batcher:
 
     async def outputs(self, images: np.ndarray) -> Outputs:
         """The outputs for these images. Raises what the run raises."""
-        job = Job(images, asyncio.get_running_loop().create_future())
+        job = Job(images, asyncio.get_running_loop().create_future(), time.perf_counter())
         if not self._waiting:  # what arrives together runs together: after all that the loop has in its hands
             asyncio.get_running_loop().call_soon(self._fill)
         self._waiting.append(job)
@@ -93,6 +97,7 @@ class Batcher:
         while self._waiting and (not batch or size + len(self._waiting[0].images) <= share):
             job = self._waiting.popleft()
             if not job.answer.done():
+                job.taken = time.perf_counter()
                 batch.append(job)
                 size += len(job.images)
         return batch
@@ -111,7 +116,7 @@ class Batcher:
     def _finish(self, run: asyncio.Future[Outputs], batch: list[Job]) -> None:
         self._free += 1
         self._fill()
-        error, start = run.exception(), 0
+        error, start, now = run.exception(), 0, time.perf_counter()
         for job in batch:
             rows = slice(start, start := start + len(job.images))
             if job.answer.done():
@@ -120,6 +125,8 @@ class Batcher:
                 job.answer.set_exception(error)
             else:
                 job.answer.set_result(Outputs(*(value[rows] for value in run.result())))
+                self.queued.add(job.taken - job.asked)
+                self.served.add(now - job.taken)
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""A connection of uvicorn's whose headers must arrive soon and be short; uvicorn itself sets no limit to either."""
+"""A connection of uvicorn's whose headers must arrive soon and be short.
+
+uvicorn takes a protocol class for this (its setting `http`), because it has itself no limit of time for a header, and
+one of length for its slower h11 protocol alone.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import itertools
-import json
 import logging
 import os
 import re
@@ -15,31 +14,16 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from zoo.serve.service import HELD_BYTES, BusyError, Service
+from zoo.errors import InputError, ZooError
+from zoo.serve.bodies import coding, decoded
+from zoo.serve.problems import BusyError, SlowBodyError, TokenError, TooLongError, problem, status
+from zoo.serve.service import HELD_BYTES, Service
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 OPEN = ("/v2/health/", "/docs", "/openapi.json", "/static-offline-docs/")  # need no token: they tell of no model
 LINGER_SECONDS = 2.0  # for a refused client to stop sending and read why
 
 log = logging.getLogger("zoo.serve")
-
-
-class RefusedError(Exception):
-    """The request ends here, with this status."""
-
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
-
-
-def problem(status: int, message: str, request_id: str) -> tuple[bytes, dict[str, str]]:
-    """The body and headers of an error: the Open Inference Protocol's {"error": ...}, with the request's id."""
-    headers = {"content-type": "application/json"}
-    if status == 429:
-        headers["retry-after"] = "1"
-    if status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return json.dumps({"error": message, "request_id": request_id}).encode(), headers
 
 
 class Gate:
@@ -50,16 +34,16 @@ class Gate:
         self._numbers, self._start = itertools.count(1), os.urandom(6).hex()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start, status, sent = time.perf_counter(), 500, 0
+        start, code, sent = time.perf_counter(), 500, 0
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         identity = given if REQUEST_ID.fullmatch(given) else f"{self._start}-{next(self._numbers)}"
         scope.setdefault("state", {})["request_id"] = identity
 
         async def answer(message: Message) -> None:
-            nonlocal status, sent
+            nonlocal code, sent
             if message["type"] == "http.response.start":
-                status = message["status"]
+                code = message["status"]
                 message = {**message, "headers": [*message.get("headers", ()), *self._headers(scope, identity)]}
             else:
                 sent += len(message.get("body", b""))
@@ -69,15 +53,15 @@ class Gate:
             with ExitStack() as held:
                 self._check_token(scope["path"], headers.get(b"authorization", b""))
                 if scope["method"] == "POST":
-                    self._admit(held)
+                    held.enter_context(self._service.admitted())
                     receive = await self._body(scope, headers, receive, held)
                 await self._app(scope, receive, answer)
-        except RefusedError as refused:
+        except ZooError as refused:
             await self._refuse(refused, identity, receive, answer)
         finally:
             seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", "other")
-            self._service.metrics.requests.labels(route, status).inc()
+            self._service.metrics.requests.labels(route, code).inc()
             self._service.metrics.seconds.labels(route).observe(seconds)
             log.info(
                 {
@@ -85,7 +69,7 @@ class Gate:
                     "request_id": identity,
                     "method": scope["method"],
                     "path": scope["path"][:200],
-                    "status": status,
+                    "status": code,
                     "bytes": sent,
                     "seconds": round(seconds, 6),
                 }
@@ -103,51 +87,59 @@ class Gate:
         if self._token is None or path.startswith(OPEN):
             return
         if not hmac.compare_digest(authorization, f"Bearer {self._token}".encode()):
-            raise RefusedError(401, "this server asks for a token: send 'Authorization: Bearer TOKEN'")
-
-    def _admit(self, held: ExitStack) -> None:
-        try:
-            held.enter_context(self._service.admitted())
-        except BusyError as error:
-            raise RefusedError(429, str(error)) from error
+            raise TokenError("this server asks for a token: send 'Authorization: Bearer TOKEN'")
 
     async def _body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, held: ExitStack) -> Receive:
-        """A `receive` that gives the whole body at once. Raises RefusedError where it is too long, or too slow."""
+        """A `receive` that gives the whole body at once, decoded. Raises ZooError where it is too long, or too slow."""
         service, limit = self._service, self._service.limits.body
-        length = headers.get(b"content-length", b"0")
+        length, name = (
+            headers.get(b"content-length", b"0"),
+            coding(headers.get(b"content-encoding", b"").decode("latin-1")),
+        )
         if length.isdigit() and int(length) > limit:
-            raise RefusedError(413, f"a body of {int(length)} bytes, at most {limit} are accepted")
-        body, more = bytearray(), True
-        held.callback(lambda: setattr(service, "held", service.held - len(body)))
+            raise TooLongError(f"a body of {int(length)} bytes, at most {limit} are accepted")
+        body, more, holds = bytearray(), True, 0
+
+        def hold(size: int) -> None:
+            nonlocal holds
+            holds += size
+            service.held += size
+            if service.held > HELD_BYTES:
+                raise BusyError("too many large requests at once: try again")
+
+        held.callback(lambda: setattr(service, "held", service.held - holds))
         patience = None if scope["state"].get("arrived") else service.limits.seconds
         try:
             async with asyncio.timeout(patience):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise RefusedError(400, "the client left before its body was there")
+                        raise InputError("the client left before its body was there")
                     chunk, more = message.get("body", b""), message.get("more_body", False)
                     body += chunk
-                    service.held += len(chunk)
                     if len(body) > limit:
-                        raise RefusedError(413, f"the body is longer than {limit} bytes")
-                    if service.held > HELD_BYTES:
-                        raise RefusedError(429, "too many large requests at once: try again")
+                        raise TooLongError(f"the body is longer than {limit} bytes")
+                    hold(len(chunk))
         except TimeoutError as error:
-            raise RefusedError(408, f"the body did not arrive within {service.limits.seconds:g} s") from error
-        messages = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+            raise SlowBodyError(f"the body did not arrive within {service.limits.seconds:g} s") from error
+        content = bytes(body)
+        if name is not None:
+            content = await service.apart(decoded, content, name, limit)
+            hold(len(content))
+        messages = [{"type": "http.request", "body": content, "more_body": False}]
 
         async def whole() -> Message:
             return messages.pop() if messages else await receive()
 
         return whole
 
-    async def _refuse(self, refused: RefusedError, identity: str, receive: Receive, send: Send) -> None:
+    async def _refuse(self, refused: ZooError, identity: str, receive: Receive, send: Send) -> None:
         """Answers, then lets the client finish: to close with bytes unread would destroy the answer on its way."""
-        body, headers = problem(refused.status, str(refused), identity)
+        code, _ = status(refused)
+        body, headers = problem(code, str(refused), identity)
         fields: dict[str, Any] = {**headers, "content-length": str(len(body)), "connection": "close"}
         raw = [(name.encode(), value.encode()) for name, value in fields.items()]
-        await send({"type": "http.response.start", "status": refused.status, "headers": raw})
+        await send({"type": "http.response.start", "status": code, "headers": raw})
         await send({"type": "http.response.body", "body": body, "more_body": True})
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):

@@ -1,38 +1,65 @@
-"""Tensors of the Open Inference Protocol to arrays and back; its documents are KServe's."""
+"""Tensors of the Open Inference Protocol to arrays and back, over REST and gRPC, and what it tells of a model."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
+from pydantic import ValidationError
+from tritonclient.grpc import service_pb2
 
-from zoo.errors import InputError, one_line
+from zoo import __version__
+from zoo.errors import InputError, UnknownModelError, one_line
 from zoo.images import unit_interval
 from zoo.records import Outputs
 from zoo.runtime import CHUNK
-from zoo.serve.service import Served
+from zoo.serve.documents import InferenceRequest
+from zoo.serve.routes import mistake
+from zoo.serve.service import Served, Service
 
-
-@contextmanager
-def _no_arguments() -> Iterator[None]:
-    """KServe reads `sys.argv` when it is imported, and would take our options for its own."""
-    arguments, sys.argv = sys.argv, sys.argv[:1]
-    try:
-        yield
-    finally:
-        sys.argv = arguments
-
-
-with _no_arguments():
-    from kserve.protocol.infer_type import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
-
+pb: Any = service_pb2  # its classes are made when it is imported, unseen by a type checker
 VERSION = "1"
-TYPES = {"<f8": "FP64", "<i8": "INT64"}
+INPUTS = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
+CONTENTS = {"FP32": "fp32_contents", "UINT8": "uint_contents"}  # the fields of gRPC's InferTensorContents
+OUTPUTS = {"<f8": "FP64", "<i8": "INT64"}
 LARGEST = float(np.finfo(np.float64).max)  # stands for infinity in JSON, which has none, and is below it
+SERVER = {
+    "name": "certified-zoo",
+    "version": __version__,
+    "extensions": ["binary_tensor_data", "model_configuration", "model_repository", "statistics", "trace", "logging"],
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input: its values as they lie in memory, or as numbers, nested or not."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Mapping[str, Any]
+    content: bytes | Sequence[Any] | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for inference, however it came."""
+
+    identity: str
+    tensors: list[Tensor]
+    outputs: dict[str, bool]  # by name, whether as bytes; none for all
+    binary: bool  # whether all go as bytes
+
+
+def find(service: Service, name: str, version: str) -> Served:
+    """The model of this name; no version is the only one. Raises UnknownModelError and NotReadyError."""
+    if version not in ("", VERSION):
+        raise UnknownModelError(f"{name[:80]} has version {VERSION} only, got {version[:20]!r}")
+    return service.find(name)
 
 
 def metadata(served: Served) -> dict[str, Any]:
@@ -51,70 +78,116 @@ def metadata(served: Served) -> dict[str, Any]:
     }
 
 
-def read_request(body: bytes, json_length: str | None, name: str) -> InferRequest:
-    """The request in a REST body: JSON, of `json_length` bytes where tensors follow it. Raises InputError.
-
-    KServe's own reader makes a Python number of each binary value.
-    """
+def read_request(body: bytes, json_length: str | None) -> Asked:
+    """The request in a REST body: JSON, of `json_length` bytes where tensors follow it. Raises InputError."""
     try:
-        length = len(body) if json_length is None else int(json_length)
-        if not 0 < length <= len(body):
-            raise ValueError(f"a JSON header of {length} bytes in a body of {len(body)}")
-        header, start = orjson.loads(body[:length]), length
-        inputs = []
-        for value in header["inputs"]:
-            parameters = value.get("parameters") or {}
-            if not all(type(side) is int for side in value["shape"]):
-                raise ValueError(f"a shape must be a list of integers, got {value['shape']!s:.40}")
-            tensor = InferInput(value["name"], value["shape"], value["datatype"], value.get("data"), parameters)
+        start = len(body) if json_length is None else int(json_length)
+        if not 0 < start <= len(body):
+            raise ValueError(f"a JSON header of {start} bytes in a body of {len(body)}")
+        asked = InferenceRequest.model_validate_json(body[:start])
+        tensors = []
+        for tensor in asked.inputs:
+            parameters, content = tensor.parameters or {}, tensor.data
             if (size := parameters.get("binary_data_size")) is not None:
-                if not (isinstance(size, int) and 0 <= size <= len(body) - start):
+                if not (type(size) is int and 0 <= size <= len(body) - start):
                     raise ValueError(f"binary_data_size {size!r:.40} where {len(body) - start} bytes follow")
-                tensor._raw_data = body[start : start + size]
+                content = body[start : start + size]
                 start += size
-            inputs.append(tensor)
+            tensors.append(Tensor(tensor.name, tensor.datatype, tensor.shape, parameters, content))
         if start != len(body):
             raise ValueError(f"{len(body) - start} bytes too many follow")
-        outputs = [RequestedOutput(value["name"], value.get("parameters")) for value in header.get("outputs") or ()]
-        if not all(isinstance(output.name, str) and isinstance(output.parameters or {}, dict) for output in outputs):
-            raise ValueError("an output's name or parameters of the wrong type")
-        identity, parameters = header.get("id"), header.get("parameters") or {}
-        if not (isinstance(identity, str | None) and isinstance(parameters, dict)):
-            raise ValueError("an id or parameters of the wrong type")
-        return InferRequest(name, inputs, identity, parameters=parameters, request_outputs=outputs)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"not an inference request: {_told(error)}") from error
+    except ValidationError as error:
+        raise InputError(f"not an inference request: {mistake(error)}") from error
+    except ValueError as error:
+        raise InputError(f"not an inference request: {one_line(error)}") from error
+    binary = bool((asked.parameters or {}).get("binary_data_output"))
+    wanted = [(output.name, output.parameters or {}) for output in asked.outputs or ()]
+    return Asked(asked.id or "", tensors, _wanted(wanted, binary), binary)
 
 
-def read_images(request: InferRequest, input_shape: tuple[int, int, int]) -> np.ndarray:
+def read_message(message: Any) -> Asked:
+    """The request in a gRPC message. Raises InputError."""
+    raw = message.raw_input_contents
+    if raw and len(raw) != len(message.inputs):
+        raise InputError(f"{len(message.inputs)} inputs with {len(raw)} raw contents: give one for each")
+    tensors = []
+    for place, tensor in enumerate(message.inputs):
+        if raw and tensor.contents.ByteSize():
+            raise InputError(f"input {tensor.name[:40]!r} has contents and raw contents: give one of them")
+        content = raw[place] if raw else getattr(tensor.contents, CONTENTS.get(tensor.datatype, "bytes_contents"))
+        tensors.append(Tensor(tensor.name, tensor.datatype, list(tensor.shape), _parameters(tensor), content))
+    wanted = [(output.name, _parameters(output)) for output in message.outputs]
+    return Asked(message.id, tensors, _wanted(wanted, True), True)
+
+
+def _parameters(message: Any) -> dict[str, Any]:
+    return {name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
+            for name, value in message.parameters.items()}  # fmt: skip
+
+
+def _wanted(outputs: Sequence[tuple[str, Mapping[str, Any]]], binary: bool) -> dict[str, bool]:
+    """The outputs asked for. Raises InputError for one that there is not, or in a form that is not offered."""
+    for name, parameters in outputs:
+        if name not in Outputs._fields:
+            raise InputError(f"no output is called {name[:40]!r}, expected {', '.join(Outputs._fields)}")
+        if strange := sorted({"classification", "shared_memory_region"} & set(parameters)):
+            told = "ask /models/NAME for named classes" if strange[0] == "classification" else "it comes as a tensor"
+            raise InputError(f"output {name!r}: {strange[0]} is not offered; {told}")
+    return {name: bool(parameters.get("binary_data", binary)) for name, parameters in outputs}
+
+
+def read_images(asked: Asked, served: Served) -> np.ndarray:
     """The tensor `images`, at most CHUNK of them, values in [0, 1]. Raises InputError."""
-    if [tensor.name for tensor in request.inputs] != ["images"]:
-        names = ", ".join(str(tensor.name)[:40] for tensor in request.inputs[:3])
+    if [tensor.name for tensor in asked.tensors] != ["images"]:
+        names = ", ".join(tensor.name[:40] for tensor in asked.tensors[:3])
         raise InputError(f"expected one input, images, got {names or 'none'}")
-    tensor = request.inputs[0]
-    if tensor.datatype != "FP32":
-        raise InputError(f"images must be FP32, got {tensor.datatype[:20]}")
-    shape = list(tensor.shape)
-    if len(shape) != 4 or shape[1:] != list(input_shape) or not 0 < shape[0] <= CHUNK:
+    tensor, input_shape = asked.tensors[0], list(served.model.input_shape)
+    if "shared_memory_region" in tensor.parameters:
+        raise InputError("images must be in the request: the server reads no shared memory")
+    if tensor.datatype == "BYTES":
+        raise InputError(
+            "images must be FP32 or UINT8, got BYTES: "
+            f"a PNG, JPEG or WebP file goes to /v1/models/{served.model.name}/certify"
+        )
+    if tensor.datatype not in INPUTS:
+        raise InputError(f"images must be FP32, in [0, 1], or UINT8, got {tensor.datatype[:20]}")
+    shape = tensor.shape
+    if len(shape) != 4 or shape[1:] != input_shape or not 0 < shape[0] <= CHUNK:
         raise InputError(
             f"images must have shape [N, {str(input_shape)[1:-1]}], N from 1 to {CHUNK}, got {shape!s:.80}"
         )
+    return unit_interval(_array(tensor).reshape(shape))
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    """The values, as many as the shape says. Raises InputError."""
+    dtype, count = INPUTS[tensor.datatype], math.prod(tensor.shape)
+    if isinstance(tensor.content, bytes):
+        if len(tensor.content) != count * dtype.itemsize:
+            raise InputError(
+                f"images cannot be read: {len(tensor.content)} bytes, expected {count * dtype.itemsize} of this shape"
+            )
+        return np.frombuffer(tensor.content, dtype)
     try:
-        array = tensor.as_numpy()
-    except Exception as error:  # KServe's and NumPy's, of no common class
-        raise InputError(f"images cannot be read: {_told(error)}") from error
-    return unit_interval(array.reshape(shape))
+        array = np.asarray(tensor.content)
+    except ValueError as error:
+        raise InputError(f"images cannot be read: {one_line(error)}") from error
+    if array.dtype.kind not in ("iu" if dtype.kind == "u" else "iuf"):
+        raise InputError(f"images cannot be read: data must be numbers, {tensor.datatype} each")
+    if array.size != count:
+        raise InputError(f"images cannot be read: {array.size} values, expected {count} of this shape")
+    if dtype.kind == "u" and not (array.min() >= 0 and array.max() <= 255):
+        raise InputError("images cannot be read: UINT8 values must lie between 0 and 255")
+    with np.errstate(over="ignore"):  # becomes infinity, which is refused
+        return array.astype(dtype)
 
 
-def rest_answer(request: InferRequest, served: Served, outputs: Outputs, identity: str) -> tuple[bytes, int | None]:
-    """The body of an answer, and the bytes of its JSON where binary tensors follow it.
-
-    KServe's own writer takes a third of what the server spends on a request. Raises InputError as `_chosen` does.
-    """
+def rest_answer(asked: Asked, served: Served, outputs: Outputs, identity: str) -> tuple[bytes, int | None]:
+    """The body of an answer, and the bytes of its JSON where binary tensors follow it."""
     tensors: list[dict[str, Any]] = []
     follow: list[bytes] = []
-    for name, array, binary in _chosen(request, outputs):
-        tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": TYPES[array.dtype.str]}
+    for name, array, binary in _chosen(asked, outputs):
+        tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": OUTPUTS[array.dtype.str]}
         if binary:
             follow.append(array.tobytes())
             tensor["parameters"] = {"binary_data_size": len(follow[-1])}
@@ -126,7 +199,7 @@ def rest_answer(request: InferRequest, served: Served, outputs: Outputs, identit
     answer = {
         "model_name": served.model.name,
         "model_version": VERSION,
-        "id": request.id or identity,
+        "id": asked.identity or identity,
         "parameters": {"model_digest": served.digest},
         "outputs": tensors,
     }
@@ -134,36 +207,23 @@ def rest_answer(request: InferRequest, served: Served, outputs: Outputs, identit
     return b"".join([told, *follow]), len(told) if follow else None
 
 
-def grpc_answer(request: InferRequest, served: Served, outputs: Outputs, identity: str) -> Any:
-    """The answer as KServe writes it. Raises InputError as `_chosen` does."""
-    tensors, requested = [], []
-    for name, array, binary in _chosen(request, outputs):
-        tensor = InferOutput(name, list(array.shape), TYPES[array.dtype.str], array)
-        tensor.set_data_from_numpy(array, binary)  # KServe's own conversion fails on an array
-        tensors.append(tensor)
-        requested.append(RequestedOutput(name, {"binary_data": binary}))
-    return InferResponse(
-        request.id or identity,
-        served.model.name,
-        tensors,
-        VERSION,
-        parameters={"model_digest": served.digest},
-        use_binary_outputs=request.use_binary_outputs,
-        requested_outputs=requested,
-    ).to_grpc()
+def message_answer(asked: Asked, served: Served, outputs: Outputs, identity: str) -> Any:
+    """The answer over gRPC, its tensors as bytes, as Triton sends them."""
+    chosen = list(_chosen(asked, outputs))
+    return pb.ModelInferResponse(
+        model_name=served.model.name,
+        model_version=VERSION,
+        id=asked.identity or identity,
+        parameters={"model_digest": pb.InferParameter(string_param=served.digest)},
+        outputs=[
+            pb.ModelInferResponse.InferOutputTensor(name=name, datatype=OUTPUTS[array.dtype.str], shape=array.shape)
+            for name, array, _ in chosen
+        ],
+        raw_output_contents=[array.tobytes() for _, array, _ in chosen],
+    )
 
 
-def _chosen(request: InferRequest, outputs: Outputs) -> Iterator[tuple[str, np.ndarray, bool]]:
-    """The outputs that were asked for, or all, and whether each goes as bytes.
-
-    Raises InputError for an output that there is not.
-    """
-    asked = {output.name: output.parameters or {} for output in request.request_outputs or ()}
-    if strangers := sorted(set(asked) - set(Outputs._fields)):
-        raise InputError(f"no output is called {strangers[0][:40]!r}, expected {', '.join(Outputs._fields)}")
-    for name in asked or Outputs._fields:
-        yield name, getattr(outputs, name), bool(asked.get(name, {}).get("binary_data", request.use_binary_outputs))
-
-
-def _told(error: BaseException) -> str:
-    return f"no field {error}" if isinstance(error, KeyError) else one_line(error)
+def _chosen(asked: Asked, outputs: Outputs) -> Iterator[tuple[str, np.ndarray, bool]]:
+    """The outputs that were asked for, or all, and whether each goes as bytes."""
+    for name in asked.outputs or Outputs._fields:
+        yield name, getattr(outputs, name), asked.outputs.get(name, asked.binary)

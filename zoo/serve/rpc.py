@@ -6,27 +6,20 @@ import hmac
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import DecodeError
 from grpc import aio
+from tritonclient.grpc import service_pb2_grpc as stubs
 
-from zoo import __version__
-from zoo.errors import InputError, UnknownModelError, ZooError
-from zoo.serve import protocol
-from zoo.serve.service import BusyError, LateError, NotReadyError, Served, Service
-
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb  # isort: skip  after zoo.serve.protocol, see there
-from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as stubs  # isort: skip
-
-STATUS: dict[type[ZooError], grpc.StatusCode] = {
-    InputError: grpc.StatusCode.INVALID_ARGUMENT,
-    UnknownModelError: grpc.StatusCode.NOT_FOUND,
-    BusyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    NotReadyError: grpc.StatusCode.UNAVAILABLE,
-    LateError: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
+from zoo.errors import InputError, ZooError
+from zoo.serve import extensions, protocol
+from zoo.serve.problems import TokenError, UnsupportedError, status
+from zoo.serve.protocol import pb
+from zoo.serve.service import Service
 
 log = logging.getLogger("zoo.serve")
 
@@ -42,37 +35,58 @@ class Servicer(stubs.GRPCInferenceServiceServicer):
         return pb.ServerReadyResponse(ready=self._service.ready and not self._service.draining)
 
     async def ServerMetadata(self, request: Any, context: Any) -> Any:
-        return pb.ServerMetadataResponse(name="certified-zoo", version=__version__)
+        return pb.ServerMetadataResponse(**protocol.SERVER)
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
-        return pb.ModelReadyResponse(ready=self._service.ready and request.name in self._service.served)
+        try:
+            protocol.find(self._service, request.name, request.version)
+        except ZooError:
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:
-        return pb.ModelMetadataResponse(**protocol.metadata(self._find(request.name, request.version)))
+        served = protocol.find(self._service, request.name, request.version)
+        return pb.ModelMetadataResponse(**protocol.metadata(served))
+
+    async def ModelConfig(self, request: Any, context: Any) -> Any:
+        served = protocol.find(self._service, request.name, request.version)
+        return ParseDict({"config": extensions.configuration(served)}, pb.ModelConfigResponse())
+
+    async def ModelStatistics(self, request: Any, context: Any) -> Any:
+        counts = extensions.statistics(self._service, request.name, request.version)
+        return ParseDict(counts, pb.ModelStatisticsResponse())
+
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:
+        return pb.RepositoryIndexResponse(models=extensions.index(self._service, request.ready))
+
+    async def TraceSetting(self, request: Any, context: Any) -> Any:
+        settings = extensions.trace(self._service, request.model_name, request.settings)
+        values = {name: {"value": [value] if isinstance(value, str) else value} for name, value in settings.items()}
+        return ParseDict({"settings": values}, pb.TraceSettingResponse())
+
+    async def LogSettings(self, request: Any, context: Any) -> Any:
+        kinds = {bool: "bool_param", int: "uint32_param", str: "string_param"}
+        settings = {name: {kinds[type(value)]: value} for name, value in extensions.logging(request.settings).items()}
+        return ParseDict({"settings": settings}, pb.LogSettingsResponse())
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
-        served = self._find(request.model_name, request.model_version)
+        served = protocol.find(self._service, request.model_name, request.model_version)
         asked = None
 
         def read() -> Any:
             nonlocal asked
-            asked = _request(request)
-            return protocol.read_images(asked, served.model.input_shape)
+            asked = protocol.read_message(request)
+            return protocol.read_images(asked, served)
 
         with self._service.admitted():
             outputs = await self._service.answer(served, read, served.epsilon_size)
         assert asked is not None
         await context.send_initial_metadata((("x-model-digest", f"sha256:{served.digest}"),))
-        return protocol.grpc_answer(asked, served, outputs, uuid.uuid4().hex)
-
-    def _find(self, name: str, version: str) -> Served:
-        if version not in ("", protocol.VERSION):
-            raise UnknownModelError(f"{name[:80]} has version {protocol.VERSION} only, got {version[:20]!r}")
-        return self._service.find(name)
+        return protocol.message_answer(asked, served, outputs, uuid.uuid4().hex)
 
 
 class Gate(aio.ServerInterceptor):
-    """Checks the token, turns our errors into statuses, and logs each call."""
+    """Checks the token, refuses what is not offered, turns our errors into statuses, and logs each call."""
 
     def __init__(self, service: Service, token: str | None):
         self._service, self._token = service, token
@@ -81,51 +95,50 @@ class Gate(aio.ServerInterceptor):
         call = handler_call_details
         handler = await continuation(call)
         method, metadata = call.method.rpartition("/")[2], dict(call.invocation_metadata)
-        if handler is None or method not in vars(Servicer):  # the protocol has more, to load and unload models
+        if handler is None:
             return None
         allowed = self._allowed(method, metadata)
 
         async def answered(request: Any, context: Any) -> Any:
-            start, status = time.perf_counter(), "OK"
+            start, told = time.perf_counter(), "OK"
             try:
                 if not allowed:
-                    status = "UNAUTHENTICATED"
-                    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send metadata authorization: Bearer TOKEN")
+                    raise TokenError("send metadata authorization: Bearer TOKEN")
+                if isinstance(request, DecodeError):
+                    raise InputError(f"not a message of {method}: {request}")
+                if method not in vars(Servicer):
+                    raise UnsupportedError(extensions.unsupported(method))
                 return await handler.unary_unary(request, context)
             except ZooError as error:
-                code = next(
-                    (code for kind, code in STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL
-                )
-                status = code.name
+                code = status(error)[1]
+                told = code.name
                 await context.abort(code, str(error))
             finally:
                 seconds = time.perf_counter() - start
-                self._service.metrics.requests.labels(f"grpc {method}", status).inc()
+                self._service.metrics.requests.labels(f"grpc {method}", told).inc()
                 self._service.metrics.seconds.labels(f"grpc {method}").observe(seconds)
                 identity = str(getattr(request, "id", ""))[:128]
-                log.info({"event": "grpc", "request_id": identity, "method": method, "status": status,
+                log.info({"event": "grpc", "request_id": identity, "method": method, "status": told,
                           "seconds": round(seconds, 6)})  # fmt: skip
 
-        return grpc.unary_unary_rpc_method_handler(
-            answered, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
-        )
+        async def streamed(requests: AsyncIterator[Any], context: Any) -> None:
+            await answered(requests, context)  # no stream is offered: it is refused before it is read
+
+        def read(data: bytes) -> Any:
+            try:
+                return handler.request_deserializer(data)
+            except DecodeError as error:  # to be told as a client's fault, not as the server's
+                return error
+
+        codec = {"request_deserializer": read, "response_serializer": handler.response_serializer}
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(streamed, **codec)
+        return grpc.unary_unary_rpc_method_handler(answered, **codec)
 
     def _allowed(self, method: str, metadata: dict[str, Any]) -> bool:
         if self._token is None or method in ("ServerLive", "ServerReady"):
             return True
         return hmac.compare_digest(str(metadata.get("authorization", "")).encode(), f"Bearer {self._token}".encode())
-
-
-def _request(request: Any) -> Any:
-    """KServe's reading of the message. Raises InputError where it is not one request's."""
-    if request.raw_input_contents and len(request.raw_input_contents) != len(request.inputs):
-        raise InputError(
-            f"{len(request.inputs)} inputs with {len(request.raw_input_contents)} raw contents: give one for each"
-        )
-    try:
-        return protocol.InferRequest.from_grpc(request)
-    except Exception as error:  # KServe's own, of no common class
-        raise InputError(f"not an inference request: {error}") from error
 
 
 def grpc_server(service: Service, token: str | None) -> aio.Server:

@@ -22,9 +22,12 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class CertifyRequest(Strict):
-    image: Picture
+class CertifyParameters(Strict):
     epsilon: Epsilon | None = None
+
+
+class CertifyRequest(CertifyParameters):
+    image: Picture
 
 
 class CertifyAnswer(BaseModel):

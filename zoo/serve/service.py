@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from prometheus_client import Counter
 
 from zoo.epsilon import parse_epsilon
-from zoo.errors import InputError, UnknownModelError, ZooError
+from zoo.errors import InputError, UnknownModelError
 from zoo.hub import fetch
 from zoo.images import MAX_BYTES
 from zoo.records import Outputs, aim
 from zoo.runtime import Model, onnx_model
 from zoo.serve.batching import Batcher, fastest_batch
 from zoo.serve.metrics import Metrics
+from zoo.serve.problems import BusyError, LateError, NotReadyError
+from zoo.serve.statistics import Statistics
 
+P = ParamSpec("P")
+T = TypeVar("T")
 SMALL = 64 * 2**10  # bytes that are parsed at once, without a thread of their own
 HELD_BYTES = 512 * 2**20  # of all request bodies together
-
-
-class BusyError(ZooError):
-    """The queue is full: come again."""
-
-
-class LateError(ZooError):
-    """The answer was not ready in time."""
-
-
-class NotReadyError(ZooError):
-    """The models are not loaded yet, or the server is about to end."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +50,7 @@ class Served:
     digest: str  # sha256 of model.onnx, which names those of its weights and certificate
     epsilon: str  # what the model was made for; answers say "certified" for this unless asked for another
     epsilon_size: float
+    statistics: Statistics
     images: Counter
     certified: Counter
 
@@ -83,13 +79,16 @@ class Service:
         """Answers for this model from now on, in runs of `batch` images. Raises InputError where its name is taken."""
         if model.name in self.served:
             raise InputError(f"two models are called {model.name}: serve each name once")
+        statistics = Statistics()
         images, seconds = self.metrics.batch.labels(model.name), self.metrics.run_seconds.labels(model.name)
 
         def observe(size: int, duration: float) -> None:
             images.observe(size)
             seconds.observe(duration)
+            statistics.ran(size, duration)
 
         batcher = Batcher(model.run, batch, self._runners, self._lanes, observe)
+        statistics.queue, statistics.compute_infer = batcher.queued, batcher.served
         self.metrics.waiting.labels(model.name).set_function(lambda: batcher.waiting)
         epsilon = aim(model.config, model.evaluation)
         self.served[model.name] = Served(
@@ -98,6 +97,7 @@ class Service:
             model.evaluation.graph_sha256,
             epsilon,
             parse_epsilon(epsilon),
+            statistics,
             self.metrics.images.labels(model.name),
             self.metrics.certified.labels(model.name),
         )
@@ -123,6 +123,15 @@ class Service:
             self.answered += 1
             self.metrics.active.dec()
 
+    async def apart(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """Calls the function in a thread of its own. Raises what it raises, LateError where it is not done in time."""
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                work = partial(function, *arguments, **options)
+                return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+        except TimeoutError as error:
+            raise self._late() from error
+
     async def answer(
         self, served: Served, read: Callable[[], np.ndarray], epsilon: float, small: bool = False
     ) -> Outputs:
@@ -130,16 +139,26 @@ class Service:
 
         Raises InputError where they cannot be read, LateError where there is no answer in time.
         """
+        start, statistics = time.perf_counter(), served.statistics
         try:
             async with asyncio.timeout(self.limits.seconds):
                 loop = asyncio.get_running_loop()
                 images = read() if small else await loop.run_in_executor(self._decoders, read)
+                decoded = time.perf_counter()
                 outputs = await served.batcher.outputs(images)
-        except TimeoutError as error:
-            raise LateError(f"no answer within {self.limits.seconds:g} s: try again later") from error
+        except BaseException as error:
+            statistics.fail.add(time.perf_counter() - start)
+            if isinstance(error, TimeoutError):
+                raise self._late() from error
+            raise
+        statistics.compute_input.add(decoded - start)
+        statistics.answered(len(images), time.perf_counter() - start)
         served.images.inc(len(images))
         served.certified.inc(int(np.count_nonzero(outputs.radius > epsilon)))
         return outputs
+
+    def _late(self) -> LateError:
+        return LateError(f"no answer within {self.limits.seconds:g} s: try again later")
 
     def close(self) -> None:
         for pool in (self._runners, self._decoders):

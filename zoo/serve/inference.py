@@ -1,0 +1,174 @@
+"""The Open Inference Protocol over REST, and its extensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
+
+from zoo.samples import digit
+from zoo.serve import documents, extensions, protocol
+from zoo.serve.problems import NotReadyError, UnsupportedError
+from zoo.serve.routes import BINARY, Name, body, json_answer, parsed, schema
+from zoo.serve.service import SMALL, Service
+
+TAGS: list[Any] = ["Open Inference Protocol"]
+MODEL = "/v2/models/{name}"
+VERSIONED = f"{MODEL}/versions/{{version}}"  # the same: a model has one version
+HIDDEN: dict[str, Any] = {"include_in_schema": False}
+
+
+class DirectRoute(APIRoute):
+    """Calls its endpoint with the path's parameters and the request; FastAPI reads nothing and has nothing to close."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self.app = self._direct
+
+    async def _direct(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        response = await self.endpoint(**request.path_params, request=request)
+        await response(scope, receive, send)
+
+
+def add_inference(app: FastAPI, service: Service) -> None:
+    """The routes, over a service."""
+    _add_infer(app, service)
+    _add_server(app, service)
+    _add_models(app, service)
+    _add_settings(app, service)
+
+
+def _add_infer(app: FastAPI, service: Service) -> None:
+    async def infer(name: Name, request: Request, version: str = protocol.VERSION) -> Response:
+        """Tensor `images` in, the five outputs of the graph out, as JSON or with the binary tensor extension.
+
+        In JSON the largest finite float stands for infinity, the certified distance of a label to itself.
+        """
+        served, data = protocol.find(service, name, version), await request.body()
+        length = request.headers.get("inference-header-content-length")
+        asked = None
+
+        def read() -> np.ndarray:
+            nonlocal asked
+            asked = protocol.read_request(data, length)
+            return protocol.read_images(asked, served)
+
+        outputs = await service.answer(served, read, served.epsilon_size, small=len(data) <= SMALL)
+        assert asked is not None
+        result, json_length = protocol.rest_answer(asked, served, outputs, request.state.request_id)
+        if json_length is None:
+            return Response(result, media_type="application/json")
+        headers = {"inference-header-content-length": str(json_length)}
+        return Response(result, media_type="application/octet-stream", headers=headers)
+
+    pixels = np.asarray(digit(3))
+    tensor = {"name": "images", "shape": [1, 1, *pixels.shape], "datatype": "UINT8", "data": pixels.ravel().tolist()}
+    bodies = {
+        "application/json": schema(documents.InferenceRequest, {"inputs": [tensor], "outputs": [{"name": "radius"}]}),
+        "application/octet-stream": BINARY,
+    }
+    for path in (MODEL, VERSIONED):
+        app.router.add_api_route(
+            f"{path}/infer",
+            infer,
+            methods=["POST"],
+            tags=TAGS,
+            include_in_schema=path == MODEL,
+            route_class_override=DirectRoute,
+            response_model=documents.InferenceResponse,
+            openapi_extra=body(bodies),
+        )
+
+
+def _add_server(app: FastAPI, service: Service) -> None:
+    @app.get("/v2", tags=TAGS, response_model=documents.ServerMetadata)
+    async def server() -> Response:
+        return json_answer(protocol.SERVER)
+
+    @app.get("/v2/health/live", tags=TAGS, response_model=documents.ServerLive)
+    async def live() -> Response:
+        return json_answer({"live": True})
+
+    @app.get("/v2/health/ready", tags=TAGS, response_model=documents.ServerReady)
+    async def ready() -> Response:
+        """200 after the warm-up of every model and before SIGTERM, else 503."""
+        if not service.ready or service.draining:
+            raise NotReadyError("the server is about to end" if service.draining else "the models are being loaded")
+        return json_answer({"ready": True})
+
+    @app.get("/v2/models", tags=TAGS, response_model=documents.ModelNames)
+    async def models() -> Response:
+        return json_answer({"models": list(service.served)})
+
+    @app.post("/v2/repository/index", tags=TAGS, response_model=list[documents.IndexEntry])
+    async def index(request: Request) -> Response:
+        """Every model and its state; with `{"ready": true}` those that answer already."""
+        asked = parsed(documents.IndexRequest, await request.body() or b"{}")
+        return json_answer(extensions.index(service, asked.ready))
+
+    @app.get("/v2/models/stats", tags=TAGS, response_model=documents.ServerStatistics)
+    async def statistics() -> Response:
+        """What was answered since the start, by model."""
+        return json_answer(extensions.statistics(service))
+
+
+def _add_models(app: FastAPI, service: Service) -> None:
+    @app.get(MODEL, tags=TAGS, response_model=documents.ModelMetadata)
+    @app.get(VERSIONED, **HIDDEN)
+    async def model(name: Name, version: str = protocol.VERSION) -> Response:
+        return json_answer(protocol.metadata(protocol.find(service, name, version)))
+
+    @app.get(f"{MODEL}/ready", tags=TAGS, response_model=documents.ModelReady)
+    @app.get(f"{VERSIONED}/ready", **HIDDEN)
+    async def model_ready(name: Name, version: str = protocol.VERSION) -> Response:
+        return json_answer({"name": protocol.find(service, name, version).model.name, "ready": True})
+
+    @app.get(f"{MODEL}/config", tags=TAGS, response_model=documents.ModelConfiguration)
+    @app.get(f"{VERSIONED}/config", **HIDDEN)
+    async def configuration(name: Name, version: str = protocol.VERSION) -> Response:
+        return json_answer(extensions.configuration(protocol.find(service, name, version)))
+
+    @app.get(f"{MODEL}/stats", tags=TAGS, response_model=documents.ServerStatistics)
+    @app.get(f"{VERSIONED}/stats", **HIDDEN)
+    async def statistics(name: Name, version: str = protocol.VERSION) -> Response:
+        return json_answer(extensions.statistics(service, name, version))
+
+
+def _add_settings(app: FastAPI, service: Service) -> None:
+    """What can be read and not changed, and what is not offered."""
+    for path in ("/v2/trace/setting", f"{MODEL}/trace/setting"):
+        shown: dict[str, Any] = {"tags": TAGS, "response_model": dict[str, Any], "include_in_schema": MODEL not in path}
+
+        @app.get(path, **shown)
+        async def trace(request: Request) -> Response:
+            return json_answer(extensions.trace(service, request.path_params.get("name", ""), {}))
+
+        @app.post(path, **shown)
+        async def set_trace(request: Request) -> Response:
+            """The settings; a change of them is refused."""
+            changes = parsed(documents.Settings, await request.body() or b"{}").root
+            return json_answer(extensions.trace(service, request.path_params.get("name", ""), changes))
+
+    @app.get("/v2/logging", tags=TAGS, response_model=dict[str, Any])
+    async def logging() -> Response:
+        return json_answer(extensions.logging({}))
+
+    @app.post("/v2/logging", tags=TAGS, response_model=dict[str, Any])
+    async def set_logging(request: Request) -> Response:
+        """The settings; a change of them is refused."""
+        return json_answer(extensions.logging(parsed(documents.Settings, await request.body() or b"{}").root))
+
+    @app.post("/v2/repository/models/{name}/load", **HIDDEN)
+    @app.post("/v2/repository/models/{name}/unload", **HIDDEN)
+    async def load(name: str) -> Response:
+        raise UnsupportedError(extensions.LOADING)
+
+    @app.api_route("/v2/systemsharedmemory/{rest:path}", methods=["GET", "POST"], **HIDDEN)
+    @app.api_route("/v2/cudasharedmemory/{rest:path}", methods=["GET", "POST"], **HIDDEN)
+    async def memory(rest: str) -> Response:
+        raise UnsupportedError(extensions.MEMORY)
