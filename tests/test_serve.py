@@ -113,7 +113,7 @@ def test_tritonclient_over_grpc(server: Server):
             with pytest.raises(tritonclient.grpc.InferenceServerException) as told:
                 client.infer(name, [wrong])
             assert told.value.status() == f"StatusCode.{code}"
-    assert {line["level"] for line in server.log if line["event"] != "request"} == {"info"}
+    assert {line["level"] for line in server.log if line["event"] == "grpc"} == {"info"}
 
 
 def test_certify_takes_the_file_or_base64(server: Server, pictures: Path):
@@ -297,7 +297,7 @@ def test_the_rules_for_pictures_hold_over_http(server: Server):
         ({"datatype": "UINT8", "data": [255] * 783 + [256]}, "between 0 and 255"),
         ({"datatype": "UINT8", "data": [0.5] * 784}, "UINT8"),
         ({"datatype": "BYTES", "data": ["x"] * 784}, f"goes to /v1/models/{MNIST}/certify"),
-        ({"shape": "1"}, "inputs.0.shape: Input should be a valid list"),
+        ({"shape": "1"}, "inputs.0.shape: Input should be a valid array"),
         ({"shape": [[1], 1, 28, 28]}, "inputs.0.shape.0: Input should be a valid integer"),
         ({"shape": [True, 1, 28, 28]}, "inputs.0.shape.0: Input should be a valid integer"),
         ({"parameters": {"binary_data_size": 10**12}}, "binary_data_size"),
@@ -318,10 +318,10 @@ def test_a_wrong_tensor_is_refused_with_the_reason(server: Server, change: dict,
         ([{"name": "nothing"}], "no output is called 'nothing'"),
         ([{"name": ["radius"]}], "outputs.0.name: Input should be a valid string"),
         ([{"name": {}}], "outputs.0.name: Input should be a valid string"),
-        ([{"name": "radius", "parameters": 5}], "outputs.0.parameters: Input should be a valid dictionary"),
+        ([{"name": "radius", "parameters": 5}], "outputs.0.parameters: Input should be an object"),
         (
             [{"name": "radius", "parameters": ["binary_data"]}],
-            "outputs.0.parameters: Input should be a valid dictionary",
+            "outputs.0.parameters: Input should be an object",
         ),
         ([{"name": "logits", "parameters": {"classification": 2}}], "classification is not offered"),
         ("radius", "not an inference request"),
@@ -337,7 +337,7 @@ def test_a_wrong_output_is_refused_with_the_reason(server: Server, outputs: obje
 
 def test_schemathesis_finds_nothing(server: Server, tmp_path: Path):
     config = tmp_path / "schemathesis.toml"
-    config.write_text(f'[parameters]\n"path.name" = "{MNIST}"\n"path.version" = "1"\n')
+    config.write_text(f'[parameters]\n"path.name" = "{MNIST}"\n')
     # positive_data_acceptance is left out: no schema can say that a string is a picture.
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),

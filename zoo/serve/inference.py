@@ -14,7 +14,7 @@ from zoo.samples import digit
 from zoo.serve import documents, extensions, protocol
 from zoo.serve.problems import NotReadyError, UnsupportedError
 from zoo.serve.routes import BINARY, Name, body, json_answer, parsed, schema
-from zoo.serve.service import SMALL, Service
+from zoo.serve.service import SMALL, Served, Service
 
 TAGS: list[Any] = ["Open Inference Protocol"]
 MODEL = "/v2/models/{name}"
@@ -44,12 +44,12 @@ def add_inference(app: FastAPI, service: Service) -> None:
 
 
 def _add_infer(app: FastAPI, service: Service) -> None:
-    async def infer(name: Name, request: Request, version: str = protocol.VERSION) -> Response:
+    async def infer(name: Name, request: Request) -> Response:
         """Tensor `images` in, the five outputs of the graph out, as JSON or with the binary tensor extension.
 
         In JSON the largest finite float stands for infinity, the certified distance of a label to itself.
         """
-        served, data = protocol.find(service, name, version), await request.body()
+        served, data = _model(service, request), await request.body()
         length = request.headers.get("inference-header-content-length")
         asked = None
 
@@ -120,48 +120,38 @@ def _add_server(app: FastAPI, service: Service) -> None:
 def _add_models(app: FastAPI, service: Service) -> None:
     @app.get(MODEL, tags=TAGS, response_model=documents.ModelMetadata)
     @app.get(VERSIONED, **HIDDEN)
-    async def model(name: Name, version: str = protocol.VERSION) -> Response:
-        return json_answer(protocol.metadata(protocol.find(service, name, version)))
+    async def model(name: Name, request: Request) -> Response:
+        return json_answer(protocol.metadata(_model(service, request)))
 
     @app.get(f"{MODEL}/ready", tags=TAGS, response_model=documents.ModelReady)
     @app.get(f"{VERSIONED}/ready", **HIDDEN)
-    async def model_ready(name: Name, version: str = protocol.VERSION) -> Response:
-        return json_answer({"name": protocol.find(service, name, version).model.name, "ready": True})
+    async def model_ready(name: Name, request: Request) -> Response:
+        return json_answer({"name": _model(service, request).model.name, "ready": True})
 
     @app.get(f"{MODEL}/config", tags=TAGS, response_model=documents.ModelConfiguration)
     @app.get(f"{VERSIONED}/config", **HIDDEN)
-    async def configuration(name: Name, version: str = protocol.VERSION) -> Response:
-        return json_answer(extensions.configuration(protocol.find(service, name, version)))
+    async def configuration(name: Name, request: Request) -> Response:
+        return json_answer(extensions.configuration(_model(service, request)))
 
     @app.get(f"{MODEL}/stats", tags=TAGS, response_model=documents.ServerStatistics)
     @app.get(f"{VERSIONED}/stats", **HIDDEN)
-    async def statistics(name: Name, version: str = protocol.VERSION) -> Response:
-        return json_answer(extensions.statistics(service, name, version))
+    async def statistics(name: Name, request: Request) -> Response:
+        return json_answer(extensions.statistics(service, name, _version(request)))
 
 
 def _add_settings(app: FastAPI, service: Service) -> None:
     """What can be read and not changed, and what is not offered."""
-    for path in ("/v2/trace/setting", f"{MODEL}/trace/setting"):
-        shown: dict[str, Any] = {"tags": TAGS, "response_model": dict[str, Any], "include_in_schema": MODEL not in path}
 
-        @app.get(path, **shown)
-        async def trace(request: Request) -> Response:
-            return json_answer(extensions.trace(service, request.path_params.get("name", ""), {}))
+    @app.api_route("/v2/trace/setting", methods=["GET", "POST"], **HIDDEN)
+    @app.api_route(f"{MODEL}/trace/setting", methods=["GET", "POST"], **HIDDEN)
+    async def trace(request: Request) -> Response:
+        name, changes = request.path_params.get("name", ""), parsed(documents.Settings, await request.body() or b"{}")
+        return json_answer(extensions.trace(service, name, changes.root))
 
-        @app.post(path, **shown)
-        async def set_trace(request: Request) -> Response:
-            """The settings; a change of them is refused."""
-            changes = parsed(documents.Settings, await request.body() or b"{}").root
-            return json_answer(extensions.trace(service, request.path_params.get("name", ""), changes))
-
-    @app.get("/v2/logging", tags=TAGS, response_model=dict[str, Any])
-    async def logging() -> Response:
-        return json_answer(extensions.logging({}))
-
-    @app.post("/v2/logging", tags=TAGS, response_model=dict[str, Any])
-    async def set_logging(request: Request) -> Response:
-        """The settings; a change of them is refused."""
-        return json_answer(extensions.logging(parsed(documents.Settings, await request.body() or b"{}").root))
+    @app.api_route("/v2/logging", methods=["GET", "POST"], **HIDDEN)
+    async def logging(request: Request) -> Response:
+        changes = parsed(documents.Settings, await request.body() or b"{}")
+        return json_answer(extensions.logging(changes.root))
 
     @app.post("/v2/repository/models/{name}/load", **HIDDEN)
     @app.post("/v2/repository/models/{name}/unload", **HIDDEN)
@@ -172,3 +162,12 @@ def _add_settings(app: FastAPI, service: Service) -> None:
     @app.api_route("/v2/cudasharedmemory/{rest:path}", methods=["GET", "POST"], **HIDDEN)
     async def memory(rest: str) -> Response:
         raise UnsupportedError(extensions.MEMORY)
+
+
+def _model(service: Service, request: Request) -> Served:
+    return protocol.find(service, request.path_params["name"], _version(request))
+
+
+def _version(request: Request) -> str:
+    """The version in the path; the query says nothing of it."""
+    return request.path_params.get("version", "")
