@@ -23,7 +23,7 @@ def test_the_service_starts_published_models_and_asks_for_routes_that_there_are(
     names = [argument for argument in container["args"] if argument in ENTRIES]
     assert names
     assert all(ENTRIES[name].digest for name in names)
-    source = (DEPLOY.parent / "zoo" / "serve" / "app.py").read_text()
+    source = (DEPLOY.parent / "zoo" / "serve" / "inference.py").read_text()
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert f'@app.get("{container[probe]["httpGet"]["path"]}"' in source
     assert triton["model"]["protocolVersion"] == "v2"

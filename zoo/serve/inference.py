@@ -23,7 +23,7 @@ HIDDEN: dict[str, Any] = {"include_in_schema": False}
 
 
 class DirectRoute(APIRoute):
-    """Calls its endpoint with the path's parameters and the request; FastAPI reads nothing and has nothing to close."""
+    """Calls its endpoint with the model's name and the request; FastAPI reads nothing and has nothing to close."""
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
@@ -31,7 +31,7 @@ class DirectRoute(APIRoute):
 
     async def _direct(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        response = await self.endpoint(**request.path_params, request=request)
+        response = await self.endpoint(name=request.path_params["name"], request=request)
         await response(scope, receive, send)
 
 
