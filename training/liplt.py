@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from training.estimate import margin_lipschitz
-from zoo.bounds.products import LINEAR
-from zoo.bounds.residual import SLOPES
+from zoo.bounds.table import LINEAR, SLOPES
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import Pixels, Residual, TokenLinear
+from zoo.layers import Pixels, Residual
 
 MAX_CLASSES = 100  # above, rows are compared in the head only, as the paper's code does
 Product = tuple[int, int]  # (k, j): W_k H^_{k-1} ... H^_{j+1} G_j, j = -1 for the input
@@ -100,12 +98,7 @@ class LipLTEstimate:
         """The linear layers on a path, one after the other, without their biases."""
         for name in path:
             layer = self.network.get_submodule(name)
-            if isinstance(layer, nn.Conv2d):
-                x = F.conv2d(x, weights[name], None, layer.stride, layer.padding)
-            elif isinstance(layer, TokenLinear):
-                x = F.linear(x.flatten(2), weights[name]).reshape(x.shape)
-            else:
-                x = F.linear(x, weights[name]) if name in weights else layer(x)
+            x = LINEAR[parametrize.type_before_parametrizations(layer)](layer, weights.get(name), x)
         return x
 
     def _images(self, weights: Mapping[str, Tensor], vectors: Mapping[Product, Tensor]) -> dict[Product, Tensor]:

@@ -1,4 +1,4 @@
-"""The layers that PyTorch lacks. Each is named in the rule table of `zoo.bounds` by its exact type."""
+"""The layers that PyTorch lacks. Each has a row in `zoo.bounds.table`, by its exact type."""
 
 from collections.abc import Sequence
 from typing import Literal

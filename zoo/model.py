@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.architectures import from_description
-from zoo.bounds import TABLES, changed_by_hooks
+from zoo.bounds import NORMS, changed_by_hooks
 from zoo.bounds.interval import least_margins
 from zoo.bounds.margins import Tables, margin_tables
 from zoo.bounds.spectral import Matrix
@@ -132,9 +132,9 @@ def head_weights(network: nn.Sequential) -> tuple[Matrix, Matrix]:
 
 def tables_of(network: nn.Sequential, certificate: Certificate) -> Tables:
     """K and T from the head's weights and the certificate. Raises CertificateError where their hash differs."""
-    if certificate.norm not in TABLES:
+    if certificate.norm not in NORMS:
         raise CertificateError(
-            f"{certificate.name} speaks of the norm {certificate.norm[:40]!r}, known: {', '.join(TABLES)}"
+            f"{certificate.name} speaks of the norm {certificate.norm[:40]!r}, known: {', '.join(NORMS)}"
         )
     tables = margin_tables(
         *head_weights(network),

@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from torch import nn
 
 from zoo.architectures import from_description
+from zoo.bounds import TABLE, Row
 from zoo.bounds.spectral import PUBLISHED, NormProof
 from zoo.certify import Advance, certify, compose
 from zoo.folder import GRAPHS, Folder
@@ -24,12 +26,6 @@ from zoo.weights import INDEX, index
 WORDS = ("claim", "norm", "unit", "domain", "arithmetic", "composition")
 SAME = ("name", "kind", "input_shape", "output_shape", "method", "fan_in")
 MEASURED = ("residual", "rounding", "perturbation")  # terms of a proof that depend on the machine's order of summation
-COMPOSED = (
-    "residual",
-    "convex-potential",
-    "skew-exponential",
-    "self-attention",
-)  # bounds that follow from more than one NormProof's terms
 REPEATED = 1.0 + 2.0**-31  # less than `zoo.bounds.rule.RAISED`, more than that order changes
 PROBES = 8  # random images on which graph and weights are compared
 
@@ -58,7 +54,7 @@ def verify(folder: Folder, advance: Advance = lambda layer, total: None) -> list
     loose_ends = [field for field, value in follows.items() if getattr(published, field) != value]
     differences = [
         *(f"certificate.json: {field} is not in this zoo's words" for field in other_words),
-        *_layer_differences(published, proved),
+        *_layer_differences(published, proved, network),
         *_pairwise_differences(published, proved),
         *(f"certificate.json: {field} does not follow from its layers" for field in loose_ends),
     ]
@@ -69,17 +65,18 @@ def _differ(one: object, other: object, field: str) -> bool:
     return getattr(one, field) != getattr(other, field)
 
 
-def _layer_differences(published: Certificate, proved: Certificate) -> Iterator[str]:
+def _layer_differences(published: Certificate, proved: Certificate, network: nn.Sequential) -> Iterator[str]:
     if len(published.layers) != len(proved.layers):
         yield f"certificate.json: {len(published.layers)} layers, the network has {len(proved.layers)}"
-    for claimed, bound in zip(published.layers, proved.layers, strict=False):
+    for claimed, bound, layer in zip(published.layers, proved.layers, network, strict=False):
+        row = TABLE[type(layer)]
         yield from (
             f"certificate.json: {field} of layer {bound.name!r} is {getattr(claimed, field)!r}, "
             f"expected {getattr(bound, field)!r}"
             for field in SAME
             if _differ(claimed, bound, field)
         )
-        for field, least in _least(claimed, bound).items():
+        for field, least in _least(bound, row).items():
             value = getattr(claimed, field)
             if value is None or not least <= value <= least * REPEATED**4:
                 yield f"certificate.json: {field} of layer {bound.name!r} is {value!r}, the proof gives {least!r}"
@@ -87,7 +84,7 @@ def _layer_differences(published: Certificate, proved: Certificate) -> Iterator[
             yield f"certificate.json: layer {bound.name!r} has no range_norm"
         if not claimed.lipschitz_estimate <= claimed.lipschitz_bound * (1 + 1e-5):  # float32 may round it above
             yield f"certificate.json: lipschitz_estimate of layer {bound.name!r} is above its bound"
-        yield from _proof_differences(claimed, bound)
+        yield from _proof_differences(claimed, bound, row)
 
 
 def _pairwise_differences(published: Certificate, proved: Certificate) -> Iterator[str]:
@@ -101,21 +98,21 @@ def _pairwise_differences(published: Certificate, proved: Certificate) -> Iterat
             yield f"certificate.json: pairwise constant {pair} is {claim!r}, the proof gives {bound!r}"
 
 
-def _least(claimed: LayerBound, bound: LayerBound) -> dict[str, float]:
+def _least(bound: LayerBound, row: Row) -> dict[str, float]:
     """Each published number of a layer with the least value that it may have."""
     least = {"offset_norm": bound.offset_norm / REPEATED}
     if bound.range_norm is not None:
         least["range_norm"] = bound.range_norm / REPEATED
-    if bound.method in COMPOSED:
+    if row.record != "single":
         least["lipschitz_bound"] = bound.lipschitz_bound / REPEATED
-        if bound.method == "convex-potential":  # at least 1, which no machine rounds
+        if row.record == "composed, at least 1":
             least["lipschitz_bound"] = max(1.0, least["lipschitz_bound"])
     elif not bound.proof:  # then both are a stored weight, or 1
         return {**least, "lipschitz_bound": bound.lipschitz_bound, "absolute_norm": bound.absolute_norm}
     return {**least, "absolute_norm": bound.absolute_norm / REPEATED}
 
 
-def _proof_differences(claimed: LayerBound, bound: LayerBound) -> Iterator[str]:
+def _proof_differences(claimed: LayerBound, bound: LayerBound, row: Row) -> Iterator[str]:
     """Where the terms of a layer's proof are not those of the weights, or its bound does not follow from them."""
     where = f"the proof of layer {bound.name!r}"
     if set(claimed.proof) != set(bound.proof):
@@ -124,7 +121,7 @@ def _proof_differences(claimed: LayerBound, bound: LayerBound) -> Iterator[str]:
     wrong = [term for term, value in bound.proof.items() if not _holds(term, claimed.proof[term], value)]
     for term in wrong:
         yield f"certificate.json: {term} in {where} is {claimed.proof[term]!r}, the weights give {bound.proof[term]!r}"
-    if bound.method in COMPOSED:  # `_least` compares its bound
+    if row.record != "single":  # `_least` compares its bound
         return
     if bound.proof and not wrong:
         follows = NormProof(**{field.name: claimed.proof[field.name] for field in fields(NormProof)}).bound

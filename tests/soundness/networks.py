@@ -14,6 +14,7 @@ from torch import nn
 
 from zoo.bounds import Context, bound_layer
 from zoo.bounds.products import Operator
+from zoo.bounds.table import LINEAR
 from zoo.layers import Residual
 from zoo.records import LayerBound
 
@@ -98,7 +99,9 @@ def norm(matrix: Matrix) -> float:
 
 def operator(matrix: Matrix) -> Operator:
     layer = linear(matrix)
-    return Operator(layer, (matrix.shape[1],), bound_layer(layer, Context("layer", (matrix.shape[1],))))
+    return Operator(
+        layer, LINEAR[nn.Linear], (matrix.shape[1],), bound_layer(layer, Context("layer", (matrix.shape[1],)))
+    )
 
 
 def stored(g: np.random.Generator, *shape: int) -> Matrix:

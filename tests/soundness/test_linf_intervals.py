@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo import layers
-from zoo.bounds.interval import RULES, least_margins
+from zoo.bounds.interval import least_margins
+from zoo.bounds.rule import intervals_of
+from zoo.bounds.table import TABLE
 from zoo.layers import FirstChannels, LInfDistance, MinMax, PadChannels, Pixels, Residual
 from zoo.model import cast_network
 from zoo.onnx import write_graph
@@ -123,7 +125,7 @@ def test_ends_err_by_no_more_than_the_certificate_says(kind, seed):
     for level in LEVELS:
         lower, upper = (images.double() - level).clamp(min=0), (images.double() + level).clamp(max=1)
         for depth, layer in enumerate(double[:-1], start=1):
-            lower, upper = RULES[type(layer)](layer, lower, upper)
+            lower, upper = intervals_of(layer, lower, upper, TABLE)
             norm, error = propagate(certificate.layers[:depth], 1.0)
             assert bool((lower <= upper).all())
             for row, image in enumerate(images):
@@ -170,7 +172,7 @@ def test_computed_ends_of_distances_hold_computed_outputs():
     points = lower + (upper - lower) * torch.rand(500, 2, 2, 2, dtype=torch.float64, generator=generator)
     points = points.clamp(lower, upper)
     for layer in cast_network(net, torch.float64)[:-1]:
-        lower, upper = RULES[type(layer)](layer, lower, upper)
+        lower, upper = intervals_of(layer, lower, upper, TABLE)
         points = layer(points)
         assert bool(((lower <= points) & (points <= upper)).all())
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.bounds import Context, bound_layer, liplt, products
+from zoo.bounds import Context, liplt, products
 from zoo.bounds.liplt import Block, LipLT, compose_loops
 from zoo.bounds.margins import compared_constants
 from zoo.bounds.products import ENTRIES
@@ -155,8 +155,8 @@ def test_two_layers_by_hand():
 
 def loop_of(layer: Residual, shape: Shape) -> Loop:
     context = Context("layer", shape)
-    skip = follow({} if layer.skip is None else {"skip": layer.skip}, context, bound_layer)
-    loop = find_loop(skip, follow(layer.branch._modules, context, bound_layer), shape)
+    skip = follow({} if layer.skip is None else {"skip": layer.skip}, context)
+    loop = find_loop(skip, follow(layer.branch._modules, context), shape)
     assert loop is not None
     return loop
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
-from zoo.bounds import RULES, Context, bound_layer
+from zoo.bounds import TABLE, Context, bound_layer
 from zoo.certify import certify
 from zoo.errors import CertificateError, InputError, UncertifiableLayerError
 from zoo.layers import (
@@ -84,10 +84,10 @@ SOUND: dict[type[nn.Module], list[Case]] = {
 }
 
 
-@pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [kind for kind, row in TABLE.items() if row.l2], ids=lambda kind: kind.__name__)
 def test_every_rule_holds_for_its_layer(kind):
     """A rule without a case here is not tested, and so not a rule."""
-    assert SOUND.get(kind), f"{kind.__name__} has a rule in zoo.bounds, but no case in SOUND"
+    assert SOUND.get(kind), f"{kind.__name__} has a rule in zoo.bounds.table, but no case in SOUND"
     generator = torch.Generator().manual_seed(0)
     for case in SOUND[kind]:
         assert type(case.layer) is kind

@@ -1,29 +1,38 @@
-"""Rules in l-infinity of the layers that have another constant there than in l2, or no rule in l2.
+"""Rules in l-infinity: constants of the layers that have another one there than in l2, and intervals of all layers.
 
 The norm of a matrix is its largest absolute row sum; that of its entrywise absolute value is the same number.
 
-**Points and intervals.** The constants also cover `zoo.bounds.interval`, which carries a pair of ends l <= u through
-the network. As a map of (l, u), in the larger of their two norms, each layer there has the layer's own Lipschitz
-constant and its own value at 0, and rounds at most as the constants say. A product W x + b becomes (W c + b) -+ |W| r
-with c = (l + u) / 2 and r = (u - l) / 2; an entry of |c| + |r| is the larger of |l| and |u|. c and r round once, the
-product n times, the bias and the last sum once each: gamma_{n+3} (|W| max(|l|, |u|) + |b|), which is why `fan_in` is
-n + 1 here. So `propagate` bounds the norm and the error of both ends as it bounds those of a point.
+**Points and intervals.** An interval rule takes the ends l <= u of what a layer's input can be to ends of its output.
+In exact arithmetic they contain the output of every point between. The constants cover their rounding, too: as a map of
+(l, u), in the larger of their two norms, each layer has its own Lipschitz constant and value at 0, and rounds at most
+as the constants say. A product W x + b becomes (W c + b) -+ |W| r with c = (l + u) / 2 and r = (u - l) / 2; an
+entry of |c| + |r| is the larger of |l| and |u|. c and r round once, the product n times, the bias and the last sum once
+each: gamma_{n+3} (|W| max(|l|, |u|) + |b|), which is why `fan_in` is n + 1 here. So `propagate` bounds the norm and the
+error of both ends as it bounds those of a point.
+
+Source of the intervals: Gowal et al. 2018, "On the effectiveness of interval bound propagation", arXiv 1810.12715; for
+the distance layer Zhang, Cai, Lu, He, Wang 2021, arXiv 2102.05363.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.bounds.convolution import kernel_of
-from zoo.bounds.rule import RAISED, Bound, Context, Shape, l1_of_rows, matrix_of
+from zoo.bounds.rule import RAISED, Bound, Context, Ends, Rows, Shape, intervals_of, l1_of_rows, matrix_of
 from zoo.bounds.spectral import Matrix
-from zoo.layers import LInfDistance, Pixels
+from zoo.layers import LInfDistance, Pixels, Residual, few_rows
+
+# Constants -----------------------------------------------------------------------------------------------------------
 
 
-def pixels(layer: Pixels, context: Context) -> Bound:
+def pixels_linf(layer: Pixels, context: Context) -> Bound:
     """x -> (clamp(x, 0, 1) - mean) * scale: max |scale|. An end of a box, x -+ epsilon, rounds once more: gamma_3."""
     channels, *_ = context.map_shape()
     mean, scale = context.exact(layer.mean, channels), np.abs(context.exact(layer.scale, channels))
@@ -40,12 +49,12 @@ def pixels(layer: Pixels, context: Context) -> Bound:
     )
 
 
-def linear(layer: nn.Linear, context: Context) -> Bound:
+def linear_linf(layer: nn.Linear, context: Context) -> Bound:
     bias = context.exact(layer.bias, layer.out_features)
     return _affine((layer.out_features,), matrix_of(layer, context), bias)
 
 
-def convolution(layer: nn.Conv2d, context: Context) -> Bound:
+def convolution_linf(layer: nn.Conv2d, context: Context) -> Bound:
     """A row of the operator holds the taps of one output channel, without those that fall on the padding."""
     kernel, outputs = kernel_of(layer, context)
     return _affine(outputs, kernel.reshape(len(kernel), -1), context.exact(layer.bias, layer.out_channels))
@@ -64,7 +73,7 @@ def _affine(output_shape: Shape, rows: Matrix, bias: Matrix) -> Bound:
     )
 
 
-def distance(layer: LInfDistance, context: Context) -> Bound:
+def distance_linf(layer: LInfDistance, context: Context) -> Bound:
     """x -> max over i of |x_i - w_ji|, + b_j: 1-Lipschitz, as each |x_i - w_ji| and their maximum are.
 
     Rounding: one difference and one sum, for the maximum chooses; in all at most gamma_2 (|x| + |w| + |b|).
@@ -76,3 +85,55 @@ def distance(layer: LInfDistance, context: Context) -> Bound:
     bias = context.exact(layer.bias, outputs)
     offset = float((np.abs(weight).max(axis=1) + np.abs(bias)).max()) * RAISED
     return Bound((outputs,), 1.0, "distance", {}, fan_in=1, absolute_norm=1.0, offset_norm=offset)
+
+
+# Intervals -----------------------------------------------------------------------------------------------------------
+
+
+def monotone(layer: nn.Module, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
+    """Without weights, and no output falls where an input rises: the ends go to the ends."""
+    return layer(lower), layer(upper)
+
+
+def pixel_ends(layer: Pixels, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
+    """Clamped, as the layer does: x outside of [0, 1] count as the nearest in it, wherever the layer stands."""
+    mean, scale = layer.mean[:, None, None], layer.scale[:, None, None]
+    one, other = (lower.clamp(0, 1) - mean) * scale, (upper.clamp(0, 1) - mean) * scale
+    return torch.minimum(one, other), torch.maximum(one, other)  # a scale may be negative
+
+
+def linear_ends(layer: nn.Linear, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
+    return _affine_ends(F.linear, layer, lower, upper)
+
+
+def convolution_ends(layer: nn.Conv2d, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
+    def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(x, weight, bias, layer.stride, layer.padding)
+
+    return _affine_ends(product, layer, lower, upper)
+
+
+def _affine_ends(product: Callable[..., Tensor], layer: nn.Linear | nn.Conv2d, lower: Tensor, upper: Tensor) -> Ends:
+    """W c + b -+ |W| r, of the centre c and the half width r."""
+    centre = product((lower + upper) / 2, layer.weight, layer.bias)
+    reach = product((upper - lower) / 2, layer.weight.abs())
+    return centre - reach, centre + reach
+
+
+def distance_ends(layer: LInfDistance, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
+    """The least and the largest of max over i of |x_i - w_ji|: for each i alone, for x_i vary apart."""
+    nearest, farthest = [], []
+    for weights in few_rows(layer.weight):
+        low, high = lower[:, None] - weights, upper[:, None] - weights
+        nearest.append(torch.maximum(low.amax(dim=2), -high.amin(dim=2)))
+        farthest.append(torch.maximum(high.amax(dim=2), -low.amin(dim=2)))
+    return torch.cat(nearest, dim=1).clamp(min=0) + layer.bias, torch.cat(farthest, dim=1) + layer.bias
+
+
+def residual_ends(layer: Residual, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
+    low, high = lower, upper
+    for inner in layer.branch:
+        low, high = intervals_of(inner, low, high, rows)
+    if layer.skip is not None:
+        lower, upper = intervals_of(layer.skip, lower, upper, rows)
+    return lower + low, upper + high

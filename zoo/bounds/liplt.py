@@ -29,10 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from zoo.bounds import bound_layer
 from zoo.bounds.products import (
     ENTRIES,
-    LINEAR,
     Operator,
     Path,
     Vectors,
@@ -41,9 +39,10 @@ from zoo.bounds.products import (
     path_norm,
     representable,
 )
-from zoo.bounds.residual import SLOPES, Loop, find_loop, follow, loop_transform
+from zoo.bounds.residual import Loop, find_loop, follow, loop_transform
 from zoo.bounds.rule import RAISED, Context
 from zoo.bounds.spectral import Matrix
+from zoo.bounds.table import LINEAR, SLOPES, TABLE, bound_layer
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import Residual
 from zoo.records import LayerBound
@@ -145,15 +144,15 @@ def _blocks(network: nn.Sequential, layers: Sequence[LayerBound]) -> tuple[list[
     start = layers[0].output_shape
     for (name, layer), bound in zip(children[1:-1], layers[1:], strict=True):
         assert layer is not None
-        if type(layer) in LINEAR:
-            pending = (*pending, Operator(layer, bound.input_shape, bound))
+        if linear := LINEAR.get(type(layer)):
+            pending = (*pending, Operator(layer, linear, bound.input_shape, bound))
             continue
         lipschitz = path_norm(pending) * bound.lipschitz_bound * OUTWARD
         if isinstance(layer, Residual):
             taus = {f"{name}.{term}".removesuffix(".tau"): value for term, value in bound.proof.items()}
-            context = Context(name, bound.input_shape, taus=taus)
-            skip = follow({} if layer.skip is None else {"skip": layer.skip}, context, bound_layer)
-            loop = find_loop(skip, follow(layer.branch._modules, context, bound_layer), start)
+            context = Context(name, bound.input_shape, taus=taus, rows=TABLE)
+            skip = follow({} if layer.skip is None else {"skip": layer.skip}, context)
+            loop = find_loop(skip, follow(layer.branch._modules, context), start)
             assert loop is not None  # as `refusal` found
             loop = loop._replace(skip=pending + (loop.skip or ()), before=pending + loop.before)
         else:
@@ -162,7 +161,7 @@ def _blocks(network: nn.Sequential, layers: Sequence[LayerBound]) -> tuple[list[
         pending, start = (), bound.output_shape
     head = network[-1]
     bound = bound_layer(head, Context(children[-1][0], (layers[-1].output_shape if layers else start)))
-    return blocks, (*pending, Operator(head, layers[-1].output_shape, bound))
+    return blocks, (*pending, Operator(head, LINEAR[nn.Linear], layers[-1].output_shape, bound))
 
 
 def product_norms(blocks: Sequence[Block]) -> list[list[float]]:

@@ -13,20 +13,18 @@ and the constants |A|, | |A| | and n are those of the layer's own rule.
 
 from __future__ import annotations
 
-import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from zoo.bounds.convolution import DENSE_COST
 from zoo.bounds.spectral import NormProof, spectral_norm_bound
-from zoo.layers import FirstChannels, PadChannels, PatchPool, TokenLinear
 from zoo.rounding import OUTWARD, TINY, gamma
 
-LINEAR = (nn.Linear, nn.Conv2d, nn.Flatten, nn.PixelUnshuffle, PadChannels, FirstChannels, PatchPool, TokenLinear)
 ENTRIES = 2**27  # of a batch of vectors: a GiB
 LARGEST = 1e60  # norm of a product: its Gram matrix is squared once more, within binary64
 
@@ -53,18 +51,23 @@ class Operator:
     exact. Both are computed by PyTorch's binary64 CPU kernels, which are matrix products and sums.
     """
 
-    def __init__(self, layer: nn.Module, input_shape: Shape, bound: Bounded):
-        self.layer = copy.deepcopy(layer).double().requires_grad_(False)
+    def __init__(
+        self,
+        layer: nn.Module,
+        linear: Callable[[Any, Tensor | None, Tensor], Tensor],
+        input_shape: Shape,
+        bound: Bounded,
+    ):
+        self.layer, self.linear = layer, linear
         self.input_shape, self.output_shape = input_shape, bound.output_shape
         self.norm, self.absolute = bound.lipschitz_bound, bound.absolute_norm
         weight = getattr(layer, "weight", None)
         self.terms = bound.fan_in if weight is None else max(bound.fan_in, weight.numel() // weight.shape[1])
-        if isinstance(bias := getattr(self.layer, "bias", None), Tensor):
-            bias.zero_()
+        self.weight = None if weight is None else weight.detach().double()
 
     def apply(self, vectors: Tensor) -> Tensor:
         """A x for each x of the batch: [N, *input_shape] to [N, *output_shape]."""
-        return self.layer(vectors)
+        return self.linear(self.layer, self.weight, vectors)
 
     def adjoint(self, images: Tensor) -> Tensor:
         """A^T u for each u of the batch: [N, *output_shape] to [N, *input_shape]."""

@@ -12,7 +12,7 @@ Lipschitz regularization", section 3 and Theorem 3.2. Their T is any diagonal ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
@@ -20,13 +20,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.bounds.products import LINEAR, Operator, Path, Vectors, affordable, basis, path_norm, representable
-from zoo.bounds.rule import RAISED, Bound, Context
+from zoo.bounds.products import Operator, Path, Vectors, affordable, basis, path_norm, representable
+from zoo.bounds.rule import RAISED, Bound, Context, Row, changed_by_hooks
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import Residual
 from zoo.rounding import LARGEST, OUTWARD, TINY, UNDERFLOW, U, gamma
-
-SLOPES: dict[type[nn.Module], tuple[float, float]] = {nn.ReLU: (0.0, 1.0)}  # elementwise, alpha >= 0
 
 
 class Loop(NamedTuple):
@@ -56,7 +54,7 @@ class Loop(NamedTuple):
         return self.after[-1].output_shape if self.after else self.hidden
 
 
-def residual(layer: Residual, context: Context, rule: Callable[[nn.Module, Context], Bound]) -> Bound:
+def residual(layer: Residual, context: Context) -> Bound:
     """x -> H x + g(x): Lipschitz |H| + K_g, K_g the product of the bounds of g's layers; H is the identity by default.
 
     In either norm. In l2, where g is linear layers, a ReLU, linear layers, and small enough to be written out,
@@ -73,8 +71,10 @@ def residual(layer: Residual, context: Context, rule: Callable[[nn.Module, Conte
     an exact layer (n = 0) adds neither a' nor o' to the error. H has the same constants. With those of both added, and
     the larger m, the last addition rounds once more, by u |H^ x + g^(x)|: at most gamma_{m+1} ((K + a) R + o + e).
     """
-    skip = follow({} if layer.skip is None else {"skip": layer.skip}, context, rule)
-    branch = follow(layer.branch._modules, context, rule)
+    if type(layer.branch) is not nn.Sequential or changed_by_hooks(layer.branch):
+        raise context.refuse("its branch is not a plain nn.Sequential")
+    skip = follow({} if layer.skip is None else {"skip": layer.skip}, context)
+    branch = follow(layer.branch._modules, context)
     if branch.shape != skip.shape:
         raise context.refuse(f"its branch makes {list(branch.shape)} of {list(context.input_shape)}")
     proof, lipschitz = {**skip.proof, **branch.proof}, skip.lipschitz + branch.lipschitz
@@ -103,21 +103,19 @@ class Walk:
     roundings: int = 0  # m
     slope: float = 0.0  # a
     constant: float = 0.0  # e
-    layers: list[nn.Module] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)  # of each layer
     operators: list[Operator | None] = field(default_factory=list)  # of each layer, None where it is not linear
     proof: dict[str, float] = field(default_factory=dict)
 
 
-def follow(
-    layers: Mapping[str, nn.Module | None], context: Context, rule: Callable[[nn.Module, Context], Bound]
-) -> Walk:
+def follow(layers: Mapping[str, nn.Module | None], context: Context) -> Walk:
     """The numbers of `residual` after these layers. Refused where one on the way is too large, see `LARGEST`."""
     walk, gain = Walk(context.input_shape), context.gain
     for name, layer in layers.items():
         assert layer is not None
         if getattr(layer, "inplace", False):
             raise context.refuse(f"{name} works in place, and may overwrite the input that its other half reads")
-        bound = rule(layer, replace(context.inside(name, walk.shape), gain=gain))
+        bound = replace(context.inside(name, walk.shape), gain=gain).bound(layer)
         reach_slope = walk.lipschitz + gamma(walk.roundings) * walk.slope
         reach_constant = walk.offset + gamma(walk.roundings) * walk.constant
         walk.slope, walk.constant = bound.lipschitz_bound * walk.slope, bound.lipschitz_bound * walk.constant
@@ -131,8 +129,9 @@ def follow(
         if not gain <= LARGEST:
             raise context.refuse(f"the weights up to {name} are too large: the rounding of binary64 cannot be bounded")
         walk.proof |= {f"{name}.{key}": value for key, value in bound.proof.items()}
-        walk.layers.append(layer)
-        walk.operators.append(Operator(layer, walk.shape, bound) if type(layer) in LINEAR else None)
+        row = context.rows[type(layer)]
+        walk.rows.append(row)
+        walk.operators.append(None if row.linear is None else Operator(layer, row.linear, walk.shape, bound))
         walk.shape = bound.output_shape
     return walk
 
@@ -140,10 +139,9 @@ def follow(
 def find_loop(skip: Walk, branch: Walk, shape: tuple[int, ...]) -> Loop | None:
     """The block as H x + G phi(W x), where its layers have that form."""
     places = [place for place, operator in enumerate(branch.operators) if operator is None]
-    if len(places) != 1 or type(branch.layers[places[0]]) not in SLOPES or None in skip.operators:
+    if len(places) != 1 or (slopes := branch.rows[places[0]].slopes) is None or None in skip.operators:
         return None
     before, after = branch.operators[: places[0]], branch.operators[places[0] + 1 :]
-    slopes = SLOPES[type(branch.layers[places[0]])]
     return Loop(shape, tuple(skip.operators), tuple(before), tuple(after), slopes)  # type: ignore[arg-type]
 
 

@@ -1,20 +1,59 @@
-"""What a rule is given and what it answers; the scalar bounds that rules share."""
+"""What the proof knows of a layer type, what its rules are given and answer, and the scalar bounds that rules share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module
 
 from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
 from zoo.errors import UncertifiableLayerError
 from zoo.rounding import gamma
 
 Shape = tuple[int, ...]
+NORMS = ("l2", "linf")  # of a network's input and of each layer's; the fields of `Row` that hold their rules
+Ends = tuple[Tensor, Tensor]  # the least and the largest values of a batch of maps or vectors
+
+
+@dataclass(frozen=True)
+class Row:
+    """All that the proof knows of one exact layer type; no field has a default, so that none is forgotten.
+
+    l2, linf: its rule in either norm, None where it has none; one of them at least.
+    intervals: from the ends of its input to those of its output, for what has a rule in l-infinity, else None.
+    linear: the layer without its bias, given its weight (None where it has none) and a batch; None where not linear.
+    slopes: alpha and beta, 0 <= alpha <= beta, of an activation that acts on each number by itself, else None.
+    record: how the bound in its published record follows from the proof there, which is how `zoo.verify` checks it:
+        "single": it is that of the one `NormProof`, or, without a proof, 1 or a number from the weights;
+        "composed": it follows from more than one `NormProof`'s terms and is compared with the one computed anew;
+        "composed, at least 1": the same, and it is never below 1, which no machine rounds.
+    """
+
+    l2: Callable[[Any, Context], Bound] | None
+    linf: Callable[[Any, Context], Bound] | None
+    intervals: Callable[[Any, Tensor, Tensor, Rows], Ends] | None
+    linear: Callable[[Any, Tensor | None, Tensor], Tensor] | None
+    slopes: tuple[float, float] | None
+    record: Literal["single", "composed", "composed, at least 1"]
+
+    def __post_init__(self) -> None:
+        if self.l2 is None and self.linf is None:
+            raise TypeError("a row needs a rule in l2 or in linf")
+        if (self.linf is None) != (self.intervals is None):
+            raise TypeError("a rule in linf and a rule for intervals need each other")
+        if self.linear is not None and self.slopes is not None:
+            raise TypeError("a layer is linear or an activation with slopes, not both")
+        if self.slopes is not None and not 0.0 <= self.slopes[0] <= self.slopes[1]:
+            raise TypeError(f"slopes are two rising numbers from 0, got {self.slopes}")
+
+
+Rows = Mapping[type[nn.Module], Row]
 
 
 @dataclass(frozen=True)
@@ -44,9 +83,23 @@ class Context:
     taus: Mapping[str, float] = field(default_factory=dict)  # by the full name of a layer, or of a part of one
     norm: str = "l2"  # or "linf": of the layer's input and of its output
     gain: float = 1.0  # inside a block: at least what the block's layers before this one multiply its input by
+    rows: Rows = field(
+        default_factory=dict
+    )  # of the layers that may stand inside the layer; `zoo.bounds.bound_layer` gives its table
 
     def refuse(self, reason: str) -> UncertifiableLayerError:
         return UncertifiableLayerError(f"layer {self.name!r} cannot be certified: {reason}")
+
+    def bound(self, layer: nn.Module) -> Bound:
+        """The proved bound of a layer with a row. Raises UncertifiableLayerError where there is no proof."""
+        rules = {kind: rule for kind, row in self.rows.items() if (rule := getattr(row, self.norm)) is not None}
+        rule = rules.get(type(layer))
+        if rule is None:
+            known = ", ".join(sorted(kind.__name__ for kind in rules))
+            raise self.refuse(f"no rule for {type(layer).__name__} in {self.norm}; there are rules for {known}")
+        if changed_by_hooks(layer):
+            raise self.refuse("a hook or a replaced method changes what it computes")
+        return rule(layer, self)
 
     def inside(self, name: str, input_shape: Shape) -> Context:
         """The context of a layer inside this one."""
@@ -81,6 +134,20 @@ class Context:
         self.advance(count)
         tau = self.taus.get(self.name, 0.0)
         return spectral_norm_bound(family, tau, perturbation, divisor, lambda: self.advance(0))
+
+
+def changed_by_hooks(layer: nn.Module) -> bool:
+    """Whether something besides its class decides what the layer computes: a hook, also of all, or its own method."""
+    replaced = any(callable(getattr(type(layer), name, None)) for name in vars(layer))
+    of_all = module._global_forward_hooks or module._global_forward_pre_hooks
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or of_all or replaced)
+
+
+def intervals_of(layer: nn.Module, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
+    """The ends behind a layer that has a rule in l-infinity, given those before it."""
+    rule = rows[type(layer)].intervals
+    assert rule is not None
+    return rule(layer, lower, upper, rows)
 
 
 # Sums in `schur_bound` and `l2` have fewer than 2^22 terms; their results are published this far above them, as is all

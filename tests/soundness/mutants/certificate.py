@@ -31,8 +31,8 @@ MUTANTS = (
     ),
     mutant(
         "evaluation in float32", "rounding::test_dense_networks",
-        MODEL, "value.to(self.dtype) for name", "value.to(torch.float32) for name",
-        MODEL, "weights, (images,))", "weights, (images.to(torch.float32),)).to(self.dtype)",
+        MODEL, "logits = network(images)",
+        "logits = cast_network(network, torch.float32)(images.to(torch.float32)).to(self.dtype)",
     ),
     mutant(
         "clamp left out", "rounding::test_points_of_the_ball_outside_the_box_are_clamped",
@@ -103,7 +103,7 @@ MUTANTS = (
     ),
     mutant(
         "verify lets a potential be less than 1", "verify::test_a_potential_is_never_less_than_one",
-        VERIFY, 'if bound.method == "convex-potential":', "if False:",
+        VERIFY, 'if row.record == "composed, at least 1":', "if False:",
     ),
     mutant(
         "hooks inside of layers overlooked", "rules",

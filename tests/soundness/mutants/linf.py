@@ -51,47 +51,47 @@ MUTANTS = (
     ),
     mutant(
         "mean for maximum in the upper end", "linf_intervals::test_ends_err_by_no_more_than_the_certificate_says",
-        INTERVAL, "high.amax(dim=2), -low", "high.mean(dim=2), -low",
+        LINF, "high.amax(dim=2), -low", "high.mean(dim=2), -low",
     ),
     mutant(
         "lower end from one side", "linf_intervals::test_ends_err_by_no_more_than_the_certificate_says",
-        INTERVAL, "torch.maximum(low.amax(dim=2), -high.amin(dim=2))", "low.amax(dim=2)",
+        LINF, "torch.maximum(low.amax(dim=2), -high.amin(dim=2))", "low.amax(dim=2)",
     ),
     mutant(
         "upper end from one side", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, "torch.maximum(high.amax(dim=2), -low.amin(dim=2))", "high.amax(dim=2)",
+        LINF, "torch.maximum(high.amax(dim=2), -low.amin(dim=2))", "high.amax(dim=2)",
     ),
     mutant(
         "lower end from the nearest coordinate", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, "torch.cat(nearest, dim=1).clamp(min=0)", "torch.cat(farthest, dim=1)",
+        LINF, "torch.cat(nearest, dim=1).clamp(min=0)", "torch.cat(farthest, dim=1)",
     ),
     mutant(
         "signs of weights lost", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, "layer.weight.abs())", "layer.weight)",
+        LINF, "layer.weight.abs())", "layer.weight)",
     ),
     mutant(
         "width of intervals lost", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, "return centre - reach, centre + reach", "return centre, centre",
+        LINF, "return centre - reach, centre + reach", "return centre, centre",
     ),
     mutant(
         "half of the width", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, "product((upper - lower) / 2,", "product((upper - lower) / 4,",
+        LINF, "product((upper - lower) / 2,", "product((upper - lower) / 4,",
     ),
     mutant(
         "scales assumed positive", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, "torch.minimum(one, other), torch.maximum(one, other)", "one, other",
+        LINF, "torch.minimum(one, other), torch.maximum(one, other)", "one, other",
     ),
     mutant(
         "box forgotten", "linf::test_the_lower_edge_of_the_box_counts_as_well",
-        INTERVAL, "(lower.clamp(0, 1) - mean)", "(lower - mean)",
+        LINF, "(lower.clamp(0, 1) - mean)", "(lower - mean)",
     ),
     mutant(
         "upper edge of the box forgotten", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, "(upper.clamp(0, 1) - mean)", "(upper - mean)",
+        LINF, "(upper.clamp(0, 1) - mean)", "(upper - mean)",
     ),
     mutant(
         "box too small", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, "(upper.clamp(0, 1) - mean)", "(upper.clamp(0, 0.9) - mean)",
+        LINF, "(upper.clamp(0, 1) - mean)", "(upper.clamp(0, 0.9) - mean)",
     ),
     mutant(
         "one side of the box", "linf::test_no_point_of_the_ball_has_another_label",
@@ -111,12 +111,12 @@ MUTANTS = (
     ),
     mutant(
         "identity left out of a residual's interval", "linf::test_no_point_of_the_ball_has_another_label",
-        INTERVAL, "return lower + low, upper + high", "return low, high",
+        LINF, "return lower + low, upper + high", "return low, high",
     ),
-    mutant("skip left out of a residual's interval", "linf", INTERVAL, "if layer.skip is not None:", "if False:"),
+    mutant("skip left out of a residual's interval", "linf", LINF, "if layer.skip is not None:", "if False:"),
     mutant(
         "only the first pixels clamped", "linf",
-        INTERVAL, "(lower.clamp(0, 1) - mean) * scale, (upper.clamp(0, 1) - mean)",
+        LINF, "(lower.clamp(0, 1) - mean) * scale, (upper.clamp(0, 1) - mean)",
         "(lower - mean) * scale, (upper - mean)",
         INTERVAL, "(images - reach).flatten", "(images - reach).clamp(min=0).flatten",
         INTERVAL, "(images + reach).flatten", "(images + reach).clamp(max=1).flatten",
@@ -164,6 +164,6 @@ MUTANTS = (
     ),
     mutant(
         "another norm unchecked", "linf::test_a_certificate_relabelled_as_another_norm_does_not_load",
-        MODEL, "if certificate.norm not in TABLES:", "if False:",
+        MODEL, "if certificate.norm not in NORMS:", "if False:",
     ),
 )  # fmt: skip

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from mutants.mutant import ATTENTION, CERTIFY, LIPLT, MARGINS, OTHERS, PRODUCTS, RESIDUAL, VERIFY, mutant
+from mutants.mutant import (
+    ATTENTION,
+    CERTIFY,
+    LINEAR,
+    LIPLT,
+    MARGINS,
+    ORTHOGONAL,
+    POTENTIAL,
+    PRODUCTS,
+    RESIDUAL,
+    TABLE,
+    VERIFY,
+    mutant,
+)
 
 MUTANTS = (
     mutant(
@@ -31,8 +44,8 @@ MUTANTS = (
     ),
     mutant(
         "products on the torus of the map", "products::test_products_are_above_their_svd",
-        PRODUCTS, "        if isinstance(bias := getattr(",
-        "        self.layer.padding_mode = 'circular'\n        if isinstance(bias := getattr(",
+        LINEAR, "F.conv2d(x, weight, None, layer.stride, layer.padding)",
+        "F.conv2d(F.pad(x, (layer.padding[1],) * 2 + (layer.padding[0],) * 2, 'circular'), weight, None, layer.stride)",
     ),
     mutant(
         "rounding of products left out", "products::test_the_stated_error_of_a_product_is_above_the_true_one",
@@ -61,7 +74,8 @@ MUTANTS = (
     ),
     mutant(
         "MinMax taken for a ReLU", "liplt::test_other_activations_keep_the_product",
-        RESIDUAL, "{nn.ReLU: (0.0, 1.0)}", "{nn.ReLU: (0.0, 1.0), __import__('zoo.layers').layers.MinMax: (0.0, 1.0)}",
+        TABLE, "MinMax: Row(nonexpansive, nonexpansive, monotone, None, None,",
+        "MinMax: Row(nonexpansive, nonexpansive, monotone, None, (0.0, 1.0),",
     ),
     mutant(
         "squares of products that underflow", "products::test_sizes_survive_squares_that_underflow",
@@ -108,18 +122,18 @@ MUTANTS = (
     ),
     mutant(
         "an exponential's products taken as exact", "stated_rounding",
-        OTHERS, "absolute_norm=(1.0 + absolute) * grown * RAISED", "absolute_norm=0.0",
+        ORTHOGONAL, "absolute_norm=(1.0 + absolute) * grown * RAISED", "absolute_norm=0.0",
     ),
     mutant(
         "a potential's products taken as exact", "stated_rounding",
-        OTHERS, "absolute_norm=(1.0 + absolute * computed) * RAISED", "absolute_norm=0.0",
+        POTENTIAL, "absolute_norm=(1.0 + absolute * computed) * RAISED", "absolute_norm=0.0",
     ),
     mutant(
         "attention's products taken as exact", "stated_rounding",
         ATTENTION, "absolute_norm=absolutes[2] * (1.0 + absolutes[0] * absolutes[1]) / 4.0 * RAISED",
         "absolute_norm=0.0",
     ),
-    mutant("reflections taken as exact", "stated_rounding", OTHERS, "fan_in=2,", "fan_in=0,"),
+    mutant("reflections taken as exact", "stated_rounding", ORTHOGONAL, "fan_in=2,", "fan_in=0,"),
     mutant(
         "pairwise constants on trust", "verify::test_a_pairwise_constant_changed",
         VERIFY, "if not bound / REPEATED <= claim <= bound * REPEATED**4:", "if False:",

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from mutants.mutant import ATTENTION, CERTIFY, CONV, LAYERS, OTHERS, RESIDUAL, ROUNDING, RULE, RULES, SPECTRAL, mutant
+from mutants.mutant import (
+    ATTENTION,
+    CERTIFY,
+    CONV,
+    FIXED,
+    LAYERS,
+    LINEAR,
+    ORTHOGONAL,
+    POTENTIAL,
+    RESIDUAL,
+    ROUNDING,
+    RULE,
+    SPECTRAL,
+    mutant,
+)
 
 
 def power_iteration(start: str, steps: int) -> tuple[str, ...]:
@@ -61,7 +75,7 @@ MUTANTS = (
     ),
     mutant(
         "residual's identity left out", "norms::test_residual_convolution_includes_its_identity",
-        RULES, "    method, proof, torus = convolution_norm(",
+        LINEAR, "    method, proof, torus = convolution_norm(",
         """    if len(kernel) == context.input_shape[0] and kernel.shape[2:] == (3, 3):
         kernel[:, :, 1, 1] -= np.eye(len(kernel))
     method, proof, torus = convolution_norm(""",
@@ -108,15 +122,15 @@ MUTANTS = (
     ),
     mutant(
         "normalisation counted as 1", "witness::test_the_normalisation_is_part_of_the_network",
-        RULES, 'float(scale.max()),\n        "scale"', '1.0,\n        "scale"',
+        FIXED, 'float(scale.max()),\n        "scale"', '1.0,\n        "scale"',
     ),
     mutant(
         "range of pixels from their mean alone", "rounding::test_points_of_the_ball_outside_the_box_are_clamped",
-        RULES, "np.maximum(np.abs(mean), np.abs(1.0 - mean)) * scale", "np.abs(mean) * scale",
+        FIXED, "np.maximum(np.abs(mean), np.abs(1.0 - mean)) * scale", "np.abs(mean) * scale",
     ),
     mutant(
         "absolute norm from the largest tap", "norms::test_random_patches",
-        RULES, "schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "schur_bound(np.abs(kernel).max(axis=(2, 3)))",
+        LINEAR, "schur_bound(np.abs(kernel).sum(axis=(2, 3)))", "schur_bound(np.abs(kernel).max(axis=(2, 3)))",
     ),
     mutant(
         "residual's identity not added", "composite::test_no_jacobian_exceeds_the_bound[residual, dense-0.001--1]",
@@ -124,39 +138,39 @@ MUTANTS = (
     ),
     mutant(
         "potential counted as 1", "composite::test_no_jacobian_exceeds_the_bound[potential, dense and narrow-0.3--1]",
-        OTHERS, "max(1.0, (norm * norm * RAISED - 1.0) * OUTWARD)", "1.0",
+        POTENTIAL, "max(1.0, (norm * norm * RAISED - 1.0) * OUTWARD)", "1.0",
     ),
     mutant(
         "steps left out of the potential",
         "composite::test_no_jacobian_exceeds_the_bound[potential, dense and narrow-0.3--1]",
-        OTHERS, "np.sqrt(step) * (1.0 + 4.0 * U)", "np.ones_like(step)",
+        POTENTIAL, "np.sqrt(step) * (1.0 + 4.0 * U)", "np.ones_like(step)",
     ),
     mutant(
         "negative steps overlooked",
         "composite::test_a_layer_that_no_rule_proves_is_refused[potential with a negative step]",
-        OTHERS, "if (step < 0).any():", "if False:",
+        POTENTIAL, "if (step < 0).any():", "if False:",
     ),
     mutant(
         "exponential counted as 1", "composite::test_no_jacobian_exceeds_the_bound[exponential-0.3--1]",
-        OTHERS, "        series * RAISED,\n", "        1.0,\n",
+        ORTHOGONAL, "        series * RAISED,\n", "        1.0,\n",
     ),
     mutant(
         "skewness unchecked",
         "composite::test_a_layer_that_no_rule_proves_is_refused[exponential of what is not skew]",
-        OTHERS, "if not (weight == -weight", "if 0 and (weight == -weight",
+        ORTHOGONAL, "if not (weight == -weight", "if 0 and (weight == -weight",
     ),
     mutant(
         "skewness without the flip", "composite::test_no_jacobian_exceeds_the_bound[exponential-0.001--1]",
-        OTHERS, "weight[:, :, ::-1, ::-1].swapaxes(0, 1)", "weight.swapaxes(0, 1)",
+        ORTHOGONAL, "weight[:, :, ::-1, ::-1].swapaxes(0, 1)", "weight.swapaxes(0, 1)",
     ),
     mutant(
         "reflection counted as 1", "composite::test_no_jacobian_exceeds_the_bound[householder on maps-3.0--1]",
-        OTHERS, "lipschitz = 1.0 if square <= 2 else", "lipschitz = 1.0 or",
+        ORTHOGONAL, "lipschitz = 1.0 if square <= 2 else", "lipschitz = 1.0 or",
     ),
     mutant(
         "odd patches overlooked",
         "composite::test_a_layer_that_no_rule_proves_is_refused[patches that do not fill the map]",
-        OTHERS, "rows % layer.size or columns % layer.size", "False",
+        FIXED, "rows % layer.size or columns % layer.size", "False",
     ),
     mutant(
         "potential by another kernel than its adjoint",
@@ -192,28 +206,28 @@ MUTANTS = (
     # Which layers have a rule
     mutant(
         "unknown layer counts 1", "rules::test_a_layer_that_no_rule_proves_is_refused",
-        RULES, "    if rule is None:\n",
-        """    if rule is None:
-        return Bound(context.input_shape, 1.0, "nonexpansive", {})
-    if rule is None:
+        RULE, "        if rule is None:\n",
+        """        if rule is None:
+            return Bound(self.input_shape, 1.0, "nonexpansive", {})
+        if rule is None:
 """,
     ),
     mutant(
         "rules by isinstance", "rules::test_a_layer_that_no_rule_proves_is_refused",
-        RULES, "rule = rules.get(type(layer))",
+        RULE, "rule = rules.get(type(layer))",
         "rule = next((rule for kind, rule in rules.items() if isinstance(layer, kind)), None)",
     ),
     mutant(
         "hooks overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
-        RULES, "bool(layer._forward_hooks or layer._forward_pre_hooks or of_all or replaced)", "replaced",
+        RULE, "bool(layer._forward_hooks or layer._forward_pre_hooks or of_all or replaced)", "replaced",
     ),
     mutant(
         "hooks of all modules overlooked", "rules::test_a_hook_of_all_modules_is_noticed",
-        RULES, "or of_all or", "or",
+        RULE, "or of_all or", "or",
     ),
     mutant(
         "replaced methods overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
-        RULES, "or of_all or replaced)", "or of_all)",
+        RULE, "or of_all or replaced)", "or of_all)",
     ),
     mutant(
         "groups and dilation overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
@@ -241,11 +255,11 @@ MUTANTS = (
     ),
     mutant(
         "odd halves overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
-        RULES, 'layer.pairing == "halves" and context.input_shape[0] % 2:', "False:",
+        FIXED, 'layer.pairing == "halves" and context.input_shape[0] % 2:', "False:",
     ),
     mutant(
         "flatten's options overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
-        RULES, "if (layer.start_dim, layer.end_dim) != (1, -1):", "if False:",
+        FIXED, "if (layer.start_dim, layer.end_dim) != (1, -1):", "if False:",
     ),
     mutant(
         "first layer unchecked", "rules::test_a_network_that_no_theorem_covers_is_refused",

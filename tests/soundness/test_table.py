@@ -1,0 +1,72 @@
+"""Each row of the table is whole, and what it says of its layer beside the rules is true."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import astuple
+
+import pytest
+import torch
+from torch import nn
+
+from zoo import layers
+from zoo.bounds import TABLE, Context, Row, bound_layer
+from zoo.bounds.spectral import NormProof
+
+from .test_linf import SOUND as SOUND_IN_LINF
+from .test_rules import SOUND
+
+WHOLE = TABLE[nn.Linear]
+TORCH = {nn.ReLU, nn.Flatten, nn.PixelUnshuffle, nn.Linear, nn.Conv2d}
+
+
+def test_the_rows_are_our_layers_and_these_of_torch():
+    ours = {kind for _, kind in inspect.getmembers(layers, inspect.isclass) if kind.__module__ == layers.__name__}
+    assert set(TABLE) == ours | TORCH
+    assert set(SOUND) == {kind for kind, row in TABLE.items() if row.l2}
+    assert set(SOUND_IN_LINF) == {kind for kind, row in TABLE.items() if row.linf}
+
+
+@pytest.mark.parametrize("field", range(len(astuple(WHOLE))))
+def test_no_field_of_a_row_can_be_left_out(field):
+    values = dict(enumerate(vars(WHOLE).items()))
+    del values[field]
+    with pytest.raises(TypeError, match="missing 1 required"):
+        Row(**dict(values.values()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"l2": None, "linf": None, "intervals": None}, "a rule in l2 or in linf"),
+        ({"intervals": None}, "need each other"),
+        ({"linf": None}, "need each other"),
+        ({"slopes": (0.0, 1.0)}, "not both"),
+        ({"linear": None, "slopes": (-0.1, 1.0)}, "slopes"),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_refused(changes, message):
+    with pytest.raises(TypeError, match=message):
+        Row(**vars(WHOLE) | changes)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, row in TABLE.items() if row.l2], ids=lambda kind: kind.__name__)
+def test_what_a_row_says_beside_its_rules_holds(kind):
+    row, generator = TABLE[kind], torch.Generator().manual_seed(0)
+    for case in SOUND[kind]:
+        x, y = torch.randn(2, 20, *case.shape, generator=generator)
+        bound = bound_layer(case.layer, Context("layer", case.shape))
+        if row.record == "single" and bound.proof:
+            terms = {name: bound.proof[name] for name in NormProof.__dataclass_fields__}
+            assert bound.lipschitz_bound == NormProof(**terms).bound
+        elif row.record == "composed, at least 1":
+            assert bound.lipschitz_bound >= 1.0
+        with torch.no_grad():
+            moved = case.layer(x.clone()) - case.layer(y.clone())
+            if row.linear is not None:
+                assert torch.allclose(
+                    row.linear(case.layer, getattr(case.layer, "weight", None), x - y), moved, atol=1e-5
+                )
+            if row.slopes is not None:
+                slopes = moved / (x - y)
+                assert row.slopes[0] <= slopes.min() <= slopes.max() <= row.slopes[1]
