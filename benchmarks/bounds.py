@@ -48,7 +48,8 @@ def measure(name: str) -> dict[str, Any]:
     """One certification in this process."""
     import torch
 
-    from training.constraints import constrain, folded_state, settle
+    from training.constraints import folded_state, settle
+    from training.layers import constrain
     from zoo.certify import certify
     from zoo.evaluate import machine
 

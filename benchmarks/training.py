@@ -26,10 +26,10 @@ sys.path.insert(0, str(ROOT))
 from timm.optim import create_optimizer_v2  # noqa: E402
 
 from training.augment import Affine, Augmentation, ColorJitter, Crop, Cutout, Flip, RandAugment  # noqa: E402
-from training.constraints import constrain  # noqa: E402
 from training.data import InMemory  # noqa: E402
 from training.estimate import LipschitzEstimate  # noqa: E402
 from training.feed import Feed  # noqa: E402
+from training.layers import constrain  # noqa: E402
 from training.liplt import LipLTEstimate  # noqa: E402
 from training.losses import emma  # noqa: E402
 from zoo.evaluate import machine  # noqa: E402

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from training.constraints import constrain, folded_state, settle
+from training.constraints import folded_state, settle
+from training.layers import constrain
 from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet
 from zoo.certify import certify
 from zoo.model import CertifiedModel

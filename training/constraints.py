@@ -10,21 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from training.distance import LpDistance
-from training.minmax import quicken
-from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
-from zoo.architectures.liresnet import Backbone
-from zoo.architectures.transformer import Transformer
-from zoo.layers import (
-    ConvExponential,
-    ConvexPotential,
-    Householder,
-    LInfDistance,
-    Residual,
-    SelfAttention,
-    TokenLinear,
-)
-
 
 class LinearResidual(nn.Module):
     """The kernel I + diag(beta) W / sqrt(depth) of the linear block y = x + beta * Conv_W(x) / sqrt(depth).
@@ -158,73 +143,6 @@ class UnitPairs(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         return F.normalize(weight, dim=0) * (math.sqrt(2.0) * (1.0 - 2.0**-21))
-
-
-def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequential:
-    """The same network, initialised for training, its weights written as the architecture's paper writes them.
-
-    LiResNet and transformers: linear blocks become linear residuals of residual weight N(0, 1) / (k^2 width), bias 0.
-    Conventional residual blocks: the last convolution starts at 0, so that the block starts as the identity; its factor
-    beta stays folded. Behind any such backbone, and in a LipConvNet: the head's rows are normalised. CPL, SLL, SOC and
-    self-attention are 1-Lipschitz, by the constraints above. Distance layers become `LpDistance`, with a mean shift but
-    for the one before the head of a DistanceNet, which stays minus the identity. Every other weight starts orthogonal,
-    so that no layer's norm starts far from 1. MinMax layers become `QuickMinMax`.
-    """
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.orthogonal_(layer.weight)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
-    if type(architecture) is DistanceNet:
-        network.head.requires_grad_(False).weight.copy_(-torch.eye(architecture.classes))
-    shape: tuple[int, ...] = architecture.input_shape
-    for name, layer in list(network.named_children()):
-        residual = name.startswith(("block", "mixing")) and (
-            type(architecture) is LiResNet or isinstance(architecture, Transformer)
-        )
-        match layer:
-            case Residual():
-                last = layer.branch[-1]
-                assert isinstance(last, nn.Conv2d)
-                nn.init.zeros_(last.weight)
-                if isinstance(layer.branch[0], SelfAttention):
-                    _make_one_lipschitz(layer.branch[0])
-            case nn.Conv2d() | TokenLinear() if residual:
-                assert isinstance(architecture, Backbone)
-                _make_linear_residual(layer, architecture.depth)
-            case nn.Linear() if name == "head" and isinstance(architecture, Backbone | LipConvNet):
-                parametrize.register_parametrization(layer, "weight", NormalisedRows())
-            case ConvexPotential() if isinstance(architecture, ConvexPotentialNet):
-                sll = architecture.method == "sll"
-                constraint = AlmostOrthogonalRows(len(layer.weight)) if sll else UnitNorm(shape)
-                parametrize.register_parametrization(layer, "weight", constraint)
-            case ConvExponential():
-                nn.init.normal_(layer.weight, std=len(layer.weight) ** -0.5)
-                constraint = SkewKernel(len(layer.weight), layer.weight.shape[2])
-                parametrize.register_parametrization(layer, "weight", constraint)
-            case Householder():
-                parametrize.register_parametrization(layer, "weight", UnitPairs())
-            case LInfDistance():
-                outputs, inputs = layer.weight.shape
-                last = type(architecture) is DistanceNet and name == f"distance{architecture.depth}"
-                setattr(network, name, LpDistance(inputs, outputs, shift=not last))
-        with torch.no_grad():
-            shape = tuple(layer(torch.zeros(1, *shape)).shape[1:])
-    quicken(network)
-    return network
-
-
-def _make_one_lipschitz(layer: SelfAttention) -> None:
-    for name, weight in list(layer.named_parameters()):
-        parametrize.register_parametrization(layer, name, AlmostOrthogonalRows(len(weight)))
-
-
-def _make_linear_residual(layer: nn.Conv2d | TokenLinear, depth: int) -> None:
-    residual = LinearResidual(layer.weight, depth)
-    start = torch.randn_like(layer.weight) / layer.weight[:, 0].numel()
-    with torch.no_grad():
-        layer.weight.copy_(residual(start))
-    parametrize.register_parametrization(layer, "weight", residual)
 
 
 def settle(network: nn.Sequential, evaluations: int = 200) -> None:

@@ -6,45 +6,17 @@ certificate will say, up to the iteration's shortfall.
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from training.minmax import QuickMinMax
-from zoo.bounds.convolution import geometry, output_shape, torus_sides
+from training.layers import row_of
+from training.operators import Operator, adjoint, apply
+from zoo.bounds.convolution import output_shape
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import (
-    ConvExponential,
-    ConvexPotential,
-    FirstChannels,
-    Householder,
-    LInfDistance,
-    MinMax,
-    PadChannels,
-    PatchPool,
-    Pixels,
-    Residual,
-    SelfAttention,
-    TokenLinear,
-)
-
-# Layers that `training.constraints` keeps at a constant of 1.
-RESHAPING = (PadChannels, FirstChannels, PatchPool, nn.PixelUnshuffle)
-CONSTRAINED = (*RESHAPING, ConvexPotential, ConvExponential, Householder, SelfAttention)
-
-
-class Operator(NamedTuple):
-    """What makes two layers equal as linear operators, but for their weights."""
-
-    geometry: str  # "matrix", "patches", "dense" or "torus"
-    weight_shape: tuple[int, ...]
-    input_shape: tuple[int, ...]  # of the vectors that the iteration works on, without the batch
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    remainder: tuple[int, int]  # rows and columns of the input that the transposed convolution must add
+from zoo.layers import Residual
 
 
 class LipschitzEstimate:
@@ -52,7 +24,7 @@ class LipschitzEstimate:
 
     The body is every child of `network` but the last; its estimate is the product of its layers' estimates, that of a
     residual block H x + g(x) being |H| + K_g. The iterates belong to the training state (`state_dict`), not to the
-    network. Layers of equal shape share one batch; layers that `training.constraints` keeps at 1 count 1.
+    network. Layers of equal shape share one batch; layers that constraints keep at 1 count 1.
 
     Source: the method of Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452, and Hu et al. 2023, arXiv 2301.12549:
     iterates detached, the gradient flows through the last norm ||W v||. Where we differ: a random start (all ones can
@@ -85,35 +57,22 @@ class LipschitzEstimate:
 
     def _add(self, name: str, layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Take a layer of the body into account; the shape of its output, given that of its input."""
-        kind, start = parametrize.type_before_parametrizations(layer), shape
-        if isinstance(layer, Pixels) and kind is Pixels:
-            self.scale *= float(layer.scale.abs().max())
-        elif isinstance(layer, nn.Linear) and kind is nn.Linear:
-            operator = Operator("matrix", tuple(layer.weight.shape), (layer.in_features,), (1, 1), (0, 0), (0, 0))
-            self.groups.setdefault(operator, []).append(name)
-            return (layer.out_features,)
-        elif isinstance(layer, nn.Conv2d) and kind is nn.Conv2d:
-            if layer.groups != 1 or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
-                raise UncertifiableLayerError(f"{name}: no estimate for a grouped, dilated or non-zero-padded Conv2d")
-            maps = (shape[0], shape[1], shape[2])
-            self.groups.setdefault(_convolution(layer, maps), []).append(name)
-            return output_shape(layer, maps)
-        elif isinstance(layer, Residual) and kind is Residual:
+        row, start = row_of(layer), shape
+        if isinstance(layer, Residual) and row is not None:
             for inner, branch in layer.branch.named_children():
                 shape = self._add(f"{name}.branch.{inner}", branch, shape)
             if layer.skip is not None:
                 self._add(f"{name}.skip", layer.skip, start)
-        elif isinstance(layer, TokenLinear) and kind is TokenLinear:
-            tokens = shape[1] * shape[2]
-            operator = Operator("matrix", tuple(layer.weight.shape), (tokens,), (1, 1), (0, 0), (0, 0))
-            self.groups.setdefault(operator, []).append(name)
-        elif kind in CONSTRAINED:
-            return tuple(layer(torch.zeros(1, *shape)).shape[1:]) if kind in RESHAPING else shape
-        elif kind is nn.Flatten:
-            return (torch.Size(shape).numel(),)
-        elif kind not in (MinMax, QuickMinMax, nn.ReLU):
+            return shape
+        if row is None or row.estimate is None:
+            kind = parametrize.type_before_parametrizations(layer)
             raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a {kind.__name__}")
-        return shape
+        constant = row.estimate(layer, shape)
+        if isinstance(constant, Operator):
+            self.groups.setdefault(constant, []).append(name)
+        else:
+            self.scale *= constant
+        return _output_shape(layer, shape)
 
     def __call__(self, improve: bool = True) -> Tensor:
         """The product of the layers' estimates, after a few more iterations if to `improve`: a scalar with gradient."""
@@ -173,11 +132,11 @@ class LipschitzEstimate:
             fixed = weights.detach()
             vectors = self.vectors[group]
             for _ in range(iterations):
-                images = _adjoint(operator, fixed, _apply(operator, fixed, vectors))
+                images = adjoint(operator, fixed, apply(operator, fixed, vectors))
                 norms = _norms(images, keepdim=True)
                 vectors = torch.where(norms > 0, images / norms, vectors)  # a zero operator keeps its vector
             self.vectors[group] = vectors
-            yield names, weights, _norms(_apply(operator, weights, vectors)).flatten()
+            yield names, weights, _norms(apply(operator, weights, vectors)).flatten()
 
     def state_dict(self) -> dict[str, Any]:
         return {"vectors": self.vectors}
@@ -204,18 +163,14 @@ class RowSums:
         return product
 
     def _constant(self, name: str, layer: nn.Module) -> Tensor | float:
-        match layer:
-            case Pixels():
-                return layer.scale.abs().max()
-            case nn.Linear() | nn.Conv2d():
-                return layer.weight.flatten(1).abs().sum(dim=1).max()
-            case LInfDistance() | nn.Flatten() | nn.ReLU() | MinMax():
-                return 1.0
-            case PadChannels() | FirstChannels() | nn.PixelUnshuffle():
-                return 1.0
-            case Residual():
-                return 1 + math.prod(self._constant(name, inner) for inner in layer.branch)
-        raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a {type(layer).__name__} in l-infinity")
+        row = row_of(layer)
+        if isinstance(layer, Residual) and row is not None:
+            return 1 + math.prod(
+                self._constant(f"{name}.branch.{inner}", one) for inner, one in layer.branch.named_children()
+            )
+        if row is None or row.linf is None:
+            raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a {type(layer).__name__} in l-infinity")
+        return row.linf(layer)
 
     @torch.no_grad()
     def converge(self) -> Tensor:
@@ -240,72 +195,15 @@ def margin_lipschitz(body_lipschitz: Tensor, head_weight: Tensor, norm: str = "l
     return body_lipschitz * torch.cdist(head_weight, head_weight, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _convolution(layer: nn.Conv2d, shape: tuple[int, int, int]) -> Operator:
-    kernel, stride = layer.kernel_size, layer.stride
-    padding = (int(layer.padding[0]), int(layer.padding[1]))
-    kind = geometry(layer, shape)
-    weight_shape = tuple(layer.weight.shape)
-    if kind == "patches":
-        columns = layer.in_channels * kernel[0] * kernel[1]
-        return Operator(kind, weight_shape, (columns,), stride, (0, 0), (0, 0))
-    if kind == "torus":
-        return Operator(kind, weight_shape, (shape[0], *torus_sides(layer, shape)), stride, (0, 0), (0, 0))
-    remainder = (
-        (shape[1] + 2 * padding[0] - kernel[0]) % stride[0],
-        (shape[2] + 2 * padding[1] - kernel[1]) % stride[1],
-    )
-    return Operator(kind, weight_shape, shape, stride, padding, remainder)
-
-
-def _overhang(operator: Operator) -> tuple[int, int]:
-    """Rows and columns of the torus that its last windows read a second time."""
-    kernel = operator.weight_shape[2:]
-    return max(kernel[0] - operator.stride[0], 0), max(kernel[1] - operator.stride[1], 0)
-
-
-def _apply(operator: Operator, weights: Tensor, vectors: Tensor) -> Tensor:
-    """W v for each of the G layers of a group: weights [G, *weight_shape], vectors [G, *input_shape]."""
-    if operator.geometry in ("matrix", "patches"):
-        return torch.bmm(weights.flatten(2), vectors[:, :, None])[:, :, 0]
-    maps = vectors
-    if operator.geometry == "torus":
-        rows, columns = _overhang(operator)
-        maps = F.pad(maps, (0, columns, 0, rows), mode="circular")
-    maps = F.conv2d(
-        maps.flatten(0, 1)[None], weights.flatten(0, 1), None, operator.stride, operator.padding, groups=len(weights)
-    )
-    return maps[0].unflatten(0, (len(weights), -1))
-
-
-def _adjoint(operator: Operator, weights: Tensor, images: Tensor) -> Tensor:
-    """W^T u for each of the G layers of a group: weights [G, *weight_shape], images as `_apply` gives them."""
-    if operator.geometry in ("matrix", "patches"):
-        return torch.bmm(weights.flatten(2).transpose(1, 2), images[:, :, None])[:, :, 0]
-    maps = F.conv_transpose2d(
-        images.flatten(0, 1)[None],
-        weights.flatten(0, 1),
-        None,
-        operator.stride,
-        operator.padding,
-        operator.remainder,
-        groups=len(weights),
-    )
-    maps = maps[0].unflatten(0, (len(weights), -1))
-    if operator.geometry == "torus":
-        maps = _fold(_fold(maps, 2, operator.input_shape[1]), 3, operator.input_shape[2])
-    return maps
-
-
-def _fold(maps: Tensor, axis: int, side: int) -> Tensor:
-    """What stands beyond `side` added back at the start of the axis; short maps are filled up with zeros."""
-    length = maps.shape[axis]
-    folded = maps.new_zeros([*maps.shape[:axis], side, *maps.shape[axis + 1 :]])
-    folded.narrow(axis, 0, min(length, side)).copy_(maps.narrow(axis, 0, min(length, side)))
-    if length > side:
-        folded.narrow(axis, 0, length - side).add_(maps.narrow(axis, side, length - side))
-    return folded
-
-
 def _norms(vectors: Tensor, keepdim: bool = False) -> Tensor:
     """The l2 norm of each of the G vectors; its gradient at 0 is 0."""
     return torch.linalg.vector_norm(vectors, dim=list(range(1, vectors.ndim)), keepdim=keepdim)
+
+
+def _output_shape(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a layer's output, given that of its input; a layer with weights of its own keeps it."""
+    if isinstance(layer, nn.Linear):
+        return (layer.out_features,)
+    if isinstance(layer, nn.Conv2d):
+        return output_shape(layer, (shape[0], shape[1], shape[2]))
+    return shape if layer.state_dict() else tuple(layer(torch.zeros(1, *shape)).shape[1:])

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.constraints import constrain, folded_state, settle
+from training.constraints import folded_state, settle
 from training.data import Batch, Source, pixels
 from training.distance import set_exponent
 from training.estimate import LipschitzEstimate, RowSums
+from training.layers import constrain
 from training.liplt import LipLTEstimate
 from training.recipes.recipe import Recipe
 from training.validation import validate

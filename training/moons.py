@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
-from training.constraints import constrain, folded_state
+from training.constraints import folded_state
 from training.data import seeded
 from training.estimate import LipschitzEstimate, margin_lipschitz
+from training.layers import constrain
 from training.losses import calibrated_scale, cll_binary, cross_entropy, gloro, published_p
 from training.recipes.recipe import Loss
 from training.schedules import Cosine

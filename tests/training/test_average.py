@@ -9,9 +9,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from training.constraints import constrain, folded_state
+from training.constraints import folded_state
 from training.data import InMemory
 from training.estimate import LipschitzEstimate
+from training.layers import constrain
 from training.learner import Learner
 from training.recipes import find
 

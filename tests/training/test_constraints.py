@@ -11,10 +11,10 @@ from training.constraints import (
     NormalisedRows,
     SkewKernel,
     UnitPairs,
-    constrain,
     folded_state,
     settle,
 )
+from training.layers import constrain
 from zoo import registry
 from zoo.bounds import Context, bound_layer
 

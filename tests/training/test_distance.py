@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from training import distance
-from training.constraints import constrain, folded_state
+from training.constraints import folded_state
 from training.distance import LpDistance, lp_distance, set_exponent
+from training.layers import constrain
 from zoo.architectures import DistanceMLP, DistanceNet
 
 

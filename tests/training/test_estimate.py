@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.constraints import constrain, folded_state
+from training.constraints import folded_state
 from training.estimate import LipschitzEstimate, RowSums, margin_lipschitz
+from training.layers import constrain
 from zoo import registry
 from zoo.bounds import Context, bound_layer
 from zoo.errors import UncertifiableLayerError
@@ -52,7 +53,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_converges_from_below_to_the_largest_singular_value(case, monkeypatch):
     kind, layer, shape, sides = CASES[case]
-    monkeypatch.setattr("training.estimate.geometry", lambda layer, shape: kind)
+    monkeypatch.setattr("training.operators.geometry", lambda layer, shape: kind)
     network = body(layer)
     nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(0))
     if isinstance(layer, nn.Linear):

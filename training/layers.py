@@ -1,0 +1,205 @@
+"""One row for each layer type: how its weights are written in training, and what estimates its Lipschitz constant.
+
+The table is keyed by the *exact* type, as that of `zoo.bounds.table` is; of a layer with constraints, by the type that
+it had before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from training.constraints import (
+    AlmostOrthogonalRows,
+    LinearResidual,
+    NormalisedRows,
+    SkewKernel,
+    UnitNorm,
+    UnitPairs,
+)
+from training.distance import LpDistance
+from training.minmax import QuickMinMax, quicken
+from training.operators import Operator, convolution_operator, matrix_operator
+from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
+from zoo.architectures.liresnet import Backbone
+from zoo.architectures.transformer import Transformer
+from zoo.layers import (
+    ConvExponential,
+    ConvexPotential,
+    FirstChannels,
+    Householder,
+    LInfDistance,
+    MinMax,
+    PadChannels,
+    PatchPool,
+    Pixels,
+    Residual,
+    SelfAttention,
+    TokenLinear,
+)
+
+
+class Place(NamedTuple):
+    """Where a layer stands."""
+
+    architecture: Architecture
+    input_shape: tuple[int, ...]  # of the layer, without the batch
+    from_end: int  # 0 for the head, 1 for the layer before it
+
+
+@dataclass(frozen=True)
+class Row:
+    """What training knows of one exact layer type; no field has a default, so that none is forgotten.
+
+    constrain: puts the layer's constraints on it where its place asks for them; answers it, or what to train instead.
+    estimate: its l2 constant, given its input's shape: a number, or the operator whose norm power iteration finds.
+    linf: its constant in l-infinity. Either is None where training has none; a Residual's follow from what it holds.
+    """
+
+    constrain: Callable[[Any, Place], nn.Module] | None
+    estimate: Callable[[Any, tuple[int, ...]], Operator | float] | None
+    linf: Callable[[Any], Tensor | float] | None
+
+
+def row_of(layer: nn.Module) -> Row | None:
+    """The row of the layer's type, which its constraints do not change."""
+    return TABLE.get(parametrize.type_before_parametrizations(layer))
+
+
+def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequential:
+    """The same network, initialised for training, its weights written as the architecture's paper writes them.
+
+    Every weight starts orthogonal, every bias at 0, so that no layer's norm starts far from 1; what a row's `constrain`
+    does comes after. The head of a DistanceNet stays minus the identity. MinMax layers become `QuickMinMax`.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    shape: tuple[int, ...] = architecture.input_shape
+    for from_end, (name, layer) in zip(reversed(range(len(network))), list(network.named_children()), strict=True):
+        row = row_of(layer)
+        if row is not None and row.constrain is not None:
+            layer = row.constrain(layer, Place(architecture, shape, from_end))
+            setattr(network, name, layer)
+        with torch.no_grad():
+            shape = tuple(layer(torch.zeros(1, *shape)).shape[1:])
+    quicken(network)
+    return network
+
+
+# Constraints ---------------------------------------------------------------------------------------------------------
+
+
+def _linear(layer: nn.Linear, place: Place) -> nn.Module:
+    """Behind a backbone of LiResNet, and in a LipConvNet: the head's rows are normalised."""
+    if place.from_end == 0 and isinstance(place.architecture, Backbone | LipConvNet):
+        parametrize.register_parametrization(layer, "weight", NormalisedRows())
+    if place.from_end == 0 and type(place.architecture) is DistanceNet:
+        layer.requires_grad_(False).weight.copy_(-torch.eye(len(layer.weight)))
+    return layer
+
+
+def _linear_residual(layer: nn.Conv2d | TokenLinear, place: Place) -> nn.Module:
+    """What keeps its input's shape in a LiResNet or transformer: I + W / sqrt(depth), W ~ N(0, 1) / (k^2 width)."""
+    architecture = place.architecture
+    if type(architecture) is not LiResNet and not isinstance(architecture, Transformer):
+        return layer
+    if isinstance(layer, nn.Conv2d) and (layer.stride != (1, 1) or layer.in_channels != layer.out_channels):
+        return layer
+    residual = LinearResidual(layer.weight, architecture.depth)
+    start = torch.randn_like(layer.weight) / layer.weight[:, 0].numel()
+    with torch.no_grad():
+        layer.weight.copy_(residual(start))
+    parametrize.register_parametrization(layer, "weight", residual)
+    return layer
+
+
+def _residual(layer: Residual, place: Place) -> nn.Module:
+    """The last convolution starts at 0, so that the block starts as the identity; its factor beta stays folded."""
+    last = layer.branch[-1]
+    assert isinstance(last, nn.Conv2d)
+    nn.init.zeros_(last.weight)
+    for inner in layer.branch:
+        if type(inner) is SelfAttention:
+            _self_attention(inner, place)
+    return layer
+
+
+def _self_attention(layer: SelfAttention, place: Place) -> nn.Module:
+    for name, weight in list(layer.named_parameters()):
+        parametrize.register_parametrization(layer, name, AlmostOrthogonalRows(len(weight)))
+    return layer
+
+
+def _potential(layer: ConvexPotential, place: Place) -> nn.Module:
+    if not isinstance(place.architecture, ConvexPotentialNet):
+        return layer
+    sll = place.architecture.method == "sll"
+    constraint = AlmostOrthogonalRows(len(layer.weight)) if sll else UnitNorm(place.input_shape)
+    parametrize.register_parametrization(layer, "weight", constraint)
+    return layer
+
+
+def _exponential(layer: ConvExponential, place: Place) -> nn.Module:
+    nn.init.normal_(layer.weight, std=len(layer.weight) ** -0.5)
+    constraint = SkewKernel(len(layer.weight), layer.weight.shape[2])
+    parametrize.register_parametrization(layer, "weight", constraint)
+    return layer
+
+
+def _householder(layer: Householder, place: Place) -> nn.Module:
+    parametrize.register_parametrization(layer, "weight", UnitPairs())
+    return layer
+
+
+def _distance(layer: LInfDistance, place: Place) -> nn.Module:
+    """With a mean shift, but for a layer before the head, whose distances are the logits."""
+    outputs, inputs = layer.weight.shape
+    return LpDistance(inputs, outputs, shift=place.from_end > 1)
+
+
+# Estimates -----------------------------------------------------------------------------------------------------------
+
+
+def _scale(layer: Pixels) -> Tensor:
+    return layer.scale.abs().max()
+
+
+def _row_sum(layer: nn.Linear | nn.Conv2d) -> Tensor:
+    return layer.weight.flatten(1).abs().sum(dim=1).max()
+
+
+def _one(*_: Any) -> float:
+    """By definition, or by a constraint."""
+    return 1.0
+
+
+TABLE: dict[type[nn.Module], Row] = {
+    # constrain, estimate, linf
+    Pixels: Row(None, lambda layer, shape: float(_scale(layer)), _scale),
+    MinMax: Row(None, _one, _one),
+    QuickMinMax: Row(None, _one, _one),
+    nn.ReLU: Row(None, _one, _one),
+    nn.Flatten: Row(None, _one, _one),
+    PadChannels: Row(None, _one, _one),
+    FirstChannels: Row(None, _one, _one),
+    nn.PixelUnshuffle: Row(None, _one, _one),
+    PatchPool: Row(None, _one, None),
+    nn.Linear: Row(_linear, matrix_operator, _row_sum),
+    nn.Conv2d: Row(_linear_residual, convolution_operator, _row_sum),
+    TokenLinear: Row(_linear_residual, matrix_operator, None),
+    ConvexPotential: Row(_potential, _one, None),
+    ConvExponential: Row(_exponential, _one, None),
+    Householder: Row(_householder, _one, None),
+    SelfAttention: Row(_self_attention, _one, None),
+    LInfDistance: Row(_distance, None, _one),
+    LpDistance: Row(None, None, _one),
+    Residual: Row(_residual, None, None),
+}

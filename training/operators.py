@@ -1,0 +1,99 @@
+"""Linear layers as operators that many layers share, for power iteration on a batch of them.
+
+Each acts in the geometry in which `zoo.bounds` will bound it, so that training sees what the certificate will say.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.bounds.convolution import geometry, torus_sides
+from zoo.errors import UncertifiableLayerError
+from zoo.layers import TokenLinear
+
+
+class Operator(NamedTuple):
+    """What makes two layers equal as linear operators, but for their weights."""
+
+    geometry: str  # "matrix", "patches", "dense" or "torus"
+    weight_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]  # of the vectors that the iteration works on, without the batch
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    remainder: tuple[int, int]  # rows and columns of the input that the transposed convolution must add
+
+
+def matrix_operator(layer: nn.Linear | TokenLinear, shape: tuple[int, ...]) -> Operator:
+    return Operator("matrix", tuple(layer.weight.shape), (layer.weight.shape[1],), (1, 1), (0, 0), (0, 0))
+
+
+def convolution_operator(layer: nn.Conv2d, shape: tuple[int, ...]) -> Operator:
+    """Raises UncertifiableLayerError for options that no certificate covers."""
+    if layer.groups != 1 or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
+        raise UncertifiableLayerError("no estimate for a grouped, dilated or non-zero-padded Conv2d")
+    maps = (shape[0], shape[1], shape[2])
+    kernel, stride = layer.kernel_size, layer.stride
+    padding = (int(layer.padding[0]), int(layer.padding[1]))
+    kind = geometry(layer, maps)
+    weight_shape = tuple(layer.weight.shape)
+    if kind == "patches":
+        columns = layer.in_channels * kernel[0] * kernel[1]
+        return Operator(kind, weight_shape, (columns,), stride, (0, 0), (0, 0))
+    if kind == "torus":
+        return Operator(kind, weight_shape, (shape[0], *torus_sides(layer, maps)), stride, (0, 0), (0, 0))
+    remainder = (
+        (shape[1] + 2 * padding[0] - kernel[0]) % stride[0],
+        (shape[2] + 2 * padding[1] - kernel[1]) % stride[1],
+    )
+    return Operator(kind, weight_shape, maps, stride, padding, remainder)
+
+
+def _overhang(operator: Operator) -> tuple[int, int]:
+    """Rows and columns of the torus that its last windows read a second time."""
+    kernel = operator.weight_shape[2:]
+    return max(kernel[0] - operator.stride[0], 0), max(kernel[1] - operator.stride[1], 0)
+
+
+def apply(operator: Operator, weights: Tensor, vectors: Tensor) -> Tensor:
+    """W v for each of the G layers of a group: weights [G, *weight_shape], vectors [G, *input_shape]."""
+    if operator.geometry in ("matrix", "patches"):
+        return torch.bmm(weights.flatten(2), vectors[:, :, None])[:, :, 0]
+    maps = vectors
+    if operator.geometry == "torus":
+        rows, columns = _overhang(operator)
+        maps = F.pad(maps, (0, columns, 0, rows), mode="circular")
+    maps = F.conv2d(
+        maps.flatten(0, 1)[None], weights.flatten(0, 1), None, operator.stride, operator.padding, groups=len(weights)
+    )
+    return maps[0].unflatten(0, (len(weights), -1))
+
+
+def adjoint(operator: Operator, weights: Tensor, images: Tensor) -> Tensor:
+    """W^T u for each of the G layers of a group: weights [G, *weight_shape], images as `apply` gives them."""
+    if operator.geometry in ("matrix", "patches"):
+        return torch.bmm(weights.flatten(2).transpose(1, 2), images[:, :, None])[:, :, 0]
+    maps = F.conv_transpose2d(
+        images.flatten(0, 1)[None],
+        weights.flatten(0, 1),
+        None,
+        operator.stride,
+        operator.padding,
+        operator.remainder,
+        groups=len(weights),
+    )
+    maps = maps[0].unflatten(0, (len(weights), -1))
+    if operator.geometry == "torus":
+        maps = _fold(_fold(maps, 2, operator.input_shape[1]), 3, operator.input_shape[2])
+    return maps
+
+
+def _fold(maps: Tensor, axis: int, side: int) -> Tensor:
+    """What stands beyond `side` added back at the start of the axis; short maps are filled up with zeros."""
+    length = maps.shape[axis]
+    folded = maps.new_zeros([*maps.shape[:axis], side, *maps.shape[axis + 1 :]])
+    folded.narrow(axis, 0, min(length, side)).copy_(maps.narrow(axis, 0, min(length, side)))
+    if length > side:
+        folded.narrow(axis, 0, length - side).add_(maps.narrow(axis, side, length - side))
+    return folded
