@@ -16,7 +16,8 @@ import zoo
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 TORCH_FREE = (
     *("records", "errors", "epsilon", "registry", "datasets", "folder", "graph", "hub", "images", "runtime"),
-    *("class_folders", "parquet", "splits", "evaluate", "results", "card", "citations", "tables", "display", "doctor", "hubstore", "hubserver", "signing"),
+    *("class_folders", "parquet", "splits", "evaluate", "results", "card", "citations", "tables", "display", "doctor"),
+    *("hubstore", "hubserver", "signing"),
     *(f"architectures/{path.stem}" for path in Path(zoo.__file__).parent.glob("architectures/*.py")),
     *(f"cli/{name}" for name in ("__init__", "shell", "models", "proofs", "measure", "server", "hub")),
 )  # fmt: skip

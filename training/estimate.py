@@ -67,7 +67,10 @@ class LipschitzEstimate:
         if row is None or row.estimate is None:
             kind = parametrize.type_before_parametrizations(layer)
             raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a {kind.__name__}")
-        constant = row.estimate(layer, shape)
+        try:
+            constant = row.estimate(layer, shape)
+        except UncertifiableLayerError as error:
+            raise UncertifiableLayerError(f"{name}: {error}") from error
         if isinstance(constant, Operator):
             self.groups.setdefault(constant, []).append(name)
         else:
