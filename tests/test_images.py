@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
-import zlib
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from tests.files import FILES, chunk, encode
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.images import MAX_BYTES, as_batch, open_image
@@ -26,21 +27,14 @@ def pixels(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
 def png_header(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
     """A PNG that promises its pixels and ends."""
-    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    header = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", 9) + b"IDAT"
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
 SIGNATURE, IHDR = 8, 25  # bytes at the start of a PNG, and of a whole header chunk
-TIME = struct.pack(">I", 7) + b"tIME" + bytes(7) + struct.pack(">I", zlib.crc32(b"tIME" + bytes(7)))
+TIME = chunk(b"tIME", bytes(7))
 DEEP = png_header(8, 8, depth=16)
 
 
@@ -96,15 +90,26 @@ class TestPictures:
         image = Image.fromarray((pixels(28, 28) > 99).astype(np.uint8) * 255)
         np.testing.assert_array_equal(as_batch(encode(image.convert(mode)), GREY)[0], as_batch(image, GREY)[0])
 
-    def test_a_picture_is_turned_upright(self):
-        exif = Image.Exif()
-        exif[0x0112] = 6  # the camera was held on its side
-        turned = open_image(encode(COLOURS, exif=exif))
-        np.testing.assert_array_equal(np.asarray(turned), np.rot90(np.asarray(COLOURS), -1))
+    @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+    def test_a_picture_is_turned_upright(self, kind: str):
+        for value in range(10):
+            file = io.BytesIO(FILES[f"{kind}-exif-{value}"])
+            expected = ImageOps.exif_transpose(Image.open(file))
+            for source in (file.getvalue(), Image.open(file)):
+                seen, _ = as_batch(source, (3, expected.height, expected.width))
+                np.testing.assert_array_equal(np.rint(255 * seen[0]).transpose(1, 2, 0), np.asarray(expected))
+
+    @pytest.mark.parametrize(
+        "name", [name for name in FILES if "exif" in name and not re.search("exif-[0-9]|webp-lossy", name)]
+    )
+    def test_exif_of_all_sorts_is_read_or_passed_over_without_a_warning(self, name: str):
+        turned = name.endswith(("at-the-end", "big-endian", "rough-exif", "then-film"))
+        assert open_image(FILES[name]).size == ((33, 45) if turned else (45, 33))
 
     def test_a_phones_jpeg_with_a_preview_is_one_picture(self):
         phone = encode(COLOURS, "MPO", save_all=True, append_images=FRAMES[1:])
         assert open_image(phone).size == (32, 32)
+        np.testing.assert_array_equal(as_batch(Image.open(io.BytesIO(phone)), COLOUR)[0], as_batch(phone, COLOUR)[0])
 
     @pytest.mark.parametrize(
         ("data", "message"),
@@ -118,15 +123,15 @@ class TestPictures:
             (encode(COLOURS)[:1000], "cannot be decoded"),
             (encode(COLOURS, "JPEG")[:400], "cannot be"),
             (encode(COLOURS, "WEBP")[:200], "cannot be"),
-            (encode(COLOURS)[:20], "cannot be read"),
-            (b"\x89PNG\r\n\x1a\n" + b"\xff" * 100, "cannot be read"),
-            (b"\xff\xd8\xff" + b"\xff" * 100, "cannot be read"),
-            (b"RIFF\x64\0\0\0WEBP" + b"\xff" * 100, "cannot be read"),
+            (encode(COLOURS)[:20], "cannot be"),
+            (b"\x89PNG\r\n\x1a\n" + b"\xff" * 100, "cannot be"),
+            (b"\xff\xd8\xff" + b"\xff" * 100, "cannot be"),
+            (b"RIFF\x64\0\0\0WEBP" + b"\xff" * 100, "cannot be"),
             (png_header(60_000, 60_000), "60000 x 60000 pixels, at most 64 million"),
             (png_header(2**31 - 1, 2**31 - 1), "pixels, at most 64 million"),
             (DEEP, "16 bits per channel"),
             (DEEP[:SIGNATURE] + TIME + DEEP[SIGNATURE:], "16 bits per channel"),
-            (png_header(8, 8)[: SIGNATURE + IHDR] + DEEP[SIGNATURE:], "16 bits per channel"),
+            (png_header(8, 8)[: SIGNATURE + IHDR] + DEEP[SIGNATURE:], "it has 2 headers"),
             (png_header(8, 8, depth=16, colour=4), "16 bits per channel"),
             (webp_header(16_383, 16_383), "image"),
             (encode(COLOURS.convert("CMYK"), "JPEG"), "colour mode CMYK"),
@@ -156,8 +161,10 @@ class TestPictures:
             with pytest.raises(InputError, match=rf"{most + 1} scans, too many for 2000 x 2000 pixels"):
                 open_image(flat[:-2] + (filler + scan) * (most + 1 - scans) + end)
         png, jpeg = encode(COLOURS), encode(COLOURS, "JPEG")
-        chunk = struct.pack(">I", 0) + b"teSt" + struct.pack(">I", zlib.crc32(b"teSt"))
-        for flood in (png[:33] + 2**16 * chunk + png[33:], jpeg[:2] + 2**16 * b"\xff\xfe\x00\x02" + jpeg[2:]):
+        for flood in (
+            png[:33] + 2**16 * chunk(b"teSt", b"") + png[33:],
+            jpeg[:2] + 2**16 * b"\xff\xfe\x00\x02" + jpeg[2:],
+        ):
             with pytest.raises(InputError, match="more than 65,536 chunks or segments"):
                 open_image(flood)
 
@@ -185,10 +192,42 @@ class TestPictures:
             with pytest.raises(InputError, match=message):
                 open_image(path)
 
+    def test_open_files_and_every_kind_of_bytes(self, tmp_path: Path):
+        data, path = encode(COLOURS), tmp_path / "picture.png"
+        path.write_bytes(data)
+        written = io.BytesIO()
+        written.write(data)  # and so at its end
+        with path.open("rb") as file, path.open("rb", buffering=0) as raw:
+            for source in (file, raw, written, bytearray(data), memoryview(data)):
+                batch, single = as_batch(source, COLOUR)
+                assert single
+                np.testing.assert_array_equal(batch, as_batch(path, COLOUR)[0])
+        with pytest.raises(InputError, match=r"picture.png: cannot be read: .*closed"):
+            as_batch(file, COLOUR)
+        with (
+            path.open(encoding="latin-1") as text,
+            pytest.raises(InputError, match=r"picture.png: opened as text; open"),
+        ):
+            as_batch(text, COLOUR)
+        with pytest.raises(InputError, match="more than 32 MiB"):
+            as_batch(io.BytesIO(bytes(MAX_BYTES + 1)), COLOUR)
+
+    @pytest.mark.parametrize("url", ["https://a.org/b.png", "file:///b.png", "data:image/png,AA", "S3://a/b"])
+    def test_a_url_is_called_one(self, url: str):
+        for source in (url, [url]):
+            with pytest.raises(InputError, match=f"^{url}: a URL; fetch the picture"):
+                as_batch(source, COLOUR)
+        with pytest.raises(InputError, match="a URL"):
+            as_batch(Path(url), COLOUR)
+
     def test_a_pil_image_obeys_the_same_rules(self):
         gif = Image.open(io.BytesIO(encode(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:])))
         deep = Image.fromarray(np.zeros((28, 28), dtype=np.uint16))
-        for image, message in ((gif, "animated"), (deep, "colour mode I;16"), (Image.new("L", (0, 5)), "0 x 5")):
+        file = Image.open(io.BytesIO(png_header(8, 8, depth=16)))
+        for image, message in (
+            (gif, "animated"), (deep, "colour mode I;16"), (Image.new("L", (0, 5)), "0 x 5"),
+            (file, "16 bits"), (Image.new("L", (2**16, 1)), "at most 65,535 are accepted on a side"),
+        ):  # fmt: skip
             with pytest.raises(InputError, match=message):
                 as_batch(image, GREY)
 
@@ -233,12 +272,32 @@ class TestArrays:
         torch = pytest.importorskip("torch")
         tensor = torch.rand(2, 3, 32, 32, requires_grad=True)
         np.testing.assert_array_equal(as_batch(tensor, COLOUR)[0], tensor.detach().numpy())
-        with pytest.raises(InputError, match="tensor"):
-            as_batch(tensor.bfloat16(), COLOUR)
+        np.testing.assert_array_equal(as_batch(torch.nn.Parameter(tensor), COLOUR)[0], tensor.detach().numpy())
+        for other in (tensor.bfloat16(), tensor.to("meta"), tensor.detach().to_sparse()):
+            with pytest.raises(InputError, match="the tensor cannot become a NumPy array"):
+                as_batch(other, COLOUR)
+
+        class Special(torch.Tensor):  # MaskedTensor, a parameter of something, anything that means more
+            pass
+
+        with pytest.raises(InputError, match="expected a plain tensor, got Special"):
+            as_batch(tensor.as_subclass(Special), COLOUR)
+
+    def test_torchvisions_images_are_tensors(self):
+        tv_tensors = pytest.importorskip("torchvision.tv_tensors")
+        array = pixels(2, 3, 32, 32)
+        np.testing.assert_array_equal(as_batch(tv_tensors.Image(array), COLOUR)[0], as_batch(array, COLOUR)[0])
+        with pytest.raises(InputError, match="expected a plain tensor, got Mask"):
+            as_batch(tv_tensors.Mask(array), COLOUR)
+
+    def test_a_memory_map_is_an_array(self, tmp_path: Path):
+        path = tmp_path / "pixels.npy"
+        np.save(path, pixels(3, 32, 32))
+        np.testing.assert_array_equal(as_batch(np.load(path, mmap_mode="r"), COLOUR)[0][0] * 255, pixels(3, 32, 32))
 
     def test_lists_mix_what_is_accepted(self):
-        batch, single = as_batch([COLOURS, pixels(3, 32, 32), encode(COLOURS), pixels(2, 32, 32, 3)], COLOUR)
-        assert batch.shape == (5, *COLOUR)
+        batch, single = as_batch([COLOURS, pixels(3, 32, 32), encode(COLOURS), pixels(32, 32, 3)], COLOUR)
+        assert batch.shape == (4, *COLOUR)
         assert not single
         assert as_batch((COLOURS,), COLOUR)[1] is False
 
@@ -248,8 +307,19 @@ class TestArrays:
             (np.full(GREY, np.nan), "finite"),
             (np.full(GREY, np.inf, dtype=np.float32), "finite"),
             (np.full(GREY, 255.0), r"up to 255: divide by 255 or pass uint8"),
-            (np.full(GREY, np.nextafter(1, 2)), "up to 1"),
+            (np.full(GREY, np.nextafter(1, 2)), "up to 1.0000000000000002: clip"),
+            (np.full(GREY, 1 + 1e-12), "up to 1.000000000001: clip"),
+            (np.full(GREY, np.nextafter(np.longdouble(1), 2)), "up to 1.0000000000000000001: clip"),
+            (np.full(GREY, -1e-12), "down to -1e-12: clip"),
+            (np.full(GREY, 1.5), "up to 1.5: divide"),
             (np.full(GREY, -0.5), r"down to -0.5: the model normalises"),
+            (np.ma.masked_greater(np.zeros(GREY), 0.5), r"masked: .* images.filled\(0\)"),
+            (np.zeros((28, 28)).view(np.matrix), r"plain NumPy array, got matrix: pass numpy.asarray\(images\)"),
+            (np.zeros((28, 28)).view(np.recarray), "got recarray"),
+            ([np.zeros((2, 28, 28))], r"images\[0\]: a batch; give the batch alone"),
+            ([np.zeros((28, 28)), [np.zeros((28, 28))]], r"images\[1\]: expected one image, got a list"),
+            ((np.zeros(GREY), 7), r"images\[1\]: expected a path, an open file, .*, got int"),
+            ([np.zeros(GREY), np.zeros((9, 9))], r"images\[1\]: expected an image of shape"),
             (np.zeros(GREY, dtype=np.int64), "got int64"),
             (np.zeros(GREY, dtype=np.int8), "got int8"),
             (np.zeros(GREY, dtype=bool), "got bool"),
@@ -262,12 +332,12 @@ class TestArrays:
             (np.zeros(()), "expected an image"),
             (np.zeros((2, 2, 1, 28, 28)), "expected an image"),
             ([], "empty"),
-            ([[0.5, 0.5]], "got float"),
+            ([[0.5, 0.5]], r"images\[0\]: expected one image, got a list; make numbers an array"),
             (None, "got NoneType"),
             (7, "got int"),
             ({"image": 1}, "got dict"),
         ],
-        ids=range(21),
+        ids=range(32),
     )
     def test_what_cannot_be_meant_is_refused(self, array: Any, message: str):
         with pytest.raises(InputError, match=message) as refusal:

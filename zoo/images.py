@@ -1,150 +1,182 @@
 """Pictures and arrays in, float32 tensors in [0, 1] out; a certificate speaks of the tensor, from there on.
 
-Pictures (files, bytes, PIL images) are brought to the model's size: turned upright as their EXIF data say, cropped
+Pictures (files and PIL images) are brought to the model's size: turned upright as their EXIF data say, cropped
 to the largest centred region of the model's proportions, resized with antialiased bicubic interpolation, and
 converted between grey (ITU-R 601-2 luma) and RGB where the model wants the other. A picture of the model's own size
 keeps its exact pixels. Colour profiles are ignored. What would silently change meaning is refused: several frames,
 transparent pixels, CMYK, 16 bits per channel.
 
-Arrays (NumPy, PyTorch) are never resized: they have exactly the model's shape, or they are refused.
+Arrays (NumPy, PyTorch) are never resized: they have exactly the model's shape, or they are refused. So are subclasses
+that mean more than their values, such as masked arrays.
 """
 
 from __future__ import annotations
 
-import math
+import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+import sys
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from zoo.errors import InputError, one_line
+from zoo.pictures import exif_orientation, read_picture
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64 * 10**6
-MAX_PARTS = 2**16  # a PNG's chunks or a JPEG's segments, which Pillow reads one by one
+MAX_SIDE = 2**16 - 1  # of a JPEG, and of what a browser draws
 MAX_WORK = 16 * MAX_PIXELS  # a JPEG's scans times its pixels: each scan passes over the whole picture
 SCAN_PIXELS = 2**16  # that a scan counts at least
 
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # of a segment; what a scan's own data hold is none
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)  # one letter and a colon are a drive
+ROUNDING = 1e-3  # so far outside [0, 1] a value was rounded, not scaled
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
-Decoder = Callable[[BytesIO], ImageFile.ImageFile]
+File: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+ACCEPTED = "a path, an open file, the bytes of one, a PIL image, a NumPy array, a tensor, or a list of these"
 
 
-def open_image(source: str | Path | bytes) -> Image.Image:
-    """The one picture in a PNG, JPEG or WebP file (or its bytes), decoded, upright, grey (L) or RGB.
+def open_image(source: File) -> Image.Image:
+    """The one picture in a PNG, JPEG or WebP file, decoded, upright, grey (L) or RGB.
 
+    `source` is a path, the file's bytes, or a file opened for reading bytes, which is read from its start.
     The bytes are counted before they are read, the parts before they are looked at, and the pixels and how often a
     JPEG passes over them before they are decoded.
     Raises InputError with one line that names the file and what is wrong with it.
     """
-    name = "the image" if isinstance(source, bytes) else str(source)
-    data = source if isinstance(source, bytes) else _read(Path(source))
+    data, name = _contents(source)
     if len(data) > MAX_BYTES:
         raise InputError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
-    decoder = _decoder(data)
-    if decoder is None:
-        raise InputError(f"{name}: not a PNG, JPEG or WebP image; convert it first")
-    parts = list(islice(_parts(data), MAX_PARTS + 1))
-    if len(parts) > MAX_PARTS:
-        raise InputError(f"{name}: more than {MAX_PARTS:,} chunks or segments; save it again")
+    picture = read_picture(data, name)
     try:
-        image = decoder(BytesIO(data))
+        image = picture.decoder(BytesIO(picture.pixels))
     except Exception as error:  # a decoder may raise anything at all over hostile bytes
         raise InputError(f"{name}: cannot be read as an image: {one_line(error)}") from error
-    if isinstance(image, PngImageFile) and any("16" in str(tile.args) for tile in image.tile):  # as it will be decoded
-        raise InputError(f"{name}: 16 bits per channel; save it with 8")
-    if (scans := parts.count(b"\xff\xda")) * max(image.width * image.height, SCAN_PIXELS) > MAX_WORK:
-        raise InputError(f"{name}: {scans} scans, too many for {image.width} x {image.height} pixels; save it again")
-    return _upright(image, name)
+    if picture.scans * max(image.width * image.height, SCAN_PIXELS) > MAX_WORK:
+        size = f"{image.width} x {image.height}"
+        raise InputError(f"{name}: {picture.scans} scans, too many for {size} pixels; save it again")
+    return _upright(_decoded(image, name), picture.orientation, name)
 
 
 def as_batch(images: Any, input_shape: tuple[int, int, int]) -> tuple[np.ndarray, bool]:
     """The images as a float32 array [N, C, H, W] in [0, 1], and whether they were a single image.
 
-    `images` is a path, bytes, a PIL image, an array or tensor of exactly the model's shape (channels first or last,
-    for one channel also without it; one image or a batch; uint8, or float in [0, 1]), or a list of any of these.
-    Where a shape fits twice, channels first comes before channels last, and one image before a batch.
+    `images` is one picture (a path, an open file or its bytes, a PIL image); one image or a batch as a NumPy array or
+    PyTorch tensor of exactly the model's shape (channels first or last, for one channel also without it; uint8, or
+    float in [0, 1]); or a list or tuple, each element of which is one picture or one image. Where a shape fits twice,
+    channels first comes before channels last, and one image before a batch.
     Other float types, and uint8 divided by 255, are rounded to float32: that tensor is the x of the guarantee. So where
-    two pixels differ by n levels of 8 bits, it may differ by up to n / 255 + 2^-24. Raises InputError.
+    two pixels differ by n levels of 8 bits, it may differ by up to n / 255 + 2^-24. Tensors may be on any device, and
+    require gradients, of which nothing is recorded. Raises InputError for everything else.
     """
     if isinstance(images, (list, tuple)):
         if not images:
             raise InputError("no images were given: the list is empty")
-        return np.concatenate([as_batch(image, input_shape)[0] for image in images]), False
-    if isinstance(images, (str, Path, bytes)):
+        return np.concatenate([_element(image, number, input_shape) for number, image in enumerate(images)]), False
+    if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(images, "read"):
         return _picture(open_image(images), input_shape), True
     if isinstance(images, Image.Image):
-        return _picture(_upright(images, "the PIL image"), input_shape), True
+        return _picture(_given(images), input_shape), True
     batch, single = _arrange(_as_array(images), input_shape)
     return unit_interval(batch), single
 
 
-def _read(path: Path) -> bytes:
-    """At most one byte more than the limit, whatever the path leads to."""
+def _element(image: Any, number: int, input_shape: tuple[int, int, int]) -> np.ndarray:
+    """The image with this number in a list, float32 [1, C, H, W]."""
+    try:
+        if isinstance(image, (list, tuple)):
+            raise InputError(f"expected one image, got a {type(image).__name__}; make numbers an array")
+        batch, single = as_batch(image, input_shape)
+        if not single:
+            raise InputError("a batch; give the batch alone, or a list of single images")
+    except InputError as error:
+        if isinstance(image, (str, os.PathLike)):  # its name says which one it is
+            raise
+        raise InputError(f"images[{number}]: {error}") from error
+    return batch
+
+
+def _contents(source: File) -> tuple[bytes, str]:
+    """The bytes, at most one more than the limit or as many as there were already, and a name for them."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source), "the image"
+    if not isinstance(source, (str, os.PathLike)):
+        return _read(source)
+    path = Path(source)
+    if URL.match(str(source)):
+        raise InputError(f"{str(source)[:200]}: a URL; fetch the picture and give its file")
     try:
         if not stat.S_ISREG(mode := path.stat().st_mode):  # opening a FIFO would wait for its writer
             raise InputError(
                 f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; give an image file"
             )
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1), str(source)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _decoder(data: bytes) -> Decoder | None:
-    """The decoder by the file's first bytes, never by its name.
-
-    Pillow's own `Image.open` would count the pixels later and differently, and take a phone's JPEG with an embedded
-    preview for an animation.
-    """
-    if data.startswith(PNG):
-        return PngImageFile
-    if data.startswith(JPEG):
-        return JpegImageFile
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return WebPImageFile
-    return None
-
-
-def _parts(data: bytes) -> Iterator[bytes]:
-    """What the parts of the file say that they are: a PNG's chunks, or a JPEG's segments up to the end of its image."""
-    if data.startswith(PNG):
-        place = len(PNG)
-        while place < len(data):
-            yield data[place + 4 : place + 8]
-            place += 12 + int.from_bytes(data[place : place + 4])
-    elif data.startswith(JPEG):
-        place = 2
-        while (found := MARKER.search(data, place)) and found[0] != b"\xff\xd9":
-            yield found[0]
-            place = found.end()
-            if found[0] not in (b"\xff\x01", b"\xff\xd8"):  # these two have no length
-                place += int.from_bytes(data[place : place + 2])
+def _read(file: Any) -> tuple[bytes, str]:
+    """The bytes of an open file, from its start where it can go there: what has just been written ends at its end."""
+    name, data = str(getattr(file, "name", "the file")), bytearray()
+    try:
+        if hasattr(file, "seekable") and file.seekable():
+            file.seek(0)
+        while len(data) <= MAX_BYTES and (piece := file.read(MAX_BYTES + 1 - len(data))):
+            if isinstance(piece, str):
+                raise InputError(f"{name}: opened as text; open it with mode 'rb'")
+            data += piece
+    except InputError:
+        raise
+    except Exception as error:  # any object may have a method `read`
+        raise InputError(f"{name}: cannot be read: {one_line(error)}") from error
+    return bytes(data), name
 
 
-def _upright(image: Image.Image, name: str) -> Image.Image:
-    """The decoded image with its EXIF orientation applied, as L or RGB."""
+def _given(image: Image.Image) -> Image.Image:
+    """The PIL image, upright, as L or RGB."""
+    name = "the PIL image"
+    image = _decoded(image, name)
+    exif = image.info.get("exif")
+    return _upright(image, exif_orientation(exif) if isinstance(exif, bytes) else 1, name)
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
     width, height = image.size
     if not 0 < width * height <= MAX_PIXELS:
         raise InputError(f"{name}: {width} x {height} pixels, at most {MAX_PIXELS // 10**6} million are accepted")
-    if getattr(image, "is_animated", False):
-        raise InputError(f"{name}: animated; give one frame")
+    if max(width, height) > MAX_SIDE:
+        raise InputError(f"{name}: {width} x {height} pixels, at most {MAX_SIDE:,} are accepted on a side")
+    if isinstance(image, PngImageFile) and any("16" in str(tile.args) for tile in image.tile):  # as it will be decoded
+        raise InputError(f"{name}: 16 bits per channel; save it with 8")
     try:
-        image = ImageOps.exif_transpose(image)  # decodes, too
+        preview = image.format == "MPO" and image.tell() == 0  # of a phone's JPEG, after the picture
+        if getattr(image, "is_animated", False) and not preview:
+            raise InputError(f"{name}: animated; give one frame")
+        image.load()
+    except InputError:
+        raise
     except Exception as error:  # as above: truncated, damaged, or hostile
         raise InputError(f"{name}: cannot be decoded: {one_line(error)}") from error
-    return _opaque(image, name)
+    return image
+
+
+def _upright(image: Image.Image, orientation: int, name: str) -> Image.Image:
+    """The decoded image, turned, as L or RGB."""
+    return _opaque(image if orientation == 1 else image.transpose(TURNS[orientation]), name)
 
 
 def _opaque(image: Image.Image, name: str) -> Image.Image:
@@ -174,13 +206,18 @@ def _picture(image: Image.Image, input_shape: tuple[int, int, int]) -> np.ndarra
 
 def _as_array(images: Any) -> np.ndarray:
     """The NumPy array, or a PyTorch tensor's values, without importing PyTorch."""
+    kind, torch = type(images), sys.modules.get("torch")
+    if kind in (np.ndarray, np.memmap):
+        return np.asarray(images)
+    if isinstance(images, np.ma.MaskedArray):
+        raise InputError("the array is masked: say what its masked pixels are, as in images.filled(0)")
     if isinstance(images, np.ndarray):
-        return images
-    if not (hasattr(images, "detach") and hasattr(images, "cpu")):  # files have the former
-        raise InputError(
-            "expected a path, bytes, a PIL image, a NumPy array, a tensor, or a list of these, "
-            f"got {type(images).__name__}"
-        )
+        raise InputError(f"expected a plain NumPy array, got {kind.__name__}: pass numpy.asarray(images)")
+    if torch is None or not isinstance(images, torch.Tensor):
+        raise InputError(f"expected {ACCEPTED}, got {kind.__name__}")
+    pictures = getattr(sys.modules.get("torchvision.tv_tensors"), "Image", torch.Tensor)
+    if kind not in (torch.Tensor, torch.nn.Parameter, pictures):
+        raise InputError(f"expected a plain tensor, got {kind.__name__}: pass a torch.Tensor of its values")
     try:
         return images.detach().cpu().numpy()
     except Exception as error:  # sparse, bfloat16, meta: PyTorch raises several types
@@ -205,16 +242,24 @@ def _arrange(array: np.ndarray, input_shape: tuple[int, int, int]) -> tuple[np.n
 
 
 def unit_interval(batch: np.ndarray) -> np.ndarray:
-    """uint8 divided by 255, or floats that already lie in [0, 1], as contiguous float32."""
+    """uint8 divided by 255, or floats that already lie in [0, 1], as contiguous float32. Raises InputError."""
     if batch.dtype == np.uint8:
         return np.ascontiguousarray(np.divide(batch, 255, dtype=np.float32))
     if not np.issubdtype(batch.dtype, np.floating):
         raise InputError(f"pixels must be uint8, or float in [0, 1], got {batch.dtype}")
-    low, high = float(batch.min()), float(batch.max())  # a NaN anywhere makes both NaN
-    if not (math.isfinite(low) and math.isfinite(high)):
+    low, high = batch.min(), batch.max()  # a NaN anywhere makes both NaN
+    if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError("pixels must be finite, got NaN or infinity")
+    clip = "clip them to it first"
     if low < 0:
-        raise InputError(f"pixels must lie in [0, 1], got values down to {low:.9g}: the model normalises them itself")
+        advice = clip if low > -ROUNDING else "the model normalises them itself"
+        raise InputError(f"pixels must lie in [0, 1], got values down to {_digits(low)}: {advice}")
     if high > 1:
-        raise InputError(f"pixels must lie in [0, 1], got values up to {high:.9g}: divide by 255 or pass uint8")
+        advice = clip if high < 1 + ROUNDING else "divide by 255 or pass uint8"
+        raise InputError(f"pixels must lie in [0, 1], got values up to {_digits(high)}: {advice}")
     return np.ascontiguousarray(batch, dtype=np.float32)
+
+
+def _digits(value: np.floating) -> str:
+    """As many digits as tell the value from its neighbours."""
+    return str(value).removesuffix(".0")

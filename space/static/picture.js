@@ -1,25 +1,17 @@
 // From a file to the tensor of a model, as zoo/images.py does it: the same refusals, crop, grey and bicubic resizing.
-// A lossless picture gives the server's very numbers. A JPEG or WebP is decoded by the browser, which may differ from
-// the server's decoder in the last bit of a pixel; the radius holds for the tensor that this page shows.
+// A lossless picture gives the server's very numbers. A JPEG or lossy WebP is decoded by the browser, which may differ
+// from the server's decoder in the last bits of a pixel; the radius holds for the tensor that this page shows.
+
+import { readPicture, refuseMany } from "./file.js";
 
 const MAX_BYTES = 32 * 2 ** 20;
-const MAX_PIXELS = 64 * 10 ** 6;
 const PRECISION_BITS = 22; // of Pillow's 8-bit resampling
 
 // Float32Array of channels x height x width, values in [0, 1]. Throws an Error of one line.
 export async function tensorOf(file, [channels, height, width]) {
   if (file.size > MAX_BYTES) throw new Error(`${file.name}: more than ${MAX_BYTES / 2 ** 20} MiB`);
-  const head = new Uint8Array(await file.slice(0, 64).arrayBuffer());
-  const starts = (...bytes) => bytes.every((byte, index) => head[index] === byte);
-  const png = starts(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
-  const webp = starts(0x52, 0x49, 0x46, 0x46) && String.fromCharCode(...head.slice(8, 12)) === "WEBP";
-  if (!png && !webp && !starts(0xff, 0xd8, 0xff)) throw new Error(`${file.name}: not a PNG, JPEG or WebP image`);
-  if (png) {
-    const view = new DataView(head.buffer); // pixels are counted before they are decoded
-    refuseMany(file.name, view.getUint32(16), view.getUint32(20));
-    if (head[24] === 16) throw new Error(`${file.name}: 16 bits per channel; save it with 8`);
-  }
-  const { pixels, size } = await decode(file);
+  const picture = readPicture(new Uint8Array(await file.arrayBuffer()), file.name);
+  const { pixels, size } = upright(await decode(picture.pixels, file.name), picture.orientation);
   for (let index = 3; index < pixels.length; index += 4) {
     if (pixels[index] !== 255) throw new Error(`${file.name}: has transparent pixels; put it on a background first`);
   }
@@ -34,27 +26,35 @@ export async function tensorOf(file, [channels, height, width]) {
   return tensor;
 }
 
-function refuseMany(name, width, height) {
-  if (width * height > MAX_PIXELS) {
-    throw new Error(`${name}: ${width} x ${height} pixels, at most ${MAX_PIXELS / 10 ** 6} million are accepted`);
+async function decode(bytes, name) {
+  try {
+    const bitmap = await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    const { width, height } = bitmap;
+    refuseMany(name, width, height);
+    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    return { pixels: context.getImageData(0, 0, width, height).data, size: [width, height] };
+  } catch (error) {
+    throw error.message.startsWith(name) ? error : new Error(`${name}: cannot be decoded`);
   }
 }
 
-async function decode(file) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file, {
-      colorSpaceConversion: "none", imageOrientation: "from-image", premultiplyAlpha: "none",
-    });
-  } catch {
-    throw new Error(`${file.name}: cannot be decoded`);
+// The pixels turned as EXIF numbers it.
+function upright({ pixels, size }, orientation) {
+  if (orientation === 1) return { pixels, size };
+  const [width, height] = size;
+  const turned = orientation > 4 ? [height, width] : size;
+  const [mirrored, flipped] = [[2, 3, 7, 8].includes(orientation), [3, 4, 6, 7].includes(orientation)];
+  const source = new Uint32Array(pixels.buffer);
+  const result = new Uint32Array(source.length);
+  for (let y = 0; y < turned[1]; y += 1) {
+    for (let x = 0; x < turned[0]; x += 1) {
+      const [column, row] = orientation > 4 ? [y, x] : [x, y];
+      result[y * turned[0] + x] = source[(flipped ? height - 1 - row : row) * width + (mirrored ? width - 1 - column : column)];
+    }
   }
-  const { width, height } = bitmap;
-  refuseMany(file.name, width, height);
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return { pixels: context.getImageData(0, 0, width, height).data, size: [width, height] };
+  return { pixels: new Uint8ClampedArray(result.buffer), size: turned };
 }
 
 function plane(pixels, channel) {
