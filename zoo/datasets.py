@@ -30,6 +30,7 @@ class DatasetInfo:
     streamed: bool = False  # images of all sizes, too many to hold decoded: training reads them from disk as it goes
     made: bool = False  # by `zoo.moons`, there are no files
     original: str | None = None  # the data set of which this one is a copy, in other quality
+    dark_ground: bool = False  # light strokes on black: a photograph, or ink on paper, looks like none of its images
 
     def levels(self, norm: str) -> tuple[float, ...]:
         """The radii that a certificate's interval propagation tries: in l-infinity just above the epsilons, else none.
@@ -79,7 +80,7 @@ LARGE = {**NATURAL, "linf": ("1/255",)}
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info
     for info in (
-        DatasetInfo("mnist", "MNIST", 28, 1, 10, "test", "ylecun/mnist", 60_000, DIGITS),
+        DatasetInfo("mnist", "MNIST", 28, 1, 10, "test", "ylecun/mnist", 60_000, DIGITS, dark_ground=True),
         DatasetInfo("cifar10", "CIFAR-10", 32, 3, 10, "test", "uoft-cs/cifar10", 50_000, NATURAL),
         DatasetInfo(
             "cifar10-jpeg75",

@@ -148,9 +148,12 @@ class Prediction:
     epsilon: float | None = None
 
     @property
-    def certified(self) -> bool:
-        """Whether no perturbation of size epsilon or less changes the label; false without a proof."""
-        return self.proved and self.epsilon is not None and self.radius > self.epsilon
+    def certified(self) -> bool | None:
+        """Whether no perturbation of size epsilon or less changes the label; false without a proof.
+
+        None where no epsilon was asked for.
+        """
+        return None if self.epsilon is None else self.proved and self.radius > self.epsilon
 
     @property
     def label(self) -> str | None:

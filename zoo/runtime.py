@@ -18,12 +18,13 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, IntegrityError, one_line, require
 from zoo.folder import Folder, is_folder, read_folder
 from zoo.graph import external_files
-from zoo.images import as_batch
+from zoo.images import File, as_batch
 from zoo.records import TOP_K, Certificate, Evaluation, ModelConfig, Outputs, Prediction
 from zoo.rounding import check_arithmetic
 
 if TYPE_CHECKING:
     import onnxruntime
+    from PIL.Image import Image
     from torch import nn
 
 CHUNK = 32  # images in one run: the float64 graph of the widest LiResNet needs about 20 MB for each
@@ -101,7 +102,7 @@ class Model:
         return self._run_in_chunks(as_batch(images, self.input_shape)[0])
 
     @overload
-    def predict(self, images: str | Path | bytes, epsilon: str | float | None = None) -> Prediction: ...
+    def predict(self, images: File | Image, epsilon: str | float | None = None) -> Prediction: ...
     @overload
     def predict(self, images: Any, epsilon: str | float | None = None) -> Prediction | list[Prediction]: ...
     def predict(self, images: Any, epsilon: str | float | None = None) -> Prediction | list[Prediction]:

@@ -24,6 +24,7 @@ from zoo.display import (
     table,
 )
 from zoo.epsilon import parse_epsilon
+from zoo.errors import InputError
 from zoo.records import Certificate, Evaluation, Prediction
 from zoo.registry import Entry
 from zoo.weights import weight_names
@@ -75,10 +76,14 @@ def entry_pairs(entry: Entry) -> list[tuple[str, str]]:
     return [
         ("name", entry.name),
         ("architecture", sizes),
-        ("data set", DATASETS[entry.dataset].title),
+        ("data set", DATASETS[entry.dataset].title + _ground(entry.dataset)),
         ("norm", entry.norm),
         ("parameters", f"{entry.parameters:,}" if entry.parameters else "?"),
     ]
+
+
+def _ground(dataset: str) -> str:
+    return "; light on a black ground" if dataset in DATASETS and DATASETS[dataset].dark_ground else ""
 
 
 def shape_table(architecture: Architecture) -> Table:
@@ -97,7 +102,7 @@ def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
         ("name", config.name),
         ("folder", str(folder.path)),
         ("architecture", ", ".join(f"{key} {value}" for key, value in config.architecture.items())),
-        ("data set", config.dataset),
+        ("data set", config.dataset + _ground(config.dataset)),
         ("input", f"{shape_text(config.input_shape)}, values in [0, 1]"),
         ("labels", f"{len(config.labels)}: {known_labels(plain_labels(config.labels))}"),
         ("licence", config.license),
@@ -170,17 +175,26 @@ def _verdict(prediction: Prediction) -> str:
     return "CERTIFIED" if prediction.certified else ABSTAIN
 
 
-def prediction_table(model: Model, images: list[str], predictions: list[Prediction], epsilon: str | None) -> Table:
+def prediction_table(
+    model: Model, images: list[str], answers: Sequence[Prediction | InputError], epsilon: str | None
+) -> Table:
+    """One row for each image: its answer, or why it got none."""
     columns = ["image", "label", "radius" if model.proved else "radius estimate"]
-    rows = [
-        [image, prediction.label or f"({prediction.name})", radius_text(prediction.radius)]
-        for image, prediction in zip(images, predictions, strict=True)
-    ]
     if epsilon is not None:
         columns.append(f"at {epsilon}")
-        for row, prediction in zip(rows, predictions, strict=True):
-            row.append(_verdict(prediction))
-    return table(columns, rows, (columns[2],))
+
+    def cells(answer: Prediction | InputError, image: str) -> list[str]:
+        if isinstance(answer, InputError):
+            return [image, reason(answer, image), *[""] * (len(columns) - 2)]
+        row = [image, answer.label or f"({answer.name})", radius_text(answer.radius), _verdict(answer)]
+        return row[: len(columns)]
+
+    return table(columns, map(cells, answers, images), (columns[2],))
+
+
+def reason(error: InputError, image: str) -> str:
+    """What is wrong with the image, without its name."""
+    return str(error).removeprefix(f"{image}: ")
 
 
 def top_k_table(model: Model, images: list[str], predictions: list[Prediction], top_k: int) -> Table:

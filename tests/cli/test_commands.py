@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import zoo
 from zoo.display import bound_text, radius_text
 from zoo.registry import ENTRIES
+from zoo.samples import digit
 
 from .command import Zoo, names
 
@@ -168,13 +169,57 @@ class TestPredict:
             }
             assert row["class_radii"][row["index"]] is None
 
+    def test_a_bad_image_does_not_void_the_others(
+        self, run: Zoo, toy: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        Path("text.png").write_text("no image")
+        for path in pictures:
+            shutil.copy(path, path.name)
+        files = [Path(name) for name in ("0.png", "text.png", "1.png", "gone.png")]
+        result = run("predict", names(toy), *files, "--epsilon", "0", "--top-k", "1")
+        assert result.code == 1
+        assert result.err.startswith("zoo: 2 of 4 images cannot be read\n")
+        rows = [line.split()[0] for line in result.out.splitlines() if ".png" in line]
+        assert rows == [*map(str, files), "0.png", "1.png"]
+        assert re.search(r"^text.png +not a PNG, JPEG or WebP image", result.out, re.MULTILINE)
+        assert re.search(r"^gone.png +No such file or directory", result.out, re.MULTILINE)
+        result = run("predict", names(toy), *files, "--json")
+        assert result.code == 1
+        rows = json.loads(result.out)["predictions"]
+        assert [row["image"] for row in rows] == list(map(str, files))
+        assert rows[3] == {"image": "gone.png", "error": "No such file or directory"}
+        assert rows[2]["certified"] is None  # no epsilon was asked for
+
+    def test_a_folder_means_its_pictures(self, run: Zoo, toy: Path, pictures: list[Path], tmp_path: Path):
+        for name, content in (("b.PNG", pictures[0]), ("a.png", pictures[1]), (".hidden.png", pictures[2])):
+            shutil.copy(content, tmp_path / name)
+        (tmp_path / "notes.txt").write_text("no picture")
+        rows = json.loads(run("predict", names(toy), tmp_path, pictures[2], "--json").out)["predictions"]
+        assert [row["image"] for row in rows] == [f"{tmp_path}/a.png", f"{tmp_path}/b.PNG", str(pictures[2])]
+        (tmp_path / "empty").mkdir()
+        assert "empty: a folder; give an image file" in run.fails("predict", names(toy), tmp_path / "empty")
+
+    def test_what_looks_like_no_digit_on_black_is_told(self, run: Zoo, toy: Path, tmp_path: Path):
+        digit(3).save(tmp_path / "3.png")
+        ImageOps.invert(digit(3)).save(tmp_path / "ink.png")
+        assert run("predict", names(toy), tmp_path / "3.png").err == ""
+        told = run("predict", names(toy), tmp_path)
+        assert told.code == 0
+        assert told.err.startswith(f"zoo: {tmp_path}/ink.png: not light on a black ground, as mnist is")
+        assert told.err.count("\n") == 1
+        assert "mnist; light on a black ground" in run("info", names(toy)).out
+
     def test_mistakes_take_one_line(self, run: Zoo, toy: Path, pictures: list[Path], tmp_path: Path):
         model, image = names(toy), pictures[0]
         text = tmp_path / "text.png"
         text.write_text("no image")
         for arguments, message in (
             ((model, text), "text.png: not a PNG, JPEG or WebP image"),
-            ((model, image, tmp_path / "missing.png"), "missing.png: No such file or directory"),
+            ((model, tmp_path / "missing.png"), "missing.png: No such file or directory"),
+            ((model, tmp_path / "missing.png", text), "no image can be read: "),
+            ((model, tmp_path.joinpath("a" * 300)), "File name too long"),
+            ((model, "https://a.org/b.png"), "https://a.org/b.png: a URL; fetch the picture"),
             ((model, image, "--epsilon", "-1"), "epsilon must be finite and not negative"),
             ((model, image, "--epsilon", "abc"), "epsilon must be a number such as 36/255"),
             ((model, image, "--backend", "jax"), "backend must be"),

@@ -1,6 +1,7 @@
 """The command `zoo`. What needs NumPy, onnxruntime or torch is imported inside the commands that need it.
 
-Exit codes: 0 done; 1 a check failed (`verify` found a difference, `doctor` a problem); 2 a mistake, told in one line.
+Exit codes: 0 done; 1 a check failed (`verify` found a difference, `doctor` a problem, `predict` an image that cannot be
+read beside others); 2 a mistake, told in one line.
 """
 
 from __future__ import annotations

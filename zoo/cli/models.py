@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,11 +12,12 @@ from rich.console import Console
 
 from zoo.architectures import describe
 from zoo.cli.shell import JsonOption, NameArgument, print_json
-from zoo.display import pairs
+from zoo.datasets import DATASETS
+from zoo.display import pairs, printable
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, MissingPackageError, UnpublishedModelError, require
 from zoo.hub import fetch, load
-from zoo.records import Prediction
+from zoo.records import TOP_K, Prediction
 from zoo.registry import ENTRIES, Entry, find, list_models
 from zoo.tables import (
     abstention_line,
@@ -24,6 +28,7 @@ from zoo.tables import (
     layer_table,
     prediction_table,
     published_table,
+    reason,
     shape_table,
     top_k_table,
     unit_line,
@@ -32,6 +37,10 @@ from zoo.tables import (
 
 if TYPE_CHECKING:
     from zoo.runtime import Model
+
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+LIGHT = 0.25  # a border's mean from which a ground is not black; no test image of MNIST has more than 0.04
 
 
 def list_command(
@@ -95,7 +104,7 @@ def info(name: NameArgument) -> int:
 
 def predict(
     name: NameArgument,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP files.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP files, or folders of them.")],
     epsilon: Annotated[
         str | None, typer.Option(metavar="EPSILON", help="Certify at this size, such as 36/255, or abstain.")
     ] = None,
@@ -110,29 +119,77 @@ def predict(
 ) -> int:
     """Classify images, each with its certified radius.
 
-    Images are cropped and resized to the model's size first; the radius speaks of the resized image.
+    Images are cropped and resized to the model's size first; the radius speaks of the resized image. Models of MNIST
+    know light digits on a black ground. An image that cannot be read is told in its place, and the command ends with 1.
     """
     if epsilon is not None:
         parse_epsilon(epsilon)  # a mistake here should not wait for the model
     model = load(name, backend, precision)
-    predictions = [model.predict(image, epsilon) for image in images]
-    ranks = len(predictions[0].topk_radius)
+    ranks = min(TOP_K, len(model.labels) - 1)
     if top_k is not None and top_k > ranks:
         raise InputError(f"--top-k must be at most {ranks} for {model.name}, got {top_k}")
+    images = [file for image in images for file in _files(image)]
+    answers, unlike = _answers(model, images, epsilon)
+    answered = [
+        (image, answer) for image, answer in zip(images, answers, strict=True) if isinstance(answer, Prediction)
+    ]
+    failed = [answer for answer in answers if isinstance(answer, InputError)]
+    if not answered:
+        raise failed[0] if len(failed) == 1 else InputError(f"no image can be read: {failed[0]}")
+    if failed:
+        _note(f"{len(failed)} of {len(images)} images cannot be read")
+    if unlike:
+        names = unlike[0] if len(unlike) == 1 else f"{unlike[0]} and {len(unlike) - 1} more"
+        _note(
+            f"{names}: not light on a black ground, as {model.config.dataset} is, so the label means little; invert it?"
+        )
     if as_json:
-        return print_json(_predict_json(model, images, predictions))
-    console = Console()
-    console.print(prediction_table(model, images, predictions, epsilon))
+        print_json(_predict_json(model, images, answers))
+        return int(bool(failed))
+    console, predictions = Console(), [prediction for _, prediction in answered]
+    console.print(prediction_table(model, images, answers, epsilon))
     if top_k is not None:
         console.print()
-        console.print(top_k_table(model, images, predictions, top_k))
+        console.print(top_k_table(model, [image for image, _ in answered], predictions, top_k))
     console.print()
     console.print(unit_line(model))
     if not model.proved:
         console.print("float32: these radii are estimates, not proved. --precision float64 proves them.")
     if epsilon is not None and (line := abstention_line(model, predictions, epsilon)):
         console.print(line, soft_wrap=True)  # one line, wherever it is read
-    return 0
+    return int(bool(failed))
+
+
+def _files(image: str) -> list[str]:
+    """The pictures in a folder, in the order of their names, hidden ones left out; anything else as it was given."""
+    if not os.path.isdir(image):  # noqa: PTH112, Path.is_dir raises where a name is too long
+        return [image]
+    files = sorted(path for path in Path(image).iterdir() if path.suffix.lower() in SUFFIXES)
+    return [str(path) for path in files if not path.name.startswith(".")] or [image]
+
+
+def _answers(model: Model, images: list[str], epsilon: str | None) -> tuple[list[Prediction | InputError], list[str]]:
+    """For each image its answer, or why it has none; and those that look like none of the model's data set."""
+    from zoo.images import as_batch
+
+    dark_ground = model.config.dataset in DATASETS and DATASETS[model.config.dataset].dark_ground
+    answers, unlike = [], []
+    for image in images:
+        try:
+            batch, _ = as_batch(image, model.input_shape)
+        except InputError as error:
+            answers.append(error)
+            continue
+        answers += model.predict(batch, epsilon)
+        inner = batch[..., 1:-1, 1:-1]
+        border = (batch.sum() - inner.sum()) / (batch.size - inner.size)
+        if dark_ground and border > LIGHT:
+            unlike.append(image)
+    return answers, unlike
+
+
+def _note(text: str) -> None:
+    print(f"zoo: {printable(text)}", file=sys.stderr)
 
 
 def _list_json(entry: Entry) -> dict[str, Any]:
@@ -149,7 +206,7 @@ def _list_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _predict_json(model: Model, images: list[str], predictions: list[Prediction]) -> dict[str, Any]:
+def _predict_json(model: Model, images: list[str], answers: list[Prediction | InputError]) -> dict[str, Any]:
     return {
         "model": model.name,
         "precision": model.precision,
@@ -159,6 +216,8 @@ def _predict_json(model: Model, images: list[str], predictions: list[Prediction]
         "input_shape": model.input_shape,
         "labels": model.labels,
         "predictions": [
-            {"image": image, **prediction.to_json()} for image, prediction in zip(images, predictions, strict=True)
+            {"image": image}
+            | ({"error": reason(answer, image)} if isinstance(answer, InputError) else answer.to_json())
+            for image, answer in zip(images, answers, strict=True)
         ],
     }

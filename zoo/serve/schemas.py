@@ -46,7 +46,7 @@ class CertifyAnswer(BaseModel):
     index: int
     radius: float = Field(description=f"No smaller change of the input changes the label: {RADIUS}.")
     epsilon: float | None
-    certified: bool
+    certified: bool | None = Field(description="Whether radius is above epsilon; null where none was asked for.")
     class_radii: list[float | None] = Field(
         description="The certified distance to each class, in the order of the model's labels; null at `index`."
     )
