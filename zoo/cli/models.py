@@ -122,14 +122,13 @@ def predict(
     Images are cropped and resized to the model's size first; the radius speaks of the resized image. Models of MNIST
     know light digits on a black ground. An image that cannot be read is told in its place, and the command ends with 1.
     """
-    if epsilon is not None:
-        parse_epsilon(epsilon)  # a mistake here should not wait for the model
+    size = None if epsilon is None else parse_epsilon(epsilon)  # a mistake here should not wait for the model
     model = load(name, backend, precision)
     ranks = min(TOP_K, len(model.labels) - 1)
     if top_k is not None and top_k > ranks:
         raise InputError(f"--top-k must be at most {ranks} for {model.name}, got {top_k}")
     images = [file for image in images for file in _files(image)]
-    answers, unlike = _answers(model, images, epsilon)
+    answers, unlike = _answers(model, images, size)
     answered = [
         (image, answer) for image, answer in zip(images, answers, strict=True) if isinstance(answer, Prediction)
     ]
@@ -168,7 +167,7 @@ def _files(image: str) -> list[str]:
     return [str(path) for path in files if not path.name.startswith(".")] or [image]
 
 
-def _answers(model: Model, images: list[str], epsilon: str | None) -> tuple[list[Prediction | InputError], list[str]]:
+def _answers(model: Model, images: list[str], epsilon: float | None) -> tuple[list[Prediction | InputError], list[str]]:
     """For each image its answer, or why it has none; and those that look like none of the model's data set."""
     from zoo.images import as_batch
 
@@ -180,7 +179,7 @@ def _answers(model: Model, images: list[str], epsilon: str | None) -> tuple[list
         except InputError as error:
             answers.append(error)
             continue
-        answers += model.predict(batch, epsilon)
+        answers += model.predictions(model.outputs(batch), epsilon)
         inner = batch[..., 1:-1, 1:-1]
         border = (batch.sum() - inner.sum()) / (batch.size - inner.size)
         if dark_ground and border > LIGHT:
