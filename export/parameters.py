@@ -1,10 +1,11 @@
-"""Counts the parameters of every registered network and writes zoo/parameters.json: python -m export.parameters"""
+"""Writes the parameters of every registered network, and which have a recipe, into zoo/: python -m export.parameters"""
 
 from __future__ import annotations
 
 import json
 
 from export.publish import CHECKOUT
+from training.recipes import RECIPES
 from zoo.architectures import layer_shapes
 from zoo.registry import ENTRIES
 
@@ -12,4 +13,5 @@ if __name__ == "__main__":
     counts = {
         name: sum(layer.parameters for layer in layer_shapes(entry.architecture)) for name, entry in ENTRIES.items()
     }
-    (CHECKOUT / "zoo" / "parameters.json").write_text(json.dumps(counts, indent=1) + "\n")
+    for name, content in (("parameters", counts), ("recipes", [name for name in ENTRIES if name in RECIPES])):
+        (CHECKOUT / "zoo" / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 
 import zoo
 from tests.toy import FILES, LISTED, make_folder, sha256, write_sums
-from zoo import hub, registry
+from zoo import registry, shelves
 from zoo.errors import CertificateError, InputError, IntegrityError, UnknownModelError, UnpublishedModelError
 from zoo.folder import read_folder
 from zoo.hub import fetch, load
@@ -31,10 +32,30 @@ class TestSources:
         with pytest.raises(UnknownModelError, match="`zoo list` shows all names"):
             fetch("?" * 5000)
 
-    def test_a_model_without_weights_names_the_command_that_trains_it(self):
-        name = next(name for name, entry in registry.ENTRIES.items() if entry.digest is None)
-        with pytest.raises(UnpublishedModelError, match=f"python -m training {name} --output runs/{name}"):
-            fetch(name)
+    @pytest.mark.parametrize("typo", ["lipconvnet-5-cifar10-jpeg", "resnet18", "LiResNet", "olsa-ffn-l12w256-cifar"])
+    def test_of_the_near_ones_those_that_can_be_loaded_come_first(self, typo: str):
+        with pytest.raises(UnknownModelError) as refusal:
+            fetch(typo)
+        offered = str(refusal.value).partition("did you mean ")[2].removesuffix("?").split(", ")
+        here = [name for name in offered if name in zoo.list_models(pretrained=True)]
+        assert here
+        assert offered[: len(here)] == here
+        assert all(name.endswith(" (no weights here)") for name in offered[len(here) :])
+
+    def test_a_model_without_weights_advises_what_there_is(self):
+        """Its recipe where it has one; or else how to have it untrained, and models that can be loaded."""
+        entries = [entry for entry in registry.ENTRIES.values() if entry.digest is None]
+        assert {entry.recipe for entry in entries} == {False, True}
+        for entry in entries:
+            with pytest.raises(UnpublishedModelError) as refusal:
+                fetch(entry.name)
+            told = str(refusal.value)
+            assert (f"python -m training {entry.name} --output runs/{entry.name}" in told) == entry.recipe
+            assert ("python -m" in told) == entry.recipe
+            if not entry.recipe:
+                assert f"zoo.load({entry.name!r}, backend='torch', pretrained=False)" in told
+                (offered,) = re.findall(r"; (.*) can be loaded$", told)
+                assert set(offered.split(", ")) <= set(zoo.list_models(pretrained=True))
 
     def test_a_bare_path_or_repository_names_both_fixes(self, toy: Path):
         with pytest.raises(InputError, match="local-dir:org/name for a folder, hf-hub:org/name for the hub"):
@@ -82,7 +103,7 @@ class TestSources:
         entry = registry.ENTRIES[name]
         pinned = type(entry)(name, entry.architecture, entry.dataset, digest=sha256(shelf / name / "SHA256SUMS"))
         monkeypatch.setitem(registry.ENTRIES, name, pinned)
-        monkeypatch.setattr(hub, "SHELVES", (shelf / "empty", shelf))
+        monkeypatch.setattr(shelves, "SHELVES", (shelf / "empty", shelf))
         assert load(name).name == name
         (shelf / name / "README.md").write_text("other words\n")
         write_sums(shelf / name)

@@ -190,8 +190,8 @@ REGISTERED = """
 import sys, zoo
 from pathlib import Path
 from dataclasses import replace
-from zoo import hub, registry
-hub.SHELVES = (Path("nowhere"),)
+from zoo import hub, registry, shelves
+shelves.SHELVES = (Path("nowhere"),)
 registry.ENTRIES["4c3f-mnist"] = replace(registry.ENTRIES["4c3f-mnist"], digest=sys.argv[1])
 try:
     print(hub.fetch("4c3f-mnist").config.name)
@@ -218,9 +218,9 @@ def test_a_registered_name_that_is_not_shipped_comes_from_the_hub(toy: Path, tmp
         assert len(hub.requests()) == before  # the registry pins it: nothing to ask
         assert "not the one that the registry pins" in load("0" * 64)
     shutil.rmtree(tmp_path / "home")
-    assert load(digest).startswith(
-        f"HubError | {MODEL} is not in this installation, and hf-hub:certified-zoo/{MODEL}: "
-    )
+    told = load(digest)
+    assert told.startswith(f"HubError | {MODEL} is not in this installation, and hf-hub:certified-zoo/{MODEL}: ")
+    assert told.endswith(f"; a checkout has it: local-dir:CHECKOUT/model_cards/{MODEL}")
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import zoo
 
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 TORCH_FREE = (
-    *("records", "errors", "epsilon", "registry", "datasets", "folder", "graph", "hub", "images", "runtime"),
+    *("records", "errors", "epsilon", "registry", "shelves", "datasets", "folder", "graph", "hub", "images", "runtime"),
     *("class_folders", "parquet", "splits", "evaluate", "results", "card", "citations", "tables", "display", "doctor"),
     *("hubstore", "hubserver", "signing"),
     *(f"architectures/{path.stem}" for path in Path(zoo.__file__).parent.glob("architectures/*.py")),
@@ -89,7 +89,7 @@ def test_without_torch_a_command_names_the_extra_in_one_line(command, tmp_path):
 
 def test_the_public_names_are_these():
     assert sorted(zoo.__all__) == zoo.__all__
-    assert set(zoo.__all__) <= set(dir(zoo))
+    assert dir(zoo) == zoo.__all__
     for name in zoo.__all__:
         assert getattr(zoo, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

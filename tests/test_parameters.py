@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 import zoo
+from training.recipes import RECIPES
 from zoo.architectures import layer_shapes
 from zoo.registry import ENTRIES
 
@@ -48,6 +49,11 @@ STATED = (
     Stated("liresnet-l12w588-imagenet", 86, LIRESNET, 3.4, "89.34 M with the code's dense layer, 129.9 M by the text"),
     Stated("linfdist-6x5120-cifar10", 120.6, "code of zbh2047/L_inf-dist-net-v2, which cuts 120.66", 0.1),
 )
+
+
+def test_the_registry_knows_what_can_be_trained():
+    """recipes.json is what the advice about a model without weights goes by."""
+    assert {name for name, entry in ENTRIES.items() if entry.recipe} == set(RECIPES) & set(ENTRIES)
 
 
 @pytest.mark.parametrize("name", ENTRIES)

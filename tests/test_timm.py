@@ -85,7 +85,7 @@ class TestTimm:
             timm.create_model("2c2f", pretrained=True, pretrained_cfg_overlay=overlay, num_classes=11)
         with pytest.raises(InputError, match="no 4c3f"):
             timm.create_model("4c3f", pretrained=True, pretrained_cfg_overlay=overlay)
-        with pytest.raises(UnpublishedModelError, match="python -m training liresnet-l12w512-DATASET"):
+        with pytest.raises(UnpublishedModelError, match=r"`zoo list 'liresnet-l12w512-\*'`"):
             timm.create_model("liresnet_l12w512", pretrained=True)
         damage(folder)
         with pytest.raises(IntegrityError, match=r"model\.safetensors"):

@@ -13,8 +13,9 @@ from zoo import __version__
 from zoo.datasets import DATASETS
 from zoo.errors import ZooError, one_line
 from zoo.folder import is_folder
-from zoo.hub import load, shipped
-from zoo.registry import list_models
+from zoo.hub import load
+from zoo.registry import ENTRIES
+from zoo.shelves import shipped
 
 BASE = ("numpy", "pillow", "huggingface-hub", "typer", "rich")
 OPTIONAL = (
@@ -54,7 +55,7 @@ def examine() -> Iterator[Finding]:
     yield _data()
     yield Finding("HF_ENDPOINT", os.environ.get("HF_ENDPOINT", "not set"))
     yield Finding("HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "not set"))
-    for name in filter(shipped, list_models(pretrained=True)):
+    for name in (name for name, entry in ENTRIES.items() if entry.digest and shipped(name)):
         yield _model(name)
 
 

@@ -29,7 +29,8 @@ from zoo.errors import (
     require,
 )
 from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, exists, is_folder, read_folder
-from zoo.registry import ENTRIES, Entry, find
+from zoo.registry import ENTRIES, Entry, find, list_models, near
+from zoo.shelves import ORGANISATION, shipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +41,7 @@ if TYPE_CHECKING:
     from zoo.runtime import Model
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
-ORGANISATION = "certified-zoo"  # where registered models that are not shipped lie on a hub; the registry pins them
 REPOSITORY = re.compile(r"[^/@]+/[^/@]+")
-PACKAGE = Path(__file__).parent
-SHELVES = (PACKAGE / "embedded", PACKAGE.parent / "model_cards")  # in an installed package; in a checkout
 
 
 @overload
@@ -115,10 +113,7 @@ def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None
         _check_no_path(source)
     entry = find(source)
     if entry.digest is None:
-        raise UnpublishedModelError(
-            f"{source} has no published weights: train it with `python -m training {source} --output runs/{source}`, "
-            f"then `python -m export runs/{source}`, and load 'local-dir:runs/{source}/published'"
-        )
+        raise UnpublishedModelError(f"{source} has no published weights{_instead(entry)}")
     return _published(entry, entry.digest, cache_dir)
 
 
@@ -223,11 +218,6 @@ def contents(folder: Folder) -> Iterator[tuple[str, bytes]]:
         yield SIGNATURE, (folder.path / SIGNATURE).read_bytes()
 
 
-def shipped(name: str) -> Path | None:
-    """The folder of a registered model that came with the zoo, unchecked; None where it did not."""
-    return next((shelf / name for shelf in SHELVES if (shelf / name).is_dir()), None)
-
-
 def _published(entry: Entry, digest: str, cache_dir: str | Path | None) -> Folder:
     """The folder of a registered model whose bytes the registry pins: shipped with the zoo, or else from the hub."""
     if (path := shipped(entry.name)) is not None:
@@ -238,8 +228,25 @@ def _published(entry: Entry, digest: str, cache_dir: str | Path | None) -> Folde
     try:
         path = _download(repository, None, cache_dir)
     except HubError as error:
-        raise HubError(f"{entry.name} is not in this installation, and {error}") from error
+        raise HubError(
+            f"{entry.name} is not in this installation, and {error}; a checkout has it: "
+            f"{LOCAL}CHECKOUT/model_cards/{entry.name}"
+        ) from error
     return _named(entry, _read_snapshot(path, digest))
+
+
+def _instead(entry: Entry) -> str:
+    """What to do about a model without weights: the recipe that there is, or models that can be had."""
+    name, run = entry.name, f"runs/{entry.name}"
+    if entry.recipe:
+        return (
+            f": in a checkout, train it with `python -m training {name} --output {run}`, "
+            f"then `python -m export {run}`, and load '{LOCAL}{run}/published'"
+        )
+    like = near(name, [other for other in list_models(pretrained=True) if ENTRIES[other].dataset == entry.dataset])
+    like = like or near(name, list_models(pretrained=True))
+    loadable = f"; {', '.join(like)} can be loaded" if like else ""
+    return f" and no recipe: zoo.load({name!r}, backend='torch', pretrained=False) is it untrained{loadable}"
 
 
 def _named(entry: Entry, folder: Folder) -> Folder:

@@ -25,8 +25,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from zoo.errors import InputError
-from zoo.hub import ORGANISATION
 from zoo.hubstore import MAIN, Commit, File, Refusal, Repository, Store
+from zoo.shelves import ORGANISATION
 
 MAX_BODY = 2**20  # of a request that is no commit
 MAX_COMMIT = 512 * 2**20  # files are a third larger in base64: enough for 380 MiB of weights

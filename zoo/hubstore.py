@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from zoo.errors import HubError, InputError, IntegrityError, one_line
 from zoo.folder import NAME, SIGNATURE, SUMS, is_folder, read_folder
-from zoo.hub import ORGANISATION
+from zoo.shelves import ORGANISATION
 
 HOME = ".hub"
 MAIN = "main"

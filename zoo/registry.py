@@ -1,6 +1,7 @@
 """Every model of the zoo by name: `architecture-dataset` or `architecture-training-dataset`, published or not.
 
-Loads no torch. `parameters.json` has the counts that a test counts again. `published.json` pins the sha256 of each
+Loads no torch. `parameters.json` has the counts, and `recipes.json` the names with a recipe in `training/`, that a test
+counts again; `python -m export.parameters` writes both. `published.json` pins the sha256 of each
 published folder's SHA256SUMS, and so of every byte in it, and has the rates that were measured.
 """
 
@@ -10,12 +11,14 @@ import difflib
 import fnmatch
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 
 from zoo.architectures import NETWORKS, PRESETS, Architecture, Preset, Reported
 from zoo.datasets import DATASETS
 from zoo.errors import UnknownModelError
+from zoo.shelves import is_here
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Entry:
     clean_accuracy: float | None = None
     vra: dict[str, float] = field(default_factory=dict)  # by epsilon as text
     epsilon: str = ""  # of these, that which the model was made for
+    recipe: bool = False  # whether a checkout can train it: `python -m training NAME`
 
     @property
     def training(self) -> str:
@@ -41,8 +45,8 @@ class Entry:
 
 
 def _entries() -> dict[str, Entry]:
-    published, parameters = (
-        json.loads(files("zoo").joinpath(name).read_text()) for name in ("published.json", "parameters.json")
+    published, parameters, recipes = (
+        json.loads(files("zoo").joinpath(f"{name}.json").read_text()) for name in ("published", "parameters", "recipes")
     )
     return {
         name: Entry(
@@ -53,6 +57,7 @@ def _entries() -> dict[str, Entry]:
             preset.norm,
             preset.reported,
             parameters.get(name),
+            recipe=name in recipes,
             **published.get(name, {}),
         )
         for name, preset in sorted(PRESETS.items(), key=lambda item: _natural(item[0]))
@@ -76,12 +81,18 @@ ENTRIES: dict[str, Entry] = _entries()
 
 
 def find(name: str) -> Entry:
-    """The registered model of this name. Raises UnknownModelError with the nearest names."""
+    """The registered model of this name. Raises UnknownModelError with the nearest names, first what can be loaded."""
     if name in ENTRIES:
         return ENTRIES[name]
-    near = difflib.get_close_matches(name.lower(), ENTRIES, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else "`zoo list` shows all names"
+    here = near(name, list_models(pretrained=True))
+    others = [f"{other} (no weights here)" for other in near(name, ENTRIES) if other not in here]
+    hint = f"did you mean {', '.join(here + others)}?" if here or others else "`zoo list` shows all names"
     raise UnknownModelError(f"no model is called {name[:80]!r}: {hint}")
+
+
+def near(name: str, names: Iterable[str]) -> list[str]:
+    """Of the names, the three at most that are nearest to this one, the nearest first."""
+    return difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.5)
 
 
 def is_pinned(name: str, digest: str) -> bool:
@@ -90,9 +101,12 @@ def is_pinned(name: str, digest: str) -> bool:
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """The names that match a shell pattern, in order; with `pretrained`, those with published weights only."""
+    """The names that match a shell pattern, in order; with `pretrained`, those that `zoo.load` loads without a network.
+
+    Further models are published where `Entry.digest` is not None: a hub may have them.
+    """
     return [
         name
         for name, entry in ENTRIES.items()
-        if fnmatch.fnmatchcase(name, pattern) and (entry.digest or not pretrained)
+        if fnmatch.fnmatchcase(name, pattern) and (not pretrained or (entry.digest and is_here(name, entry.digest)))
     ]

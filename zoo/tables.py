@@ -40,8 +40,8 @@ def unit_line(model: Model) -> Text:
     return plain(f"Radii: {model.norm}, in pixels of [0, 1], over the whole {size} input{rounded}.")
 
 
-def published_table(entries: Iterable[Entry]) -> Table:
-    """The models with weights, by data set, each with what was measured at the epsilon that it was made for."""
+def published_table(entries: Iterable[Entry], title: str) -> Table:
+    """Published models, by data set, each with what was measured at the epsilon that it was made for."""
 
     def cells(entry: Entry) -> tuple[str, ...]:
         rates = (percent_text(entry.clean_accuracy or 0.0), percent_text(entry.vra[entry.epsilon]), entry.epsilon)
@@ -54,7 +54,7 @@ def published_table(entries: Iterable[Entry]) -> Table:
     for name, group in groupby(sorted(entries, key=dataset), key=dataset):
         rows += [[""] * 6, [heading(name), *[""] * 5]]
         rows += [cells(entry) for entry in group]
-    columns = ("published", "norm", "params", "clean", "VRA", "at")
+    columns = (title, "norm", "params", "clean", "VRA", "at")
     return table(columns, rows, ("params", "clean", "VRA", "at"), tight=True)
 
 

@@ -28,9 +28,10 @@ from torch import nn
 
 from zoo.architectures import NETWORKS, Architecture
 from zoo.errors import InputError, UnpublishedModelError
-from zoo.hub import HUB, LOCAL, ORGANISATION, fetch
+from zoo.hub import HUB, LOCAL, fetch
 from zoo.model import load_module
 from zoo.registry import ENTRIES, Entry
+from zoo.shelves import ORGANISATION
 
 OPTIONS = {"num_classes": "classes", "in_chans": "channels", "img_size": "input_size"}  # timm's words and ours
 
@@ -120,8 +121,8 @@ def _certified(prefix: str, cfg: Any, cache_dir: str | Path | None, sizes: dict[
         source = names.get(cfg.hf_hub_id, f"{HUB}{cfg.hf_hub_id}")
     else:
         raise UnpublishedModelError(
-            f"{_name(prefix)} has no published weights: train it with `python -m training {prefix}-DATASET`, or name a "
-            "published folder by pretrained_cfg_overlay=dict(file=FOLDER)"
+            f"{_name(prefix)} has no published weights: `zoo list '{prefix}-*'` shows its models, "
+            "and the folder of a trained one is named by pretrained_cfg_overlay=dict(file=FOLDER)"
         )
     folder = fetch(source, cache_dir=cache_dir if source.startswith(HUB) else None)
     found = asdict(folder.architecture)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import zoo
+from zoo import shelves
 from zoo.display import bound_text, radius_text
 from zoo.registry import ENTRIES
 from zoo.samples import digit
@@ -33,8 +35,10 @@ class TestList:
         assert all(len(line) <= 80 for line in result.out.splitlines())
         assert all(re.search(rf"^{re.escape(name)} ", result.out, re.MULTILINE) for name in zoo.list_models())
 
-    def test_published_models_come_first(self, run: Zoo, monkeypatch: pytest.MonkeyPatch):
+    def test_published_models_come_first(self, run: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         name = "liresnet-l6w64-mnist"
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(shelves, "SHELVES", (*shelves.SHELVES, tmp_path))
         monkeypatch.setitem(
             ENTRIES, name, replace(ENTRIES[name], digest="0" * 64, clean_accuracy=0.5, vra={"0.3": 0.25}, epsilon="0.3")
         )
@@ -45,6 +49,36 @@ class TestList:
         listed = [word for word in re.findall(r"^(\S+) ", run("list").out, re.MULTILINE) if word in ENTRIES]
         assert sorted(listed[: len(published)]) == sorted(published)
         assert sorted(listed) == sorted(published + others)
+
+    def test_a_wheel_lists_what_it_can_load_and_what_is_elsewhere(
+        self, run: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        """What it ships and what the hub's cache has, if that is what the registry pins."""
+        shipped, pulled, stale = zoo.list_models("*-mnist", pretrained=True)[:3]
+        monkeypatch.setattr(shelves, "SHELVES", (tmp_path / "embedded",))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        (tmp_path / "embedded" / shipped).mkdir(parents=True)
+        for name in (pulled, stale):
+            repository = tmp_path / "hub" / f"models--certified-zoo--{name}"
+            for file, text in (("refs/main", "0" * 40), (f"snapshots/{'0' * 40}/SHA256SUMS", name)):
+                (repository / file).parent.mkdir(parents=True)
+                (repository / file).write_text(text)
+        pinned = sha256(pulled.encode()).hexdigest()
+        monkeypatch.setitem(ENTRIES, pulled, replace(ENTRIES[pulled], digest=pinned))
+        assert zoo.list_models(pretrained=True) == [shipped, pulled]
+        elsewhere = sum(entry.digest is not None for entry in ENTRIES.values()) - 2
+        for options in ((), ("--pretrained",)):
+            out = run("list", *options).out
+            assert (stale in out) == (not options)
+            assert f"Published too, but not here: {elsewhere}. " in " ".join(out.split())
+            assert all(len(line) <= 80 for line in out.splitlines())
+        rows = {row["name"]: row for row in json.loads(run("list", "--json").out)}
+        assert [(rows[name]["pretrained"], rows[name]["published"]) for name in (shipped, stale)] == [
+            (True, True),
+            (False, True),
+        ]
+        assert "no model with weights here matches" in run.fails("list", stale, "--pretrained")
+        assert "did you mean 2c2f-mnist, " in run.fails("info", "2c2f-mnis")
 
     def test_every_row_has_data_set_norm_and_parameters(self, run: Zoo):
         out = run("list").out
@@ -81,7 +115,7 @@ class TestInfo:
         assert all(len(line) <= 80 for line in result.out.splitlines())
 
     def test_a_model_without_weights_shows_the_command_that_trains_it(self, run: Zoo):
-        name = sorted(set(zoo.list_models()) - set(zoo.list_models(pretrained=True)))[0]
+        name = next(name for name, entry in ENTRIES.items() if entry.digest is None and entry.recipe)
         result = run("info", name)
         assert result.code == 0
         assert "python -m training" in " ".join(result.out.split())

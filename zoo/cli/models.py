@@ -45,34 +45,41 @@ LIGHT = 0.25  # a border's mean from which a ground is not black; no test image 
 
 def list_command(
     pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A shell pattern, as in '*-cifar10'.")] = "*",
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only models with published weights.")] = False,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those that load without a network.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """List the models: first the published ones and what they achieve, then those without weights, by family.
 
+    Published ones that neither came with this installation nor were pulled stand apart.
     VRA, verified-robust accuracy, is the share of test images that are classified right and certified at epsilon.
     """
-    names = sorted(list_models(pattern, pretrained), key=lambda name: ENTRIES[name].digest is None)
-    entries = [ENTRIES[name] for name in names]
+    here = [ENTRIES[name] for name in list_models(pattern, pretrained=True)]
+    matching = [entry for entry in map(ENTRIES.__getitem__, list_models(pattern)) if entry not in here]
+    elsewhere = [entry for entry in matching if entry.digest is not None]
+    others = [entry for entry in matching if entry.digest is None]
+    entries = here if pretrained else here + elsewhere + others
     if not entries:
-        kind = "published model" if pretrained else "model"
+        kind = "model with weights here" if pretrained else "model"
         raise InputError(
             f"no {kind} matches {pattern!r}: `zoo list` shows all names, {f'*{pattern}*'!r} looks inside of them"
         )
     if as_json:
-        return print_json([_list_json(entry) for entry in entries])
-    published = [entry for entry in entries if entry.digest is not None]
-    others = entries[len(published) :]
+        return print_json([_list_json(entry, entry in here) for entry in entries])
     console = Console()
-    if published:
-        console.print(published_table(published))
-    if published and others:
-        console.print()
-    if others:
-        console.print(unpublished_table(others))
-    console.print(
-        f"\nModels: {len(entries)}, with weights: {len(published)}. VRA at the epsilon that each was made for."
-    )
+    for shown, table in (
+        (here, published_table(here, "published")),
+        (elsewhere, published_table(elsewhere, "published elsewhere")),
+        (others, unpublished_table(others)),
+    ):
+        if shown and (shown is here or not pretrained):
+            console.print(table)
+            console.print()
+    console.print(f"Models: {len(entries)}, with weights: {len(here)}. VRA at the epsilon that each was made for.")
+    if elsewhere:
+        console.print(
+            f"Published too, but not here: {len(elsewhere)}. A checkout has them in model_cards/; "
+            "`zoo pull NAME` asks the hub."
+        )
     console.print("Fewer: zoo list '*-cifar10', or --pretrained. The layers of one: zoo info NAME.")
     return 0
 
@@ -191,7 +198,7 @@ def _note(text: str) -> None:
     print(f"zoo: {printable(text)}", file=sys.stderr)
 
 
-def _list_json(entry: Entry) -> dict[str, Any]:
+def _list_json(entry: Entry, here: bool) -> dict[str, Any]:
     return {
         "name": entry.name,
         "architecture": describe(entry.architecture),
@@ -199,7 +206,8 @@ def _list_json(entry: Entry) -> dict[str, Any]:
         "norm": entry.norm,
         "input_shape": entry.architecture.input_shape,
         "parameters": entry.parameters,
-        "pretrained": entry.digest is not None,
+        "pretrained": here,
+        "published": entry.digest is not None,
         "clean_accuracy": entry.clean_accuracy,
         "vra": entry.vra or None,
     }
