@@ -17,9 +17,9 @@ demo: .venv/.demo  ## certified predictions for a few pictures with the embedded
 	@echo && echo 'zoo predict 2c2f-mnist digit-*.png --epsilon 0.3'
 	@cd .venv/samples && ../bin/zoo predict 2c2f-mnist digit-*.png --epsilon 0.3
 
-space: .venv/.space  ## the Gradio app, on this machine only; the page without uploads too where npm is there
+space: .venv/.space  ## the Gradio app, opened in a browser where there is a display; the page without uploads where npm is there
 	$(STATIC)
-	.venv/bin/python -m space.app
+	.venv/bin/python -m space.app --open
 
 static: space/static/ort  ## ONNX Runtime Web from npm, checked, for the page that certifies in the browser
 
@@ -53,7 +53,7 @@ clean:
 	@touch $@
 
 .venv/.space: pyproject.toml | .venv/bin/python
-	$(INSTALL) -e '.[space]'
+	$(INSTALL) -e '.[space,torch]'
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python

@@ -19,6 +19,7 @@ from zoo.images import as_batch
 from zoo.records import aim
 from zoo.registry import ENTRIES
 
+DEFAULT, DIGITS = "liresnet-l4w32-cifar10-jpeg75", "2c2f-mnist"  # the embedded ones, for scenes and for digits
 NORMS = {"l2": "l2 norm", "linf": "l-infinity norm"}
 
 
@@ -68,6 +69,12 @@ def answer(path: str | Path | None, name: str) -> Answer:
     prediction = chosen.predict(batch[0])
     assert isinstance(prediction, zoo.Prediction)
     return Answer(chosen, batch[0], prediction)
+
+
+def suited(sample: Path, name: str) -> str:
+    """The model to try a sample on: this one where it was made for such pictures, or else the embedded one that was."""
+    family, default = ("mnist", DIGITS) if sample.stem.startswith("digit") else ("cifar10", DEFAULT)
+    return name if model(name).config.dataset.partition("-")[0] == family else default
 
 
 def another(name: str) -> str:

@@ -1,31 +1,35 @@
-"""The Space: certified answers to look at. `python -m space.app`, or `make space`, then open the address it prints.
+"""The Space: certified answers to look at. `make space` opens it, `python -m space.app` prints its address.
 
 From top to bottom: what each tab shows, what the API answers, the page, the server.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import gradio as gr
+import typer
 from gradio.utils import get_upload_folder
 from gradio_client.utils import is_http_url_like
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from space import answers, plots, words
+from space.answers import DEFAULT
 from space.attack import attack
 from zoo.cli.shell import run_script
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, ZooError
 from zoo.images import MAX_BYTES
 
-DEFAULT = "liresnet-l4w32-cifar10-jpeg75"
 SAMPLES = sorted((words.STATIC / "samples").glob("*.png"), key=lambda path: (path.stem.startswith("digit"), path.stem))
+BROWSER = (words.STATIC / "ort").is_dir()  # the runtime of the page that certifies in the browser: `make static`
 TORCH = find_spec("torch") is not None
 QUEUE, AT_ONCE = 32, 2  # requests that may wait, and that are computed at the same time, of all visitors together
 SHARED = {"concurrency_id": "all"}  # else Gradio counts each event of the page by itself
@@ -73,6 +77,11 @@ def reset_epsilon(name: str) -> tuple[gr.Slider, gr.Slider]:
     """The sliders as they suit a model: from 0 to the radius that no test image reached."""
     limit, value = answers.last_epsilon(name), round(answers.own_epsilon(name), 3)
     return gr.Slider(maximum=limit, value=value), gr.Slider(maximum=2 * limit, value=round(1.5 * limit, 3))
+
+
+def suit(sample: int, name: str) -> str:
+    """The model for the sample that was chosen by its number."""
+    return answers.suited(SAMPLES[sample], name)
 
 
 def show_attack(picture: Upload, name: str, strength: float) -> tuple[str, str]:
@@ -180,7 +189,7 @@ def page() -> gr.Blocks:
     limit, start = answers.last_epsilon(DEFAULT), round(answers.own_epsilon(DEFAULT), 3)
     answer_now = answers.answer(SAMPLES[0], DEFAULT)
     with gr.Blocks(title=words.TITLE, analytics_enabled=False) as blocks:
-        gr.Markdown(words.INTRODUCTION)
+        gr.Markdown(words.INTRODUCTION + words.IN_BROWSER * BROWSER)
         with gr.Tab("Certify"), gr.Row():
             with gr.Column(scale=2, min_width=300):
                 picture = picture_input(
@@ -189,7 +198,7 @@ def page() -> gr.Blocks:
                 )  # fmt: skip
                 gr.Markdown(words.LIMITS)
                 name = gr.Dropdown(answers.names(), value=DEFAULT, label="Model", elem_id="model")
-                gr.Examples(
+                examples = gr.Examples(
                     [[str(path)] for path in SAMPLES], picture, label="Drawn for this page", examples_per_page=14
                 )
             with gr.Column(scale=3, min_width=300):
@@ -227,6 +236,7 @@ def page() -> gr.Blocks:
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **SHARED}
         # Gradio would decode a picture by its own rules: with preprocess=False only zoo.images does.
         raw: dict[str, Any] = {**private, "preprocess": False}
+        examples.dataset.click(suit, [examples.dataset, name], name, **private)
         name.change(reset_epsilon, name, [epsilon, strength], **private)
         gr.on([picture.change, name.change], show_certify, [picture, name, epsilon], [verdict, plot], **raw)
         epsilon.change(None, epsilon, js="(value) => { window.setEpsilon(value); }", api_visibility="private")
@@ -265,13 +275,23 @@ def routes() -> list[Mount]:
     ]
 
 
-def main() -> None:
-    """Serve the demo on loopback, or where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say."""
+def has_display() -> bool:
+    """Whether a browser that is opened on this machine would be seen; elsewhere a terminal's browser might start."""
+    if sys.platform in ("darwin", "win32"):
+        return "SSH_CONNECTION" not in os.environ
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def main(
+    show: Annotated[bool, typer.Option("--open", help="Open it in a browser too, where there is a display.")] = False,
+) -> None:
+    """Serve the demo on loopback, or where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say, and print its address."""
+    sys.stdout.reconfigure(line_buffering=True)  # the address is Gradio's to print, and must not wait in a pipe
     # Not gr.mount_gradio_app: only in an app that was launched does Gradio check that files were uploaded.
     page().launch(
         theme=words.THEME, css=words.CSS, head=words.HEAD, footer_links=["api"], app_kwargs={"routes": routes()},
         max_file_size=MAX_BYTES, show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False,
-        share=False,
+        share=False, inbrowser=show and has_display(),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
@@ -32,12 +33,12 @@ CSS = """
 .gallery-item .container { height: 52px !important; width: 52px !important; }
 """
 
-INTRODUCTION = """# Which answers can be trusted?
+INTRODUCTION = """# How large a change does an answer survive?
 
 These image classifiers answer with a **certified radius**: a proof that no change smaller than this radius changes
-their answer. Choose a picture, then move *epsilon*. Prefer to keep the picture to yourself?
-[Certify in your browser](browser/), with no upload.
+their answer, be it right or wrong. Choose a picture, then move *epsilon*.
 """
+IN_BROWSER = "Prefer to keep the picture to yourself? [Certify in your browser](browser/), with no upload."
 LIMITS = f"PNG, JPEG or WebP, one frame, up to {MAX_BYTES // 2**20} MiB and {MAX_PIXELS // 10**6} million pixels."
 EPSILON = "How large a change must the answer survive? Press the arrow keys, or drag."
 ATTACK = """Projected gradient descent looks for the change that hurts most, on the picture and model chosen under
@@ -56,7 +57,7 @@ by layer and rounded the safe way.
 
 ## What it does not say
 
-* **That the label is right.** A wrong answer can be certified, too: look for the model's accuracy in *The zoo*.
+* **That the label is right.** A wrong answer can be certified, too: beside each is how often the model is right.
 * **Anything about your large picture.** The distance is measured on the picture *as the model sees it*, at its own few
   pixels. Cropping, resizing and decoding come before and are not covered.
 * **Other kinds of change.** The distance is the one named beside each radius (l2: the square root of the sum of squared
@@ -98,6 +99,8 @@ def verdict(answer: Answer, epsilon: float, limit: float) -> str:
     """
     values = {
         "label": answer.prediction.name,
+        "labels": json.dumps(answer.model.labels),
+        "accuracy": repr(answer.model.evaluation.clean_accuracy),
         "radius": repr(answer.prediction.radius),
         "norm": answer.model.norm,
         "shape": ",".join(map(str, answer.model.input_shape)),

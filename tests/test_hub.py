@@ -32,7 +32,7 @@ class TestSources:
         with pytest.raises(UnknownModelError, match="`zoo list` shows all names"):
             fetch("?" * 5000)
 
-    @pytest.mark.parametrize("typo", ["lipconvnet-5-cifar10-jpeg", "resnet18", "LiResNet", "olsa-ffn-l12w256-cifar"])
+    @pytest.mark.parametrize("typo", ["lipconvnet-5-cifar10-jpeg", "LiResNet-L12W256", "olsa-ffn-l12w256-cifar"])
     def test_of_the_near_ones_those_that_can_be_loaded_come_first(self, typo: str):
         with pytest.raises(UnknownModelError) as refusal:
             fetch(typo)

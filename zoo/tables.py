@@ -40,6 +40,12 @@ def unit_line(model: Model) -> Text:
     return plain(f"Radii: {model.norm}, in pixels of [0, 1], over the whole {size} input{rounded}.")
 
 
+def worth_line(model: Model) -> Text:
+    """What a label is worth, certified or not."""
+    rate = percent_text(model.evaluation.clean_accuracy)
+    return plain(f"No proof that a label is right: the model is right for {rate} of test images.")
+
+
 def published_table(entries: Iterable[Entry], title: str) -> Table:
     """Published models, by data set, each with what was measured at the epsilon that it was made for."""
 

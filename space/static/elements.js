@@ -26,6 +26,13 @@ function equivalents(norm, radius, shape) {
   ];
 }
 
+// What an answer is worth, certified or not.
+function worth(accuracy, labels) {
+  const known = JSON.parse(labels);
+  const classes = known.length > 10 ? `its ${known.length} classes` : known.join(", ");
+  return `This model is right for ${(100 * Number(accuracy)).toFixed(2)} % of its test pictures, and knows nothing but ${classes}.`;
+}
+
 function element(tag, className, text) {
   const made = document.createElement(tag);
   if (className) made.className = className;
@@ -52,19 +59,21 @@ class Follower extends HTMLElement {
   }
 }
 
-// <zoo-verdict data-label data-radius data-norm data-shape data-epsilon data-limit>
+// <zoo-verdict data-label data-labels data-accuracy data-radius data-norm data-shape data-epsilon data-limit>
 class Verdict extends Follower {
   show() {
-    const { label, radius, norm, shape, limit } = this.dataset;
+    const { label, labels, accuracy, radius, norm, shape, limit } = this.dataset;
     epsilon ??= Number(this.dataset.epsilon);
-    const key = [label, radius, norm, shape].join();
-    if (this.key !== key || !this.contains(this.badge)) this.build(label, Number(radius), norm, shape.split(",").map(Number));
+    const key = [label, labels, accuracy, radius, norm, shape].join();
+    if (this.key !== key || !this.contains(this.badge)) {
+      this.build(label, worth(accuracy, labels), Number(radius), norm, shape.split(",").map(Number));
+    }
     this.key = key;
     const certified = Number(radius) > epsilon; // strict, as in zoo.Prediction.certified
     this.classList.toggle("certified", certified);
-    this.badge.textContent = certified ? "✓ CERTIFIED" : "? ABSTAIN";
+    this.badge.textContent = certified ? "CERTIFIED" : "ABSTAIN";
     this.sentence.textContent = certified
-      ? `Proved: no change of size ${epsilon} or less makes this model say anything but ${label}.`
+      ? `Certified: no change of size ${epsilon} or less alters this answer, be it right or wrong.`
       : `The radius is not above ${epsilon}: the model cannot promise ${label}, and declines to answer.`;
     const end = Math.max(Number(limit), Number(radius), epsilon) || 1;
     this.style.setProperty("--radius", `${(100 * Number(radius)) / end}%`);
@@ -72,7 +81,7 @@ class Verdict extends Follower {
     this.gauge.setAttribute("aria-label", `radius ${roundDown(Number(radius))}, epsilon ${epsilon}`);
   }
 
-  build(label, radius, norm, shape) {
+  build(label, worth, radius, norm, shape) {
     const head = element("div", "head");
     head.setAttribute("role", "status");
     this.badge = element("span", "badge");
@@ -88,7 +97,7 @@ class Verdict extends Follower {
       pair.append(element("dt", "", name), element("dd", "", value));
       facts.append(pair);
     }
-    this.replaceChildren(head, this.sentence, this.gauge, facts);
+    this.replaceChildren(head, this.sentence, element("p", "worth", worth), this.gauge, facts);
   }
 }
 

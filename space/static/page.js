@@ -66,7 +66,8 @@ async function certify() {
     const limit = evaluation.curve.at(-1)[0];
     at("epsilon").max = limit;
     Object.assign(verdict.dataset, {
-      label: config.labels[Number(answer.label.data[0])], radius: answer.radius.data[0], norm: config.norm,
+      label: config.labels[Number(answer.label.data[0])], labels: JSON.stringify(config.labels),
+      accuracy: evaluation.clean_accuracy, radius: answer.radius.data[0], norm: config.norm,
       shape: config.input_shape.join(","), epsilon: at("epsilon").value, limit,
     });
     at("verdict").replaceChildren(verdict);
@@ -109,7 +110,10 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", (event) => choose(event.clipboardData.files[0]));
 for (const button of document.querySelectorAll("[data-picture]")) {
-  button.addEventListener("click", () => sample(button.dataset.picture));
+  button.addEventListener("click", () => {
+    at("model").value = button.dataset.model;
+    sample(button.dataset.picture);
+  });
 }
 document.documentElement.classList.toggle("dark", matchMedia("(prefers-color-scheme: dark)").matches);
 sample(at("model").selectedOptions[0].dataset.sample);

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import io
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +45,54 @@ def test_without_torch_all_but_the_attack_works():
     assert words == "True False True"
     assert "this needs torch" in attack
     assert loaded == "[]"
+
+
+def test_make_space_brings_torch_and_opens_the_page():
+    made = subprocess.run(["make", "-nB", "space"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert "-e '.[space,torch]'" in made
+    assert "-m space.app --open" in made
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "shown"),
+    [
+        ("linux", {}, False),
+        ("linux", {"DISPLAY": ":0"}, True),
+        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ("darwin", {}, True),
+        ("darwin", {"SSH_CONNECTION": "here there"}, False),
+    ],
+)
+def test_a_browser_is_opened_where_it_is_seen(
+    platform: str, environment: dict[str, str], shown: bool, monkeypatch: pytest.MonkeyPatch
+):
+    from space import app
+
+    launched: dict[str, Any] = {}
+    monkeypatch.setattr(app, "page", lambda: SimpleNamespace(launch=lambda **options: launched.update(options)))
+    monkeypatch.setattr("os.environ", environment)
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO()))
+    app.main(show=True)
+    assert launched["inbrowser"] is shown
+    app.main(show=False)
+    assert launched["inbrowser"] is False
+
+
+def test_without_its_runtime_the_page_in_the_browser_is_not_offered(monkeypatch: pytest.MonkeyPatch):
+    from space import app
+
+    for there in (True, False):
+        monkeypatch.setattr(app, "BROWSER", there)
+        assert ("(browser/)" in str(app.page().get_config_file())) == there
+
+
+def test_an_example_keeps_a_model_that_suits_it():
+    from space.answers import suited
+
+    other = "liresnet-l6w128-cifar10-jpeg75"
+    assert [suited(Path("ship.png"), name) for name in (COLOUR, other, GREY)] == [COLOUR, other, COLOUR]
+    assert [suited(Path("digit-3.png"), name) for name in (COLOUR, "4c3f-mnist", GREY)] == [GREY, "4c3f-mnist", GREY]
 
 
 def test_space_imports_zoo_and_nothing_else_of_ours():

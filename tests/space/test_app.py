@@ -64,12 +64,34 @@ def test_an_upload_is_answered_as_the_model_answers(visit: Any, screenshot: Any)
 
 def test_another_model_answers_for_the_same_picture(visit: Any):
     page = visit().page
-    page.locator("button.gallery-item").nth(7).click()  # four scenes, then the digits
+    upload(page, "3.png", (SAMPLES / "digit-3.png").read_bytes())
     expect(page.locator("#verdict .label")).not_to_have_text("airplane")
     choose(page, "#model", GREY)
     expect(page.locator("#verdict figcaption")).to_contain_text("28 x 28 pixels, grey")
     expect(page.locator("#verdict .label")).to_have_text("3")
     expect(page.locator("#epsilon input[type=number]")).to_have_value("0.3")
+
+
+def test_an_example_brings_a_model_that_suits_it(visit: Any):
+    page = visit().page
+    page.locator("button.gallery-item").nth(7).click()  # four scenes, then the digits
+    expect(page.locator("#model input")).to_have_value(GREY)
+    expect(page.locator("#verdict .label")).to_have_text("3")
+    expect(page.locator("#epsilon input[type=number]")).to_have_value("0.3")
+    page.locator("button.gallery-item").nth(2).click()
+    expect(page.locator("#model input")).to_have_value(COLOUR)
+    expect(page.locator("#verdict .label")).to_have_text("ship")
+
+
+def test_what_a_wrong_answer_is_worth_stands_beside_it(visit: Any):
+    page = visit().page
+    assert "trust" not in page.locator("h1").inner_text()
+    upload(page, "3.png", (SAMPLES / "digit-3.png").read_bytes())  # not what the model knows
+    expect(page.locator("#verdict .label")).not_to_have_text("airplane")
+    evaluation = zoo.load(COLOUR).evaluation
+    worth = page.locator("#verdict .worth")
+    expect(worth).to_contain_text(f"right for {100 * evaluation.clean_accuracy:.2f} % of its test pictures")
+    expect(worth).to_contain_text(f"knows nothing but {', '.join(zoo.load(COLOUR).labels)}.")
 
 
 def test_epsilon_flips_the_verdict_without_asking_the_server(visit: Any, screenshot: Any):

@@ -101,6 +101,15 @@ def test_epsilon_flips_the_verdict(page: Any, screenshot: Any):
     expect(badge).to_contain_text("CERTIFIED")
 
 
+def test_an_example_brings_its_model_and_an_answer_says_what_it_is_worth(page: Any):
+    for picture, model in (("digit-3", GREY), ("ship", COLOUR)):
+        page.locator(f"[data-picture={picture}]").click()
+        expect(page.locator("#model")).to_have_value(model)
+        expect(page.locator("zoo-verdict .label")).to_have_text(picture.removeprefix("digit-"))
+        rate = f"{100 * zoo.load(model).evaluation.clean_accuracy:.2f} % of its test pictures"
+        expect(page.locator("zoo-verdict .worth")).to_contain_text(rate)
+
+
 def test_nothing_is_sent(visit: Any):
     seen = visit("browser/", width=375, scheme="dark")
     before = len(seen.requests)
@@ -120,7 +129,8 @@ def test_no_number_is_more_than_the_radius(page: Any):
     """Decimals are cut off, those of 0.3 too, which is less than three tenths in binary."""
     script = """(radius) => {
         const verdict = document.createElement("zoo-verdict");
-        Object.assign(verdict.dataset, {label: "a", radius, norm: "l2", shape: "3,32,32", epsilon: 0.1, limit: 1});
+        const model = {labels: "[]", accuracy: 1, norm: "l2", shape: "3,32,32"};
+        Object.assign(verdict.dataset, {...model, label: "a", radius, epsilon: 0.1, limit: 1});
         document.body.append(verdict);
         const facts = [...verdict.querySelectorAll("dd")].map((fact) => fact.textContent);
         verdict.remove();

@@ -33,6 +33,7 @@ from zoo.tables import (
     top_k_table,
     unit_line,
     unpublished_table,
+    worth_line,
 )
 
 if TYPE_CHECKING:
@@ -76,10 +77,7 @@ def list_command(
             console.print()
     console.print(f"Models: {len(entries)}, with weights: {len(here)}. VRA at the epsilon that each was made for.")
     if elsewhere:
-        console.print(
-            f"Published too, but not here: {len(elsewhere)}. A checkout has them in model_cards/; "
-            "`zoo pull NAME` asks the hub."
-        )
+        console.print(f"Published elsewhere: {len(elsewhere)}, in a checkout's model_cards/; a hub may have them.")
     console.print("Fewer: zoo list '*-cifar10', or --pretrained. The layers of one: zoo info NAME.")
     return 0
 
@@ -159,6 +157,7 @@ def predict(
         console.print(top_k_table(model, [image for image, _ in answered], predictions, top_k))
     console.print()
     console.print(unit_line(model))
+    console.print(worth_line(model))
     if not model.proved:
         console.print("float32: these radii are estimates, not proved. --precision float64 proves them.")
     if epsilon is not None and (line := abstention_line(model, predictions, epsilon)):
