@@ -171,7 +171,7 @@ class TestPredict:
         assert result.out.splitlines()[-1] == last
         assert "(class" not in run("predict", names(toy), *pictures).out
         assert "Radii: l2, in pixels of [0, 1], over the whole 1 x 28 x 28 input; rounded down." in result.out
-        assert "right: the model is right for 50.00 % of test images.\n" in result.out
+        assert "right: the model is right for 90.00 % of test images.\n" in result.out
 
     def test_fractions_are_epsilons(self, run: Zoo, toy: Path, pictures: list[Path]):
         assert "at 36/255" in run("predict", names(toy), pictures[0], "--epsilon", "36/255").out
