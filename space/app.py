@@ -236,7 +236,7 @@ def page() -> gr.Blocks:
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **SHARED}
         # Gradio would decode a picture by its own rules: with preprocess=False only zoo.images does.
         raw: dict[str, Any] = {**private, "preprocess": False}
-        examples.dataset.click(suit, [examples.dataset, name], name, **private)
+        examples.dataset.click(suit, [examples.dataset, name], name, **raw)
         name.change(reset_epsilon, name, [epsilon, strength], **private)
         gr.on([picture.change, name.change], show_certify, [picture, name, epsilon], [verdict, plot], **raw)
         epsilon.change(None, epsilon, js="(value) => { window.setEpsilon(value); }", api_visibility="private")
