@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
+from training.output import Output
 from training.recipes import RECIPES
 from zoo import registry
 from zoo.architectures import describe
 from zoo.datasets import DATASETS
-from zoo.errors import InputError
 
 # Settings that a row and a run of ours are compared in, beside the sizes of the architecture that the data leave open.
 COMPARED = {
@@ -43,16 +40,6 @@ WITHIN = ("train_images", "settings_known", "unlike")  # of a `Paper`: the diffe
 UNKNOWN = "the row's own settings are not known"
 
 
-def trained_steps(weights: Path) -> tuple[int, int]:
-    """After how many steps a run wrote these weights, and of how many. Raises InputError where they do not say."""
-    try:
-        with safe_open(weights, "pt") as file:
-            said = file.metadata() or {}
-        return int(said["step"]), int(said["steps"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{weights} holds no weights that say how far they were trained: train anew") from error
-
-
 def epochs_made(epochs: int, step: int, steps: int) -> float:
     """The epochs that so many of a run's steps are, to two decimals; an int where they are whole."""
     whole, rest = divmod(epochs * step, steps)
@@ -77,11 +64,7 @@ def cost(run: Path, step: int) -> dict[str, Any]:
 
     Metrics are those of whole epochs: after a step within one the hours are not known.
     """
-    try:
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    except FileNotFoundError:  # it ended within its first epoch
-        rows = []
-    rows = [row for row in rows if row["step"] <= step]
+    rows = [row for row in Output(run).rows() if row["step"] <= step]  # none where it ended within its first epoch
     known = bool(rows) and rows[-1]["step"] == step
     hardware = sorted({row["hardware"] for row in rows if "hardware" in row})
     return {

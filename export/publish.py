@@ -20,8 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from export import robustness
-from export.origin import beside, command_of, cost, epochs_made, trained_steps
+from export.origin import beside, command_of, cost, epochs_made
 from training.data import pixels
+from training.output import trained_steps
 from training.tightness import tightness
 from zoo import registry
 from zoo.architectures import describe
@@ -96,7 +97,9 @@ def publish(
         )
         (folder / "config.json").write_text(dumps(config))
         (folder / "certificate.json").write_text(dumps(certificate))
+        graphs = progress.add_task("write graphs", total=None)
         write_graphs(folder, config, certificate)
+        progress.update(graphs, total=1, completed=1)
         epsilons = info.epsilons[entry.norm]
         evaluation = _evaluate(folder, config, certificate, split, epsilons, attack_images, command, progress)
         (folder / "evaluation.json").write_text(dumps(evaluation))
@@ -191,6 +194,12 @@ def _evaluate(
     tightest = tightness(certified, certificate, images[:TIGHTNESS_IMAGES], TIGHTNESS_STEPS)
     progress.update(search, total=1, completed=1)
     precision = config.recipe.get("mixed_precision", "no")
+    seconds = robustness.most_seconds(network, model, images, labels, epsilons, precision)
+    progress.console.print(
+        f"the attack on {len(labels)} images takes about {_duration(seconds)} at most; "
+        "--attack-images N shortens it, 0 leaves it out",
+        soft_wrap=True,
+    )
     tasks = {text: progress.add_task(f"attack at {text}", total=len(labels)) for text in epsilons}
 
     def advance(epsilon: str, count: int) -> None:
@@ -266,6 +275,10 @@ def move_into_place(folder: Path, output: Path) -> None:
 
 def _progress() -> Progress:
     return Progress(TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _sha256(path: Path) -> str:

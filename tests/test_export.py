@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -54,13 +55,15 @@ NETWORKS = {small_network(name): name for name in RECIPES if ENTRIES[name].norm 
 
 @pytest.mark.parametrize(("name", "recipe"), NETWORKS.items(), ids=NETWORKS)
 def test_every_small_network_ends_in_a_verified_folder_that_predicts(
-    name: str, recipe: str, write_split, tmp_path: Path
+    name: str, recipe: str, write_split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     dataset = ENTRIES[name].dataset
     write_split(dataset, 24)
     write_split(dataset, 24, split=DATASETS[dataset].test_split)
     train(replace(find(recipe), name=name), tmp_path / "run", steps=2)
     folder = publish(tmp_path / "run", tmp_path / "out" / name, limit=None, attack_images=2, command="test")
+    said = r"the attack on 2 images takes about \d+ (s|min) at most; --attack-images N shortens it, 0 leaves it out"
+    assert re.search(said, capsys.readouterr().out)
     assert {path.name for path in folder.path.iterdir()} == set(FILES)
     assert list(differences(folder)) == []
     assert folder.evaluation.images == (2000 if dataset == "two-moons" else 24)  # those are made, not read

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Iterable
 from itertools import groupby
@@ -80,7 +81,8 @@ def main(
     from training.loop import train  # slow to import, and the options above need none of it
 
     if not train(chosen, output, seed, limit, steps, resume, images=data, accumulate=accumulate, tracker=tracker):
-        print("stopped and saved: the same command with --resume goes on", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print("stopped and saved: the same command with --resume goes on", file=sys.stderr)
         raise typer.Abort  # exit code 130
 
 

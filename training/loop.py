@@ -95,7 +95,7 @@ def train(
         progress = Progress(accelerator, feed.batch_size)
         accelerator.register_for_checkpointing(progress, *learner.states())
         if resume:
-            accelerator.load_state(str(output.latest_checkpoint()))
+            output.load(accelerator)
             if main:
                 output.forget_after(progress.step)
                 if progress.step >= last:  # no step is left, after which they would be written
@@ -132,8 +132,9 @@ def train(
                     if recipe.exponent is None or recipe.exponent(before) == math.inf:  # it trains what it validates
                         _check_accuracy(metrics, progress, len(data.validation), DATASETS[dataset].classes)
                     progress.vra = metrics["estimated_vra"]
-                    bar.write(_line(metrics))
                 if main:
+                    if validated:
+                        bar.write(_line(metrics))
                     output.write_metrics(metrics)
                 accelerator.log(metrics, step=progress.step)
             if stop or progress.step == last or validated:

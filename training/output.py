@@ -1,6 +1,7 @@
 """The folder of a run: recipe.json, metrics.jsonl, curves.png, weights.safetensors and checkpoints/."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -11,11 +12,15 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from zoo.errors import InputError
+from zoo.errors import InputError, one_line
 from zoo.evaluate import machine
+from zoo.weights import data_start
+
+SUMS = "SHA256SUMS"  # of a checkpoint's files, in the format of coreutils
 
 
 class Output:
@@ -25,6 +30,7 @@ class Output:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.metrics = folder / "metrics.jsonl"
+        self.weights = folder / "weights.safetensors"
 
     @contextmanager
     def open(self, description: dict[str, Any], resume: bool) -> Iterator[None]:
@@ -63,6 +69,7 @@ class Output:
         accelerator.save_state(str(partial))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            (partial / SUMS).write_text(_sums(partial))
             older = list(self.checkpoints.glob("step-*"))
             self.write_weights(weights(), step, steps)
             partial.replace(final)
@@ -71,11 +78,40 @@ class Output:
         accelerator.wait_for_everyone()
 
     def latest_checkpoint(self) -> Path:
-        """The newest checkpoint. Raises InputError where there is none."""
+        """The newest checkpoint, whole. Raises InputError where there is none, or a file in it is damaged."""
         folders = sorted(self.checkpoints.glob("step-*"))
         if not folders:
             raise InputError(f"{self.folder} was stopped before its first checkpoint: delete it and start again")
-        return folders[-1]
+        *older, newest = folders
+        if (newest / SUMS).is_file():  # runs of older versions have none
+            for line in (newest / SUMS).read_text(errors="replace").splitlines():
+                digest, _, name = line.partition("  ")
+                if not (newest / name).is_file():
+                    raise InputError(f"{newest / name} is missing: {self._left(newest, older)}")
+                if _sha256(newest / name) != digest:
+                    raise InputError(f"{newest / name} is damaged: {self._left(newest, older)}")
+        return newest
+
+    def load(self, accelerator: Accelerator) -> None:
+        """Bring everything to the state of the newest checkpoint. Every process calls it. Raises InputError."""
+        newest = self.latest_checkpoint()
+        try:
+            accelerator.load_state(str(newest))
+        except Exception as error:  # of the many readers of its files, for what no list of sums says
+            raise InputError(f"{newest} cannot be read: {one_line(error)}") from error
+
+    def _left(self, damaged: Path, older: list[Path]) -> str:
+        """What can be done with a run without its newest checkpoint."""
+        if older:
+            return f"delete {damaged}, and --resume goes on from {older[-1].name}"
+        try:
+            step, steps = trained_steps(self.weights)
+        except InputError:
+            return "nothing is left to resume from, start again in another folder"
+        return (
+            f"no checkpoint is left to resume from, but the weights after {step} of {steps} steps are: "
+            f"`python -m export {self.folder}` publishes them, or start again in another folder"
+        )
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics of later steps: they will come again."""
@@ -83,8 +119,19 @@ class Output:
         _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def rows(self) -> list[dict[str, Any]]:
-        """The metrics of each epoch so far."""
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()] if self.metrics.is_file() else []
+        """The metrics of each epoch so far. Raises InputError where they are damaged."""
+        if not self.metrics.is_file():
+            return []
+        rows = []
+        for number, line in enumerate(self.metrics.read_bytes().splitlines(), start=1):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict) or not {"step", "seconds"} <= row.keys():
+                raise InputError(f"{self.metrics} is damaged in line {number}: delete that line to go on without it")
+            rows.append(row)
+        return rows
 
     def write_metrics(self, row: dict[str, Any]) -> None:
         """Add an epoch to metrics.jsonl and draw curves.png anew."""
@@ -93,8 +140,29 @@ class Output:
         _draw(rows, self.folder / "curves.png")
 
     def write_weights(self, state: dict[str, Tensor], step: int, steps: int) -> None:
-        """Write the plain network's weights as weights.safetensors, which says after how many of the run's steps."""
-        _replace(self.folder / "weights.safetensors", save(state, {"step": str(step), "steps": str(steps)}))
+        """Write the plain network's weights as weights.safetensors, which says after how many of the run's steps.
+
+        The same weights give the same bytes.
+        """
+        content = save(state, {"step": str(step), "steps": str(steps)})
+        start = data_start(content)
+        header = json.loads(content[8:start])
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # which safetensors leaves to chance
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(start - 8)
+        _replace(self.weights, content[:8] + text + content[start:])
+
+
+def trained_steps(weights: Path) -> tuple[int, int]:
+    """After how many steps a run wrote these weights, and of how many. Raises InputError where they do not say."""
+    try:
+        with safe_open(weights, "pt") as file:
+            said = file.metadata() or {}
+        return int(said["step"]), int(said["steps"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{weights} holds no weights that say how far they were trained: train with --resume, which writes them "
+            "again, or anew"
+        ) from error
 
 
 def hardware() -> str:
@@ -130,8 +198,23 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _replace(path: Path, content: bytes) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # before the name, so that the file is whole also where the power fails
     partial.replace(path)
+
+
+def _sums(folder: Path) -> str:
+    """The sha256 of each file in the folder, once it is on the disk."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "".join(f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
@@ -22,6 +21,7 @@ from zoo.datasets import DatasetInfo, known_labels
 from zoo.errors import InputError
 from zoo.parquet import ParquetFiles, picture
 from zoo.splits import SplitFiles
+from zoo.threads import cores
 
 WINDOW = 32  # row groups that a shuffled pass reads from at a time; ImageNet's hold 100 images, about 11 MB
 AHEAD = 4  # batches that are being decoded while one is trained on
@@ -112,7 +112,7 @@ def stream(
     7/9 to all of its short side, anywhere; without, the largest centred square, as `zoo.images` brings pictures to a
     model's size.
     """
-    with ThreadPoolExecutor(_cores()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         running: deque[tuple[list[Future[np.ndarray]], list[int]]] = deque()
 
         def finished() -> tuple[np.ndarray, list[int]]:
@@ -130,12 +130,6 @@ def stream(
                 yield finished()
         finally:
             threads.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """The cores that this process may use, its share where several processes train on one machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _decode(encoded: EncodedImages, size: tuple[int, int], number: int, crop: list[float] | None) -> np.ndarray:

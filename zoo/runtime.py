@@ -21,6 +21,7 @@ from zoo.graph import external_files
 from zoo.images import File, as_batch
 from zoo.records import TOP_K, Certificate, Evaluation, ModelConfig, Outputs, Prediction
 from zoo.rounding import check_arithmetic
+from zoo.threads import threads as own_threads
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -137,7 +138,7 @@ class Model:
 def onnx_model(
     folder: Folder, precision: str, providers: Sequence[str] | None = None, threads: int | None = None
 ) -> Model:
-    """The folder's graph in ONNX Runtime; `threads` compute one run, as many as there are cores where it is None.
+    """The folder's graph in ONNX Runtime; `threads` compute one run, see `zoo.threads` where it is None.
 
     Raises MissingPackageError, InputError, IntegrityError.
     """
@@ -242,7 +243,8 @@ def onnx_session(
     options.add_external_initializers_from_files_in_memory(
         list(weights), list(weights.values()), [len(content) for content in weights.values()]
     )
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads or own_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is raised below, once
     if precision == "float64":
         # The graph that was certified is the graph that runs: an optimiser may fold and fuse, and so change the

@@ -18,13 +18,12 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from timm.optim import create_optimizer_v2
 
-from export.origin import trained_steps
 from tests.training import distributed
 from tests.training.small import small_network, weights
 from training.__main__ import main
 from training.loop import TrainingError, train
 from training.losses import clipped_hinge, emma
-from training.output import Output, _draw
+from training.output import Output, _draw, trained_steps
 from training.recipes import RECIPES, find
 from training.recipes.recipe import Recipe
 from training.schedules import Points
@@ -126,6 +125,64 @@ def test_weights_are_never_older_than_the_checkpoint(small, tmp_path, monkeypatc
     assert all(torch.equal(first[key], whole[key]) and torch.equal(again[key], whole[key]) for key in whole)
 
 
+def test_a_damaged_file_of_a_checkpoint_is_named_and_what_is_left(small, tmp_path):
+    run = tmp_path / "run"
+    train(small, run, steps=1)
+    output = Output(run)
+    checkpoint = output.latest_checkpoint()
+    names = {line.split("  ")[1] for line in (checkpoint / "SHA256SUMS").read_text().splitlines()}
+    assert names >= {"model.safetensors", "optimizer.bin", "random_states_0.pkl", "custom_checkpoint_0.pkl"}
+    left = f"no checkpoint is left .* the weights after 1 of 8 steps are: `python -m export {run}` publishes them, or "
+    for name in sorted(names):
+        content = (checkpoint / name).read_bytes()
+        (checkpoint / name).write_bytes(content[:-1])
+        with pytest.raises(InputError, match=f"^{checkpoint / name} is damaged: {left}"):
+            output.latest_checkpoint()
+        (checkpoint / name).unlink()
+        with pytest.raises(InputError, match=f"^{checkpoint / name} is missing: {left}"):
+            output.latest_checkpoint()
+        (checkpoint / name).write_bytes(content)
+    (checkpoint / "optimizer.bin").write_bytes(b"")
+    (run / "weights.safetensors").write_bytes((run / "weights.safetensors").read_bytes()[:-1])
+    with pytest.raises(InputError, match="is damaged: nothing is left to resume from, start again in another folder"):
+        output.latest_checkpoint()
+    (checkpoint.parent / "step-00000000").mkdir()
+    with pytest.raises(InputError, match=f"delete {checkpoint}, and --resume goes on from step-00000000"):
+        output.latest_checkpoint()
+    (checkpoint / "SHA256SUMS").unlink()
+    with pytest.raises(InputError, match=f"^{checkpoint} cannot be read: [^\\n]+$"):
+        train(small, run, resume=True)
+
+
+@pytest.mark.parametrize("line", ['{"step": 1, "sec', "[]", "{}", "\udcff"])
+def test_damaged_metrics_are_named(line, small, tmp_path):
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text(f'{{"step": 1, "seconds": 1.0}}\n{line}\n', errors="surrogateescape")
+    with pytest.raises(InputError, match=f"^{metrics} is damaged in line 2: delete that line to go on without it"):
+        Output(tmp_path).rows()
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path):
+    written = set()
+    for _ in range(12):
+        Output(tmp_path).write_weights({"b": torch.ones(2), "é": torch.zeros(3, 1)}, 1, 2)
+        written.add((tmp_path / "weights.safetensors").read_bytes())
+    assert len(written) == 1
+    assert trained_steps(tmp_path / "weights.safetensors") == (1, 2)
+    assert torch.equal(weights(tmp_path)["é"], torch.zeros(3, 1))
+
+
+def test_only_the_first_of_several_processes_tells_a_mistake_that_all_meet(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(sys, "argv", ["training", "2c2f-mnist"])
+    monkeypatch.setattr("zoo.cli.shell.time.sleep", lambda seconds: calls.append(capsys.readouterr().err))
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with pytest.raises(SystemExit):
+            run_script(main, "python -m training")
+    assert calls == ["error: say where to write: --output DIR\n"]  # of rank 0; rank 1 waited to be ended first
+
+
 def test_a_loss_gets_its_scheduled_and_its_learned_options_and_resumes_with_them(small, tmp_path):
     seen = []
 
@@ -179,6 +236,7 @@ def test_any_sharing_of_the_batch_trains_the_same(processes, accumulate, write_s
         assert result.returncode == 0, result.stderr
         states = list((tmp_path / "shared" / "checkpoints").glob("*/random_states_*.pkl"))
         assert len(states) == processes  # so many did take part
+        assert (result.stdout + result.stderr).count("epoch 2: loss") == 1
     one, shared = weights(tmp_path / "one"), weights(tmp_path / "shared")
     for key in one | shared:
         assert torch.allclose(one[key], shared[key], rtol=1e-4, atol=1e-6), key

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
@@ -15,8 +17,10 @@ from zoo.errors import InputError, ZooError
 from zoo.folder import is_folder
 from zoo.hub import LOCAL
 from zoo.registry import ENTRIES
+from zoo.threads import settle
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+LATER = 3  # seconds; torchrun looks ten times a second
 READER_LEFT = 141  # 128 + SIGPIPE
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name, local-dir:PATH or hf-hub:ORG/NAME.")]
@@ -64,6 +68,7 @@ class Command(TyperCommand):
 
 def run(app: typer.Typer, program: str, label: str = "zoo") -> NoReturn:
     """Runs a command line and exits; a mistake is one line on stderr that begins with `label`, and exit code 2."""
+    settle()
     try:
         if sys.stdout is None:  # closed by the caller: the answer would go nowhere, unnoticed
             raise InputError("standard output is closed")
@@ -102,6 +107,12 @@ def source_of(name: str) -> str:
 
 
 def _fail(message: str, label: str = "zoo") -> int:
-    """Prints the error as one line on stderr; the exit code."""
+    """Prints the error as one line on stderr; the exit code.
+
+    Of several processes that torchrun or accelerate started, each meets the same mistake. The first tells it, and as it
+    ends they are ended; another one is left, and tells it, where the mistake was its own.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(LATER)
     print(f"{label}: {printable(' '.join(message.split()))}", file=sys.stderr)
     return 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from zoo.serve.batching import Batcher, fastest_batch
 from zoo.serve.metrics import Metrics
 from zoo.serve.problems import BusyError, LateError, NotReadyError
 from zoo.serve.statistics import Statistics
+from zoo.threads import cores
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Service:
         self.draining = False
         self.held = 0  # bytes of the bodies that are being read or answered
         self.accepted = self.answered = 0
-        self._lanes = _cores()
+        self._lanes = cores()
         self._runners = ThreadPoolExecutor(self._lanes, "run")
         # Pictures are decoded beside, never before, the runs: a queue of large pictures holds no small one up.
         self._decoders = ThreadPoolExecutor(self._lanes, "decode")
@@ -163,8 +163,3 @@ class Service:
     def close(self) -> None:
         for pool in (self._runners, self._decoders):
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _cores() -> int:
-    """The cores that this process may use: fewer than the machine has where it was pinned to some (taskset, cpuset)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
