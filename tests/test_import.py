@@ -17,7 +17,7 @@ HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "saf
 TORCH_FREE = (
     *("records", "errors", "epsilon", "registry", "shelves", "datasets", "folder", "graph", "hub", "images", "runtime"),
     *("class_folders", "parquet", "splits", "evaluate", "results", "card", "citations", "tables", "display", "doctor"),
-    *("hubstore", "hubserver", "signing"),
+    *("hubstore", "hubserver", "signing", "threads"),
     *(f"architectures/{path.stem}" for path in Path(zoo.__file__).parent.glob("architectures/*.py")),
     *(f"cli/{name}" for name in ("__init__", "shell", "models", "proofs", "measure", "server", "hub")),
 )  # fmt: skip
