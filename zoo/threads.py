@@ -1,7 +1,7 @@
 """How many threads compute, and how they wait: the one place that says so, for every command and server.
 
 Threads of OpenMP and of ONNX Runtime that are done spin while they wait for the others. Where another process has one
-of the cores, they spin on the core that the last one needs, and all are slow together; see benchmarks/threads.json.
+of the cores, they spin on the core that the last one needs, and all are slow together.
 What a user has set, such as OMP_NUM_THREADS, is never changed.
 """
 
