@@ -70,6 +70,7 @@ def test_a_browser_is_opened_where_it_is_seen(
 
     launched: dict[str, Any] = {}
     monkeypatch.setattr(app, "page", lambda: SimpleNamespace(launch=lambda **options: launched.update(options)))
+    monkeypatch.setattr(app, "routes", list)
     monkeypatch.setattr("os.environ", environment)
     monkeypatch.setattr("sys.platform", platform)
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO()))
@@ -82,6 +83,7 @@ def test_a_browser_is_opened_where_it_is_seen(
 def test_without_its_runtime_the_page_in_the_browser_is_not_offered(monkeypatch: pytest.MonkeyPatch):
     from space import app
 
+    monkeypatch.setattr("space.answers.names", lambda: [COLOUR, GREY])
     for there in (True, False):
         monkeypatch.setattr(app, "BROWSER", there)
         assert ("(browser/)" in str(app.page().get_config_file())) == there
