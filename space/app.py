@@ -185,11 +185,15 @@ def models_endpoint() -> list[dict[str, Any]]:
 # The page.
 
 
+def introduction() -> str:
+    return words.INTRODUCTION + words.IN_BROWSER * BROWSER
+
+
 def page() -> gr.Blocks:
     limit, start = answers.last_epsilon(DEFAULT), round(answers.own_epsilon(DEFAULT), 3)
     answer_now = answers.answer(SAMPLES[0], DEFAULT)
     with gr.Blocks(title=words.TITLE, analytics_enabled=False) as blocks:
-        gr.Markdown(words.INTRODUCTION + words.IN_BROWSER * BROWSER)
+        gr.Markdown(introduction())
         with gr.Tab("Certify"), gr.Row():
             with gr.Column(scale=2, min_width=300):
                 picture = picture_input(
