@@ -1,0 +1,88 @@
+"""Which products a convolution becomes in the float64 graph, from its sizes alone: in integers, the same everywhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Pair = tuple[int, int]
+
+TILES = (1, 2, 4, 6)  # outputs of a tile along each axis
+BATCH = 8  # images of a run that the choice is made for: between a single one and a chunk of a long batch
+
+# Time that each takes, in products of a large matrix product (0.1 ns on the machine where they were measured). Sums of
+# the transforms have few terms; a number is moved by a copy, and by reading and writing it in a transform; a constant
+# is read and packed once in each run.
+TRANSFORMED, MOVED, CONSTANT = 2, 10, 22
+
+
+class Sizes(NamedTuple):
+    """The sizes of a zero-padded convolution."""
+
+    in_channels: int
+    out_channels: int
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    map: Pair  # of the input
+
+    @property
+    def outputs(self) -> Pair:
+        """The sides of the output's map."""
+        rows, columns = (
+            (side + 2 * padding - kernel) // stride + 1
+            for side, padding, kernel, stride in zip(self.map, self.padding, self.kernel, self.stride, strict=True)
+        )
+        return rows, columns
+
+    @property
+    def cells(self) -> Sizes:
+        """The same convolution with stride 1 and no padding: its pixels are cells of stride x stride pixels.
+
+        A kernel that ends inside a cell is filled up with zeros.
+        """
+        rows, columns = (-(-side // step) for side, step in zip(self.kernel, self.stride, strict=True))
+        sides = (self.outputs[0] + rows - 1, self.outputs[1] + columns - 1)
+        channels = self.in_channels * math.prod(self.stride)
+        return Sizes(channels, self.out_channels, (rows, columns), (1, 1), (0, 0), sides)
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """The sides of a tile of outputs that are computed together. Of 1 x 1 they are the sums over taps, as defined."""
+
+    tile: Pair = (1, 1)
+
+    def __str__(self) -> str:
+        return "sums" if self.tile == (1, 1) else f"toom-cook {self.tile[0]}x{self.tile[1]}"
+
+
+SUMS = Lowering()
+
+
+def choose(sizes: Sizes, norm: str = "l2") -> Lowering:
+    """The lowering that costs least. In l-infinity, whose rule bounds no other, it is the sums over taps."""
+    taps = sizes.cells.kernel
+    if norm == "linf" or taps == (1, 1):
+        return SUMS
+    tiles = [(tile if taps[0] > 1 else 1, tile if taps[1] > 1 else 1) for tile in TILES]
+    return min(map(Lowering, tiles), key=lambda lowering: cost(sizes.cells, lowering))
+
+
+def cost(sizes: Sizes, lowering: Lowering) -> int:
+    """Of a run of BATCH images, for a convolution of stride 1."""
+    (tall, wide), (rows, columns) = lowering.tile, sizes.outputs
+    high, broad = (tile + taps - 1 for tile, taps in zip(lowering.tile, sizes.kernel, strict=True))
+    tiles, frequencies = -(-rows // tall) * -(-columns // wide), high * broad
+    inner, outer = sizes.in_channels, sizes.out_channels
+    products = tiles * frequencies * inner * outer
+    transforms = [  # of one channel of a tile: sums and their terms, numbers that are written
+        *([(inner, frequencies * high, frequencies)] if tall > 1 else []),
+        *([(inner, frequencies * broad, frequencies)] if wide > 1 else []),
+        (outer, tall * broad * high, tall * broad),
+        (outer, tall * wide * broad, tall * wide),
+    ]
+    terms = tiles * sum(channels * count for channels, count, _ in transforms)
+    moved = tiles * (inner * frequencies + outer * frequencies + sum(channels * out for channels, _, out in transforms))
+    return BATCH * (products + TRANSFORMED * terms + MOVED * moved) + CONSTANT * frequencies * inner * outer

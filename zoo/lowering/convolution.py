@@ -1,0 +1,132 @@
+"""A convolution as ONNX nodes: native in float32; in float64 copies of pixels and matrix products, no more."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from zoo.lowering.choice import Lowering, Sizes
+from zoo.lowering.nodes import Nodes, Places, Value
+from zoo.lowering.toomcook import ToomCook, algorithm
+
+
+def convolve(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Lowering, bias: str | None = None) -> Value:
+    """The zero-padded convolution of maps by a kernel [O, I, rows, columns] and a bias [O]."""
+    shape = (sizes.out_channels, *sizes.outputs)
+    if nodes.precision == "float32":
+        inputs = (kernel,) if bias is None else (kernel, bias)
+        options = {"kernel_shape": sizes.kernel, "strides": sizes.stride, "pads": sizes.padding * 2}
+        return Value(nodes.add("Conv", nodes.planes(x).name, *inputs, **options), shape)
+    x = nodes.pixels(x)
+    if sizes.stride != (1, 1):
+        x, kernel, sizes = _cells(nodes, x, kernel, sizes)
+    if sizes.kernel == (1, 1):
+        return _product(nodes, x, kernel, sizes, bias)
+    y = _tiles(nodes, x, kernel, sizes, lowering)
+    return y if bias is None else nodes.each("Add", y, bias)
+
+
+def _cells(nodes: Nodes, x: Value, kernel: str, sizes: Sizes) -> tuple[Value, str, Sizes]:
+    """`Sizes.cells`: the map whose pixels are the cells of x, the kernel on them, and their sizes."""
+    cells, (down, right) = sizes.cells, sizes.stride
+    phases = [_reads(x, sizes, row, column, cells.map) for row in range(down) for column in range(right)]
+    count = math.prod(cells.map)
+    name = _with_zeros(nodes, x, *phases)
+    name = nodes.add("Concat", *(nodes.gather(name, phase.ravel()) for phase in phases), axis=2)
+    taps, channels = cells.kernel, sizes.in_channels
+    ends = [tap * step - side for tap, step, side in zip(taps, sizes.stride, sizes.kernel, strict=True)]
+    if any(ends):
+        kernel = nodes.add("Pad", kernel, nodes.ints(*[0] * 6, *ends))
+    kernel = nodes.reshape(kernel, sizes.out_channels, channels, taps[0], down, taps[1], right)
+    kernel = nodes.transpose(kernel, 0, 3, 5, 1, 2, 4)
+    kernel = nodes.reshape(kernel, sizes.out_channels, cells.in_channels, *taps)
+    places = np.arange(count).reshape(cells.map)
+    return Value(name, (cells.in_channels, *cells.map), places, count), kernel, cells
+
+
+def _product(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, bias: str | None) -> Value:
+    """A 1x1 kernel: every pixel's channels times one matrix."""
+    matrix = nodes.reshape(kernel, sizes.out_channels, sizes.in_channels)
+    name = nodes.reshape(x.name, -1, sizes.in_channels)
+    name = product(nodes, name, matrix, (sizes.out_channels, sizes.in_channels), bias, x.pixels)
+    name = nodes.reshape(name, x.pixels, -1, sizes.out_channels)
+    return Value(name, (sizes.out_channels, *sizes.outputs), x.places, x.pixels)
+
+
+def product(nodes: Nodes, x: str, matrix: str, shape: tuple[int, int], bias: str | None, rows: int = 1) -> str:
+    """x W^T + b for x [R, inputs], with `rows` rows an image, W of a shape [outputs, inputs] and b [outputs].
+
+    A large matrix is the left factor where there are few rows: ONNX Runtime copies the right one in every run.
+    """
+    if nodes.precision == "float32" or rows > 16 or math.prod(shape) < 2**14:
+        return nodes.add("Gemm", x, matrix, *([bias] if bias else []), transB=1)
+    column = [nodes.reshape(bias, -1, 1)] if bias else []
+    return nodes.transpose(nodes.add("Gemm", matrix, x, *column, transB=1), 1, 0)
+
+
+def _tiles(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Lowering) -> Value:
+    """Tiles copied, B along either axis, one product of channels for each of the a a frequencies, A along either axis.
+
+    A tile of one output has no B, and A adds up the taps.
+    """
+    (tall, wide), (rows, columns) = lowering.tile, sizes.outputs
+    vertical, horizontal = (algorithm(tile, taps) for tile, taps in zip(lowering.tile, sizes.kernel, strict=True))
+    high, broad = vertical.size, horizontal.size
+    across, along = -(-rows // tall), -(-columns // wide)
+    reads = np.empty((high, broad, across, along), dtype=np.int64)
+    for row, column in np.ndindex(high, broad):
+        reads[row, column] = _reads(x, sizes, row, column, (across * tall, along * wide))[::tall, ::wide]
+    name = nodes.gather(_with_zeros(nodes, x, reads), reads.reshape(high, -1))
+    if tall > 1:
+        name = nodes.add("MatMul", nodes.numbers(vertical.data), nodes.reshape(name, high, -1))
+    if wide > 1:
+        name = nodes.add("MatMul", nodes.numbers(horizontal.data), nodes.reshape(name, high, broad, -1))
+    name = nodes.reshape(name, high * broad, -1, sizes.in_channels)
+    key = ("transformed", kernel, lowering)
+    name = nodes.add(
+        "MatMul", name, nodes.once(key, lambda: _transformed(nodes, kernel, sizes, vertical, horizontal))
+    )
+    name = nodes.add("MatMul", nodes.numbers(vertical.back), nodes.reshape(name, high, -1))
+    name = nodes.add("MatMul", nodes.numbers(horizontal.back), nodes.reshape(name, tall, broad, -1))
+    row, column = np.indices((rows, columns))
+    places = ((row % tall * wide + column % wide) * across + row // tall) * along + column // wide
+    count = tall * wide * across * along
+    return Value(nodes.reshape(name, count, -1, sizes.out_channels), (sizes.out_channels, rows, columns), places, count)
+
+
+def _transformed(nodes: Nodes, kernel: str, sizes: Sizes, vertical: ToomCook, horizontal: ToomCook) -> str:
+    """U = G w G^T for each pair of channels: [frequencies, I, O]."""
+    name = nodes.transpose(kernel, 2, 3, 1, 0)
+    if vertical.size > sizes.kernel[0]:
+        name = nodes.add("MatMul", nodes.numbers(vertical.kernel), nodes.reshape(name, sizes.kernel[0], -1))
+    if horizontal.size > sizes.kernel[1]:
+        name = nodes.reshape(name, vertical.size, sizes.kernel[1], -1)
+        name = nodes.add("MatMul", nodes.numbers(horizontal.kernel), name)
+    return nodes.reshape(name, vertical.size * horizontal.size, sizes.in_channels, sizes.out_channels)
+
+
+def _reads(x: Value, sizes: Sizes, row: int, column: int, outputs: tuple[int, int] | None = None) -> Places:
+    """The place that a tap reads for each output, -1 outside of the map.
+
+    So are places that a tile reads for outputs behind the last one: any other number there would be rounded as well.
+    """
+    assert x.places is not None
+    wanted = outputs or sizes.outputs
+    rows, columns = (
+        np.arange(count) * stride - padding + tap
+        for count, stride, padding, tap in zip(wanted, sizes.stride, sizes.padding, (row, column), strict=True)
+    )
+    inside_rows, inside_columns = ((0 <= at) & (at < side) for at, side in zip((rows, columns), sizes.map, strict=True))
+    height, width = sizes.map
+    places = x.places[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
+    return np.where(inside_rows[:, None] & inside_columns, places, -1)
+
+
+def _with_zeros(nodes: Nodes, x: Value, *reads: Places) -> str:
+    """The tensor, with a pixel of zeros behind the others where some place is -1; that place is then the zeros'."""
+    if all((places >= 0).all() for places in reads):
+        return x.name
+    for places in reads:
+        places[places < 0] = x.pixels
+    return nodes.add("Pad", x.name, nodes.ints(0, 0, 0, 1, 0, 0))

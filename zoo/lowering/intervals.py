@@ -1,0 +1,130 @@
+"""Interval propagation as ONNX nodes: `zoo.bounds.interval` once more, for the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from zoo.layers import FirstChannels, LInfDistance, MinMax, PadChannels, Pixels, Residual
+from zoo.lowering.choice import choose
+from zoo.lowering.convolution import convolve, product
+from zoo.lowering.layers import LOWERINGS, normalise, row_slices, sizes_of
+from zoo.lowering.nodes import Nodes, Value
+
+Ends = tuple[Value, Value]
+
+
+def least_margins(
+    nodes: Nodes, network: nn.Sequential, images: str, shape: tuple[int, ...], label: str, levels: Sequence[float]
+) -> str:
+    """The name of [levels, N, classes]: at most f_j - f_i over all x with |x - image|_inf <= level."""
+    *body, (name, head) = network._modules.items()
+    assert isinstance(head, nn.Linear)
+    reach = nodes.reshape(nodes.numbers(levels), -1, 1, 1, 1, 1)
+    lower, upper = (
+        Value(nodes.reshape(nodes.add(kind, images, reach), -1, *shape), shape) for kind in ("Sub", "Add")
+    )
+    lower, upper = propagate(nodes, body, lower, upper)
+    matrix, bias = nodes.weight(f"{name}.weight"), nodes.weight(f"{name}.bias")
+    chosen = nodes.add("Tile", label, nodes.ints(len(levels)))
+    rows = nodes.add("Sub", nodes.reshape(nodes.add("Gather", matrix, chosen, axis=0), -1, 1, head.in_features), matrix)
+    centre, half = (nodes.reshape(end.name, -1, head.in_features, 1) for end in middle(nodes, lower, upper))
+    margins = nodes.add(
+        "Sub", nodes.add("MatMul", rows, centre), nodes.add("MatMul", nodes.add("Abs", rows), half)
+    )
+    margins = nodes.reshape(margins, -1, head.out_features)
+    offsets = nodes.add("Sub", nodes.reshape(nodes.add("Gather", bias, chosen, axis=0), -1, 1), bias)
+    return nodes.reshape(nodes.add("Add", margins, offsets), len(levels), -1, head.out_features)
+
+
+def propagate(nodes: Nodes, layers: Iterable[tuple[str, nn.Module | None]], lower: Value, upper: Value) -> Ends:
+    for name, layer in layers:
+        assert layer is not None
+        with nodes.scope(f"{name.split('.')[-1]}.ends"):
+            lower, upper = RULES[type(layer)](nodes, layer, name, lower, upper)
+    return lower, upper
+
+
+def middle(nodes: Nodes, lower: Value, upper: Value) -> Ends:
+    """Centre and half width."""
+    two = nodes.numbers(2)
+    return tuple(  # type: ignore[return-value]
+        nodes.each("Div", nodes.each(kind, one, other.name), two)
+        for kind, one, other in (("Add", lower, upper), ("Sub", upper, lower))
+    )
+
+
+def monotone(nodes: Nodes, layer: nn.Module, name: str, lower: Value, upper: Value) -> Ends:
+    make = LOWERINGS[type(layer)]
+    return make(nodes, layer, name, lower), make(nodes, layer, name, upper)
+
+
+def pixel_ends(nodes: Nodes, layer: Pixels, name: str, lower: Value, upper: Value) -> Ends:
+    one, other = (
+        normalise(nodes, name, nodes.each("Clip", end, nodes.numbers(0), nodes.numbers(1))) for end in (lower, upper)
+    )
+    return nodes.each("Min", one, other.name), nodes.each("Max", one, other.name)
+
+
+def linear_ends(nodes: Nodes, layer: nn.Linear, name: str, lower: Value, upper: Value) -> Ends:
+    matrix, shape = nodes.weight(f"{name}.weight"), (layer.out_features, layer.in_features)
+    bias = None if layer.bias is None else nodes.weight(f"{name}.bias")
+    centre, half = middle(nodes, lower, upper)
+    value = Value(product(nodes, centre.name, matrix, shape, bias), shape[:1])
+    reach = product(nodes, half.name, nodes.add("Abs", matrix), shape, None)
+    return nodes.each("Sub", value, reach), nodes.each("Add", value, reach)
+
+
+def convolution_ends(nodes: Nodes, layer: nn.Conv2d, name: str, lower: Value, upper: Value) -> Ends:
+    kernel, sizes = nodes.weight(f"{name}.weight"), sizes_of(layer, lower)
+    bias, lowering = None if layer.bias is None else nodes.weight(f"{name}.bias"), choose(sizes, nodes.norm)
+    centre, half = middle(nodes, nodes.own_channels(lower), nodes.own_channels(upper))
+    value = convolve(nodes, centre, kernel, sizes, lowering, bias)
+    reach = nodes.like(convolve(nodes, half, nodes.add("Abs", kernel), sizes, lowering), value).name
+    return nodes.each("Sub", value, reach), nodes.each("Add", value, reach)
+
+
+def distance_ends(nodes: Nodes, layer: LInfDistance, name: str, lower: Value, upper: Value) -> Ends:
+    weight, bias = nodes.weight(f"{name}.weight"), nodes.weight(f"{name}.bias")
+    columns = [nodes.add("Unsqueeze", end.name, nodes.ints(1)) for end in (lower, upper)]
+    nearest, farthest = [], []
+    for rows in row_slices(nodes, layer, weight):
+        low, high = (nodes.add("Sub", column, rows) for column in columns)
+        low_max, high_max = (nodes.add("ReduceMax", gaps, nodes.ints(2), keepdims=0) for gaps in (low, high))
+        low_min, high_min = (
+            nodes.add("Neg", nodes.add("ReduceMin", gaps, nodes.ints(2), keepdims=0)) for gaps in (low, high)
+        )
+        nearest.append(nodes.add("Max", low_max, high_min))
+        farthest.append(nodes.add("Max", high_max, low_min))
+    near, far = (
+        nodes.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0] for parts in (nearest, farthest)
+    )
+    shape = (len(layer.weight),)
+    return Value(nodes.add("Add", nodes.add("Relu", near), bias), shape), Value(nodes.add("Add", far, bias), shape)
+
+
+def residual_ends(nodes: Nodes, layer: Residual, name: str, lower: Value, upper: Value) -> Ends:
+    lower, upper = nodes.own_channels(lower), nodes.own_channels(upper)
+    branch = [(f"{name}.branch.{key}", inner) for key, inner in layer.branch._modules.items()]
+    ends = [nodes.own_channels(end) for end in propagate(nodes, branch, lower, upper)]
+    if layer.skip is not None:
+        lower, upper = propagate(nodes, [(f"{name}.skip", layer.skip)], lower, upper)
+    sums = [nodes.each("Add", end, nodes.like(skip, end).name) for end, skip in zip(ends, (lower, upper), strict=True)]
+    return sums[0], sums[1]
+
+
+RULES: dict[type[nn.Module], Callable[..., Ends]] = {
+    Pixels: pixel_ends,
+    MinMax: monotone,
+    nn.ReLU: monotone,
+    nn.Flatten: monotone,
+    nn.Linear: linear_ends,
+    nn.Conv2d: convolution_ends,
+    LInfDistance: distance_ends,
+    Residual: residual_ends,
+    PadChannels: monotone,
+    FirstChannels: monotone,
+    nn.PixelUnshuffle: monotone,
+}

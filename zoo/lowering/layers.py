@@ -1,0 +1,303 @@
+"""Each layer type as ONNX nodes, by its exact type; none is the default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from torch import nn
+
+from zoo.errors import UncertifiableLayerError
+from zoo.layers import (
+    ConvExponential,
+    ConvexPotential,
+    FirstChannels,
+    Householder,
+    LInfDistance,
+    MinMax,
+    PadChannels,
+    PatchPool,
+    Pixels,
+    Residual,
+    SelfAttention,
+    TokenLinear,
+    few_rows,
+)
+from zoo.lowering.choice import Sizes, choose
+from zoo.lowering.convolution import convolve, product
+from zoo.lowering.nodes import Nodes, Value
+
+
+def lower(nodes: Nodes, layers: Iterable[tuple[str, nn.Module | None]], x: Value) -> Value:
+    """The layers, each with the name of its weights in the state dict, one after the other.
+
+    Raises UncertifiableLayerError for a type without a lowering.
+    """
+    for (name, layer), (_, following) in pairwise([*layers, ("", None)]):
+        assert layer is not None
+        with nodes.scope(name.split(".")[-1]):
+            if type(layer) is nn.Conv2d:
+                x = conv2d(nodes, layer, name, x, following)
+            elif type(layer) in LOWERINGS:
+                x = LOWERINGS[type(layer)](nodes, layer, name, x)
+            else:
+                raise UncertifiableLayerError(f"layer {name!r}: {type(layer).__name__} has no lowering")
+    return x
+
+
+def pixels(nodes: Nodes, layer: Pixels, name: str, x: Value) -> Value:
+    x = nodes.each("Clip", x, nodes.numbers(0), nodes.numbers(1))
+    return normalise(nodes, name, x)
+
+
+def normalise(nodes: Nodes, name: str, x: Value) -> Value:
+    """What `Pixels` does after its clamp."""
+    x = nodes.each("Sub", x, nodes.per_channel(nodes.weight(f"{name}.mean"), x))
+    return nodes.each("Mul", x, nodes.per_channel(nodes.weight(f"{name}.scale"), x))
+
+
+def minmax(nodes: Nodes, layer: MinMax, name: str, x: Value) -> Value:
+    half = x.shape[0] // 2
+    rest = x.shape[0] - 2 * half
+    if layer.pairing == "neighbours" and not _evens_first(x):
+        axis = nodes.ints(x.axis)
+        x = nodes.own_channels(x)
+        first, second = (
+            nodes.add("Slice", x.name, nodes.ints(start), nodes.ints(2 * half), axis, nodes.ints(2)) for start in (0, 1)
+        )
+        sides = [nodes.add("Unsqueeze", nodes.add(kind, first, second), nodes.ints(x.axis + 1)) for kind in ("Max", "Min")]
+        paired = nodes.add("Concat", *sides, axis=x.axis + 1)
+        if len(x.shape) == 3 and x.places is not None:
+            shape = (x.pixels, -1, 2 * half)
+        else:
+            shape = (-1, 2 * half, *x.shape[1:])
+        both = replace(x, name=nodes.reshape(paired, *shape), shape=(2 * half, *x.shape[1:]))
+        return nodes.join(both, nodes.split(x, 2 * half, rest)[1]) if rest else both
+    first, second, *others = nodes.split(x, half, half, *[rest] * (rest > 0))
+    joined = nodes.join(nodes.each("Max", first, second.name), nodes.each("Min", first, second.name), *others)
+    return replace(joined, order=x.order)
+
+
+def evens_first(channels: int) -> np.ndarray:
+    """The order in which neighbours stand half of the channels apart; of an odd number the last one stays last."""
+    paired = channels - channels % 2
+    return np.concatenate([np.arange(0, paired, 2), np.arange(1, paired, 2), np.arange(paired, channels)])
+
+
+def _evens_first(x: Value) -> bool:
+    return x.order is not None and bool((x.order == evens_first(x.shape[0])).all())
+
+
+def relu(nodes: Nodes, layer: nn.ReLU, name: str, x: Value) -> Value:
+    return nodes.each("Relu", x)
+
+
+def flatten(nodes: Nodes, layer: nn.Flatten, name: str, x: Value) -> Value:
+    return nodes.flat(x)
+
+
+def linear(nodes: Nodes, layer: nn.Linear, name: str, x: Value) -> Value:
+    shape = (layer.out_features, layer.in_features)
+    bias = None if layer.bias is None else nodes.weight(f"{name}.bias")
+    return Value(product(nodes, x.name, nodes.weight(f"{name}.weight"), shape, bias), shape[:1])
+
+
+def sizes_of(layer: nn.Conv2d, x: Value) -> Sizes:
+    pairs = (tuple(map(int, pair)) for pair in (layer.kernel_size, layer.stride, layer.padding))
+    return Sizes(layer.in_channels, layer.out_channels, *pairs, x.shape[1:])  # type: ignore[arg-type]
+
+
+def conv2d(nodes: Nodes, layer: nn.Conv2d, name: str, x: Value, following: nn.Module | None) -> Value:
+    """Before a MinMax of neighbours its outputs stand in the order `evens_first`, and its kernel is read so."""
+    kernel, sizes = nodes.weight(f"{name}.weight"), sizes_of(layer, x)
+    bias, order = None if layer.bias is None else nodes.weight(f"{name}.bias"), None
+    if x.order is not None:
+        kernel = nodes.add("Gather", kernel, nodes.constant(x.order), axis=1)
+    if nodes.precision == "float64" and type(following) is MinMax and following.pairing == "neighbours":
+        order = evens_first(layer.out_channels)
+        kernel = nodes.add("Gather", kernel, nodes.constant(order), axis=0)
+        bias = bias and nodes.add("Gather", bias, nodes.constant(order), axis=0)
+    y = convolve(nodes, replace(x, order=None), kernel, sizes, choose(sizes, nodes.norm), bias)
+    return replace(y, order=order)
+
+
+def residual(nodes: Nodes, layer: Residual, name: str, x: Value) -> Value:
+    x = nodes.own_channels(x)
+    branch = [(f"{name}.branch.{key}", inner) for key, inner in layer.branch._modules.items()]
+    y = nodes.own_channels(lower(nodes, branch, x))
+    if layer.skip is not None:
+        x = lower(nodes, [(f"{name}.skip", layer.skip)], x)
+    return nodes.each("Add", y, nodes.like(x, y).name)
+
+
+def pad_channels(nodes: Nodes, layer: PadChannels, name: str, x: Value) -> Value:
+    x = nodes.own_channels(x)
+    dimensions = len(x.shape) + 1
+    ends = [0] * dimensions
+    ends[x.axis] = layer.channels - x.shape[0]
+    padded = nodes.each("Pad", x, nodes.ints(*[0] * dimensions, *ends))
+    return replace(padded, shape=(layer.channels, *x.shape[1:]))
+
+
+def first_channels(nodes: Nodes, layer: FirstChannels, name: str, x: Value) -> Value:
+    x = nodes.own_channels(x)
+    first = nodes.each("Slice", x, nodes.ints(0), nodes.ints(layer.channels), nodes.ints(x.axis))
+    return replace(first, shape=(layer.channels, *x.shape[1:]))
+
+
+def pixel_unshuffle(nodes: Nodes, layer: nn.PixelUnshuffle, name: str, x: Value) -> Value:
+    factor, (channels, rows, columns) = layer.downscale_factor, x.shape
+    cells = (rows // factor, columns // factor)
+    shape = (channels * factor**2, *cells)
+    if nodes.precision == "float32":
+        name = nodes.reshape(nodes.planes(x).name, -1, channels, cells[0], factor, cells[1], factor)
+        return Value(nodes.reshape(nodes.transpose(name, 0, 1, 3, 5, 2, 4), -1, *shape), shape)
+    x = nodes.own_channels(nodes.pixels(x))
+    assert x.places is not None
+    phases = [nodes.gather(x.name, x.places[row::factor, column::factor].ravel()) for row, column in np.ndindex(factor, factor)]
+    name = nodes.add("Concat", *phases, axis=2)
+    order = np.arange(channels) * factor**2 + np.arange(factor**2)[:, None]
+    places = np.arange(cells[0] * cells[1]).reshape(cells)
+    return Value(name, shape, places, places.size, order.ravel())
+
+
+def patch_pool(nodes: Nodes, layer: PatchPool, name: str, x: Value) -> Value:
+    size, (channels, rows, columns) = layer.size, x.shape
+    down, across = rows // size, columns // size
+    shape = (channels, down, across)
+    if nodes.precision == "float32":
+        name = nodes.reshape(nodes.planes(x).name, -1, channels, down, size, across, size)
+        name = nodes.add("ReduceSum", name, nodes.ints(3, 5), keepdims=0)
+        return Value(nodes.add("Div", name, nodes.numbers(size)), shape)
+    x = nodes.ordered(x)
+    name = nodes.add("ReduceSum", nodes.reshape(x.name, rows * across, size, -1), nodes.ints(1), keepdims=0)
+    name = nodes.add("ReduceSum", nodes.reshape(name, down, size, -1), nodes.ints(1), keepdims=0)
+    name = nodes.reshape(nodes.add("Div", name, nodes.numbers(size)), down * across, -1, channels)
+    places = np.arange(down * across).reshape(down, across)
+    return Value(name, shape, places, places.size)
+
+
+def householder(nodes: Nodes, layer: Householder, name: str, x: Value) -> Value:
+    x = nodes.own_channels(x)
+    half = x.shape[0] // 2
+    weight = nodes.weight(f"{name}.weight")
+    vectors = [
+        nodes.per_channel(nodes.reshape(nodes.add("Gather", weight, nodes.ints(row), axis=0), half), x) for row in (0, 1)
+    ]
+    halves = nodes.split(x, half, half)
+    one, other = (nodes.each("Mul", part, vector) for part, vector in zip(halves, vectors, strict=True))
+    below = nodes.each("Min", nodes.each("Add", one, other.name), nodes.numbers(0))
+    parts = [
+        nodes.each("Sub", part, nodes.each("Mul", below, vector).name)
+        for part, vector in zip(halves, vectors, strict=True)
+    ]
+    return nodes.join(*parts)
+
+
+def _same_map(shape: tuple[int, ...], kernel: tuple[int, ...]) -> Sizes:
+    out_channels, channels, side, _ = kernel
+    return Sizes(channels, out_channels, (side, side), (1, 1), (side // 2, side // 2), shape[1:])  # type: ignore
+
+
+def convex_potential(nodes: Nodes, layer: ConvexPotential, name: str, x: Value) -> Value:
+    x = nodes.own_channels(x)
+    weight, bias, step = (nodes.weight(f"{name}.{part}") for part in ("weight", "bias", "step"))
+    hidden, channels, *taps = layer.weight.shape
+    if not taps:
+        y = Value(product(nodes, x.name, weight, (hidden, channels), bias), (hidden,))
+        y = nodes.each("Mul", nodes.each("Relu", y), step)
+        back = nodes.transpose(weight, 1, 0)
+        return nodes.each("Sub", x, product(nodes, y.name, back, (channels, hidden), None))
+    there, back_again = (_same_map(x.shape, shape) for shape in ((hidden, channels, *taps), (channels, hidden, *taps)))
+    y = convolve(nodes, x, weight, there, choose(there, nodes.norm), bias)
+    y = nodes.each("Relu", y)
+    y = nodes.each("Mul", y, nodes.per_channel(step, y))
+    ends = [nodes.ints(value, value) for value in (-1, -(2**31))]
+    flipped = nodes.add("Slice", weight, *ends, nodes.ints(2, 3), nodes.ints(-1, -1))
+    y = convolve(nodes, y, nodes.transpose(flipped, 1, 0, 2, 3), back_again, choose(back_again, nodes.norm))
+    return replace(y, name=nodes.add("Sub", nodes.like(x, y).name, y.name))
+
+
+def conv_exponential(nodes: Nodes, layer: ConvExponential, name: str, x: Value) -> Value:
+    kernel = nodes.weight(f"{name}.weight")
+    sizes = _same_map(x.shape, tuple(layer.weight.shape))
+    term = nodes.own_channels(x)
+    total = term
+    for power in range(1, layer.terms + 1):
+        term = convolve(nodes, term, kernel, sizes, choose(sizes, nodes.norm))
+        if power > 1:
+            term = nodes.each("Div", term, nodes.numbers(power))
+        total = nodes.each("Add", term, nodes.like(total, term).name)
+    return nodes.each("Add", total, nodes.per_channel(nodes.weight(f"{name}.bias"), total))
+
+
+def token_linear(nodes: Nodes, layer: TokenLinear, name: str, x: Value) -> Value:
+    weight, bias, tokens = nodes.weight(f"{name}.weight"), nodes.weight(f"{name}.bias"), len(layer.weight)
+    if nodes.precision == "float32":
+        flat = nodes.reshape(nodes.planes(x).name, -1, x.shape[0], tokens)
+        flat = nodes.add("Add", nodes.add("MatMul", flat, nodes.transpose(weight, 1, 0)), bias)
+        return Value(nodes.reshape(flat, -1, *x.shape), x.shape)
+    x = nodes.ordered(x)
+    flat = nodes.add("MatMul", weight, nodes.reshape(x.name, tokens, -1))
+    flat = nodes.add("Add", flat, nodes.reshape(bias, tokens, 1))
+    return replace(x, name=nodes.reshape(flat, tokens, -1, x.shape[0]))
+
+
+def self_attention(nodes: Nodes, layer: SelfAttention, name: str, x: Value) -> Value:
+    channels, rows, columns = x.shape
+    count, one = rows * columns, nodes.numbers(1)
+    tokens = nodes.reshape(nodes.planes(x).name, -1, channels, count)
+    largest = nodes.add("ReduceMax", nodes.add("Abs", tokens), nodes.ints(1), keepdims=1)
+    tokens = nodes.add("Div", tokens, nodes.add("Max", largest, one))
+    squares = nodes.add("ReduceSum", nodes.add("Mul", tokens, tokens), nodes.ints(1), keepdims=1)
+    tokens = nodes.add("Div", tokens, nodes.add("Sqrt", nodes.add("Max", squares, one)))
+    query, key, value = (
+        nodes.reshape(
+            nodes.add("MatMul", nodes.weight(f"{name}.{part}"), tokens), -1, layer.heads, channels // layer.heads, count
+        )
+        for part in ("query", "key", "value")
+    )
+    size = nodes.numbers(count)
+    context = nodes.add("Div", nodes.add("MatMul", value, nodes.transpose(key, 0, 1, 3, 2)), size)
+    mean = nodes.add("Div", nodes.add("ReduceSum", value, nodes.ints(3), keepdims=1), size)
+    mixed = nodes.add("Add", mean, nodes.add("MatMul", context, query))
+    mixed = nodes.add("Div", nodes.reshape(mixed, -1, *x.shape), nodes.numbers(4))
+    return Value(mixed, x.shape)
+
+
+def linf_distance(nodes: Nodes, layer: LInfDistance, name: str, x: Value) -> Value:
+    weight, distances = nodes.weight(f"{name}.weight"), []
+    column = nodes.add("Unsqueeze", x.name, nodes.ints(1))
+    for rows in row_slices(nodes, layer, weight):
+        gaps = nodes.add("Abs", nodes.add("Sub", column, rows))
+        distances.append(nodes.add("ReduceMax", gaps, nodes.ints(2), keepdims=0))
+    both = nodes.add("Concat", *distances, axis=1) if len(distances) > 1 else distances[0]
+    return Value(nodes.add("Add", both, nodes.weight(f"{name}.bias")), (len(layer.weight),))
+
+
+def row_slices(nodes: Nodes, layer: LInfDistance, weight: str) -> list[str]:
+    """The rows of the weight, as many at a time as the layer takes."""
+    counts = [len(rows) for rows in few_rows(layer.weight)]
+    return nodes.add_many("Split", weight, nodes.ints(*counts), outputs=len(counts), axis=0) if counts[1:] else [weight]
+
+
+LOWERINGS: dict[type[nn.Module], Callable[..., Value]] = {
+    Pixels: pixels,
+    MinMax: minmax,
+    nn.ReLU: relu,
+    nn.Flatten: flatten,
+    nn.Linear: linear,
+    LInfDistance: linf_distance,
+    Residual: residual,
+    PadChannels: pad_channels,
+    FirstChannels: first_channels,
+    nn.PixelUnshuffle: pixel_unshuffle,
+    PatchPool: patch_pool,
+    ConvexPotential: convex_potential,
+    ConvExponential: conv_exponential,
+    Householder: householder,
+    TokenLinear: token_linear,
+    SelfAttention: self_attention,
+}

@@ -1,0 +1,205 @@
+"""ONNX nodes with names that depend on nothing but their order, and the tensors that they pass on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor of the graph, for a batch of N.
+
+    Vectors are [N, features]. Maps are [N, channels, rows, columns], or, where `places` is given, [pixels, N,
+    channels]: a pixel's numbers lie together for the whole batch, the pixels in any order and perhaps some that are
+    not in the map. Gathering pixels then copies long runs, and a product over channels is one matrix product.
+    """
+
+    name: str
+    shape: tuple[int, ...]  # without the batch: [features] or [channels, rows, columns]
+    places: Places | None = None  # [rows, columns]: where in the tensor each pixel of the map is
+    pixels: int = 0  # in the tensor, where places are given
+    order: Places | None = None  # [channels]: which channel stands where, where they do not stand in their own order
+
+    @property
+    def axis(self) -> int:
+        """The axis of the channels, or features."""
+        return 1 if self.places is None else 2
+
+
+class Nodes:
+    """The nodes and constants of a graph that computes in float64 or float32, in the order in which they were added."""
+
+    def __init__(self, precision: str, stored: Mapping[str, TensorProto], norm: str = "l2"):
+        self.precision = precision
+        self.norm = norm
+        self.number = {"float64": TensorProto.DOUBLE, "float32": TensorProto.FLOAT}[precision]
+        self.nodes: list[NodeProto] = []
+        self.initializers: dict[str, TensorProto] = {}
+        self._stored = stored
+        self._cast: dict[str, str] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._once: dict[Any, str] = {}
+        self._scope = ""
+
+    def once(self, key: Any, make: Callable[[], str]) -> str:
+        """What `make` adds, the first time that the key comes; then the same tensor."""
+        if key not in self._once:
+            self._once[key] = make()
+        return self._once[key]
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Names of what is added inside begin with the layer's."""
+        before, self._scope = self._scope, f"{self._scope}{name}."
+        try:
+            yield
+        finally:
+            self._scope = before
+
+    def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """A node with one output, whose name is returned."""
+        return self.add_many(operator, *inputs, outputs=[output] if output else 1, **attributes)[0]
+
+    def add_many(self, operator: str, *inputs: str, outputs: Sequence[str] | int, **attributes: Any) -> list[str]:
+        """A node with these outputs, or with so many."""
+        name = f"{self._scope}{operator}_{len(self.nodes)}"
+        if isinstance(outputs, int):
+            outputs = [name] if outputs == 1 else [f"{name}_{index}" for index in range(outputs)]
+        made = [_attribute(key, value) for key, value in sorted(attributes.items())]
+        self.nodes.append(NodeProto(op_type=operator, name=name, input=inputs, output=outputs, attribute=made))
+        return list(outputs)
+
+    def constant(self, array: NDArray[Any]) -> str:
+        """An initializer in the graph itself; equal ones are one."""
+        array = np.asarray(array, order="C")
+        key = (str(array.dtype), array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f"constant_{len(self._constants)}"
+            self.initializers[name] = numpy_helper.from_array(array, name)
+            self._constants[key] = name
+        return self._constants[key]
+
+    def ints(self, *values: int) -> str:
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def numbers(self, values: Any) -> str:
+        """A constant in the graph's precision."""
+        return self.constant(np.asarray(values, dtype=self.precision))
+
+    def weight(self, name: str) -> str:
+        """The network's stored float32 tensor, in the graph's precision. Names are those of the state dict."""
+        if name not in self._cast:
+            self.initializers[name] = self._stored[name]
+            self._cast[name] = name
+            if self.precision == "float64":
+                self._cast[name] = self.add("Cast", name, output=f"{name}.float64", to=self.number)
+        return self._cast[name]
+
+    def number_of(self, x: str) -> str:
+        """A float32 tensor in the graph's precision."""
+        return x if self.precision == "float32" else self.add("Cast", x, to=self.number)
+
+    # Tensors ---------------------------------------------------------------------------------------------------------
+
+    def reshape(self, x: str, *shape: int) -> str:
+        return self.add("Reshape", x, self.ints(*shape))
+
+    def transpose(self, x: str, *order: int) -> str:
+        return self.add("Transpose", x, perm=order)
+
+    def gather(self, x: str, places: Places) -> str:
+        """Pixels of [pixels, N, channels], in the order of an array of their places."""
+        return self.add("Gather", x, self.constant(np.asarray(places, dtype=np.int64)), axis=0)
+
+    # Maps and vectors ------------------------------------------------------------------------------------------------
+
+    def pixels(self, x: Value) -> Value:
+        """The map as [pixels, N, channels]."""
+        if x.places is not None:
+            return x
+        channels, rows, columns = x.shape
+        name = self.reshape(self.transpose(x.name, 2, 3, 0, 1), rows * columns, -1, channels)
+        return Value(name, x.shape, natural(rows, columns), rows * columns)
+
+    def ordered(self, x: Value) -> Value:
+        """The map as [pixels, N, channels] with the pixels row by row, and no others; channels in their own order."""
+        x = self.own_channels(self.pixels(x))
+        assert x.places is not None
+        rows = natural(*x.places.shape)
+        if x.pixels == rows.size and (x.places == rows).all():
+            return x
+        return replace(x, name=self.gather(x.name, x.places.ravel()), places=rows, pixels=rows.size)
+
+    def planes(self, x: Value) -> Value:
+        """The map as [N, channels, rows, columns], with channels in their own order; a vector as it is."""
+        if x.places is None:
+            return x
+        order, x = x.order, self.ordered(replace(x, order=None))
+        name = self.transpose(x.name, 1, 2, 0)
+        if order is not None:
+            name = self.add("Gather", name, self.constant(np.argsort(order)), axis=1)
+        return Value(self.reshape(name, -1, *x.shape), x.shape)
+
+    def own_channels(self, x: Value) -> Value:
+        """The map with its channels in their own order."""
+        if x.order is None:
+            return x
+        name = self.add("Gather", x.name, self.constant(np.argsort(x.order)), axis=x.axis)
+        return replace(x, name=name, order=None)
+
+    def like(self, x: Value, other: Value) -> Value:
+        """x in the layout of the other."""
+        if other.places is None:
+            return self.planes(x)
+        x = self.own_channels(self.pixels(x))
+        assert x.places is not None
+        if x.pixels == other.pixels and (x.places == other.places).all():
+            return x
+        taken = np.zeros(other.pixels, dtype=np.int64)
+        taken[other.places.ravel()] = x.places.ravel()
+        return replace(x, name=self.gather(x.name, taken), places=other.places, pixels=other.pixels)
+
+    def flat(self, x: Value) -> Value:
+        """[N, features], in PyTorch's order."""
+        if len(x.shape) == 1:
+            return x
+        size = math.prod(x.shape)
+        return Value(self.reshape(self.planes(x).name, -1, size), (size,))
+
+    def per_channel(self, tensor: str, x: Value) -> str:
+        """A tensor [channels], so shaped that it goes with each channel of x."""
+        return self.reshape(tensor, -1, 1, 1) if len(x.shape) == 3 and x.places is None else tensor
+
+    def split(self, x: Value, *counts: int) -> list[Value]:
+        """The channels as they lie, so many at a time; a part of them has no order of its own."""
+        names = self.add_many("Split", x.name, self.ints(*counts), outputs=len(counts), axis=x.axis)
+        shapes = [(count, *x.shape[1:]) for count in counts]
+        return [replace(x, name=name, shape=shape, order=None) for name, shape in zip(names, shapes, strict=True)]
+
+    def join(self, *parts: Value) -> Value:
+        """Channels one after the other."""
+        name = self.add("Concat", *(part.name for part in parts), axis=parts[0].axis)
+        return replace(parts[0], name=name, shape=(sum(part.shape[0] for part in parts), *parts[0].shape[1:]))
+
+    def each(self, operator: str, x: Value, *others: str) -> Value:
+        """An elementwise node on x and on tensors that are broadcast to it."""
+        return replace(x, name=self.add(operator, x.name, *others))
+
+
+def natural(rows: int, columns: int) -> Places:
+    """The places of pixels that lie row by row."""
+    return np.arange(rows * columns).reshape(rows, columns)
+
+
+def _attribute(key: str, value: Any) -> AttributeProto:
+    return helper.make_attribute(key, list(value) if isinstance(value, tuple) else value)

@@ -1,0 +1,148 @@
+"""The certified model as ONNX graphs whose weights are read from `model.safetensors`, or from its shards.
+
+The bytes of a graph follow from the network's layers, the certificate and the graph format alone. Every weight is
+external data that points into a safetensors file (file, offset, length), so one sha256 covers the bytes that every
+runtime reads; what follows from weights is computed in the graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+from torch import nn
+
+from zoo.bounds.margins import Tables
+from zoo.folder import GRAPHS
+from zoo.lowering.intervals import least_margins
+from zoo.lowering.layers import lower, normalise
+from zoo.lowering.nodes import Nodes, Value
+from zoo.model import load_network, tables_of
+from zoo.records import TOP_K, Certificate, ModelConfig, Outputs
+from zoo.runtime import ESTIMATES, NOT_PROVED
+from zoo.weights import data_start, header, read_weights
+
+GRAPH_FORMAT = 1  # the same number, network and certificate give the same bytes
+OPSET, IR_VERSION = 20, 10
+
+
+def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) -> None:
+    """Write both ONNX graphs beside the weights and the `certificate.json` in the folder."""
+    weights = read_weights(folder)
+    network = load_network(weights, certificate)
+    metadata = {
+        "name": config.name,
+        "norm": config.norm,
+        "unit": certificate.unit,
+        "dataset": config.dataset,
+        "labels": json.dumps(config.labels),
+        "license": config.license,
+        "weights_sha256": certificate.weights_sha256,
+        "certificate_sha256": hashlib.sha256((folder / "certificate.json").read_bytes()).hexdigest(),
+        "graph_format": str(GRAPH_FORMAT),
+    }
+    for precision, arithmetic in (("float64", certificate.arithmetic), ("float32", NOT_PROVED)):
+        graph = certified_graph(network, certificate, stored_tensors(weights), precision)
+        helper.set_model_props(graph, {**metadata, "arithmetic": arithmetic})
+        (folder / GRAPHS[precision]).write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def certified_graph(
+    network: nn.Sequential, certificate: Certificate, stored: Mapping[str, TensorProto], precision: str = "float64"
+) -> ModelProto:
+    """The graph that answers `Outputs`; in float32 the radii are named estimates.
+
+    stored: the network's weights, as `stored_tensors` gives them.
+    """
+    return graph_of(
+        network, tables_of(network, certificate), certificate.layers[0].input_shape, stored, precision,
+        certificate.norm, certificate.levels,
+    )
+
+
+def stored_tensors(weights: Mapping[str, bytes]) -> dict[str, TensorProto]:
+    """Each tensor of safetensors files as external data: file, offset, length."""
+    tensors = {}
+    for file, content in weights.items():
+        for name, entry in header(content).items():
+            first, last = entry["data_offsets"]
+            tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=entry["shape"])
+            tensor.data_location = TensorProto.EXTERNAL
+            place = {"location": file, "offset": data_start(content) + first, "length": last - first}
+            for key, value in place.items():
+                tensor.external_data.add(key=key, value=str(value))
+            tensors[name] = tensor
+    return tensors
+
+
+def graph_of(
+    network: nn.Sequential,
+    tables: Tables,
+    shape: tuple[int, ...],
+    stored: Mapping[str, TensorProto],
+    precision: str,
+    norm: str,
+    levels: Sequence[float],
+) -> ModelProto:
+    """The graph of a network with the tables K and T, on images of a shape [C, H, W]."""
+    nodes = Nodes(precision, stored, norm)
+    logits, label, radius, class_radii, topk_radius = output_names(precision)
+    (first, _), *body, (name, head) = network._modules.items()
+    assert isinstance(head, nn.Linear)
+    clamped = nodes.add("Clip", "images", nodes.constant(np.float32(0)), nodes.constant(np.float32(1)))
+    outside = nodes.add("ReduceL1", nodes.add("Sub", "images", clamped), nodes.ints(1, 2, 3), keepdims=1)
+    inside = nodes.add("LessOrEqual", nodes.reshape(outside, -1, 1), nodes.constant(np.float32(0)))
+    with nodes.scope(first):
+        x = normalise(nodes, first, Value(nodes.number_of(clamped), shape))
+    x = lower(nodes, body, x)
+    nodes.add(
+        "Gemm", x.name, nodes.weight(f"{name}.weight"), nodes.weight(f"{name}.bias"), output=logits, transB=1
+    )
+    nodes.add("ArgMax", logits, output=label, axis=1, keepdims=0)
+    margins = nodes.add("Sub", nodes.add("ReduceMax", logits, nodes.ints(1), keepdims=1), logits)
+    total = nodes.add("ReduceSum", margins, nodes.ints(1), keepdims=1)  # a sum keeps a NaN
+    admissible = nodes.add("And", inside, nodes.add("Less", total, nodes.numbers(math.inf)))
+    margins = nodes.add("Where", admissible, margins, nodes.numbers(0))
+    slack, lipschitz = (nodes.add("Gather", nodes.numbers(table), label, axis=0) for table in reversed(tables))
+    quotients = nodes.add("Div", nodes.add("Sub", margins, slack), lipschitz)
+    if levels:
+        images = nodes.number_of("images")
+        least = least_margins(nodes, network, images, shape, label, levels)
+        proved = nodes.add("Greater", least, nodes.add("Mul", slack, nodes.numbers(2)))
+        proved = nodes.add("And", proved, admissible)
+        reached = nodes.add("Where", proved, nodes.reshape(nodes.numbers(levels), -1, 1, 1), nodes.numbers(0))
+        reached = nodes.add("ReduceMax", reached, nodes.ints(0), keepdims=0)
+        nodes.add("Max", nodes.add("Relu", quotients), reached, output=class_radii)
+    else:
+        nodes.add("Relu", quotients, output=class_radii)
+    ranks = min(TOP_K, head.out_features - 1)
+    nodes.add_many(
+        "TopK", class_radii, nodes.ints(ranks), outputs=[topk_radius, "nearest"], axis=1, largest=0, sorted=1
+    )
+    nodes.add("Gather", topk_radius, nodes.constant(np.array(0)), output=radius, axis=1)
+    return _model(nodes, shape, head.out_features)
+
+
+def output_names(precision: str) -> list[str]:
+    """Those of `Outputs`; radii that are not proved are estimates."""
+    suffix = "" if precision == "float64" else "_estimate"
+    return [name + suffix if name in ESTIMATES else name for name in Outputs._fields]
+
+
+def _model(nodes: Nodes, shape: tuple[int, ...], classes: int) -> ModelProto:
+    ranks = min(TOP_K, classes - 1)
+    shapes = (("N", classes), ("N",), ("N",), ("N", classes), ("N", ranks))
+    kinds = (nodes.number, TensorProto.INT64, nodes.number, nodes.number, nodes.number)
+    outputs = [
+        helper.make_tensor_value_info(name, kind, sides)
+        for name, kind, sides in zip(output_names(nodes.precision), kinds, shapes, strict=True)
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ("N", *shape))
+    graph = helper.make_graph(nodes.nodes, "certified", [images], outputs, list(nodes.initializers.values()))
+    opset = helper.make_opsetid("", OPSET)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="certified-zoo")
