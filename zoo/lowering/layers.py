@@ -134,7 +134,7 @@ def residual(nodes: Nodes, layer: Residual, name: str, x: Value) -> Value:
 
 def pad_channels(nodes: Nodes, layer: PadChannels, name: str, x: Value) -> Value:
     x = nodes.own_channels(x)
-    dimensions = len(x.shape) + 1
+    dimensions = 3 if x.places is not None else len(x.shape) + 1
     ends = [0] * dimensions
     ends[x.axis] = layer.channels - x.shape[0]
     padded = nodes.each("Pad", x, nodes.ints(*[0] * dimensions, *ends))
