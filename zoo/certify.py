@@ -41,7 +41,9 @@ DOMAIN = (
 )
 ARITHMETIC = (
     "IEEE-754 binary64, round to nearest, on the float32 weights as stored; sums of products in any order, with or "
-    "without fused multiply-add; no Strassen, Winograd or FFT kernels. Rounding is bounded a priori and subtracted."
+    "without fused multiply-add, but no kernel that computes a product otherwise (Strassen, Winograd, FFT). Where the "
+    "graph has Toom-Cook products for a convolution, these are what is bounded, and so are the plain sums over its "
+    "taps. Rounding is bounded a priori and subtracted."
 )
 COMPOSITION = "product of layer bounds, times |h_j - h_i| for the rows of the head (K_ji = |w_j - w_i| K_body)"
 COMPOSITION_LIPLT = (

@@ -167,7 +167,7 @@ def push(
         raise InputError(f"{repository!r} is no repository: write ORG/NAME")
     folder = fetch(source)
     require("torch", "export")
-    require("onnxscript", "export")
+    require("onnx", "export")
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
     from zoo.card import render

@@ -1,39 +1,35 @@
 """The certified model as ONNX graphs whose weights are read from `model.safetensors`, or from its shards.
 
-torch.onnx writes the graph; three things are ours:
-
-* A float64 convolution is Pad, Slice, Concat, MatMul, because ONNX Runtime's CPU provider has no float64 Conv. Its
-  sums are those of a matrix product, in the model of arithmetic that the certificate states.
-* Only exact rewriting: constants are folded and unused nodes removed. The pattern rewriter that torch.onnx runs by
-  default compares constants with a tolerance and dropped a multiplication by 1 - 2^-50; it is switched off.
-* Every weight is external data that points into a safetensors file (file, offset, length), so one sha256 covers the
-  bytes that every runtime reads.
+The bytes of a graph follow from the network's layers, the certificate and the graph format alone. Every weight is
+external data that points into a safetensors file (file, offset, length), so one sha256 covers the bytes that every
+runtime reads; what follows from weights is computed in the graph.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import warnings
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import onnx_ir
-import onnxscript
+import numpy as np
 import torch
-from onnx_ir.passes import common
-from onnxscript import opset20
-from onnxscript.optimizer import fold_constants
+from onnx import ModelProto, TensorProto, helper
+from torch import nn
 
+from zoo.bounds.table import TABLE
 from zoo.folder import GRAPHS
+from zoo.lowering.intervals import least_margins
+from zoo.lowering.layers import normalise
+from zoo.lowering.nodes import Nodes
+from zoo.lowering.values import Value
 from zoo.model import CertifiedModel, load_network
-from zoo.records import Certificate, ModelConfig, Outputs
-from zoo.runtime import NOT_PROVED
+from zoo.records import GRAPH_FORMAT, TOP_K, Certificate, ModelConfig, Outputs
+from zoo.runtime import ESTIMATES, NOT_PROVED
 from zoo.weights import data_start, header, read_weights
 
-op: Any = opset20
-EXPORTER = f"torch {torch.__version__}, onnxscript {onnxscript.__version__}"  # the same give the same bytes
+OPSET, IR_VERSION = 20, 10
 
 
 def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) -> None:
@@ -48,113 +44,98 @@ def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) ->
         "license": config.license,
         "weights_sha256": certificate.weights_sha256,
         "certificate_sha256": hashlib.sha256((folder / "certificate.json").read_bytes()).hexdigest(),
-        "exporter": EXPORTER,
+        "graph_format": str(GRAPH_FORMAT),
     }
-    for precision, dtype, arithmetic in (
-        ("float64", torch.float64, certificate.arithmetic),
-        ("float32", torch.float32, NOT_PROVED),
-    ):
-        model = CertifiedModel.of(network, certificate, dtype)
+    for precision, arithmetic in (("float64", certificate.arithmetic), ("float32", NOT_PROVED)):
+        model = CertifiedModel.of(network, certificate, getattr(torch, precision))
         write_graph(model, folder / GRAPHS[precision], {**metadata, "arithmetic": arithmetic})
 
 
 def write_graph(model: CertifiedModel, path: Path, metadata: dict[str, str]) -> None:
-    """The model as an ONNX file beside its weights, with a dynamic batch; same model, same bytes.
+    """The model as an ONNX file beside its weights, with a dynamic batch.
 
     A float64 model writes the proved graph with the names of `Outputs`. A float32 model writes native convolutions,
     and every radius is called an estimate.
     """
-    proved = model.dtype == torch.float64
-    names = [name if proved or "radi" not in name else f"{name}_estimate" for name in Outputs._fields]
-    lowering = {torch.ops.aten.conv2d.default: _convolution, torch.ops.aten.convolution.default: _convolution}
-    example = torch.full((2, *model.input_shape), 0.5)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch.onnx about itself
-        program = torch.onnx.export(
-            model,
-            (example,),
-            dynamo=True,
-            optimize=False,
-            verbose=False,
-            input_names=["images"],
-            output_names=names,
-            dynamic_shapes=({0: torch.export.Dim("N")},),
-            custom_translation_table=lowering if proved else {},
-        )
-    assert program is not None
-    graph = program.model
-    _simplify(graph)
-    _point_into_safetensors(graph, path.parent)
-    graph.metadata_props.update(metadata)
-    onnx_ir.save(graph, path)
+    graph = certified_graph(model, stored_tensors(read_weights(path.parent)))
+    helper.set_model_props(graph, metadata)
+    path.write_bytes(graph.SerializeToString(deterministic=True))
 
 
-def _convolution(
-    images: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = (1, 1),
-    padding: Any = (0, 0),
-    *options: Any,
-) -> Any:
-    """A zero-padded convolution as one matrix product: [O, I k k] times the windows [N, I k k, H W].
-
-    Windows are stacked tap by tap inside each channel, the order in which the kernel already lies in memory. The
-    options that `zoo.bounds` refuses (dilation, groups) cannot occur in a certified model.
-    """
-    out_channels, in_channels, kernel_rows, kernel_columns = (int(side) for side in weight.shape)
-    rows = (int(images.shape[2]) + 2 * padding[0] - kernel_rows) // stride[0] + 1
-    columns = (int(images.shape[3]) + 2 * padding[1] - kernel_columns) // stride[1] + 1
-    taps = in_channels * kernel_rows * kernel_columns
-    if any(padding):
-        images = op.Pad(images, _ints(0, 0, *padding, 0, 0, *padding))
-    windows = []
-    for row, column in itertools.product(range(kernel_rows), range(kernel_columns)):
-        last = _ints(row + (rows - 1) * stride[0] + 1, column + (columns - 1) * stride[1] + 1)
-        window = op.Slice(images, _ints(row, column), last, _ints(2, 3), _ints(*stride))
-        windows.append(op.Unsqueeze(window, _ints(2)))
-    flat = op.Reshape(op.Concat(*windows, axis=2), _ints(0, taps, rows * columns))
-    maps = op.MatMul(op.Reshape(weight, _ints(out_channels, taps)), flat)
-    if bias is not None:
-        maps = op.Add(maps, op.Unsqueeze(bias, _ints(1)))
-    return op.Reshape(maps, _ints(0, out_channels, rows, columns))
-
-
-def _ints(*values: int) -> Any:
-    return op.Constant(value_ints=list(values))
-
-
-def _simplify(graph: onnx_ir.Model) -> None:
-    """Fold what depends on no weight and no table, drop what is unused and every trace of the source's paths."""
-    stored = {value for value in graph.graph.initializers.values() if len(value.shape or ()) > 0}
-
-    def reads_no_weight(node: onnx_ir.Node) -> bool | None:
-        return False if stored.intersection(node.inputs) else None
-
-    common.CommonSubexpressionEliminationPass()(graph)  # first: it sees that constants are equal, not that tensors are
-    fold_constants(graph, should_fold=reads_no_weight, onnx_shape_inference=False)
-    for simplify in (
-        common.IdentityEliminationPass(),
-        common.RemoveUnusedNodesPass(),
-        common.ClearMetadataAndDocStringPass(),
-    ):
-        simplify(graph)
-
-
-def _point_into_safetensors(graph: onnx_ir.Model, folder: Path) -> None:
-    """Make each weight a reference to its bytes in a safetensors file; tables and constants stay in the graph."""
-    for file, weights in read_weights(folder).items():
-        for name, entry in header(weights).items():
-            value = graph.graph.initializers.get(f"network.{name}")
-            if value is None:
-                continue
+def stored_tensors(weights: Mapping[str, bytes]) -> dict[str, TensorProto]:
+    """Each tensor of safetensors files as external data: file, offset, length."""
+    tensors = {}
+    for file, content in weights.items():
+        for name, entry in header(content).items():
             first, last = entry["data_offsets"]
-            value.const_value = onnx_ir.ExternalTensor(
-                file,
-                offset=data_start(weights) + first,
-                length=last - first,
-                dtype=onnx_ir.DataType.FLOAT,
-                shape=onnx_ir.Shape(entry["shape"]),
-                name=f"network.{name}",
-                base_dir=folder,
-            )
+            tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=entry["shape"])
+            tensor.data_location = TensorProto.EXTERNAL
+            place = {"location": file, "offset": data_start(content) + first, "length": last - first}
+            for key, value in place.items():
+                tensor.external_data.add(key=key, value=str(value))
+            tensors[name] = tensor
+    return tensors
+
+
+def certified_graph(model: CertifiedModel, stored: Mapping[str, TensorProto]) -> ModelProto:
+    """The graph that answers `Outputs`; `stored` are the network's weights by their names in its state dict."""
+    precision, network, shape, levels = str(model.dtype).removeprefix("torch."), model.network, model.input_shape, model.levels
+    nodes = Nodes(precision, stored, TABLE, model.norm)
+    logits, label, radius, class_radii, topk_radius = output_names(precision)
+    (first, _), *body, (name, head) = network._modules.items()
+    assert isinstance(head, nn.Linear)
+    clamped = nodes.add("Clip", "images", nodes.constant(np.float32(0)), nodes.constant(np.float32(1)))
+    outside = nodes.add("ReduceL1", nodes.add("Sub", "images", clamped), nodes.ints(1, 2, 3), keepdims=1)
+    inside = nodes.add("LessOrEqual", nodes.reshape(outside, -1, 1), nodes.constant(np.float32(0)))
+    with nodes.scope(first):
+        x = normalise(nodes, first, Value(nodes.number_of(clamped), shape))
+    x = nodes.through(body, x)
+    nodes.add(
+        "Gemm", x.name, nodes.weight(f"{name}.weight"), nodes.weight(f"{name}.bias"), output=logits, transB=1
+    )
+    nodes.add("ArgMax", logits, output=label, axis=1, keepdims=0)
+    margins = nodes.add("Sub", nodes.add("ReduceMax", logits, nodes.ints(1), keepdims=1), logits)
+    total = nodes.add("ReduceSum", margins, nodes.ints(1), keepdims=1)  # a sum keeps a NaN
+    admissible = nodes.add("And", inside, nodes.add("Less", total, nodes.numbers(math.inf)))
+    margins = nodes.add("Where", admissible, margins, nodes.numbers(0))
+    tables = {name: getattr(model, name).numpy(force=True) for name in ("slack", "margin_lipschitz")}
+    slack, lipschitz = (
+        nodes.add("Gather", nodes.constant(table, name), label, axis=0) for name, table in tables.items()
+    )
+    quotients = nodes.add("Div", nodes.add("Sub", margins, slack), lipschitz)
+    if levels:
+        images = nodes.number_of("images")
+        least = least_margins(nodes, network, images, shape, label, levels)
+        proved = nodes.add("Greater", least, nodes.add("Mul", slack, nodes.numbers(2)))
+        proved = nodes.add("And", proved, admissible)
+        reached = nodes.add("Where", proved, nodes.reshape(nodes.numbers(levels), -1, 1, 1), nodes.numbers(0))
+        reached = nodes.add("ReduceMax", reached, nodes.ints(0), keepdims=0)
+        nodes.add("Max", nodes.add("Relu", quotients), reached, output=class_radii)
+    else:
+        nodes.add("Relu", quotients, output=class_radii)
+    ranks = min(TOP_K, head.out_features - 1)
+    nodes.add_many(
+        "TopK", class_radii, nodes.ints(ranks), outputs=[topk_radius, "nearest"], axis=1, largest=0, sorted=1
+    )
+    nodes.add("Gather", topk_radius, nodes.constant(np.array(0)), output=radius, axis=1)
+    return _model(nodes, shape, head.out_features)
+
+
+def output_names(precision: str) -> list[str]:
+    """Those of `Outputs`; radii that are not proved are estimates."""
+    suffix = "" if precision == "float64" else "_estimate"
+    return [name + suffix if name in ESTIMATES else name for name in Outputs._fields]
+
+
+def _model(nodes: Nodes, shape: tuple[int, ...], classes: int) -> ModelProto:
+    ranks = min(TOP_K, classes - 1)
+    shapes = (("N", classes), ("N",), ("N",), ("N", classes), ("N", ranks))
+    kinds = (nodes.number, TensorProto.INT64, nodes.number, nodes.number, nodes.number)
+    outputs = [
+        helper.make_tensor_value_info(name, kind, sides)
+        for name, kind, sides in zip(output_names(nodes.precision), kinds, shapes, strict=True)
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ("N", *shape))
+    graph = helper.make_graph(nodes.nodes, "certified", [images], outputs, list(nodes.initializers.values()))
+    opset = helper.make_opsetid("", OPSET)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="certified-zoo")

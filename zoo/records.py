@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError
 
+GRAPH_FORMAT = 1  # of both graphs: the same number, network and certificate give the same bytes
 FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader refuses what it does not know
 
 MAX_BYTES = 16 * 2**20
@@ -57,6 +58,7 @@ class LayerBound:
     absolute_norm: float  # of a linear layer at least the operator norm of the entrywise absolute value
     offset_norm: float  # also at least the norm of the layer's value at 0
     range_norm: float | None  # at least the norm of any output, where the layer alone bounds it
+    lowering: str = ""  # the products that its convolutions are in the graph, see zoo/lowering/choice.py
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Certificate:
     versions: dict[str, str]
     pairwise: tuple[float, ...] | None = None  # LipLT: at least the constant of f_j - f_i, i < j, row by row of j
     levels: tuple[float, ...] = ()  # l-infinity radii that the graph also tries by interval propagation, rising
+    graph_format: int = GRAPH_FORMAT
     format: int = FORMAT
 
 

@@ -3,7 +3,8 @@
 Model of arithmetic (M): every entry of a matrix product is a sum of n products, evaluated by binary64
 round-to-nearest additions, multiplications and fused multiply-adds in *any* order. Then |fl(XY) - XY| <=
 gamma_n |X||Y| entrywise (Higham 2002, "Accuracy and Stability of Numerical Algorithms", sections 3.1 and 3.5).
-Conventional blocked GEMM obeys it; Strassen, Winograd and FFT convolution do not.
+Conventional blocked GEMM obeys it; kernels by Strassen, Winograd or FFT do not. The graph's own Toom-Cook (Winograd)
+products of convolutions are chains of matrix products, each of which obeys it: see `zoo.bounds.lowered`.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from torch import nn
 
 from zoo.bounds.rule import Context
 from zoo.bounds.spectral import Matrix, NormProof
+from zoo.lowering.choice import Sizes
 from zoo.rounding import OUTWARD, gamma
 
 # Multiply-adds of the Gram matrix of a materialised convolution that are worth an exact norm (about 10 s on 2 cores).
@@ -55,6 +56,12 @@ def same_map(kernel_shape: Sequence[int]) -> Convolution:
     """The convolution by a kernel [O, I, k, k], k odd, whose padding keeps the size of the map."""
     side = kernel_shape[2]
     return Convolution(kernel_shape[0], (side, side), (1, 1), (side // 2, side // 2))
+
+
+def sizes_of(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Sizes:
+    """Its sizes on maps [C, H, W]."""
+    kernel, stride, padding = ((int(pair[0]), int(pair[1])) for pair in (layer.kernel_size, layer.stride, layer.padding))
+    return Sizes(input_shape[0], layer.out_channels, kernel, stride, padding, input_shape[1:])
 
 
 def kernel_of(layer: nn.Conv2d, context: Context) -> tuple[Matrix, Shape]:

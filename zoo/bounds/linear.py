@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 
 import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.bounds.convolution import convolution_norm, kernel_of
+from zoo.bounds.convolution import convolution_norm, kernel_of, sizes_of
+from zoo.bounds.lowered import rounding
 from zoo.bounds.rule import Bound, Context, l2, matrix_of, schur_bound
 from zoo.layers import TokenLinear
 
@@ -31,14 +31,16 @@ def linear(layer: nn.Linear, context: Context) -> Bound:
 def convolution(layer: nn.Conv2d, context: Context) -> Bound:
     kernel, outputs = kernel_of(layer, context)
     method, proof, torus = convolution_norm(kernel, layer, context.map_shape(), context)
+    rounded = rounding(kernel, sizes_of(layer, context.map_shape()))
     return Bound(
         outputs,
         proof.bound,
         method,
         {**asdict(proof), **torus},
-        fan_in=math.prod(kernel.shape[1:]),
-        absolute_norm=schur_bound(np.abs(kernel).sum(axis=(2, 3))),
-        offset_norm=l2(context.exact(layer.bias, layer.out_channels), outputs[1] * outputs[2]),
+        fan_in=rounded.terms,
+        absolute_norm=rounded.absolute,
+        offset_norm=l2(context.exact(layer.bias, layer.out_channels), outputs[1] * outputs[2]) + rounded.offset,
+        lowering=str(rounded.lowering),
     )
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from zoo.bounds.convolution import kernel_of
 from zoo.bounds.rule import RAISED, Bound, Context, Ends, Rows, Shape, intervals_of, l1_of_rows, matrix_of
 from zoo.bounds.spectral import Matrix
 from zoo.layers import LInfDistance, Pixels, Residual, few_rows
+from zoo.lowering.choice import SUMS
 
 # Constants -----------------------------------------------------------------------------------------------------------
 
@@ -55,9 +57,13 @@ def linear_linf(layer: nn.Linear, context: Context) -> Bound:
 
 
 def convolution_linf(layer: nn.Conv2d, context: Context) -> Bound:
-    """A row of the operator holds the taps of one output channel, without those that fall on the padding."""
+    """A row of the operator holds the taps of one output channel, without those that fall on the padding.
+
+    The graph adds these up as well: `zoo.lowering.choice` has no other lowering in l-infinity.
+    """
     kernel, outputs = kernel_of(layer, context)
-    return _affine(outputs, kernel.reshape(len(kernel), -1), context.exact(layer.bias, layer.out_channels))
+    bound = _affine(outputs, kernel.reshape(len(kernel), -1), context.exact(layer.bias, layer.out_channels))
+    return replace(bound, lowering=str(SUMS))
 
 
 def _affine(output_shape: Shape, rows: Matrix, bias: Matrix) -> Bound:

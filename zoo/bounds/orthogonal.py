@@ -11,10 +11,9 @@ import math
 from dataclasses import asdict
 from fractions import Fraction
 
-import numpy as np
-
-from zoo.bounds.convolution import same_map, torus_norm
-from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
+from zoo.bounds.convolution import same_map, sizes_of, torus_norm
+from zoo.bounds.lowered import rounding
+from zoo.bounds.rule import RAISED, Bound, Context, l2
 from zoo.layers import ConvExponential, Householder
 from zoo.rounding import OUTWARD, UNDERFLOW, gamma
 
@@ -30,7 +29,7 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     (1 - a / (T+2)) where a < T + 2. Without that the triangle inequality gives the sum of a^i / i! up to T. The zero-
     padded A is skew exactly if the stored kernel is, which is checked.
 
-    *Rounding.* Sums of n products, alpha >= | |A| |, a' = a + gamma_{n+1} alpha. The computed terms A t_{i-1} / i are
+    *Rounding.* With n and alpha >= | |A| | those of `zoo.bounds.lowered`, a' = a + gamma_{n+1} alpha. The computed terms A t_{i-1} / i are
     at most a'^i / i! R, and each step adds gamma_{n+1} alpha |t_{i-1}| / i. So t_i errs by at most gamma_{n+1} alpha
     a'^(i-1) / (i-1)! R, all of them by gamma_{n+1} alpha exp(a') R, and adding them and b by gamma_{T+1} (exp(a') R +
     |b|): in all at most gamma_{n+T+2} ((1 + alpha) exp(a') R + |b|).
@@ -53,8 +52,8 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     if norm < (terms + 2) / 2:
         rest = norm ** (terms + 1) / math.factorial(terms + 1) / (1.0 - norm / (terms + 2))
         series = min(series, (1.0 + rest * OUTWARD) * OUTWARD)
-    fan_in = math.prod(weight.shape[1:])
-    absolute = schur_bound(np.abs(weight).sum(axis=(2, 3)))
+    rounded = rounding(weight, sizes_of(same_map(weight.shape), shape))
+    fan_in, absolute = rounded.terms, rounded.absolute
     grown = math.exp(norm + gamma(fan_in + 1) * absolute) * OUTWARD
     return Bound(
         context.input_shape,
@@ -63,7 +62,8 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
         {**asdict(proof), **torus},
         fan_in=fan_in + terms,
         absolute_norm=(1.0 + absolute) * grown * RAISED,
-        offset_norm=(l2(bias, shape[1] * shape[2]) + UNDERFLOW * grown) * RAISED,
+        offset_norm=(l2(bias, shape[1] * shape[2]) + (UNDERFLOW + terms * rounded.offset) * grown) * RAISED,
+        lowering=str(rounded.lowering),
     )
 
 

@@ -11,10 +11,12 @@ from dataclasses import asdict
 
 import numpy as np
 
-from zoo.bounds.convolution import convolution_norm, same_map
+from zoo.bounds.convolution import convolution_norm, same_map, sizes_of
+from zoo.bounds.lowered import Rounding, rounding
 from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import ConvexPotential
+from zoo.lowering.choice import SUMS
 from zoo.rounding import OUTWARD, UNDERFLOW, U, gamma
 
 
@@ -27,8 +29,9 @@ def convex_potential(layer: ConvexPotential, context: Context) -> Bound:
     T^(1/2) W is bounded by V: its rows scaled by r >= t^(1/2), rounded. A row scaled by more has no smaller norm, and
     the rounding of the product adds at most u | |V| |.
 
-    *Rounding.* With sigma >= |T^(1/2) W|, nu >= |T^(1/2) |W| | >= sigma, beta >= |T^(1/2) b|, sums of n and m products
-    in W and W^T, all errors of the hidden layer weighted by T^(1/2):
+    *Rounding.* With sigma >= |T^(1/2) W|, beta >= |T^(1/2) b|, n and m the terms of W and W^T, nu >= sigma at least the
+    norm of T^(1/2) |W|, or, of convolutions, the larger of those that `zoo.bounds.lowered` has for T^(1/2) W and its
+    transpose (T multiplies channels, so it passes through U-bar), all errors of the hidden layer weighted by T^(1/2):
     W x + b errs by gamma_{n+1} (nu R + beta), relu adds nothing, the product by t one rounding:
     gamma_{n+2} (nu R + beta). So T^(-1/2) times the computed hidden layer is at most sigma' R + (1 + gamma_{n+2}) beta,
     sigma' = sigma + gamma_{n+2} nu, and W^T adds gamma_m nu of it:
@@ -54,19 +57,21 @@ def convex_potential(layer: ConvexPotential, context: Context) -> Bound:
     scaled = root.reshape(-1, *[1] * (weight.ndim - 1)) * weight
     proof, torus = _same_map_norm(scaled, context)
     pixels = math.prod(shape[1:])
-    absolute = schur_bound(np.abs(scaled).sum(axis=tuple(range(2, scaled.ndim)))) + UNDERFLOW
+    there, back, lowering = _roundings(scaled, context)
+    absolute = max(there.absolute, back.absolute) + UNDERFLOW
     norm = (proof.bound + 2.0 * U * absolute) * OUTWARD
-    terms, back = math.prod(weight.shape[1:]), len(weight) * math.prod(taps)
+    terms = there.terms
     computed = norm + gamma(terms + 2) * absolute
-    reach = (l2(root * bias, pixels) + l2(root + 1.0, pixels) * UNDERFLOW) * OUTWARD
+    reach = (l2(root * bias, pixels) + l2(root + 1.0, pixels) * UNDERFLOW + there.offset) * OUTWARD
     return Bound(
         context.input_shape,
         max(1.0, (norm * norm * RAISED - 1.0) * OUTWARD),
         "convex-potential",
         {**asdict(proof), **torus},
-        fan_in=terms + back + 1,
+        fan_in=terms + back.terms + 1,
         absolute_norm=(1.0 + absolute * computed) * RAISED,
-        offset_norm=(absolute * reach + UNDERFLOW) * RAISED,
+        offset_norm=(absolute * reach + UNDERFLOW + back.offset) * RAISED,
+        lowering=lowering,
     )
 
 
@@ -76,3 +81,18 @@ def _same_map_norm(weight: Matrix, context: Context) -> tuple[NormProof, dict[st
         return context.prove([(weight, None)]), {}
     _, proof, torus = convolution_norm(weight, same_map(weight.shape), context.map_shape(), context)
     return proof, torus
+
+
+def _roundings(scaled: Matrix, context: Context) -> tuple[Rounding, Rounding, str]:
+    """The constants of the scaled matrix or convolution and of its transpose, and their lowerings."""
+    if scaled.ndim == 2:
+        absolute = schur_bound(np.abs(scaled))
+        there, back = (Rounding(SUMS, terms, absolute, 0.0) for terms in reversed(scaled.shape))
+        return there, back, ""
+    _, rows, columns = context.map_shape()
+    adjoint = scaled[:, :, ::-1, ::-1].swapaxes(0, 1)
+    there, back = (
+        rounding(kernel, sizes_of(same_map(kernel.shape), (kernel.shape[1], rows, columns)))
+        for kernel in (scaled, adjoint)
+    )
+    return there, back, f"{there.lowering}, {back.lowering}"

@@ -90,6 +90,7 @@ def residual(layer: Residual, context: Context) -> Bound:
         fan_in=max(skip.roundings - 1, branch.roundings - 1, 1),
         absolute_norm=(skip.lipschitz + branch.lipschitz + skip.slope + branch.slope) * RAISED,
         offset_norm=(skip.offset + branch.offset + skip.constant + branch.constant) * RAISED,
+        lowering=", ".join([*skip.lowerings, *branch.lowerings]),
     )
 
 
@@ -106,6 +107,7 @@ class Walk:
     rows: list[Row] = field(default_factory=list)  # of each layer
     operators: list[Operator | None] = field(default_factory=list)  # of each layer, None where it is not linear
     proof: dict[str, float] = field(default_factory=dict)
+    lowerings: list[str] = field(default_factory=list)  # of the layers that have one
 
 
 def follow(layers: Mapping[str, nn.Module | None], context: Context) -> Walk:
@@ -128,6 +130,7 @@ def follow(layers: Mapping[str, nn.Module | None], context: Context) -> Walk:
         gain = context.gain * (1.0 + walk.lipschitz + walk.offset + walk.slope + walk.constant)
         if not gain <= LARGEST:
             raise context.refuse(f"the weights up to {name} are too large: the rounding of binary64 cannot be bounded")
+        walk.lowerings += [bound.lowering] if bound.lowering else []
         walk.proof |= {f"{name}.{key}": value for key, value in bound.proof.items()}
         row = context.rows[type(layer)]
         walk.rows.append(row)

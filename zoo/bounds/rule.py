@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,10 @@ from torch.nn.modules import module
 from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
 from zoo.errors import UncertifiableLayerError
 from zoo.rounding import gamma
+
+if TYPE_CHECKING:
+    from zoo.lowering.nodes import Nodes
+    from zoo.lowering.values import Value
 
 Shape = tuple[int, ...]
 NORMS = ("l2", "linf")  # of a network's input and of each layer's; the fields of `Row` that hold their rules
@@ -33,6 +37,8 @@ class Row:
         "single": it is that of the one `NormProof`, or, without a proof, 1 or a number from the weights;
         "composed": it follows from more than one `NormProof`'s terms and is compared with the one computed anew;
         "composed, at least 1": the same, and it is never below 1, which no machine rounds.
+    lowering: the layer as nodes of a graph.
+    ends: `intervals` as nodes of a graph.
     """
 
     l2: Callable[[Any, Context], Bound] | None
@@ -41,12 +47,14 @@ class Row:
     linear: Callable[[Any, Tensor | None, Tensor], Tensor] | None
     slopes: tuple[float, float] | None
     record: Literal["single", "composed", "composed, at least 1"]
+    lowering: Callable[[Nodes, Any, str, Value], Value]
+    ends: Callable[[Nodes, Any, str, Value, Value], tuple[Value, Value]] | None
 
     def __post_init__(self) -> None:
         if self.l2 is None and self.linf is None:
             raise TypeError("a row needs a rule in l2 or in linf")
-        if (self.linf is None) != (self.intervals is None):
-            raise TypeError("a rule in linf and a rule for intervals need each other")
+        if not (self.linf is None) == (self.intervals is None) == (self.ends is None):
+            raise TypeError("a rule in linf and rules for intervals need each other")
         if self.linear is not None and self.slopes is not None:
             raise TypeError("a layer is linear or an activation with slopes, not both")
         if self.slopes is not None and not 0.0 <= self.slopes[0] <= self.slopes[1]:
@@ -68,6 +76,7 @@ class Bound:
     absolute_norm: float = 1.0
     offset_norm: float = 0.0
     range_norm: float | None = None
+    lowering: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo.lowering.choice import Lowering, Sizes
-from zoo.lowering.nodes import Nodes, Places, Value
 from zoo.lowering.toomcook import ToomCook, algorithm
+from zoo.lowering.values import Places, Value
+
+if TYPE_CHECKING:
+    from zoo.lowering.nodes import Nodes
 
 
 def convolve(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Lowering, bias: str | None = None) -> Value:

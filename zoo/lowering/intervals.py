@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from zoo.layers import FirstChannels, LInfDistance, MinMax, PadChannels, Pixels, Residual
+from zoo.layers import LInfDistance, Pixels, Residual
 from zoo.lowering.choice import choose
 from zoo.lowering.convolution import convolve, product
-from zoo.lowering.layers import LOWERINGS, normalise, row_slices, sizes_of
-from zoo.lowering.nodes import Nodes, Value
+from zoo.lowering.layers import normalise, row_slices, sizes_of
+from zoo.lowering.values import Ends, Value
 
-Ends = tuple[Value, Value]
-
+if TYPE_CHECKING:
+    from zoo.lowering.nodes import Nodes
 
 def least_margins(
     nodes: Nodes, network: nn.Sequential, images: str, shape: tuple[int, ...], label: str, levels: Sequence[float]
@@ -26,7 +26,7 @@ def least_margins(
     lower, upper = (
         Value(nodes.reshape(nodes.add(kind, images, reach), -1, *shape), shape) for kind in ("Sub", "Add")
     )
-    lower, upper = propagate(nodes, body, lower, upper)
+    lower, upper = nodes.ends_through(body, lower, upper)
     matrix, bias = nodes.weight(f"{name}.weight"), nodes.weight(f"{name}.bias")
     chosen = nodes.add("Tile", label, nodes.ints(len(levels)))
     rows = nodes.add("Sub", nodes.reshape(nodes.add("Gather", matrix, chosen, axis=0), -1, 1, head.in_features), matrix)
@@ -39,14 +39,6 @@ def least_margins(
     return nodes.reshape(nodes.add("Add", margins, offsets), len(levels), -1, head.out_features)
 
 
-def propagate(nodes: Nodes, layers: Iterable[tuple[str, nn.Module | None]], lower: Value, upper: Value) -> Ends:
-    for name, layer in layers:
-        assert layer is not None
-        with nodes.scope(f"{name.split('.')[-1]}.ends"):
-            lower, upper = RULES[type(layer)](nodes, layer, name, lower, upper)
-    return lower, upper
-
-
 def middle(nodes: Nodes, lower: Value, upper: Value) -> Ends:
     """Centre and half width."""
     two = nodes.numbers(2)
@@ -57,8 +49,7 @@ def middle(nodes: Nodes, lower: Value, upper: Value) -> Ends:
 
 
 def monotone(nodes: Nodes, layer: nn.Module, name: str, lower: Value, upper: Value) -> Ends:
-    make = LOWERINGS[type(layer)]
-    return make(nodes, layer, name, lower), make(nodes, layer, name, upper)
+    return nodes.lowering(layer, name, lower), nodes.lowering(layer, name, upper)
 
 
 def pixel_ends(nodes: Nodes, layer: Pixels, name: str, lower: Value, upper: Value) -> Ends:
@@ -108,23 +99,8 @@ def distance_ends(nodes: Nodes, layer: LInfDistance, name: str, lower: Value, up
 def residual_ends(nodes: Nodes, layer: Residual, name: str, lower: Value, upper: Value) -> Ends:
     lower, upper = nodes.own_channels(lower), nodes.own_channels(upper)
     branch = [(f"{name}.branch.{key}", inner) for key, inner in layer.branch._modules.items()]
-    ends = [nodes.own_channels(end) for end in propagate(nodes, branch, lower, upper)]
+    ends = [nodes.own_channels(end) for end in nodes.ends_through(branch, lower, upper)]
     if layer.skip is not None:
-        lower, upper = propagate(nodes, [(f"{name}.skip", layer.skip)], lower, upper)
+        lower, upper = nodes.ends_through([(f"{name}.skip", layer.skip)], lower, upper)
     sums = [nodes.each("Add", end, nodes.like(skip, end).name) for end, skip in zip(ends, (lower, upper), strict=True)]
     return sums[0], sums[1]
-
-
-RULES: dict[type[nn.Module], Callable[..., Ends]] = {
-    Pixels: pixel_ends,
-    MinMax: monotone,
-    nn.ReLU: monotone,
-    nn.Flatten: monotone,
-    nn.Linear: linear_ends,
-    nn.Conv2d: convolution_ends,
-    LInfDistance: distance_ends,
-    Residual: residual_ends,
-    PadChannels: monotone,
-    FirstChannels: monotone,
-    nn.PixelUnshuffle: monotone,
-}

@@ -1,15 +1,17 @@
-"""Each layer type as ONNX nodes, by its exact type; none is the default."""
+"""Each layer type as ONNX nodes: the rules that `zoo.bounds.table` has in the layers' rows.
+
+A rule is given the nodes so far, the layer, its name in the state dict and its input. Only float64 is proved, and only
+there pixels lie as products want them; a float32 graph has maps and convolutions as ONNX has them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
 
-from zoo.errors import UncertifiableLayerError
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,
@@ -27,24 +29,10 @@ from zoo.layers import (
 )
 from zoo.lowering.choice import Sizes, choose
 from zoo.lowering.convolution import convolve, product
-from zoo.lowering.nodes import Nodes, Value
+from zoo.lowering.values import Value
 
-
-def lower(nodes: Nodes, layers: Iterable[tuple[str, nn.Module | None]], x: Value) -> Value:
-    """The layers, each with the name of its weights in the state dict, one after the other.
-
-    Raises UncertifiableLayerError for a type without a lowering.
-    """
-    for (name, layer), (_, following) in pairwise([*layers, ("", None)]):
-        assert layer is not None
-        with nodes.scope(name.split(".")[-1]):
-            if type(layer) is nn.Conv2d:
-                x = conv2d(nodes, layer, name, x, following)
-            elif type(layer) in LOWERINGS:
-                x = LOWERINGS[type(layer)](nodes, layer, name, x)
-            else:
-                raise UncertifiableLayerError(f"layer {name!r}: {type(layer).__name__} has no lowering")
-    return x
+if TYPE_CHECKING:
+    from zoo.lowering.nodes import Nodes
 
 
 def pixels(nodes: Nodes, layer: Pixels, name: str, x: Value) -> Value:
@@ -109,13 +97,13 @@ def sizes_of(layer: nn.Conv2d, x: Value) -> Sizes:
     return Sizes(layer.in_channels, layer.out_channels, *pairs, x.shape[1:])  # type: ignore[arg-type]
 
 
-def conv2d(nodes: Nodes, layer: nn.Conv2d, name: str, x: Value, following: nn.Module | None) -> Value:
+def conv2d(nodes: Nodes, layer: nn.Conv2d, name: str, x: Value) -> Value:
     """Before a MinMax of neighbours its outputs stand in the order `evens_first`, and its kernel is read so."""
     kernel, sizes = nodes.weight(f"{name}.weight"), sizes_of(layer, x)
     bias, order = None if layer.bias is None else nodes.weight(f"{name}.bias"), None
     if x.order is not None:
         kernel = nodes.add("Gather", kernel, nodes.constant(x.order), axis=1)
-    if nodes.precision == "float64" and type(following) is MinMax and following.pairing == "neighbours":
+    if nodes.precision == "float64" and nodes.paired:
         order = evens_first(layer.out_channels)
         kernel = nodes.add("Gather", kernel, nodes.constant(order), axis=0)
         bias = bias and nodes.add("Gather", bias, nodes.constant(order), axis=0)
@@ -126,9 +114,9 @@ def conv2d(nodes: Nodes, layer: nn.Conv2d, name: str, x: Value, following: nn.Mo
 def residual(nodes: Nodes, layer: Residual, name: str, x: Value) -> Value:
     x = nodes.own_channels(x)
     branch = [(f"{name}.branch.{key}", inner) for key, inner in layer.branch._modules.items()]
-    y = nodes.own_channels(lower(nodes, branch, x))
+    y = nodes.own_channels(nodes.through(branch, x))
     if layer.skip is not None:
-        x = lower(nodes, [(f"{name}.skip", layer.skip)], x)
+        x = nodes.through([(f"{name}.skip", layer.skip)], x)
     return nodes.each("Add", y, nodes.like(x, y).name)
 
 
@@ -281,23 +269,3 @@ def row_slices(nodes: Nodes, layer: LInfDistance, weight: str) -> list[str]:
     """The rows of the weight, as many at a time as the layer takes."""
     counts = [len(rows) for rows in few_rows(layer.weight)]
     return nodes.add_many("Split", weight, nodes.ints(*counts), outputs=len(counts), axis=0) if counts[1:] else [weight]
-
-
-LOWERINGS: dict[type[nn.Module], Callable[..., Value]] = {
-    Pixels: pixels,
-    MinMax: minmax,
-    nn.ReLU: relu,
-    nn.Flatten: flatten,
-    nn.Linear: linear,
-    LInfDistance: linf_distance,
-    Residual: residual,
-    PadChannels: pad_channels,
-    FirstChannels: first_channels,
-    nn.PixelUnshuffle: pixel_unshuffle,
-    PatchPool: patch_pool,
-    ConvexPotential: convex_potential,
-    ConvExponential: conv_exponential,
-    Householder: householder,
-    TokenLinear: token_linear,
-    SelfAttention: self_attention,
-}

@@ -1,53 +1,38 @@
-"""ONNX nodes with names that depend on nothing but their order, and the tensors that they pass on."""
+"""ONNX nodes with names that depend on nothing but their order."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
+from torch import nn
 
-Places = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """A tensor of the graph, for a batch of N.
-
-    Vectors are [N, features]. Maps are [N, channels, rows, columns], or, where `places` is given, [pixels, N,
-    channels]: a pixel's numbers lie together for the whole batch, the pixels in any order and perhaps some that are
-    not in the map. Gathering pixels then copies long runs, and a product over channels is one matrix product.
-    """
-
-    name: str
-    shape: tuple[int, ...]  # without the batch: [features] or [channels, rows, columns]
-    places: Places | None = None  # [rows, columns]: where in the tensor each pixel of the map is
-    pixels: int = 0  # in the tensor, where places are given
-    order: Places | None = None  # [channels]: which channel stands where, where they do not stand in their own order
-
-    @property
-    def axis(self) -> int:
-        """The axis of the channels, or features."""
-        return 1 if self.places is None else 2
-
+from zoo.bounds.rule import Row, Rows
+from zoo.errors import UncertifiableLayerError
+from zoo.layers import MinMax
+from zoo.lowering.values import Ends, Places, Value, natural
 
 class Nodes:
     """The nodes and constants of a graph that computes in float64 or float32, in the order in which they were added."""
 
-    def __init__(self, precision: str, stored: Mapping[str, TensorProto], norm: str = "l2"):
+    def __init__(self, precision: str, stored: Mapping[str, TensorProto], rows: Rows, norm: str = "l2"):
         self.precision = precision
         self.norm = norm
+        self.paired = False  # whether the layer after the one being lowered is a MinMax of neighbours
+        self._rows = rows
         self.number = {"float64": TensorProto.DOUBLE, "float32": TensorProto.FLOAT}[precision]
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
         self._stored = stored
         self._cast: dict[str, str] = {}
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._constants: dict[tuple[str, str, tuple[int, ...], bytes], str] = {}
         self._once: dict[Any, str] = {}
         self._scope = ""
 
@@ -79,14 +64,14 @@ class Nodes:
         self.nodes.append(NodeProto(op_type=operator, name=name, input=inputs, output=outputs, attribute=made))
         return list(outputs)
 
-    def constant(self, array: NDArray[Any]) -> str:
-        """An initializer in the graph itself; equal ones are one."""
+    def constant(self, array: NDArray[Any], name: str = "") -> str:
+        """An initializer in the graph itself; equal ones are one, unless they are named."""
         array = np.asarray(array, order="C")
-        key = (str(array.dtype), array.shape, array.tobytes())
+        key = (name, str(array.dtype), array.shape, array.tobytes())
         if key not in self._constants:
-            name = f"constant_{len(self._constants)}"
-            self.initializers[name] = numpy_helper.from_array(array, name)
-            self._constants[key] = name
+            self._constants[key] = name or f"constant_{len(self._constants)}"
+            # Little endian on every machine, which `numpy_helper` sees to.
+            self.initializers[self._constants[key]] = numpy_helper.from_array(array, self._constants[key])
         return self._constants[key]
 
     def ints(self, *values: int) -> str:
@@ -108,6 +93,38 @@ class Nodes:
     def number_of(self, x: str) -> str:
         """A float32 tensor in the graph's precision."""
         return x if self.precision == "float32" else self.add("Cast", x, to=self.number)
+
+    def through(self, layers: Iterable[tuple[str, nn.Module | None]], x: Value) -> Value:
+        """The layers, each with the name of its weights in the state dict, one after the other.
+
+        Raises UncertifiableLayerError for a type without a row.
+        """
+        for (name, layer), (_, following) in pairwise([*layers, ("", None)]):
+            row = self._row(name, layer)
+            self.paired = type(following) is MinMax and following.pairing == "neighbours"
+            with self.scope(name.split(".")[-1]):
+                x = row.lowering(self, layer, name, x)
+        return x
+
+    def ends_through(self, layers: Iterable[tuple[str, nn.Module | None]], lower: Value, upper: Value) -> Ends:
+        """The same for the ends of what the layers' input can be."""
+        self.paired = False
+        for name, layer in layers:
+            row = self._row(name, layer)
+            assert row.ends is not None
+            with self.scope(f"{name.split('.')[-1]}.ends"):
+                lower, upper = row.ends(self, layer, name, lower, upper)
+        return lower, upper
+
+    def lowering(self, layer: nn.Module, name: str, x: Value) -> Value:
+        """One layer."""
+        return self._row(name, layer).lowering(self, layer, name, x)
+
+    def _row(self, name: str, layer: nn.Module | None) -> Row:
+        row = self._rows.get(type(layer))  # type: ignore[arg-type]
+        if row is None:
+            raise UncertifiableLayerError(f"layer {name!r}: {type(layer).__name__} has no lowering")
+        return row
 
     # Tensors ---------------------------------------------------------------------------------------------------------
 
@@ -194,11 +211,6 @@ class Nodes:
     def each(self, operator: str, x: Value, *others: str) -> Value:
         """An elementwise node on x and on tensors that are broadcast to it."""
         return replace(x, name=self.add(operator, x.name, *others))
-
-
-def natural(rows: int, columns: int) -> Places:
-    """The places of pixels that lie row by row."""
-    return np.arange(rows * columns).reshape(rows, columns)
 
 
 def _attribute(key: str, value: Any) -> AttributeProto:
