@@ -95,11 +95,6 @@ def near(name: str, names: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.5)
 
 
-def is_pinned(name: str, digest: str) -> bool:
-    """Whether the registry has this name, and this sha256 of its SHA256SUMS."""
-    return name in ENTRIES and ENTRIES[name].digest == digest
-
-
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """The names that match a shell pattern, in order; with `pretrained`, those that `zoo.load` loads without a network.
 

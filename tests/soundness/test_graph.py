@@ -84,6 +84,15 @@ def images() -> Tensor:
     return torch.rand(64, *SHAPE, generator=torch.Generator().manual_seed(4))
 
 
+def test_from_the_same_logits_both_give_the_same_bits(exported, images, monkeypatch):
+    """The step from logits to radii, written twice, is one function."""
+    theirs = exported.run(images)
+    monkeypatch.setattr("zoo.model.functional_call", lambda *arguments: torch.from_numpy(theirs.logits))
+    ours = exported.model(images)
+    for field, one, other in zip(Outputs._fields, ours, theirs, strict=True):
+        assert one.numpy().tobytes() == other.tobytes(), field
+
+
 def margins(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return logits[:, :, None] - logits[:, None, :]
 
@@ -113,9 +122,13 @@ def test_graph_and_pytorch_are_one_function(exported, images):
 
 
 @pytest.mark.parametrize("level", [Level.ORT_ENABLE_BASIC, Level.ORT_ENABLE_EXTENDED, Level.ORT_ENABLE_ALL])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_optimisers_and_threads_stay_within_the_slack(exported, images, level, threads):
-    one, other = exported.run(images), exported.run(images, level, threads)
+def test_no_optimiser_changes_a_bit(exported, images, level):
+    one, other = exported.run(images), exported.run(images, level)
+    assert [field.tobytes() for field in one] == [field.tobytes() for field in other]
+
+
+def test_threads_stay_within_the_slack(exported, images):
+    one, other = exported.run(images), exported.run(images, threads=2)
     slack = exported.model.slack.clamp(min=0).numpy()
     assert (np.abs(margins(one.logits) - margins(other.logits)) <= slack).all()
     assert (one.label == other.label).all()
@@ -167,13 +180,14 @@ def test_the_graph_computes_in_float64(exported):
     onnx.checker.check_model(exported.path)
     float32 = {value.name for value in graph.input}
     float32 |= {value.name for value in graph.initializer if value.data_type == onnx.TensorProto.FLOAT}
-    exact_nodes = {"Cast", "GreaterOrEqual", "LessOrEqual", "Reshape", "Shape"}
+    # Clip chooses; x - clip(x) is 0 exactly where they are equal, and a sum of absolute values where all are.
+    domain = {"Clip", "Sub", "ReduceL1", "Reshape", "LessOrEqual"}
     for node in graph.node:
         if float32.intersection(node.input):
-            assert node.op_type in exact_nodes, f"{node.op_type} reads float32"
+            assert node.op_type in domain | {"Cast"}, f"{node.op_type} reads float32"
             targets = [attribute.i for attribute in node.attribute if attribute.name == "to"]
             assert targets == [onnx.TensorProto.DOUBLE] or node.op_type != "Cast"
-            if node.op_type in {"Reshape"}:
+            if node.op_type in domain - {"LessOrEqual"}:
                 float32.update(node.output)
     logits = next(value for value in graph.output if value.name == "logits")
     assert logits.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
@@ -181,10 +195,10 @@ def test_the_graph_computes_in_float64(exported):
 
 
 def test_the_tables_in_the_graph_are_those_of_the_certificate(exported):
-    """Bit for bit: a cast, or an exporter that folds or simplifies constants, would show here."""
+    """Bit for bit."""
     graph = onnx.load(exported.path, load_external_data=False).graph
     stored = {value.name: value for value in graph.initializer}
     for name in ("margin_lipschitz", "slack"):
-        (found,) = [onnx.numpy_helper.to_array(value) for key, value in stored.items() if key.endswith(name)]
+        found = onnx.numpy_helper.to_array(stored[name])
         assert found.dtype == np.float64
         assert found.tobytes() == getattr(exported.tables, name).tobytes()

@@ -1,6 +1,6 @@
 """The mutants of the proof; `mutate.py` tries them."""
 
-from mutants import certificate, linf, liplt, local, norms
+from mutants import certificate, linf, liplt, local, lowered, norms
 from mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -8,5 +8,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *certificate.MUTANTS,
     *liplt.MUTANTS,
     *local.MUTANTS,
+    *lowered.MUTANTS,
     *linf.MUTANTS,
 )
