@@ -35,7 +35,7 @@ from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
 from zoo.model import CertifiedModel, load_network, load_weights
 from zoo.onnx import write_graphs
 from zoo.records import Certificate, Evaluation, ModelConfig, aim, dumps
-from zoo.runtime import onnx_model
+from zoo.runtime import Model, onnx_model
 from zoo.splits import Split, load_split
 from zoo.weights import INDEX, WEIGHTS, data_start, index, read_weights, weights_sha256
 
@@ -79,12 +79,12 @@ def publish(
     info = DATASETS[entry.dataset]
     split = load_split(info.name, info.test_split, limit)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch, _progress() as progress:
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch, progress_bars() as progress:
         folder = Path(scratch) / output.name
         folder.mkdir()
         for file, content in weight_files(_tensors(run / "weights.safetensors", entry), max_file).items():
             (folder / file).write_bytes(content)
-        certificate = _certify(folder, entry, info.levels(entry.norm), progress)
+        certificate = certificate_of(folder, entry, info.levels(entry.norm), progress)
         config = ModelConfig(
             name=entry.name,
             architecture=describe(entry.architecture),
@@ -149,7 +149,7 @@ def weight_files(tensors: dict[str, torch.Tensor], max_file: int | None) -> dict
     return {**shards, INDEX: index(shards)}
 
 
-def _certify(folder: Path, entry: registry.Entry, levels: Sequence[float], progress: Progress) -> Certificate:
+def certificate_of(folder: Path, entry: registry.Entry, levels: Sequence[float], progress: Progress) -> Certificate:
     """The certificate of the weights in the folder, read back from it."""
     weights = read_weights(folder)
     network = entry.architecture.network()
@@ -168,6 +168,24 @@ def _certify(folder: Path, entry: registry.Entry, levels: Sequence[float], progr
     return certificate
 
 
+def measured(
+    folder: Path,
+    config: ModelConfig,
+    certificate: Certificate,
+    split: Split,
+    epsilons: Sequence[str],
+    command: str,
+    progress: Progress,
+) -> tuple[Model, Evaluation]:
+    """The model of the folder's float64 graph, and what it answers on the split."""
+    digests = {name: _sha256(folder / name) for name in (*read_weights(folder), "model.onnx", "certificate.json")}
+    unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
+    model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
+    data = array_images(config.dataset, split)
+    task = progress.add_task("evaluate", total=data.count)
+    return model, evaluate(model, data, epsilons, lambda count: progress.advance(task, count), command)
+
+
 def _evaluate(
     folder: Path,
     config: ModelConfig,
@@ -179,12 +197,7 @@ def _evaluate(
     progress: Progress,
 ) -> Evaluation:
     """What the shipped graph answers on the test split, and what an attack leaves of it."""
-    digests = {name: _sha256(folder / name) for name in (*read_weights(folder), "model.onnx", "certificate.json")}
-    unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
-    model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
-    data = array_images(config.dataset, split)
-    task = progress.add_task("evaluate", total=data.count)
-    evaluation = evaluate(model, data, epsilons, lambda count: progress.advance(task, count), command)
+    model, evaluation = measured(folder, config, certificate, split, epsilons, command, progress)
     if not attack_images:
         return evaluation
     images, labels = _tensor(split.images[:attack_images]), split.labels[:attack_images]
@@ -273,7 +286,7 @@ def move_into_place(folder: Path, output: Path) -> None:
     shutil.rmtree(older, ignore_errors=True)
 
 
-def _progress() -> Progress:
+def progress_bars() -> Progress:
     return Progress(TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 

@@ -21,7 +21,6 @@ BASE = ("numpy", "pillow", "huggingface-hub", "typer", "rich")
 OPTIONAL = (
     "safetensors",
     "onnx",
-    "onnxscript",
     "pyarrow",
     "timm",
     "accelerate",

@@ -1,0 +1,83 @@
+"""python -m export.renew [NAME ...]: published folders again, after a change of certificates, graphs or cards.
+
+Of each folder of model_cards/, or of those named, the weights and the recipe stay, and so do the attacks, which are of
+the weights. The certificate is proved anew, both graphs are written, the graph is evaluated on the whole test split,
+and the card, SHA256SUMS and the registry follow. Then `python -m export.cards` writes what all of them are in. Needs
+the test splits (ZOO_DATA). An older folder stays until the new one is whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from export.publish import SHELF, certificate_of, measured, move_into_place, pin, progress_bars, seal
+from zoo.card import render
+from zoo.cli.shell import run_script
+from zoo.datasets import DATASETS
+from zoo.errors import CertificateError, InputError
+from zoo.folder import Folder, read_folder
+from zoo.onnx import write_graphs
+from zoo.records import Evaluation, ModelConfig, dumps, loads
+from zoo.registry import find
+from zoo.splits import load_split
+from zoo.weights import INDEX, weight_names
+
+ATTACK = ("pgd_accuracy", "pgd_images", "pgd", "tightness", "tightness_search")  # of an evaluation: of the weights
+
+
+def main(names: Annotated[list[str] | None, typer.Argument(help="Models; all published ones where none is.")] = None):
+    """Prove, write and evaluate published models again."""
+    for name in names or sorted(path.parent.name for path in SHELF.glob("*/config.json")):
+        folder = renew(SHELF / name)
+        pin(folder)
+        rates = ", ".join(f"{100 * rate:.2f} % at {epsilon}" for epsilon, rate in folder.evaluation.vra.items())
+        print(f"{name}: clean {100 * folder.evaluation.clean_accuracy:.2f} %, VRA {rates}", flush=True)
+
+
+def renew(path: Path) -> Folder:
+    """The folder, with everything that follows from its weights, its recipe and the test split made again.
+
+    Raises InputError where it is no published folder, CertificateError where an attack that the old evaluation reports
+    had success inside a radius.
+    """
+    try:
+        config, old = (
+            loads(kind, (path / file).read_bytes(), str(path / file))
+            for kind, file in ((ModelConfig, "config.json"), (Evaluation, "evaluation.json"))
+        )
+    except OSError as error:
+        raise InputError(f"{path} is no published folder: {error.strerror}") from error
+    entry, info = find(config.name), DATASETS[config.dataset]
+    split = load_split(info.name, info.test_split)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch, progress_bars() as progress:
+        folder = Path(scratch) / path.name
+        folder.mkdir()
+        kept = [*weight_names(child.name for child in path.iterdir()), "config.json", INDEX]
+        for name in kept:
+            if (path / name).exists():
+                shutil.copy(path / name, folder / name)
+        certificate = certificate_of(folder, entry, info.levels(entry.norm), progress)
+        (folder / "certificate.json").write_text(dumps(certificate))
+        write_graphs(folder, config, certificate)
+        command = f"python -m export.renew {config.name}"
+        evaluation = measured(folder, config, certificate, split, info.epsilons[entry.norm], command, progress)[1]
+        evaluation = dataclasses.replace(evaluation, **{field: getattr(old, field) for field in ATTACK})
+        for epsilon, left in evaluation.pgd_accuracy.items():
+            if left < evaluation.attacked_vra(epsilon):
+                raise CertificateError(f"{config.name}: PGD at {epsilon} left fewer images than are certified: {left}")
+        (folder / "evaluation.json").write_text(dumps(evaluation))
+        (folder / "README.md").write_text(render(config, certificate, evaluation))
+        seal(folder)
+        read_folder(folder)
+        move_into_place(folder, path)
+    return read_folder(path)
+
+
+if __name__ == "__main__":
+    run_script(main, "python -m export.renew")
