@@ -22,7 +22,7 @@ from zoo.bounds.margins import margin_tables
 from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError, UncertifiableLayerError
 from zoo.layers import Pixels
-from zoo.records import Certificate, LayerBound
+from zoo.records import GRAPH_FORMAT, Certificate, LayerBound
 from zoo.rounding import OUTWARD, check_arithmetic, propagate
 
 CLAIM = (
@@ -141,6 +141,7 @@ def certify(
             "python": platform.python_version(),
         },
         levels=tuple(levels),
+        graph_format=GRAPH_FORMAT,
     )
 
 

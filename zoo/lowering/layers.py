@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 
 def pixels(nodes: Nodes, layer: Pixels, name: str, x: Value) -> Value:
-    x = nodes.each("Clip", x, nodes.numbers(0), nodes.numbers(1))
-    return normalise(nodes, name, x)
+    return normalise(nodes, name, nodes.each("Clip", nodes.own_channels(x), nodes.numbers(0), nodes.numbers(1)))
 
 
 def normalise(nodes: Nodes, name: str, x: Value) -> Value:
@@ -49,33 +48,32 @@ def normalise(nodes: Nodes, name: str, x: Value) -> Value:
 def minmax(nodes: Nodes, layer: MinMax, name: str, x: Value) -> Value:
     half = x.shape[0] // 2
     rest = x.shape[0] - 2 * half
-    if layer.pairing == "neighbours" and not _evens_first(x):
-        axis = nodes.ints(x.axis)
+    apart = x.order is not None and (x.order == evens_first(x.shape[0])).all()
+    if layer.pairing == "neighbours" and not apart:
+        return _neighbours(nodes, nodes.own_channels(x), half)
+    if layer.pairing == "halves":
         x = nodes.own_channels(x)
-        first, second = (
-            nodes.add("Slice", x.name, nodes.ints(start), nodes.ints(2 * half), axis, nodes.ints(2)) for start in (0, 1)
-        )
-        sides = [nodes.add("Unsqueeze", nodes.add(kind, first, second), nodes.ints(x.axis + 1)) for kind in ("Max", "Min")]
-        paired = nodes.add("Concat", *sides, axis=x.axis + 1)
-        if len(x.shape) == 3 and x.places is not None:
-            shape = (x.pixels, -1, 2 * half)
-        else:
-            shape = (-1, 2 * half, *x.shape[1:])
-        both = replace(x, name=nodes.reshape(paired, *shape), shape=(2 * half, *x.shape[1:]))
-        return nodes.join(both, nodes.split(x, 2 * half, rest)[1]) if rest else both
     first, second, *others = nodes.split(x, half, half, *[rest] * (rest > 0))
     joined = nodes.join(nodes.each("Max", first, second.name), nodes.each("Min", first, second.name), *others)
     return replace(joined, order=x.order)
+
+
+def _neighbours(nodes: Nodes, x: Value, half: int) -> Value:
+    """MinMax of channels that stand beside each other, and are put back so."""
+    ends, axis, two = nodes.ints(2 * half), nodes.ints(x.axis), nodes.ints(2)
+    pair = [nodes.add("Slice", x.name, nodes.ints(start), ends, axis, two) for start in (0, 1)]
+    sides = [nodes.add("Unsqueeze", nodes.add(kind, *pair), nodes.ints(x.axis + 1)) for kind in ("Max", "Min")]
+    shape = (-1, 2 * half, *x.shape[1:]) if x.places is None else (x.pixels, -1, 2 * half)
+    name = nodes.reshape(nodes.add("Concat", *sides, axis=x.axis + 1), *shape)
+    both = replace(x, name=name, shape=(2 * half, *x.shape[1:]))
+    rest = x.shape[0] - 2 * half
+    return nodes.join(both, nodes.split(x, 2 * half, rest)[1]) if rest else both
 
 
 def evens_first(channels: int) -> np.ndarray:
     """The order in which neighbours stand half of the channels apart; of an odd number the last one stays last."""
     paired = channels - channels % 2
     return np.concatenate([np.arange(0, paired, 2), np.arange(1, paired, 2), np.arange(paired, channels)])
-
-
-def _evens_first(x: Value) -> bool:
-    return x.order is not None and bool((x.order == evens_first(x.shape[0])).all())
 
 
 def relu(nodes: Nodes, layer: nn.ReLU, name: str, x: Value) -> Value:
