@@ -79,7 +79,10 @@ def publish(
     info = DATASETS[entry.dataset]
     split = load_split(info.name, info.test_split, limit)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch, progress_bars() as progress:
+    with (
+        tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch,
+        progress_bars() as progress,
+    ):
         folder = Path(scratch) / output.name
         folder.mkdir()
         for file, content in weight_files(_tensors(run / "weights.safetensors", entry), max_file).items():

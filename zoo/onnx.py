@@ -79,7 +79,12 @@ def stored_tensors(weights: Mapping[str, bytes]) -> dict[str, TensorProto]:
 
 def certified_graph(model: CertifiedModel, stored: Mapping[str, TensorProto]) -> ModelProto:
     """The graph that answers `Outputs`; `stored` are the network's weights by their names in its state dict."""
-    precision, network, shape, levels = str(model.dtype).removeprefix("torch."), model.network, model.input_shape, model.levels
+    precision, network, shape, levels = (
+        str(model.dtype).removeprefix("torch."),
+        model.network,
+        model.input_shape,
+        model.levels,
+    )
     nodes = Nodes(precision, stored, TABLE, model.norm)
     logits, label, radius, class_radii, topk_radius = output_names(precision)
     (first, _), *body, (name, head) = network._modules.items()
@@ -90,9 +95,7 @@ def certified_graph(model: CertifiedModel, stored: Mapping[str, TensorProto]) ->
     with nodes.scope(first):
         x = normalise(nodes, first, Value(nodes.number_of(clamped), shape))
     x = nodes.through(body, x)
-    nodes.add(
-        "Gemm", x.name, nodes.weight(f"{name}.weight"), nodes.weight(f"{name}.bias"), output=logits, transB=1
-    )
+    nodes.add("Gemm", x.name, nodes.weight(f"{name}.weight"), nodes.weight(f"{name}.bias"), output=logits, transB=1)
     nodes.add("ArgMax", logits, output=label, axis=1, keepdims=0)
     margins = nodes.add("Sub", nodes.add("ReduceMax", logits, nodes.ints(1), keepdims=1), logits)
     total = nodes.add("ReduceSum", margins, nodes.ints(1), keepdims=1)  # a sum keeps a NaN

@@ -40,7 +40,7 @@ def verify(folder: Folder, advance: Advance = lambda layer, total: None) -> list
     published = folder.certificate
     if published.graph_format != GRAPH_FORMAT:
         return [
-            f"certificate.json: speaks of graph format {published.graph_format}, this zoo writes format {GRAPH_FORMAT}: "
+            f"certificate.json: speaks of graph format {published.graph_format}, this zoo writes {GRAPH_FORMAT}: "
             "verify it with the version that wrote it"
         ]
     architecture = from_description(published.architecture)

@@ -21,7 +21,6 @@ import time
 import traceback
 from pathlib import Path
 
-import torch
 from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]

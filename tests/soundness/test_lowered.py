@@ -48,7 +48,9 @@ def test_an_algorithm_is_the_correlation_in_fractions(outputs, taps):
 
 
 def graph(sizes: Sizes, lowering: Lowering, kernel: Matrix, bias: Matrix) -> tuple[ModelProto, Value]:
-    stored = {name: numpy_helper.from_array(value.astype(np.float32), name) for name, value in (("w", kernel), ("b", bias))}
+    stored = {
+        name: numpy_helper.from_array(value.astype(np.float32), name) for name, value in (("w", kernel), ("b", bias))
+    }
     nodes = Nodes("float64", stored, TABLE)
     shape = (sizes.in_channels, *sizes.map)
     y = convolve(nodes, Value("x", shape), nodes.weight("w"), sizes, lowering, nodes.weight("b"))
@@ -85,7 +87,9 @@ SHAPES = {
 
 def tiles_of(sizes: Sizes) -> list[Lowering]:
     tall, wide = (TILES if tap > 1 else (1,) for tap in sizes.cells.kernel)
-    return [Lowering(tile) for tile in itertools.product(tall, wide) if tile[0] == tile[1] or 1 in (len(tall), len(wide))]
+    return [
+        Lowering(tile) for tile in itertools.product(tall, wide) if tile[0] == tile[1] or 1 in (len(tall), len(wide))
+    ]
 
 
 def random_kernel(sizes: Sizes, seed: int = 0) -> tuple[Matrix, Matrix]:
@@ -122,7 +126,9 @@ def test_the_rounding_of_every_tile_is_within_its_constants(case, kind):
     """Against fractions, without a bias, whose own rounding would hide the rest."""
     sizes = SHAPES[case]
     g = np.random.default_rng(3)
-    kernel = KERNELS[kind]((sizes.out_channels, sizes.in_channels, *sizes.kernel), g).astype(np.float32).astype(np.float64)
+    kernel = (
+        KERNELS[kind]((sizes.out_channels, sizes.in_channels, *sizes.kernel), g).astype(np.float32).astype(np.float64)
+    )
     x = g.standard_normal((1, sizes.in_channels, *sizes.map)) * 10.0 ** g.uniform(-3, 0, (1, 1, *sizes.map))
     truth = replay([conv(kernel, None, sizes.stride, sizes.padding)], exact(x[0]))  # type: ignore[arg-type]
     size = math.sqrt(float(np.square(x).sum())) * (1 + 1e-12)
@@ -154,7 +160,9 @@ def absolute_map(kernel: Matrix, sizes: Sizes, lowering: Lowering) -> Matrix:
         for i, j, k, l in np.ndindex(tall, wide, a, b):  # noqa: E741
             row, column = top + k - sizes.padding[0], left + l - sizes.padding[1]
             if top + i < rows and left + j < columns and 0 <= row < sizes.map[0] and 0 <= column < sizes.map[1]:
-                weights = np.einsum("a,b->ab", vertical[0][i] * vertical[2][:, k], horizontal[0][j] * horizontal[2][:, l])
+                weights = np.einsum(
+                    "a,b->ab", vertical[0][i] * vertical[2][:, k], horizontal[0][j] * horizontal[2][:, l]
+                )
                 matrix[:, top + i, left + j, :, row, column] = np.einsum("ab,aboi->oi", weights, frequencies)
     return matrix.reshape(sizes.out_channels * rows * columns, -1)
 

@@ -60,7 +60,9 @@ def same_map(kernel_shape: Sequence[int]) -> Convolution:
 
 def sizes_of(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Sizes:
     """Its sizes on maps [C, H, W]."""
-    kernel, stride, padding = ((int(pair[0]), int(pair[1])) for pair in (layer.kernel_size, layer.stride, layer.padding))
+    kernel, stride, padding = (
+        (int(pair[0]), int(pair[1])) for pair in (layer.kernel_size, layer.stride, layer.padding)
+    )
     return Sizes(input_shape[0], layer.out_channels, kernel, stride, padding, input_shape[1:])
 
 

@@ -23,8 +23,8 @@ ceil(a_r / m_r) ceil(a_c / m_c) tiles of m_r x m_c outputs, so the squares of th
 at most as much times |x|^2. A tile that reaches beyond the map reads zeros there. A strided convolution is one of
 stride 1 on cells of pixels, of which each pixel is in one, and a kernel with zeros appended.
 
-**Sums.** PyTorch adds up the n' = I k k products of an output directly, within gamma_{n'} |W| |x|, and so does the graph
-where a tile has one output. The constants here hold for both.
+**Sums.** PyTorch adds up the n' = I k k products of an output directly, within gamma_{n'} |W| |x|, and so does the
+graph where a tile has one output. The constants here hold for both.
 """
 
 from __future__ import annotations

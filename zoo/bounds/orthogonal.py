@@ -29,10 +29,10 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     (1 - a / (T+2)) where a < T + 2. Without that the triangle inequality gives the sum of a^i / i! up to T. The zero-
     padded A is skew exactly if the stored kernel is, which is checked.
 
-    *Rounding.* With n and alpha >= | |A| | those of `zoo.bounds.lowered`, a' = a + gamma_{n+1} alpha. The computed terms A t_{i-1} / i are
-    at most a'^i / i! R, and each step adds gamma_{n+1} alpha |t_{i-1}| / i. So t_i errs by at most gamma_{n+1} alpha
-    a'^(i-1) / (i-1)! R, all of them by gamma_{n+1} alpha exp(a') R, and adding them and b by gamma_{T+1} (exp(a') R +
-    |b|): in all at most gamma_{n+T+2} ((1 + alpha) exp(a') R + |b|).
+    *Rounding.* With n and alpha >= | |A| | those of `zoo.bounds.lowered`, a' = a + gamma_{n+1} alpha. The computed
+    terms A t_{i-1} / i are at most a'^i / i! R, and each step adds gamma_{n+1} alpha |t_{i-1}| / i. So t_i errs by at
+    most gamma_{n+1} alpha a'^(i-1) / (i-1)! R, all of them by gamma_{n+1} alpha exp(a') R, and adding them and b by
+    gamma_{T+1} (exp(a') R + |b|): in all at most gamma_{n+T+2} ((1 + alpha) exp(a') R + |b|).
     """
     shape = context.map_shape()
     side = layer.weight.shape[-1]

@@ -84,9 +84,15 @@ TABLE: Rows = {
         linear, linear_linf, linear_ends, apply_linear, None, "single", layers.linear, intervals.linear_ends
     ),
     nn.Conv2d: Row(
-        convolution, convolution_linf, convolution_ends, apply_convolution, None, "single",
-        layers.conv2d, intervals.convolution_ends,
-    ),  # fmt: skip
+        convolution,
+        convolution_linf,
+        convolution_ends,
+        apply_convolution,
+        None,
+        "single",
+        layers.conv2d,
+        intervals.convolution_ends,
+    ),
     TokenLinear: Row(token_linear, None, None, apply_token_linear, None, "single", layers.token_linear, None),
     ConvexPotential: Row(
         convex_potential, None, None, None, None, "composed, at least 1", layers.convex_potential, None
@@ -97,9 +103,7 @@ TABLE: Rows = {
     LInfDistance: Row(
         None, distance_linf, distance_ends, None, None, "single", layers.linf_distance, intervals.distance_ends
     ),
-    Residual: Row(
-        residual, residual, residual_ends, None, None, "composed", layers.residual, intervals.residual_ends
-    ),
+    Residual: Row(residual, residual, residual_ends, None, None, "composed", layers.residual, intervals.residual_ends),
 }
 LINEAR = {kind: row.linear for kind, row in TABLE.items() if row.linear is not None}
 SLOPES = {kind: row.slopes for kind, row in TABLE.items() if row.slopes is not None}

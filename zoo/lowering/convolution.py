@@ -88,9 +88,7 @@ def _tiles(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Lowering
         name = nodes.add("MatMul", nodes.numbers(horizontal.data), nodes.reshape(name, high, broad, -1))
     name = nodes.reshape(name, high * broad, -1, sizes.in_channels)
     key = ("transformed", kernel, lowering)
-    name = nodes.add(
-        "MatMul", name, nodes.once(key, lambda: _transformed(nodes, kernel, sizes, vertical, horizontal))
-    )
+    name = nodes.add("MatMul", name, nodes.once(key, lambda: _transformed(nodes, kernel, sizes, vertical, horizontal)))
     name = nodes.add("MatMul", nodes.numbers(vertical.back), nodes.reshape(name, high, -1))
     name = nodes.add("MatMul", nodes.numbers(horizontal.back), nodes.reshape(name, tall, broad, -1))
     row, column = np.indices((rows, columns))
@@ -121,7 +119,7 @@ def _reads(x: Value, sizes: Sizes, row: int, column: int, outputs: tuple[int, in
         np.arange(count) * stride - padding + tap
         for count, stride, padding, tap in zip(wanted, sizes.stride, sizes.padding, (row, column), strict=True)
     )
-    inside_rows, inside_columns = ((0 <= at) & (at < side) for at, side in zip((rows, columns), sizes.map, strict=True))
+    inside_rows, inside_columns = ((at >= 0) & (at < side) for at, side in zip((rows, columns), sizes.map, strict=True))
     height, width = sizes.map
     places = x.places[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
     return np.where(inside_rows[:, None] & inside_columns, places, -1)

@@ -16,6 +16,7 @@ from zoo.lowering.values import Ends, Value
 if TYPE_CHECKING:
     from zoo.lowering.nodes import Nodes
 
+
 def least_margins(
     nodes: Nodes, network: nn.Sequential, images: str, shape: tuple[int, ...], label: str, levels: Sequence[float]
 ) -> str:
@@ -23,17 +24,13 @@ def least_margins(
     *body, (name, head) = network._modules.items()
     assert isinstance(head, nn.Linear)
     reach = nodes.reshape(nodes.numbers(levels), -1, 1, 1, 1, 1)
-    lower, upper = (
-        Value(nodes.reshape(nodes.add(kind, images, reach), -1, *shape), shape) for kind in ("Sub", "Add")
-    )
+    lower, upper = (Value(nodes.reshape(nodes.add(kind, images, reach), -1, *shape), shape) for kind in ("Sub", "Add"))
     lower, upper = nodes.ends_through(body, lower, upper)
     matrix, bias = nodes.weight(f"{name}.weight"), nodes.weight(f"{name}.bias")
     chosen = nodes.add("Tile", label, nodes.ints(len(levels)))
     rows = nodes.add("Sub", nodes.reshape(nodes.add("Gather", matrix, chosen, axis=0), -1, 1, head.in_features), matrix)
     centre, half = (nodes.reshape(end.name, -1, head.in_features, 1) for end in middle(nodes, lower, upper))
-    margins = nodes.add(
-        "Sub", nodes.add("MatMul", rows, centre), nodes.add("MatMul", nodes.add("Abs", rows), half)
-    )
+    margins = nodes.add("Sub", nodes.add("MatMul", rows, centre), nodes.add("MatMul", nodes.add("Abs", rows), half))
     margins = nodes.reshape(margins, -1, head.out_features)
     offsets = nodes.add("Sub", nodes.reshape(nodes.add("Gather", bias, chosen, axis=0), -1, 1), bias)
     return nodes.reshape(nodes.add("Add", margins, offsets), len(levels), -1, head.out_features)
@@ -89,9 +86,7 @@ def distance_ends(nodes: Nodes, layer: LInfDistance, name: str, lower: Value, up
         )
         nearest.append(nodes.add("Max", low_max, high_min))
         farthest.append(nodes.add("Max", high_max, low_min))
-    near, far = (
-        nodes.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0] for parts in (nearest, farthest)
-    )
+    near, far = (nodes.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0] for parts in (nearest, farthest))
     shape = (len(layer.weight),)
     return Value(nodes.add("Add", nodes.add("Relu", near), bias), shape), Value(nodes.add("Add", far, bias), shape)
 

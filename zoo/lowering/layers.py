@@ -142,7 +142,10 @@ def pixel_unshuffle(nodes: Nodes, layer: nn.PixelUnshuffle, name: str, x: Value)
         return Value(nodes.reshape(nodes.transpose(name, 0, 1, 3, 5, 2, 4), -1, *shape), shape)
     x = nodes.own_channels(nodes.pixels(x))
     assert x.places is not None
-    phases = [nodes.gather(x.name, x.places[row::factor, column::factor].ravel()) for row, column in np.ndindex(factor, factor)]
+    phases = [
+        nodes.gather(x.name, x.places[row::factor, column::factor].ravel())
+        for row, column in np.ndindex(factor, factor)
+    ]
     name = nodes.add("Concat", *phases, axis=2)
     order = np.arange(channels) * factor**2 + np.arange(factor**2)[:, None]
     places = np.arange(cells[0] * cells[1]).reshape(cells)
@@ -170,7 +173,8 @@ def householder(nodes: Nodes, layer: Householder, name: str, x: Value) -> Value:
     half = x.shape[0] // 2
     weight = nodes.weight(f"{name}.weight")
     vectors = [
-        nodes.per_channel(nodes.reshape(nodes.add("Gather", weight, nodes.ints(row), axis=0), half), x) for row in (0, 1)
+        nodes.per_channel(nodes.reshape(nodes.add("Gather", weight, nodes.ints(row), axis=0), half), x)
+        for row in (0, 1)
     ]
     halves = nodes.split(x, half, half)
     one, other = (nodes.each("Mul", part, vector) for part, vector in zip(halves, vectors, strict=True))

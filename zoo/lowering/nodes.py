@@ -19,6 +19,7 @@ from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax
 from zoo.lowering.values import Ends, Places, Value, natural
 
+
 class Nodes:
     """The nodes and constants of a graph that computes in float64 or float32, in the order in which they were added."""
 

@@ -96,4 +96,3 @@ def _inverse(rows: list[list[Fraction]]) -> list[list[Fraction]]:
                 factor = row[column]
                 work[index] = [entry - factor * other for entry, other in zip(row, work[column], strict=True)]
     return [row[size:] for row in work]
-

@@ -1,0 +1,158 @@
+"""The proved float64 graph beside the float32 graph of the same network: time and memory.
+
+    python benchmarks/graph.py [NAME ...] [--threads 1] [--output benchmarks/graph.json]
+
+For each published model, and for liresnet-l12w512-cifar10 with random weights: the time of a run, as the ratio of the
+float64 session that `zoo.load` makes to a session of the float32 graph with all optimisations, for 1, 8 and 32 images;
+the same for the float64 graph cut at the logits; and the resident memory that the float64 session adds in a process of
+its own. Least of several runs in turn, in CPU time of the calling thread where one thread computes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+import typer
+
+from export.publish import weight_files
+from zoo.bounds.margins import Tables
+from zoo.folder import GRAPHS
+from zoo.hub import fetch
+from zoo.model import CertifiedModel, load_module
+from zoo.onnx import write_graph
+from zoo.registry import find
+
+SHELF = Path(__file__).parents[1] / "model_cards"
+LARGE = "liresnet-l12w512-cifar10"
+BATCHES, REPEATS = (1, 8, 32), 9
+NAMES = (
+    LARGE, "liresnet-l6w128-cifar10-jpeg75", "liresnet-l4w32-cifar10-jpeg75", "6c2f-cifar10-jpeg75", "4c3f-mnist",
+    "cpl-xs-cifar10-jpeg75", "lipconvnet-5w8-cifar10-jpeg75",
+)  # fmt: skip
+
+
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models; those of the table in README where none is.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    output: Annotated[Path | None, typer.Option()] = None,
+    memory: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure."""
+    if memory is not None:
+        print(json.dumps(_resident(memory)))
+        return
+    rows = {name: _measure(name, threads) for name in names or NAMES}
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    result = {"machine": machine, "onnxruntime": onnxruntime.__version__, "threads": threads, "models": rows}
+    if output is not None:
+        output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _measure(name: str, threads: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        start = time.process_time()
+        shape = _write(name, folder)
+        row: dict[str, Any] = {"seconds to write both graphs": round(time.process_time() - start, 2)}
+        _cut(folder / "model.onnx", folder / "logits.onnx")
+        row["MiB of the float64 graph's constants"] = round((folder / "model.onnx").stat().st_size / 2**20, 2)
+        everything = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        sessions = {
+            "float32": _session(folder / GRAPHS["float32"], threads, everything),
+            "float64": _session(folder / GRAPHS["float64"], threads, basic),
+            "logits": _session(folder / "logits.onnx", threads, basic),
+        }
+        clock = time.thread_time if threads == 1 else time.perf_counter
+        for batch in BATCHES:
+            images = np.random.default_rng(0).random((batch, *shape), dtype=np.float32)
+            least = dict.fromkeys(sessions, float("inf"))
+            for _ in range(REPEATS):
+                for kind, session in sessions.items():
+                    began = clock()
+                    session.run(None, {"images": images})
+                    least[kind] = min(least[kind], clock() - began)
+            row[f"{batch} images"] = {
+                "float32 ms": round(1e3 * least["float32"] / batch, 3),
+                "float64 / float32": round(least["float64"] / least["float32"], 2),
+                "of it the certificate": round(1 - least["logits"] / least["float64"], 3),
+            }
+        command = [sys.executable, __file__, "--memory", str(folder / "model.onnx")]
+        row["MiB of the session"] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    print(name, json.dumps(row), flush=True)
+    return row
+
+
+def _write(name: str, folder: Path) -> tuple[int, ...]:
+    """Both graphs and the weights; the large model has random ones and tables of ones."""
+    if name != LARGE:
+        published = fetch(name)
+        for file, content in published.weights().items():
+            (folder / file).write_bytes(content)
+        for precision, file in GRAPHS.items():
+            write_graph(load_module(published, precision), folder / file, {})
+        return published.config.input_shape
+    architecture = find(name).architecture
+    network = architecture.network().requires_grad_(False).eval()
+    for file, content in weight_files(network.state_dict(), None).items():
+        (folder / file).write_bytes(content)
+    ones = np.ones((architecture.classes, architecture.classes))
+    for precision, file in GRAPHS.items():
+        tables = Tables(ones, ones)
+        model = CertifiedModel(network, tables, architecture.input_shape, getattr(torch, precision))
+        write_graph(model, folder / file, {})
+    return architecture.input_shape
+
+
+def _cut(path: Path, target: Path) -> None:
+    """The same graph without what only the radii need."""
+    graph = onnx.load(path, load_external_data=False)
+    del graph.graph.output[1:]
+    needed, nodes = {"logits"}, []
+    for node in reversed(graph.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    del graph.graph.node[:]
+    graph.graph.node.extend(reversed(nodes))
+    kept = [value for value in graph.graph.initializer if value.name in needed]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(kept)
+    target.write_bytes(graph.SerializeToString())
+
+
+def _session(path: Path, threads: int, level: Any) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.graph_optimization_level = threads, level
+    return onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+
+
+def _resident(path: Path) -> float:
+    """MiB that a session of the graph and a run of 32 images add to this process."""
+    before = _rss()
+    session = _session(path, 1, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC)
+    shape = session.get_inputs()[0].shape[1:]
+    session.run(None, {"images": np.zeros((32, *shape), np.float32)})
+    return round((_rss() - before) / 2**20, 1)
+
+
+def _rss() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    typer.run(main)
