@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 Pair = tuple[int, int]
 
-TILES = (1, 2, 4, 6)  # outputs of a tile along each axis
-BATCH = 4  # images of a run that the choice is made for: few, since a single one should not wait for constants
+TILES = (1, 2, 4)  # outputs of a tile along each axis
+BATCH = 6  # images of a run that the choice is made for: few, since a single one should not wait for constants
 
 # Time that each takes, in products of a large matrix product (0.1 ns on the machine where they were measured). Sums of
 # the transforms have few terms; a number is moved by a copy, and by reading and writing it in a transform; a constant

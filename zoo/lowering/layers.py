@@ -119,6 +119,8 @@ def residual(nodes: Nodes, layer: Residual, name: str, x: Value) -> Value:
 
 
 def pad_channels(nodes: Nodes, layer: PadChannels, name: str, x: Value) -> Value:
+    if nodes.precision == "float64" and len(x.shape) == 3:
+        x = nodes.pixels(x)  # before there are more channels to move
     x = nodes.own_channels(x)
     dimensions = 3 if x.places is not None else len(x.shape) + 1
     ends = [0] * dimensions
