@@ -23,7 +23,7 @@ def convolve(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Loweri
         options = {"kernel_shape": sizes.kernel, "strides": sizes.stride, "pads": sizes.padding * 2}
         return Value(nodes.add("Conv", nodes.planes(x).name, *inputs, **options), shape)
     x = nodes.pixels(x)
-    if sizes.stride != (1, 1):
+    if sizes.stride != (1, 1) or (sizes.kernel == (1, 1) and any(sizes.padding)):
         x, kernel, sizes = _cells(nodes, x, kernel, sizes)
     if sizes.kernel == (1, 1):
         return _product(nodes, x, kernel, sizes, bias)

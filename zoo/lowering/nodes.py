@@ -137,7 +137,7 @@ class Nodes:
 
     def gather(self, x: str, places: Places) -> str:
         """Pixels of [pixels, N, channels], in the order of an array of their places."""
-        return self.add("Gather", x, self.constant(np.asarray(places, dtype=np.int64)), axis=0)
+        return self.add("Gather", x, self.constant(np.asarray(places, dtype=np.int32)), axis=0)
 
     # Maps and vectors ------------------------------------------------------------------------------------------------
 
