@@ -50,8 +50,8 @@ def measure(name: str) -> dict[str, Any]:
 
     from training.constraints import folded_state, settle
     from training.layers import constrain
-    from zoo.certify import certify
-    from zoo.evaluate import machine
+    from zoo.certificate.certify import certify
+    from zoo.inference.evaluate import machine
 
     entry = find(name)
     torch.manual_seed(0)

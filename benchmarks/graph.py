@@ -28,10 +28,11 @@ import typer
 
 from export.publish import weight_files
 from zoo.bounds.margins import Tables
-from zoo.folder import GRAPHS
-from zoo.hub import fetch
-from zoo.model import CertifiedModel, load_module
-from zoo.onnx import write_graph
+from zoo.certificate.model import CertifiedModel
+from zoo.hub.client import fetch
+from zoo.publication.folder import GRAPHS
+from zoo.publication.graph import write_graph
+from zoo.publication.network import load_module
 from zoo.registry import find
 
 SHELF = Path(__file__).parents[1] / "model_cards"

@@ -20,8 +20,8 @@ from torch import nn
 
 from zoo.bounds.liplt import liplt
 from zoo.bounds.margins import compared_constants
-from zoo.certify import certify
-from zoo.evaluate import machine
+from zoo.certificate.certify import certify
+from zoo.inference.evaluate import machine
 from zoo.layers import Pixels
 from zoo.registry import find
 

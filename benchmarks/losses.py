@@ -27,7 +27,7 @@ from training.recipes.recipe import Recipe  # noqa: E402
 from training.schedules import constant, epsilon_ramp  # noqa: E402
 from zoo.cli.shell import run_script  # noqa: E402
 from zoo.errors import InputError  # noqa: E402
-from zoo.evaluate import machine  # noqa: E402
+from zoo.inference.evaluate import machine  # noqa: E402
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEED = 0

@@ -30,11 +30,11 @@ import onnxruntime
 from benchmarks.hostile import Request, hub_requests, requests
 from tests.hub import TOKEN, HubProcess
 from tests.serving import Server, serving
-from zoo.evaluate import machine
-from zoo.hub import fetch
+from zoo.hub.client import fetch
+from zoo.inference.evaluate import machine
+from zoo.inference.runtime import onnx_model
+from zoo.publication.weights import WEIGHTS
 from zoo.registry import find
-from zoo.runtime import onnx_model
-from zoo.weights import WEIGHTS
 
 RESULTS = Path(__file__).with_suffix(".json")
 EMBEDDED = ("2c2f-mnist", "liresnet-l4w32-cifar10-jpeg75")
@@ -242,8 +242,8 @@ def untrained(name: str, folder: Path) -> tuple[Path, bytes, tuple[int, ...]]:
     from safetensors.torch import save
 
     from zoo.bounds.margins import margin_tables
-    from zoo.model import CertifiedModel, head_weights
-    from zoo.onnx import write_graph
+    from zoo.certificate.model import CertifiedModel, head_weights
+    from zoo.publication.graph import write_graph
 
     architecture = find(name).architecture
     torch.manual_seed(0)

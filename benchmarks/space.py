@@ -20,7 +20,7 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from zoo.evaluate import machine
+from zoo.inference.evaluate import machine
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "space" / "static" / "samples"

@@ -32,7 +32,7 @@ from training.feed import Feed  # noqa: E402
 from training.layers import constrain  # noqa: E402
 from training.liplt import LipLTEstimate  # noqa: E402
 from training.losses import emma  # noqa: E402
-from zoo.evaluate import machine  # noqa: E402
+from zoo.inference.evaluate import machine  # noqa: E402
 from zoo.layers import ConvExponential  # noqa: E402
 from zoo.registry import find  # noqa: E402
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.shell import run_script
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.errors import InputError, require
 from zoo.records import SAMPLE
 

@@ -12,10 +12,10 @@ import typer
 
 from export.leaderboard import leaderboard_json, leaderboard_markdown
 from export.publish import CHECKOUT, SHELF, move_into_place, pin, seal
-from zoo.card import render
 from zoo.cli.shell import run_script
-from zoo.datasets import DATASETS
-from zoo.folder import SIGNATURE, SUMS, Folder, read_folder
+from zoo.data.datasets import DATASETS
+from zoo.publication.card import render
+from zoo.publication.folder import SIGNATURE, SUMS, Folder, read_folder
 from zoo.records import aim
 
 README = CHECKOUT / "README.md"

@@ -17,18 +17,18 @@ import torch
 
 from export.cards import pages, shelf
 from export.publish import MAX_FILE, SHELF, pinned
-from zoo.card import render
 from zoo.cli.shell import run_script
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
+from zoo.data.splits import Split, load_split
 from zoo.epsilon import parse_epsilon
-from zoo.evaluate import array_images, curve_epsilons
-from zoo.folder import Folder
-from zoo.hub import load
+from zoo.hub.client import load
+from zoo.inference.evaluate import array_images, curve_epsilons
+from zoo.inference.runtime import Model
+from zoo.publication.card import render
+from zoo.publication.folder import Folder
+from zoo.publication.verify import verify
 from zoo.records import SAMPLE, Evaluation
 from zoo.registry import find
-from zoo.runtime import Model
-from zoo.splits import Split, load_split
-from zoo.verify import verify
 
 WHOLE = 60  # seconds: what took less to evaluate is evaluated again, of others the first images are
 IMAGES = 500
@@ -132,7 +132,7 @@ def wrong_rates(
         yield f"clean accuracy {stored.clean_accuracy}, {right.mean()} of the first {len(right)} are right"
     known, beyond = grid[: len(stored.curve)], grid[len(stored.curve) :]
     if [epsilon for epsilon, _ in stored.curve] != known:
-        yield "the epsilons of its curve are not those of `zoo.evaluate`"
+        yield "the epsilons of its curve are not those of `zoo.inference.evaluate`"
     rates = {f"VRA at {text}": (parse_epsilon(text), rate) for text, rate in stored.vra.items()}
     rates |= {f"the curve at {epsilon}": (epsilon, rate) for epsilon, rate in stored.curve}
     rates |= {f"the curve at {epsilon}": (epsilon, 0.0) for epsilon in beyond[:1]}

@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import Any
 
 from zoo.architectures import Architecture
-from zoo.card import SAME
-from zoo.datasets import DATASETS
-from zoo.folder import Folder
+from zoo.data.datasets import DATASETS
+from zoo.publication.card import SAME
+from zoo.publication.folder import Folder
 from zoo.records import aim
 from zoo.registry import ENTRIES
 

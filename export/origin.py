@@ -11,7 +11,7 @@ from training.output import Output
 from training.recipes import RECIPES
 from zoo import registry
 from zoo.architectures import describe
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 
 # Settings that a row and a run of ours are compared in, beside the sizes of the architecture that the data leave open.
 COMPARED = {

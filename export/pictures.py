@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from export.leaderboard import group
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
-from zoo.folder import Folder
+from zoo.publication.folder import Folder
 from zoo.records import aim
 
 # Okabe and Ito's colours but yellow, then Tol's that are far from them; neighbours differ in line and mark, too.

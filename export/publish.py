@@ -26,18 +26,19 @@ from training.output import trained_steps
 from training.tightness import tightness
 from zoo import registry
 from zoo.architectures import describe
-from zoo.card import render
-from zoo.certify import certify
-from zoo.datasets import DATASETS
+from zoo.certificate.certify import certify
+from zoo.certificate.model import CertifiedModel
+from zoo.data.datasets import DATASETS
+from zoo.data.splits import Split, load_split
 from zoo.errors import CertificateError, InputError
-from zoo.evaluate import array_images, evaluate
-from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
-from zoo.model import CertifiedModel, load_network, load_weights
-from zoo.onnx import write_graphs
+from zoo.inference.evaluate import array_images, evaluate
+from zoo.inference.runtime import Model, onnx_model
+from zoo.publication.card import render
+from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
+from zoo.publication.graph import write_graphs
+from zoo.publication.network import load_network, load_weights
+from zoo.publication.weights import INDEX, WEIGHTS, data_start, index, read_weights, weights_sha256
 from zoo.records import Certificate, Evaluation, ModelConfig, aim, dumps
-from zoo.runtime import Model, onnx_model
-from zoo.splits import Split, load_split
-from zoo.weights import INDEX, WEIGHTS, data_start, index, read_weights, weights_sha256
 
 CHECKOUT = Path(__file__).parents[1]
 SHELF = CHECKOUT / "model_cards"

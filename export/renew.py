@@ -17,16 +17,16 @@ from typing import Annotated
 import typer
 
 from export.publish import SHELF, certificate_of, measured, move_into_place, pin, progress_bars, seal
-from zoo.card import render
 from zoo.cli.shell import run_script
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
+from zoo.data.splits import load_split
 from zoo.errors import CertificateError, InputError
-from zoo.folder import Folder, read_folder
-from zoo.onnx import write_graphs
+from zoo.publication.card import render
+from zoo.publication.folder import Folder, read_folder
+from zoo.publication.graph import write_graphs
+from zoo.publication.weights import INDEX, weight_names
 from zoo.records import Evaluation, ModelConfig, dumps, loads
 from zoo.registry import find
-from zoo.splits import load_split
-from zoo.weights import INDEX, weight_names
 
 ATTACK = ("pgd_accuracy", "pgd_images", "pgd", "tightness", "tightness_search")  # of an evaluation: of the weights
 

@@ -16,7 +16,7 @@ from training.minmax import quicken
 from training.tightness import ORDERS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError
-from zoo.runtime import Model
+from zoo.inference.runtime import Model
 
 STEPS = 100
 RESTARTS = 10

@@ -16,12 +16,12 @@ import numpy as np
 import typer
 
 from zoo.cli.shell import run_script
-from zoo.datasets import plain_labels
+from zoo.data.datasets import plain_labels
 from zoo.errors import InputError
-from zoo.folder import SUMS, Folder, exists
-from zoo.hub import fetch
+from zoo.hub.client import fetch
+from zoo.inference.runtime import CHUNK, onnx_model
+from zoo.publication.folder import SUMS, Folder, exists
 from zoo.records import Outputs
-from zoo.runtime import CHUNK, onnx_model
 
 VERSION = "1"
 
@@ -51,8 +51,8 @@ def write_repository(folders: list[Folder], repository: Path) -> None:
 def configuration(folder: Folder) -> str:
     """config.pbtxt: the graph's own inputs and outputs, without the batch, which Triton adds.
 
-    Level 2 switches every optimisation of ONNX Runtime off (onnxruntime_backend's README), as `zoo.runtime` does;
-    KIND_CPU, because the certificate's arithmetic is that of the CPU's kernels.
+    Level 2 switches every optimisation of ONNX Runtime off (onnxruntime_backend's README); KIND_CPU,
+    because the certificate's arithmetic is that of the CPU's kernels.
     """
     shape = folder.config.input_shape
     example = onnx_model(folder, "float64").run(np.zeros((1, *shape), dtype=np.float32))

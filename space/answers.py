@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 import zoo
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
-from zoo.folder import Folder
-from zoo.hub import fetch
-from zoo.images import as_batch
+from zoo.hub.client import fetch
+from zoo.inference.images import as_batch
+from zoo.publication.folder import Folder
 from zoo.records import aim
 from zoo.registry import ENTRIES
 

@@ -26,7 +26,7 @@ from space.attack import attack
 from zoo.cli.shell import run_script
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, ZooError
-from zoo.images import MAX_BYTES
+from zoo.inference.images import MAX_BYTES
 
 SAMPLES = sorted((words.STATIC / "samples").glob("*.png"), key=lambda path: (path.stem.startswith("digit"), path.stem))
 BROWSER = (words.STATIC / "ort").is_dir()  # the runtime of the page that certifies in the browser: `make static`
@@ -238,7 +238,7 @@ def page() -> gr.Blocks:
             gr.Markdown(words.GUARANTEE)
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **SHARED}
-        # Gradio would decode a picture by its own rules: with preprocess=False only zoo.images does.
+        # Gradio would decode a picture by its own rules: with preprocess=False only zoo.inference.images does.
         raw: dict[str, Any] = {**private, "preprocess": False}
         examples.dataset.click(suit, [examples.dataset, name], name, **raw)
         name.change(reset_epsilon, name, [epsilon, strength], **private)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from space.answers import Answer, unit
-from zoo.display import radius_text
+from zoo.figures import radius_text
 
 if TYPE_CHECKING:
     from space.attack import Point

@@ -15,8 +15,8 @@ from PIL import Image
 
 from space.answers import Answer
 from space.attack import Point
-from zoo.display import radius_text, shape_text
-from zoo.images import MAX_BYTES, MAX_PIXELS
+from zoo.figures import radius_text, shape_text
+from zoo.inference.images import MAX_BYTES, MAX_PIXELS
 
 TITLE = "certified-zoo"
 STATIC = Path(__file__).parent / "static"

@@ -15,7 +15,7 @@ QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "
 
 FETCH = """
 import sys, zoo
-from zoo.hub import fetch
+from zoo.hub.client import fetch
 for source in sys.argv[1:]:
     try:
         print(fetch(source).config.name)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 
 Write = Callable[..., Path]
 

@@ -21,7 +21,7 @@ from zoo.architectures import (
     from_description,
 )
 from zoo.bounds import TABLE
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.errors import CertificateError, UnknownModelError
 from zoo.layers import MinMax, Pixels
 from zoo.registry import ENTRIES, find, list_models

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from export import cards, publish
-from zoo.card import render
-from zoo.folder import SIGNATURE, read_folder
+from zoo.publication.card import render
+from zoo.publication.folder import SIGNATURE, read_folder
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])

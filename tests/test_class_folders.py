@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.class_folders import class_files
-from zoo.datasets import DATASETS
+from zoo.data.class_folders import class_files
+from zoo.data.datasets import DATASETS
 from zoo.errors import InputError
-from zoo.evaluate import folder_images
+from zoo.inference.evaluate import folder_images
 
 NUMBERS = {"cat": 0, "dog": 1}
 

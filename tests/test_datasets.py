@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.datasets import DATASETS, plain_labels
+from zoo.data.datasets import DATASETS, plain_labels
 
 
 @pytest.mark.parametrize("name", DATASETS)

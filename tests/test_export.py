@@ -25,10 +25,10 @@ from training.loop import train
 from training.recipes import RECIPES, find
 from training.recipes.cll import UNLIKE
 from zoo.bounds import convolution
-from zoo.card import render
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.errors import InputError, UnknownModelError
-from zoo.folder import read_folder
+from zoo.publication.card import render
+from zoo.publication.folder import read_folder
 from zoo.records import Evaluation
 from zoo.registry import ENTRIES
 

@@ -14,8 +14,8 @@ import zoo
 from tests.toy import FILES, LISTED, make_folder, sha256, write_sums
 from zoo import registry, shelves
 from zoo.errors import CertificateError, InputError, IntegrityError, UnknownModelError, UnpublishedModelError
-from zoo.folder import read_folder
-from zoo.hub import fetch, load
+from zoo.hub.client import fetch, load
+from zoo.publication.folder import read_folder
 from zoo.records import ModelConfig, dumps, loads
 
 

@@ -190,7 +190,8 @@ REGISTERED = """
 import sys, zoo
 from pathlib import Path
 from dataclasses import replace
-from zoo import hub, registry, shelves
+from zoo import registry, shelves
+from zoo.hub.client import client as hub
 shelves.SHELVES = (Path("nowhere"),)
 registry.ENTRIES["4c3f-mnist"] = replace(registry.ENTRIES["4c3f-mnist"], digest=sys.argv[1])
 try:

@@ -19,7 +19,7 @@ from benchmarks.hostile import hub_requests
 from tests.hub import TOKEN, HubProcess
 from tests.toy import FILES
 from zoo.errors import HubError, InputError, IntegrityError
-from zoo.hubstore import Refusal, Store
+from zoo.hub.store import Refusal, Store
 
 NAME = "certified-zoo/toy"
 

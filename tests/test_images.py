@@ -1,4 +1,4 @@
-"""What `zoo.images` accepts, what it makes of it to the bit, and what it refuses with one line."""
+"""What `zoo.inference.images` accepts, what it makes of it to the bit, and what it refuses with one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from tests.files import FILES, chunk, encode
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
-from zoo.images import MAX_BYTES, as_batch, open_image
+from zoo.inference.images import MAX_BYTES, as_batch, open_image
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 

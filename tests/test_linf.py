@@ -24,11 +24,11 @@ from zoo import registry
 from zoo.architectures import ConvNet, DistanceMLP, DistanceNet
 from zoo.cli import app
 from zoo.cli.proofs import _recompute
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
-from zoo.folder import Folder, read_folder
+from zoo.publication.folder import Folder, read_folder
+from zoo.publication.verify import verify
 from zoo.records import aim, dumps
-from zoo.verify import verify
 
 SMALL = {
     "linfdist-5x256-mnist": DistanceNet(3, 16, input_size=28, channels=1),

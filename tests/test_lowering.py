@@ -27,9 +27,9 @@ from zoo.layers import (
     SelfAttention,
     TokenLinear,
 )
-from zoo.onnx import write_graph
+from zoo.publication.graph import write_graph
+from zoo.publication.weights import WEIGHTS
 from zoo.records import Outputs
-from zoo.weights import WEIGHTS
 
 SHAPE = (2, 4, 4)
 

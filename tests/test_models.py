@@ -28,13 +28,13 @@ from export.pictures import pictures
 from tests.toy import FILES
 from tests.training.small import small_network
 from training.recipes import find
-from zoo.card import render
 from zoo.errors import UnpublishedModelError, ZooError
-from zoo.folder import Folder, read_folder
-from zoo.hub import fetch
+from zoo.hub.client import fetch
+from zoo.publication.card import render
+from zoo.publication.folder import Folder, read_folder
+from zoo.publication.verify import verify
 from zoo.records import Outputs
 from zoo.registry import ENTRIES, list_models
-from zoo.verify import verify
 
 PUBLISHED = list_models(pretrained=True)
 CHECKOUT = Path(zoo.__file__).parents[1]
@@ -139,7 +139,7 @@ def test_the_papers_headline_model_is_exact_and_says_that_it_has_no_weights():
 def test_the_certificate_is_proved_again(smallest: Folder, monkeypatch: pytest.MonkeyPatch):
     """And the graphs of the two inside the package exported again; `make models-check` does it for all."""
     if smallest.config.name not in EMBEDDED:
-        monkeypatch.setattr("zoo.verify._graph_differences", lambda folder: ())
+        monkeypatch.setattr("zoo.publication.verify._graph_differences", lambda folder: ())
     assert verify(smallest) == []
 
 

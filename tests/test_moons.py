@@ -8,12 +8,12 @@ from PIL import Image
 
 from training.data import load_training_data, pixels
 from zoo.architectures.mlp import CORNER, SIDE
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
+from zoo.data.splits import load_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
-from zoo.images import as_batch
+from zoo.inference.images import as_batch
 from zoo.registry import find
-from zoo.splits import load_split
 
 
 def plane(split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -16,11 +16,11 @@ from PIL import Image
 import zoo
 from training.data import load_training_data
 from training.stream import ParquetImages, stream
-from zoo.datasets import DATASETS
+from zoo.cli.tables import evaluation_pairs
+from zoo.data.datasets import DATASETS
+from zoo.data.splits import load_split, split_files, stream_split
 from zoo.errors import InputError
-from zoo.evaluate import dataset_images, evaluate
-from zoo.splits import load_split, split_files, stream_split
-from zoo.tables import evaluation_pairs
+from zoo.inference.evaluate import dataset_images, evaluate
 
 INFO = DATASETS["cifar10"]
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)

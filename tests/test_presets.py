@@ -19,12 +19,12 @@ from torch import nn
 from training.constraints import folded_state, settle
 from training.layers import constrain
 from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet
-from zoo.certify import certify
-from zoo.model import CertifiedModel
-from zoo.onnx import write_graph
+from zoo.certificate.certify import certify
+from zoo.certificate.model import CertifiedModel
+from zoo.publication.graph import write_graph
+from zoo.publication.weights import WEIGHTS
 from zoo.records import Outputs
 from zoo.registry import ENTRIES
-from zoo.weights import WEIGHTS
 
 SMALL = {"depth": 2, "width": 8, "features": 16, "dense_depth": 1, "hidden": 16, "heads": 2, "classes": 5}
 BATCH = 3

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from zoo import samples
-from zoo.certify import CLAIM
+from zoo.certificate.certify import CLAIM
+from zoo.data import samples
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    samples.main(tmp_path)
+    samples.draw(tmp_path)
     monkeypatch.chdir(tmp_path)
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
     assert code
@@ -28,7 +28,7 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 def test_the_command_that_draws_its_pictures_says_a_mistake_in_one_line(tmp_path: Path):
     (tmp_path / "file").touch()
     for argument, code in (("--help", 0), ("--no", 2), (str(tmp_path / "file"), 2), (str(tmp_path / "new"), 0)):
-        command = [sys.executable, "-m", "zoo.samples", argument]
+        command = [sys.executable, "-m", "zoo", "samples", argument]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (code, int(code == 2))
     assert {path.name for path in tmp_path.iterdir()} == {"file", "new"}

@@ -54,8 +54,8 @@ from pathlib import Path
 from typer.testing import CliRunner
 from tests.toy import make_folder
 import zoo, zoo.cli
-from zoo.card import render
-from zoo.folder import read_folder
+from zoo.publication.card import render
+from zoo.publication.folder import read_folder
 
 name = "strangenet-w8-mnist"
 path = make_folder(Path("folder"), name)

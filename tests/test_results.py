@@ -15,14 +15,14 @@ import pyarrow.parquet
 import pytest
 
 import zoo
-import zoo.results
+import zoo.inference.results
 from tests.parquet import Write
 from tests.serving import ROOT
+from zoo.data.splits import load_split, stream_split
 from zoo.errors import InputError
-from zoo.evaluate import dataset_images, evaluate, folder_images, summarise
-from zoo.results import Results, Share, share
-from zoo.runtime import CHUNK, Model
-from zoo.splits import load_split, stream_split
+from zoo.inference.evaluate import dataset_images, evaluate, folder_images, summarise
+from zoo.inference.results import Results, Share, share
+from zoo.inference.runtime import CHUNK, Model
 
 COUNT = 5 * CHUNK + 7
 ALONE = Share(0, 1)
@@ -107,14 +107,14 @@ def test_a_process_that_is_overtaken_at_its_end_finds_the_file(model: Model, tmp
 def test_a_process_that_is_overtaken_at_its_start_finds_the_file(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    locked = zoo.results._locked
+    locked = zoo.inference.results._locked
 
     def overtaken(path: Path, wait: bool) -> Any:
-        monkeypatch.setattr(zoo.results, "_locked", locked)
+        monkeypatch.setattr(zoo.inference.results, "_locked", locked)
         assert results(model, tmp_path / "a.parquet").certify(ALONE, ignore)
         return locked(path, wait)
 
-    monkeypatch.setattr(zoo.results, "_locked", overtaken)
+    monkeypatch.setattr(zoo.inference.results, "_locked", overtaken)
     assert results(model, tmp_path / "a.parquet").certify(Share(0, 2), ignore)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "data"]
 

@@ -19,9 +19,9 @@ from onnx import TensorProto, helper
 import zoo
 from tests.toy import make_folder, sha256, write_sums
 from zoo.errors import CertificateError, InputError, IntegrityError, MissingPackageError, ZooError
-from zoo.graph import external_files
+from zoo.inference.runtime import CHUNK
+from zoo.publication.references import external_files
 from zoo.records import Outputs, Prediction
-from zoo.runtime import CHUNK
 
 
 @pytest.fixture(scope="module")

@@ -21,13 +21,13 @@ from PIL import Image
 
 import zoo
 from tests.serving import CIFAR, MNIST, Server
-from zoo import samples
+from zoo.data import samples
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
-    samples.main(folder)
+    samples.draw(folder)
     return folder
 
 

@@ -22,9 +22,9 @@ from PIL import Image
 import zoo
 from benchmarks.hostile import requests
 from tests.serving import MNIST, ROOT, Server, environment, serving
-from zoo import samples
+from zoo.data import samples
+from zoo.inference.runtime import CHUNK
 from zoo.records import Outputs
-from zoo.runtime import CHUNK
 from zoo.serve.batching import Batcher, fastest_batch
 from zoo.serve.metrics import Metrics
 from zoo.serve.problems import BusyError, NotReadyError

@@ -25,11 +25,11 @@ from tests.tiny import make_tiny, sealed
 from training.loop import train
 from training.recipes import find
 from zoo.errors import CertificateError, InputError, IntegrityError
-from zoo.folder import read_folder
-from zoo.hub import fetch
-from zoo.model import load_network
-from zoo.verify import verify
-from zoo.weights import INDEX, WEIGHTS, header, read_weights, weights_sha256
+from zoo.hub.client import fetch
+from zoo.publication.folder import read_folder
+from zoo.publication.network import load_network
+from zoo.publication.verify import verify
+from zoo.publication.weights import INDEX, WEIGHTS, header, read_weights, weights_sha256
 
 LIMIT = 60_000  # bytes of a file: the tiny network has 86,804 bytes of weights, 51,200 of them in one tensor
 

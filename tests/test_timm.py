@@ -17,8 +17,8 @@ import zoo
 from tests.toy import FILES, write_sums
 from zoo.architectures import NETWORKS
 from zoo.errors import CertificateError, InputError, IntegrityError, UnpublishedModelError
-from zoo.mixin import HubModel
-from zoo.timm import TAGS
+from zoo.integrations.mixin import HubModel
+from zoo.integrations.timm import TAGS
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from tritonclient.grpc import model_config_pb2
 import zoo
 from export.triton import configuration, write_repository
 from zoo.errors import InputError
-from zoo.hub import fetch
-from zoo.runtime import CHUNK, onnx_model
+from zoo.hub.client import fetch
+from zoo.inference.runtime import CHUNK, onnx_model
 
 NAMES = ("2c2f-mnist", "liresnet-l4w32-cifar10-jpeg75")
 # The Python of an environment with nvidia-pytriton and onnxruntime. Its server is built for Debian's Python 3.11.

@@ -9,9 +9,9 @@ import torch
 from tests.soundness.published import TINY, write_weights
 from tests.toy import sha256, write_sums
 from zoo.architectures import describe
-from zoo.card import render
-from zoo.certify import certify
-from zoo.onnx import write_graphs
+from zoo.certificate.certify import certify
+from zoo.publication.card import render
+from zoo.publication.graph import write_graphs
 from zoo.records import Evaluation, ModelConfig, dumps
 
 

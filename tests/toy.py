@@ -11,11 +11,10 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save
 
 from zoo.architectures import describe
-from zoo.folder import RECORDS, SUMS
-from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, Outputs, dumps
+from zoo.publication.folder import RECORDS, SUMS
+from zoo.publication.weights import WEIGHTS
+from zoo.records import NOT_PROVED, Certificate, Evaluation, LayerBound, ModelConfig, Outputs, dumps
 from zoo.registry import ENTRIES
-from zoo.runtime import NOT_PROVED
-from zoo.weights import WEIGHTS
 
 CLASSES = 10
 LISTED = (*RECORDS, WEIGHTS)

@@ -26,8 +26,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from zoo.cli.display import heading, table
 from zoo.cli.shell import run_script
-from zoo.display import heading, table
 from zoo.errors import InputError, require
 from zoo.registry import ENTRIES
 

@@ -13,10 +13,10 @@ import torch
 from torch import Generator, Tensor
 
 from training.stream import EncodedImages, FolderImages, ParquetImages, stream
-from zoo.datasets import DATASETS, data_folder
+from zoo.data.datasets import DATASETS, data_folder
+from zoo.data.parquet import class_numbers
+from zoo.data.splits import load_split, split_files
 from zoo.errors import InputError
-from zoo.parquet import class_numbers
-from zoo.splits import load_split, split_files
 
 VALIDATION_SHARE, VALIDATION_LIMIT = 0.1, 10_000
 SPLIT_SEED = 0  # not the run's seed: every run on the same number of images validates on the same of them
@@ -42,7 +42,7 @@ class Source(ABC):
 
 
 class InMemory(Source):
-    """Decoded images that lie on the device: [N, C, H, W] as `zoo.datasets.Split` has them, labels int64 [N]."""
+    """Decoded images that lie on the device: [N, C, H, W] as `zoo.data.datasets.Split` has them, labels int64 [N]."""
 
     def __init__(self, images: Tensor, labels: Tensor):
         self.images = images

@@ -29,7 +29,7 @@ from training.progress import Progress, TrainingError
 from training.recipes.recipe import Recipe
 from training.validation import vanished
 from zoo import registry
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.errors import InputError, MissingPackageError
 
 READ_EVERY = 20  # steps between two looks at what an accelerator has computed: each look waits for it

@@ -21,9 +21,9 @@ from training.losses import calibrated_scale, cll_binary, cross_entropy, gloro, 
 from training.recipes.recipe import Loss
 from training.schedules import Cosine
 from zoo.architectures.mlp import CORNER, SIDE, TwoMoonsMLP
-from zoo.certify import certify
-from zoo.model import CertifiedModel
-from zoo.moons import two_moons
+from zoo.certificate.certify import certify
+from zoo.certificate.model import CertifiedModel
+from zoo.data.moons import two_moons
 
 EPSILONS = (0.15, 0.25, 0.35, 0.45)  # between the moons' own points, as everywhere here; 0.15 is their true margin
 SLACK = published_p(1e-12)

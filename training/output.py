@@ -17,8 +17,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from zoo.errors import InputError, one_line
-from zoo.evaluate import machine
-from zoo.weights import data_start
+from zoo.inference.evaluate import machine
+from zoo.publication.weights import data_start
 
 SUMS = "SHA256SUMS"  # of a checkpoint's files, in the format of coreutils
 

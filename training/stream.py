@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from zoo.class_folders import class_files
-from zoo.datasets import DatasetInfo, known_labels
+from zoo.data.class_folders import class_files
+from zoo.data.datasets import DatasetInfo, known_labels
+from zoo.data.parquet import ParquetFiles, picture
+from zoo.data.splits import SplitFiles
 from zoo.errors import InputError
-from zoo.parquet import ParquetFiles, picture
-from zoo.splits import SplitFiles
 from zoo.threads import cores
 
 WINDOW = 32  # row groups that a shuffled pass reads from at a time; ImageNet's hold 100 images, about 11 MB
@@ -109,8 +109,8 @@ def stream(
     """For the numbers of each batch wanted, their images uint8 [N, size, size, channels], and the numbers.
 
     `size` is the side and the channels. With three numbers in [0, 1) for each, an image is a square part of it, of
-    7/9 to all of its short side, anywhere; without, the largest centred square, as `zoo.images` brings pictures to a
-    model's size.
+    7/9 to all of its short side, anywhere; without, the largest centred square, as a picture is brought to a model's
+    size.
     """
     with ThreadPoolExecutor(cores()) as threads:
         running: deque[tuple[list[Future[np.ndarray]], list[int]]] = deque()

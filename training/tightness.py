@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from zoo.model import CertifiedModel, cast_network
+from zoo.certificate.model import CertifiedModel, cast_network
 from zoo.records import Certificate
 
 ORDERS = {"l2": 2.0, "linf": math.inf}

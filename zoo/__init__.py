@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.errors import ZooError
-    from zoo.hub import load, pull, push
+    from zoo.hub.client import load, pull, push
+    from zoo.inference.runtime import Model
     from zoo.records import Certificate, Evaluation, LayerBound, Prediction
     from zoo.registry import list_models
-    from zoo.runtime import Model
 
 __version__ = "0.1.0"
 
@@ -19,13 +19,13 @@ _HOMES = {
     "Certificate": "zoo.records",
     "Evaluation": "zoo.records",
     "LayerBound": "zoo.records",
-    "Model": "zoo.runtime",
+    "Model": "zoo.inference.runtime",
     "Prediction": "zoo.records",
     "ZooError": "zoo.errors",
     "list_models": "zoo.registry",
-    "load": "zoo.hub",
-    "pull": "zoo.hub",
-    "push": "zoo.hub",
+    "load": "zoo.hub.client",
+    "pull": "zoo.hub.client",
+    "push": "zoo.hub.client",
 }
 
 __all__ = [

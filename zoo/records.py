@@ -43,6 +43,10 @@ class Outputs(NamedTuple):
     topk_radius: Any  # [N, K], distance below which the label stays among the 1, 2, ..., K best
 
 
+NOT_PROVED = "float32, not proved"  # the `arithmetic` of model.float32.onnx
+ESTIMATES = {"radius", "class_radii", "topk_radius"}  # so named in the float64 graph, with _estimate in the other
+
+
 @dataclass(frozen=True)
 class LayerBound:
     """A proved Lipschitz bound of one layer of the body, with the numbers that prove it."""

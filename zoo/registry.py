@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 
 from zoo.architectures import NETWORKS, PRESETS, Architecture, Preset, Reported
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.errors import UnknownModelError
 from zoo.shelves import is_here
 

@@ -1,4 +1,4 @@
-// What a picture's file says before it is decoded, read as zoo/pictures.py reads it: its kind, its parts, and which way up
+// What a picture's file says before it is decoded, read as zoo/inference/pictures.py reads it: its kind, its parts, and which way up
 // it is. The browser's decoder gets the pixels alone, so that it acts on no profile or orientation of its own accord.
 
 const MAX_PARTS = 2 ** 16; // a PNG's or WebP's chunks, or a JPEG's segments

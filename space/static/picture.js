@@ -1,4 +1,4 @@
-// From a file to the tensor of a model, as zoo/images.py does it: the same refusals, crop, grey and bicubic resizing.
+// From a file to the tensor of a model, as zoo/inference/images.py does it: the same refusals, crop, grey and bicubic resizing.
 // A lossless picture gives the server's very numbers. A JPEG or lossy WebP is decoded by the browser, which may differ
 // from the server's decoder in the last bits of a pixel; the radius holds for the tensor that this page shows.
 

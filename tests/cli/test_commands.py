@@ -21,9 +21,9 @@ from PIL import Image, ImageOps
 
 import zoo
 from zoo import shelves
-from zoo.display import bound_text, radius_text
+from zoo.data.samples import digit
+from zoo.figures import bound_text, radius_text
 from zoo.registry import ENTRIES
-from zoo.samples import digit
 
 from .command import Zoo, names
 
@@ -333,7 +333,7 @@ class TestDoctor:
             assert text in result.out
 
     def test_problems_end_with_1(self, run: Zoo, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("zoo.doctor._version", lambda package: "1.0" if package != "rich" else None)
+        monkeypatch.setattr("zoo.cli.doctor._version", lambda package: "1.0" if package != "rich" else None)
         monkeypatch.setenv("ZOO_DATA", "/no/such/folder")
         result = run("doctor")
         assert result.code == 1
@@ -362,7 +362,7 @@ class TestProcess:
         process = self.start()
         out, err = process.communicate()
         assert (process.returncode, err) == (0, "")
-        for command in ("list", "info", "predict", "verify", "certify", "doctor", "Exit codes"):
+        for command in ("list", "info", "predict", "verify", "evaluate", "doctor", "Exit codes"):
             assert command in out
         assert all(len(line) <= 80 for line in out.splitlines())
         assert self.start("--version").communicate()[0] == f"certified-zoo {zoo.__version__}\n"
@@ -373,7 +373,7 @@ class TestProcess:
             ("info", "NAME"),
             ("predict", "NAME IMAGE..."),
             ("verify", "NAME|FOLDER"),
-            ("certify", "NAME DATASET"),
+            ("evaluate", "NAME DATASET"),
             ("doctor", ""),
         ):
             out = run(command, "--help").out

@@ -16,12 +16,12 @@ import zoo
 from tests.hub import QUIET, TOKEN, HubProcess
 from tests.tiny import sealed
 from tests.toy import FILES
-from zoo.card import render
 from zoo.errors import CertificateError, HubError, InputError, IntegrityError
-from zoo.folder import SIGNATURE
-from zoo.hub import fetch
+from zoo.hub.client import fetch
+from zoo.publication.card import render
+from zoo.publication.folder import SIGNATURE
+from zoo.publication.signing import check_signature, sign
 from zoo.records import dumps
-from zoo.signing import check_signature, sign
 
 from .command import Zoo
 

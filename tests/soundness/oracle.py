@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from zoo.bounds import Context, bound_layer
-from zoo.certify import certify
+from zoo.certificate.certify import certify
+from zoo.certificate.model import CertifiedModel
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,
@@ -33,7 +34,6 @@ from zoo.layers import (
     SelfAttention,
     TokenLinear,
 )
-from zoo.model import CertifiedModel
 from zoo.records import Certificate
 
 Exact = NDArray[np.object_]  # of Fractions

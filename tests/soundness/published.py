@@ -10,11 +10,11 @@ from torch import nn
 
 from export.publish import weight_files
 from zoo.architectures import Architecture, ConvNet, describe
-from zoo.certify import certify
-from zoo.folder import GRAPHS, Folder
-from zoo.onnx import write_graphs
+from zoo.certificate.certify import certify
+from zoo.publication.folder import GRAPHS, Folder
+from zoo.publication.graph import write_graphs
+from zoo.publication.weights import weights_sha256
 from zoo.records import Evaluation, ModelConfig, dumps
-from zoo.weights import weights_sha256
 
 TINY = ConvNet("2c2f", "minmax", input_size=8, channels=1, classes=3)
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from zoo.hub import fetch, load
+from zoo.hub.client import fetch, load
 from zoo.records import Outputs
 
 CUDA = "CUDAExecutionProvider"

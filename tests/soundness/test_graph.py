@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo.bounds.margins import Tables
+from zoo.certificate.model import CertifiedModel, tables_of
 from zoo.layers import MinMax, Pixels
-from zoo.model import CertifiedModel, tables_of
-from zoo.onnx import write_graph
+from zoo.publication.graph import write_graph
 from zoo.records import Outputs
 
 from .oracle import certified, exact, replay
@@ -87,7 +87,7 @@ def images() -> Tensor:
 def test_from_the_same_logits_both_give_the_same_bits(exported, images, monkeypatch):
     """The step from logits to radii, written twice, is one function."""
     theirs = exported.run(images)
-    monkeypatch.setattr("zoo.model.functional_call", lambda *arguments: torch.from_numpy(theirs.logits))
+    monkeypatch.setattr("zoo.certificate.model.functional_call", lambda *arguments: torch.from_numpy(theirs.logits))
     ours = exported.model(images)
     for field, one, other in zip(Outputs._fields, ours, theirs, strict=True):
         assert one.numpy().tobytes() == other.tobytes(), field

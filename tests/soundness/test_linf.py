@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from zoo.bounds import TABLE, Context, bound_layer
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.rule import l1_of_rows
-from zoo.certify import certify, estimate_linf
+from zoo.certificate.certify import certify, estimate_linf
+from zoo.certificate.model import CertifiedModel, tables_of
 from zoo.errors import CertificateError, UncertifiableLayerError
 from zoo.layers import FirstChannels, Householder, LInfDistance, MinMax, PadChannels, Pixels, Residual
-from zoo.model import CertifiedModel, tables_of
-from zoo.verify import REPEATED
+from zoo.publication.verify import REPEATED
 
 from .oracle import Shape, Sizes, certified, conv, distance, exact, linear, lipschitz_bound, network, operator, replay
 

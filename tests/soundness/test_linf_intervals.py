@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from zoo import layers
 from zoo.bounds.interval import least_margins
+from zoo.bounds.rounding import propagate
 from zoo.bounds.rule import intervals_of
 from zoo.bounds.table import TABLE
+from zoo.certificate.model import cast_network
 from zoo.layers import FirstChannels, LInfDistance, MinMax, PadChannels, Pixels, Residual
-from zoo.model import cast_network
-from zoo.onnx import write_graph
+from zoo.publication.graph import write_graph
 from zoo.records import Outputs
-from zoo.rounding import propagate
 
 from .oracle import Exact, certified, conv, distance, exact, linear, network, replay
 from .published import write_weights

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.bounds import local
-from zoo.bounds.local import local_radius, margin_constants
 from zoo.bounds.margins import Tables
+from zoo.certificate import local
+from zoo.certificate.local import local_radius, margin_constants
+from zoo.certificate.model import CertifiedModel
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax, Pixels, Residual
-from zoo.model import CertifiedModel
 
 from .oracle import certified, conv, exact, linear, network, replay
 

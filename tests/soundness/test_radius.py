@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.bounds.margins import Tables, margin_tables
+from zoo.certificate.model import CertifiedModel
 from zoo.layers import Residual
-from zoo.model import CertifiedModel
 
 from .oracle import certified, exact, linear, network, replay
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.certify import compose
+from zoo.bounds.rounding import U, gamma, propagate
+from zoo.certificate.certify import compose
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax, Pixels, Residual
 from zoo.records import Certificate, LayerBound, dumps, loads
-from zoo.rounding import U, gamma, propagate
 
 from .oracle import Exact, Sizes, certified, conv, exact, linear, network, replay
 

@@ -14,7 +14,7 @@ from torch.nn.modules import module
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 from zoo.bounds import TABLE, Context, bound_layer
-from zoo.certify import certify
+from zoo.certificate.certify import certify
 from zoo.errors import CertificateError, InputError, UncertifiableLayerError
 from zoo.layers import (
     ConvExponential,

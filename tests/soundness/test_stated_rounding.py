@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from zoo.bounds import Context, bound_layer
+from zoo.bounds.rounding import gamma, propagate
 from zoo.layers import Residual
 from zoo.records import LayerBound
-from zoo.rounding import gamma, propagate
 
 from .oracle import exact, linear, replay
 from .test_composite import LAYERS, randomised

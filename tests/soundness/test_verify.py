@@ -1,4 +1,4 @@
-"""A certificate with any number or word changed is found out by `zoo.verify.verify`; the true one passes."""
+"""A certificate with any number or word changed is found out by `verify`; the true one passes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from torch import nn
 from zoo.architectures import from_description
 from zoo.bounds import convolution
 from zoo.bounds.spectral import NormProof
-from zoo.certify import compose
+from zoo.certificate.certify import compose
 from zoo.errors import ZooError
-from zoo.folder import Folder
 from zoo.layers import ConvExponential, ConvexPotential, Householder, LInfDistance, Pixels, Residual, SelfAttention
-from zoo.model import load_network
+from zoo.publication.folder import Folder
+from zoo.publication.network import load_network
+from zoo.publication.verify import _layer_differences, verify
 from zoo.records import Certificate, LayerBound
-from zoo.verify import _layer_differences, verify
 
 from .oracle import certified, network
 from .published import TINY, publish, write_weights
@@ -173,7 +173,9 @@ def test_a_changed_certificate(folder, change):
 @pytest.mark.parametrize("term", ["residual", "rounding", "perturbation"])
 def test_larger_terms_of_a_proof_are_allowed(folder, term, monkeypatch):
     """Another machine may measure a little more than this one, and its bound is a bound too."""
-    monkeypatch.setattr("zoo.verify._graph_differences", lambda folder: ())  # of the graph, which takes its time
+    monkeypatch.setattr(
+        "zoo.publication.verify._graph_differences", lambda folder: ()
+    )  # of the graph, which takes its time
     certificate = recomposed(folder, forged(folder.certificate, "conv2", term, 1.5))
     assert found(folder, certificate) == []
 
@@ -307,7 +309,7 @@ def test_a_changed_graph(folder, tmp_path, change, monkeypatch):
         for path in folder.path.glob("*.onnx"):
             shutil.copy(path, scratch)
 
-    monkeypatch.setattr("zoo.verify.write_graphs", written)
+    monkeypatch.setattr("zoo.publication.verify.write_graphs", written)
     shutil.copytree(folder.path, tmp_path / "copy")
     model = onnx.load(tmp_path / "copy" / "model.onnx", load_external_data=False)
     GRAPHS[change](model.graph)

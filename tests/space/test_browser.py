@@ -15,9 +15,9 @@ import zoo
 from tests.files import FILES
 from tests.space.conftest import ROOT, SAMPLES
 from tests.space.test_app import COLOUR, GREY, HOSTILE, expect, png
-from zoo.display import radius_text
 from zoo.errors import InputError
-from zoo.images import as_batch
+from zoo.figures import radius_text
+from zoo.inference.images import as_batch
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / "space" / "static" / "ort").is_dir(), reason="needs ONNX Runtime Web: make static, which needs npm"

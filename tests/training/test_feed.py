@@ -13,9 +13,9 @@ from training.augment import Crop, Flip
 from training.data import InMemory, Streamed, load_generated, load_training_data, seeded
 from training.feed import Feed, Order
 from training.stream import WINDOW, FolderImages, ParquetImages
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
+from zoo.data.splits import split_files
 from zoo.errors import InputError
-from zoo.splits import split_files
 
 
 def numbered(count: int, side: int = 8) -> InMemory:

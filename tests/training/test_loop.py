@@ -30,7 +30,7 @@ from training.schedules import Points
 from training.validation import certified, vanished
 from zoo import registry
 from zoo.cli.shell import run_script
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.errors import InputError, ZooError
 
 SMALL = "liresnet-l4w32-cifar10-jpeg75"

@@ -14,7 +14,7 @@ from training.losses import clipped_hinge
 from training.recipes import RECIPES
 from training.recipes.recipe import Recipe
 from training.schedules import constant, exponent_phases, weight_phases
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.registry import ENTRIES
 
 STAGES = (0.0, 0.1, 0.5, 0.999)

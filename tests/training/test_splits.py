@@ -1,4 +1,4 @@
-"""`zoo.datasets.load_split`: what it reads, and the one line it says of what it cannot read."""
+"""`zoo.data.datasets.load_split`: what it reads, and the one line it says of what it cannot read."""
 
 import hashlib
 import sys
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from training.data import load_training_data
+from zoo.data.splits import load_split
 from zoo.errors import InputError, MissingPackageError
-from zoo.splits import load_split
 
 
 def test_reads_images_labels_names_and_the_hash_of_the_file(write_split):

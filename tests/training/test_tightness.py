@@ -12,9 +12,9 @@ from torch import nn
 from tests.soundness.oracle import certified, conv, linear, network
 from training import tightness as search
 from training.tightness import tightness
-from zoo.folder import read_folder
 from zoo.layers import ConvexPotential, Householder, MinMax, PatchPool, Pixels, Residual, TokenLinear
-from zoo.model import load_module
+from zoo.publication.folder import read_folder
+from zoo.publication.network import load_module
 
 SHELF = Path(__file__).parents[2] / "model_cards"
 

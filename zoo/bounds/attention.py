@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 import numpy as np
 
+from zoo.bounds.rounding import OUTWARD, UNDERFLOW
 from zoo.bounds.rule import RAISED, Bound, Context, schur_bound
 from zoo.layers import SelfAttention
-from zoo.rounding import OUTWARD, UNDERFLOW
 
 
 def self_attention(layer: SelfAttention, context: Context) -> Bound:

@@ -30,10 +30,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from torch import nn
 
+from zoo.bounds.rounding import OUTWARD, gamma
 from zoo.bounds.rule import Context
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.lowering.choice import Sizes
-from zoo.rounding import OUTWARD, gamma
 
 # Multiply-adds of the Gram matrix of a materialised convolution that are worth an exact norm (about 10 s on 2 cores).
 DENSE_COST = 4e11

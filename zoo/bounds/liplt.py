@@ -40,13 +40,13 @@ from zoo.bounds.products import (
     representable,
 )
 from zoo.bounds.residual import Loop, find_loop, follow, loop_transform
+from zoo.bounds.rounding import OUTWARD, TINY, gamma
 from zoo.bounds.rule import RAISED, Context
 from zoo.bounds.spectral import Matrix
 from zoo.bounds.table import LINEAR, SLOPES, TABLE, bound_layer
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import Residual
 from zoo.records import LayerBound
-from zoo.rounding import OUTWARD, TINY, gamma
 
 WINDOW = 6
 

@@ -34,11 +34,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zoo.bounds.rounding import UNDERFLOW
 from zoo.bounds.rule import RAISED, schur_bound
 from zoo.bounds.spectral import Matrix
 from zoo.lowering.choice import Lowering, Sizes, choose
 from zoo.lowering.toomcook import algorithm
-from zoo.rounding import UNDERFLOW
 
 STEPS = 30  # of power iteration, which proposes a vector for `perron_bound`
 

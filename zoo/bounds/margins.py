@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from zoo.bounds.rounding import OUTWARD, TINY, U, gamma
 from zoo.bounds.rule import l1_of_rows
 from zoo.bounds.spectral import Matrix, spectral_norm_bound
 from zoo.errors import CertificateError
-from zoo.rounding import OUTWARD, TINY, U, gamma
 
 if TYPE_CHECKING:
     from zoo.bounds.liplt import LipLT

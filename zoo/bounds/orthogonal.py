@@ -13,9 +13,9 @@ from fractions import Fraction
 
 from zoo.bounds.convolution import same_map, sizes_of, torus_norm
 from zoo.bounds.lowered import rounding
+from zoo.bounds.rounding import OUTWARD, UNDERFLOW, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, l2
 from zoo.layers import ConvExponential, Householder
-from zoo.rounding import OUTWARD, UNDERFLOW, gamma
 
 LARGEST_EXPONENT = 64.0
 MAX_TERMS = 100  # 170! is the last that float64 holds

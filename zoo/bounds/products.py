@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.bounds.convolution import DENSE_COST
+from zoo.bounds.rounding import OUTWARD, TINY, gamma
 from zoo.bounds.spectral import NormProof, spectral_norm_bound
-from zoo.rounding import OUTWARD, TINY, gamma
 
 ENTRIES = 2**27  # of a batch of vectors: a GiB
 LARGEST = 1e60  # norm of a product: its Gram matrix is squared once more, within binary64

@@ -21,10 +21,10 @@ import torch
 from torch import nn
 
 from zoo.bounds.products import Operator, Path, Vectors, affordable, basis, path_norm, representable
+from zoo.bounds.rounding import LARGEST, OUTWARD, TINY, UNDERFLOW, U, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, Row, changed_by_hooks
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import Residual
-from zoo.rounding import LARGEST, OUTWARD, TINY, UNDERFLOW, U, gamma
 
 
 class Loop(NamedTuple):

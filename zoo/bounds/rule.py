@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module
 
+from zoo.bounds.rounding import gamma
 from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
 from zoo.errors import UncertifiableLayerError
-from zoo.rounding import gamma
 
 if TYPE_CHECKING:
     from zoo.lowering.nodes import Nodes
@@ -33,7 +33,7 @@ class Row:
     intervals: from the ends of its input to those of its output, for what has a rule in l-infinity, else None.
     linear: the layer without its bias, given its weight (None where it has none) and a batch; None where not linear.
     slopes: alpha and beta, 0 <= alpha <= beta, of an activation that acts on each number by itself, else None.
-    record: how the bound in its published record follows from the proof there, which is how `zoo.verify` checks it:
+    record: how the bound in its published record follows from the proof there, which is how `zoo verify` checks it:
         "single": it is that of the one `NormProof`, or, without a proof, 1 or a number from the weights;
         "composed": it follows from more than one `NormProof`'s terms and is compared with the one computed anew;
         "composed, at least 1": the same, and it is never below 1, which no machine rounds.
@@ -160,7 +160,7 @@ def intervals_of(layer: nn.Module, lower: Tensor, upper: Tensor, rows: Rows) -> 
 
 
 # Sums in `schur_bound` and `l2` have fewer than 2^22 terms; their results are published this far above them, as is all
-# that `zoo.verify` accepts a little below what it finds itself, for another machine's order of summation.
+# that `zoo.publication.verify` accepts a little below what it finds itself, for another machine's order of summation.
 RAISED = 1.0 + 2.0**-30
 
 

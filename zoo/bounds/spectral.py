@@ -6,7 +6,7 @@ For a matrix S and a number tau, let M = tau I - S S^H. If L is *any* matrix, th
 
 A Cholesky factorisation proposes L; the residual R is then evaluated, with its own rounding bounded, so neither
 LAPACK's factorisation nor the eigenvalue that proposed tau is trusted: a wrong one only makes the bound worse.
-Complex products are written as real ones, so that the model of arithmetic (M) of `zoo.rounding` covers them.
+Complex products are written as real ones, so that the model of arithmetic (M) of `zoo.bounds.rounding` covers them.
 
 Source: Rump 2011, "Verified bounds for singular values", BIT 51, in the a-posteriori form above.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.rounding import OUTWARD, TINY, U, gamma
+from zoo.bounds.rounding import OUTWARD, TINY, U, gamma
 
 Matrix = NDArray[np.float64]
 HEADROOM = 1e-8  # tau above the largest eigenvalue, so that the factorisation succeeds; costs 5e-9 of the norm

@@ -46,7 +46,7 @@ def zoo(
 
 app.command("list", cls=Command)(models.list_command)
 for _command in (
-    *(models.info, models.predict, proofs.verify, measure.certify, server.serve, server.doctor),
+    *(models.info, models.predict, models.samples, proofs.verify, measure.evaluate, server.serve, server.doctor),
     *(hub.pull, hub.push, hub.sign, hub.hub),
 ):
     app.command(cls=Command)(_command)

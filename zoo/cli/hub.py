@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from zoo.cli.display import pairs, proof_progress
 from zoo.cli.shell import FolderArgument, source_of
-from zoo.display import pairs, proof_progress
 from zoo.errors import InputError, require
-from zoo.folder import SIGNATURE
-from zoo.hub import HUB, LOCAL, fetch
+from zoo.hub.client import HUB, LOCAL, fetch
+from zoo.publication.folder import SIGNATURE
 
 if TYPE_CHECKING:
-    from zoo.hubstore import Store
+    from zoo.hub.store import Store
 
 
 def pull(
@@ -27,7 +27,7 @@ def pull(
     Obeys HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE. Whether its certificate holds is what `zoo verify`
     tells.
     """
-    from zoo.hub import pull
+    from zoo.hub.client import pull
 
     path = pull(name, output)
     folder = fetch(f"{LOCAL}{path}")
@@ -52,7 +52,7 @@ def push(
     Needs the extra export, and a token of the hub: HF_TOKEN or `hf auth login`. HF_ENDPOINT chooses the hub. Nothing is
     uploaded if a byte, the card or the certificate is not as it should be.
     """
-    from zoo.hub import push
+    from zoo.hub.client import push
 
     with proof_progress() as advance:
         pushed = push(source_of(name), repository, private, tag, advance)
@@ -72,7 +72,7 @@ def sign(
     openssl ecparam -name prime256v1 -genkey -noout -out private.pem
     openssl ec -in private.pem -pubout -out public.pem
     """
-    from zoo.signing import sign
+    from zoo.publication.signing import sign
 
     signature = sign(fetch(f"{LOCAL}{folder}"), private_key)
     Console().print(pairs([("signed", str(signature)), ("check", f"zoo verify {folder} --public-key FILE")]))
@@ -94,7 +94,7 @@ def hub(
     """
     require("starlette", "hub")
     require("uvicorn", "hub")
-    from zoo.hubserver import serve
+    from zoo.hub.server import serve
 
     token = None if token_file is None else _token(token_file)
 

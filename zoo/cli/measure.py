@@ -1,4 +1,4 @@
-"""The command that certifies a data set: `zoo certify`."""
+"""The command that evaluates a model on a data set: `zoo evaluate`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from zoo.cli.display import pairs, progress
 from zoo.cli.shell import NameArgument
-from zoo.datasets import DATASETS
-from zoo.display import pairs, progress
+from zoo.cli.tables import evaluation_pairs, evaluation_table, unit_line
+from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
-from zoo.folder import exists, is_folder
-from zoo.hub import load
+from zoo.hub.client import load
+from zoo.publication.folder import exists, is_folder
 from zoo.records import dumps
-from zoo.tables import evaluation_pairs, evaluation_table, unit_line
 
 
-def certify(
+def evaluate(
     name: NameArgument,
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A data set's name, or a folder of class folders.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.", metavar="N")] = None,
@@ -60,8 +60,8 @@ def certify(
     model = load(name)
     if not epsilon and model.config.dataset not in DATASETS:
         raise InputError(f"no usual epsilons are known for {model.config.dataset}: give --epsilon")
-    from zoo.evaluate import dataset_images, evaluate, folder_images, summarise
-    from zoo.results import Results, share
+    from zoo.inference.evaluate import dataset_images, evaluate, folder_images, summarise
+    from zoo.inference.results import Results, share
 
     known = dataset in DATASETS
     data = dataset_images(model, dataset, limit) if known else folder_images(model, Path(dataset), limit)

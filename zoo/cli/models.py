@@ -11,15 +11,9 @@ import typer
 from rich.console import Console
 
 from zoo.architectures import describe
+from zoo.cli.display import pairs, printable
 from zoo.cli.shell import JsonOption, NameArgument, print_json
-from zoo.datasets import DATASETS
-from zoo.display import pairs, printable
-from zoo.epsilon import parse_epsilon
-from zoo.errors import InputError, MissingPackageError, UnpublishedModelError, require
-from zoo.hub import fetch, load
-from zoo.records import TOP_K, Prediction
-from zoo.registry import ENTRIES, Entry, find, list_models
-from zoo.tables import (
+from zoo.cli.tables import (
     abstention_line,
     entry_pairs,
     evaluation_pairs,
@@ -35,9 +29,15 @@ from zoo.tables import (
     unpublished_table,
     worth_line,
 )
+from zoo.data.datasets import DATASETS
+from zoo.epsilon import parse_epsilon
+from zoo.errors import InputError, MissingPackageError, UnpublishedModelError, require
+from zoo.hub.client import fetch, load
+from zoo.records import TOP_K, Prediction
+from zoo.registry import ENTRIES, Entry, find, list_models
 
 if TYPE_CHECKING:
-    from zoo.runtime import Model
+    from zoo.inference.runtime import Model
 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -175,7 +175,7 @@ def _files(image: str) -> list[str]:
 
 def _answers(model: Model, images: list[str], epsilon: float | None) -> tuple[list[Prediction | InputError], list[str]]:
     """For each image its answer, or why it has none; and those that look like none of the model's data set."""
-    from zoo.images import as_batch
+    from zoo.inference.images import as_batch
 
     dark_ground = model.config.dataset in DATASETS and DATASETS[model.config.dataset].dark_ground
     answers, unlike = [], []
@@ -227,3 +227,10 @@ def _predict_json(model: Model, images: list[str], answers: list[Prediction | In
             for image, answer in zip(images, answers, strict=True)
         ],
     }
+
+
+def samples(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them; it is made.")]) -> None:
+    """Draw fourteen pictures to try models on, as PNG files: ten digits and four scenes."""
+    from zoo.data.samples import draw
+
+    draw(folder)

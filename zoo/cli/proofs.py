@@ -8,16 +8,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from zoo.cli.display import pairs, printable, proof_progress
 from zoo.cli.shell import FolderArgument, source_of
-from zoo.display import bound_text, pairs, printable, proof_progress
 from zoo.errors import (
     CertificateError,
     IntegrityError,
     UncertifiableLayerError,
     require,
 )
-from zoo.folder import Folder
-from zoo.hub import fetch
+from zoo.figures import bound_text
+from zoo.hub.client import fetch
+from zoo.publication.folder import Folder
 
 
 def verify(
@@ -36,7 +37,7 @@ def verify(
     try:
         folder = fetch(source_of(name))
         if public_key is not None:
-            from zoo.signing import check_signature
+            from zoo.publication.signing import check_signature
 
             check_signature(folder, public_key)
     except IntegrityError as error:
@@ -59,8 +60,8 @@ def verify(
 
 
 def _recompute(folder: Folder) -> list[str]:
-    """What `zoo.verify` finds, with a progress bar for each layer; a certificate that does not hold is a finding."""
-    from zoo.verify import verify as recompute
+    """What `verify` finds, with a progress bar for each layer; a certificate that does not hold is a finding."""
+    from zoo.publication.verify import verify as recompute
 
     with proof_progress() as advance:
         try:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from zoo.display import pairs, printable
+from zoo.cli.display import pairs, printable
 from zoo.errors import InputError, require
-from zoo.hub import HUB, LOCAL, fetch
+from zoo.hub.client import HUB, LOCAL, fetch
 
 
 def serve(
@@ -62,7 +62,7 @@ def _next_port(port: int) -> int:
 
 def doctor() -> int:
     """Check this installation and the models that it ships."""
-    from zoo.doctor import examine
+    from zoo.cli.doctor import examine
 
     findings = list(examine())
     problems = [finding for finding in findings if finding.problem]

@@ -12,10 +12,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperArgument, TyperCommand
 
-from zoo.display import printable
+from zoo.cli.display import printable
 from zoo.errors import InputError, ZooError
-from zoo.folder import is_folder
-from zoo.hub import LOCAL
+from zoo.hub.client import LOCAL
+from zoo.publication.folder import is_folder
 from zoo.registry import ENTRIES
 from zoo.threads import settle
 

@@ -7,23 +7,37 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from zoo.bounds.rule import Row, Rows
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax
 from zoo.lowering.values import Ends, Places, Value, natural
 
 
+class Lowered(Protocol):
+    """What a layer's row in `zoo.bounds.table` holds for a graph."""
+
+    @property
+    def lowering(self) -> Callable[..., Value]: ...
+    @property
+    def ends(self) -> Callable[..., tuple[Value, Value]] | None: ...
+
+
 class Nodes:
     """The nodes and constants of a graph that computes in float64 or float32, in the order in which they were added."""
 
-    def __init__(self, precision: str, stored: Mapping[str, TensorProto], rows: Rows, norm: str = "l2"):
+    def __init__(
+        self,
+        precision: str,
+        stored: Mapping[str, TensorProto],
+        rows: Mapping[type[nn.Module], Lowered],
+        norm: str = "l2",
+    ):
         self.precision = precision
         self.norm = norm
         self.paired = False  # whether the layer after the one being lowered is a MinMax of neighbours
@@ -121,7 +135,7 @@ class Nodes:
         """One layer."""
         return self._row(name, layer).lowering(self, layer, name, x)
 
-    def _row(self, name: str, layer: nn.Module | None) -> Row:
+    def _row(self, name: str, layer: nn.Module | None) -> Lowered:
         row = self._rows.get(type(layer))  # type: ignore[arg-type]
         if row is None:
             raise UncertifiableLayerError(f"layer {name!r}: {type(layer).__name__} has no lowering")

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zoo.inference.runtime import CHUNK, Run
 from zoo.records import Outputs
-from zoo.runtime import CHUNK, Run
 from zoo.serve.statistics import Duration
 
 Observe = Callable[[int, float], None]

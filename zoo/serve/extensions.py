@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.runtime import CHUNK
+from zoo.inference.runtime import CHUNK
 from zoo.serve import protocol
 from zoo.serve.problems import UnsupportedError
 from zoo.serve.service import Served, Service

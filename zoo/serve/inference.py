@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from zoo.samples import digit
+from zoo.data.samples import digit
 from zoo.serve import documents, extensions, protocol
 from zoo.serve.problems import NotReadyError, UnsupportedError
 from zoo.serve.routes import BINARY, Name, body, json_answer, parsed, schema

@@ -13,9 +13,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
+from zoo.data.samples import digit
 from zoo.errors import InputError
-from zoo.images import as_batch
-from zoo.samples import digit
+from zoo.inference.images import as_batch
 from zoo.serve.bodies import FORM, upload
 from zoo.serve.routes import BINARY, EpsilonQuery, Name, body, epsilon_of, json_answer, media_type, parsed, schema
 from zoo.serve.schemas import (

@@ -14,9 +14,9 @@ from tritonclient.grpc import service_pb2
 
 from zoo import __version__
 from zoo.errors import InputError, UnknownModelError, one_line
-from zoo.images import unit_interval
+from zoo.inference.images import unit_interval
+from zoo.inference.runtime import CHUNK
 from zoo.records import Outputs
-from zoo.runtime import CHUNK
 from zoo.serve.documents import InferenceRequest
 from zoo.serve.routes import mistake
 from zoo.serve.service import Served, Service

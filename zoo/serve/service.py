@@ -16,10 +16,10 @@ from prometheus_client import Counter
 
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, UnknownModelError
-from zoo.hub import fetch
-from zoo.images import MAX_BYTES
+from zoo.hub.client import fetch
+from zoo.inference.images import MAX_BYTES
+from zoo.inference.runtime import Model, onnx_model
 from zoo.records import Outputs, aim
-from zoo.runtime import Model, onnx_model
 from zoo.serve.batching import Batcher, fastest_batch
 from zoo.serve.metrics import Metrics
 from zoo.serve.problems import BusyError, LateError, NotReadyError

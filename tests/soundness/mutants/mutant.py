@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ATTENTION = "zoo/bounds/attention.py"
-CERTIFY = "zoo/certify.py"
+CERTIFY = "zoo/certificate/certify.py"
 CONV = "zoo/bounds/convolution.py"
 CONVOLVE = "zoo/lowering/convolution.py"
 FIXED = "zoo/bounds/fixed.py"
@@ -14,19 +14,19 @@ LAYERS = "zoo/layers.py"
 LINEAR = "zoo/bounds/linear.py"
 LINF = "zoo/bounds/linf.py"
 LIPLT = "zoo/bounds/liplt.py"
-LOCAL = "zoo/bounds/local.py"
+LOCAL = "zoo/certificate/local.py"
 LOWERED = "zoo/bounds/lowered.py"
 MARGINS = "zoo/bounds/margins.py"
-MODEL = "zoo/model.py"
+MODEL = "zoo/certificate/model.py"
 ORTHOGONAL = "zoo/bounds/orthogonal.py"
 POTENTIAL = "zoo/bounds/potential.py"
 PRODUCTS = "zoo/bounds/products.py"
 RESIDUAL = "zoo/bounds/residual.py"
-ROUNDING = "zoo/rounding.py"
+ROUNDING = "zoo/bounds/rounding.py"
 RULE = "zoo/bounds/rule.py"
 SPECTRAL = "zoo/bounds/spectral.py"
 TABLE = "zoo/bounds/table.py"
-VERIFY = "zoo/verify.py"
+VERIFY = "zoo/publication/verify.py"
 
 
 @dataclass(frozen=True)

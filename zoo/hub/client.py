@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, overload
 
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.errors import (
     CertificateError,
     HubError,
@@ -28,7 +28,7 @@ from zoo.errors import (
     one_line,
     require,
 )
-from zoo.folder import PATTERNS, SIGNATURE, SUMS, Folder, exists, is_folder, read_folder
+from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, exists, is_folder, read_folder
 from zoo.registry import ENTRIES, Entry, find, list_models, near
 from zoo.shelves import ORGANISATION, shipped
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from zoo.certify import Advance
-    from zoo.runtime import Model
+    from zoo.certificate.certify import Advance
+    from zoo.inference.runtime import Model
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 REPOSITORY = re.compile(r"[^/@]+/[^/@]+")
@@ -91,7 +91,7 @@ def load(
     if not pretrained:
         return _untrained(name, backend)
     folder = fetch(name, revision, cache_dir)
-    from zoo.runtime import onnx_model, torch_model
+    from zoo.inference.runtime import onnx_model, torch_model
 
     return torch_model(folder, precision, device) if backend == "torch" else onnx_model(folder, precision, providers)
 
@@ -170,7 +170,7 @@ def push(
     require("onnx", "export")
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
-    from zoo.card import render
+    from zoo.publication.card import render
 
     if folder.config.dataset not in DATASETS:
         raise InputError(
@@ -190,7 +190,7 @@ def push(
         api.repo_exists(repository)  # a hub out of reach is told before the long proof
     except Exception as error:  # as in _download
         raise _failed(where, error) from error
-    from zoo.verify import verify
+    from zoo.publication.verify import verify
 
     if differences := verify(folder, advance):
         raise CertificateError(f"{folder.path} does not verify, nothing was uploaded: {differences[0]}")

@@ -16,13 +16,13 @@ from typing import Any
 
 from zoo.architectures import Architecture, from_description
 from zoo.errors import CertificateError, InputError, IntegrityError, one_line
+from zoo.publication.weights import INDEX, SHARDS, WEIGHTS, expected_names, weight_names, weights_sha256
 from zoo.records import Certificate, Evaluation, ModelConfig, loads
-from zoo.weights import INDEX, SHARDS, WEIGHTS, expected_names, weight_names, weights_sha256
 
 SUMS = "SHA256SUMS"
 NAME = re.compile(r"(?!.*(--|\.\.|\.git$))[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")  # of a model, as on hubs
 RECORDS = ("README.md", "certificate.json", "config.json", "evaluation.json", "model.float32.onnx", "model.onnx")
-SIGNATURE = "model.sig"  # of all the files, where there is one: see zoo/signing.py
+SIGNATURE = "model.sig"  # of all the files, where there is one: see zoo/publication/signing.py
 PATTERNS = (SUMS, *RECORDS, WEIGHTS, SHARDS, INDEX, SIGNATURE)  # of all files that a folder may have, for a shell
 GRAPHS = {"float64": "model.onnx", "float32": "model.float32.onnx"}
 SUMS_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")

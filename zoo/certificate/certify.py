@@ -19,11 +19,11 @@ from zoo.architectures import Architecture, describe
 from zoo.bounds import Context, bound_layer, changed_by_hooks
 from zoo.bounds.liplt import liplt, refusal
 from zoo.bounds.margins import margin_tables
+from zoo.bounds.rounding import OUTWARD, check_arithmetic, propagate
 from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError, UncertifiableLayerError
 from zoo.layers import Pixels
 from zoo.records import GRAPH_FORMAT, Certificate, LayerBound
-from zoo.rounding import OUTWARD, check_arithmetic, propagate
 
 CLAIM = (
     "Let x be the tensor given to input `images`. If the graph outputs label y and radius r > 0 for it, then (R) every "

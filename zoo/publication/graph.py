@@ -19,15 +19,15 @@ from onnx import ModelProto, TensorProto, helper
 from torch import nn
 
 from zoo.bounds.table import TABLE
-from zoo.folder import GRAPHS
+from zoo.certificate.model import CertifiedModel
 from zoo.lowering.intervals import least_margins
 from zoo.lowering.layers import normalise
 from zoo.lowering.nodes import Nodes
 from zoo.lowering.values import Value
-from zoo.model import CertifiedModel, load_network
-from zoo.records import GRAPH_FORMAT, TOP_K, Certificate, ModelConfig, Outputs
-from zoo.runtime import ESTIMATES, NOT_PROVED
-from zoo.weights import data_start, header, read_weights
+from zoo.publication.folder import GRAPHS
+from zoo.publication.network import load_network
+from zoo.publication.weights import data_start, header, read_weights
+from zoo.records import ESTIMATES, GRAPH_FORMAT, NOT_PROVED, TOP_K, Certificate, ModelConfig, Outputs
 
 OPSET, IR_VERSION = 20, 10
 
@@ -89,9 +89,11 @@ def certified_graph(model: CertifiedModel, stored: Mapping[str, TensorProto]) ->
     logits, label, radius, class_radii, topk_radius = output_names(precision)
     (first, _), *body, (name, head) = network._modules.items()
     assert isinstance(head, nn.Linear)
-    clamped = nodes.add("Clip", "images", nodes.constant(np.float32(0)), nodes.constant(np.float32(1)))
+    clamped = nodes.add(
+        "Clip", "images", nodes.constant(np.array(np.float32(0))), nodes.constant(np.array(np.float32(1)))
+    )
     outside = nodes.add("ReduceL1", nodes.add("Sub", "images", clamped), nodes.ints(1, 2, 3), keepdims=1)
-    inside = nodes.add("LessOrEqual", nodes.reshape(outside, -1, 1), nodes.constant(np.float32(0)))
+    inside = nodes.add("LessOrEqual", nodes.reshape(outside, -1, 1), nodes.constant(np.array(np.float32(0))))
     with nodes.scope(first):
         x = normalise(nodes, first, Value(nodes.number_of(clamped), shape))
     x = nodes.through(body, x)

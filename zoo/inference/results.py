@@ -21,10 +21,10 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from zoo.errors import InputError, require
-from zoo.evaluate import LabelledImages
-from zoo.folder import exists
+from zoo.inference.evaluate import LabelledImages
+from zoo.inference.runtime import CHUNK, Model
+from zoo.publication.folder import exists
 from zoo.records import Outputs
-from zoo.runtime import CHUNK, Model
 
 ROW_GROUP = 256  # chunks that are written together
 

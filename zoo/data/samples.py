@@ -1,17 +1,10 @@
-"""Pictures to try a model on, drawn here: ten digits in the manner of MNIST and four scenes in that of CIFAR-10.
-
-`python -m zoo.samples FOLDER` writes them as PNG files.
-"""
+"""Pictures to try a model on, drawn here: ten digits in the manner of MNIST and four scenes in that of CIFAR-10."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
-
-from zoo.cli.shell import run_script
 
 FINE = 8  # pictures are drawn this much larger, then reduced, for smooth edges
 DIGIT, SCENE = 28, 32  # sides in pixels
@@ -70,14 +63,10 @@ def scene(name: str) -> Image.Image:
     return canvas.resize((SCENE, SCENE), Image.Resampling.BOX)
 
 
-def main(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them.")]) -> None:
-    """Draw fourteen pictures to try models on, as PNG files."""
+def draw(folder: Path) -> None:
+    """Write all fourteen into the folder, which is made, as PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(10):
         digit(number).save(folder / f"digit-{number}.png")
     for name in ("airplane", "automobile", "ship", "truck"):
         scene(name).save(folder / f"{name}.png")
-
-
-if __name__ == "__main__":
-    run_script(main, "python -m zoo.samples")

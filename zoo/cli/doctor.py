@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from zoo import __version__
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
 from zoo.errors import ZooError, one_line
-from zoo.folder import is_folder
-from zoo.hub import load
+from zoo.hub.client import load
+from zoo.publication.folder import is_folder
 from zoo.registry import ENTRIES
 from zoo.shelves import shipped
 

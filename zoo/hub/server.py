@@ -25,7 +25,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from zoo.errors import InputError
-from zoo.hubstore import MAIN, Commit, File, Refusal, Repository, Store
+from zoo.hub.store import MAIN, Commit, File, Refusal, Repository, Store
 from zoo.shelves import ORGANISATION
 
 MAX_BODY = 2**20  # of a request that is no commit

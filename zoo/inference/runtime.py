@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from zoo.datasets import plain_labels
+from zoo.bounds.rounding import check_arithmetic
+from zoo.data.datasets import plain_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, IntegrityError, one_line, require
-from zoo.folder import Folder, is_folder, read_folder
-from zoo.graph import external_files
-from zoo.images import File, as_batch
-from zoo.records import TOP_K, Certificate, Evaluation, ModelConfig, Outputs, Prediction
-from zoo.rounding import check_arithmetic
+from zoo.inference.images import File, as_batch
+from zoo.publication.folder import Folder, is_folder, read_folder
+from zoo.publication.references import external_files
+from zoo.records import ESTIMATES, NOT_PROVED, TOP_K, Certificate, Evaluation, ModelConfig, Outputs, Prediction
 from zoo.threads import threads as own_threads
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 CHUNK = 32  # images in one run: the float64 graph of the widest LiResNet needs about 20 MB for each
 PROCESS = os.getpid()  # that imported this module; another one is a fork of it
-NOT_PROVED = "float32, not proved"  # the `arithmetic` of model.float32.onnx
-ESTIMATES = {"radius", "class_radii", "topk_radius"}  # so named in the float64 graph, with _estimate in the other
 
 Run = Callable[[np.ndarray], Outputs]  # float32 [N, C, H, W] in [0, 1] to NumPy arrays
 
@@ -95,7 +93,7 @@ class Model:
         return _load_again, (self.backend, self.precision, *self.origin)
 
     def outputs(self, images: Any) -> Outputs:
-        """The five arrays of `Outputs` for one image or a batch, see `zoo.images.as_batch` for what is accepted.
+        """The five arrays of `Outputs` for one image or a batch, see `images.as_batch` for what is accepted.
 
         Runs in chunks, so that memory does not grow with the batch but for its input and output.
         Raises InputError.
@@ -174,7 +172,7 @@ def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
     require("torch", "torch")
     import torch
 
-    from zoo.model import load_module
+    from zoo.publication.network import load_module
 
     if precision == "float64" and device != "cpu":
         # Convolutions elsewhere may use Winograd or FFT kernels, which the certificate's arithmetic excludes.

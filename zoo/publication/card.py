@@ -6,8 +6,8 @@ import json
 
 from zoo.architectures import FAMILIES
 from zoo.citations import LOSSES
-from zoo.datasets import DATASETS
-from zoo.display import bound_text, radius_text, seconds_text, shape_text
+from zoo.data.datasets import DATASETS
+from zoo.figures import bound_text, radius_text, seconds_text, shape_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
 
 SAME = "the same data, sizes, loss, epochs and batch"  # in what a run differs from the row that it stands for

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.class_folders import is_leftover
-from zoo.datasets import DATASETS, DatasetInfo, data_folder
+from zoo.data.class_folders import is_leftover
+from zoo.data.datasets import DATASETS, DatasetInfo, data_folder
+from zoo.data.parquet import ParquetFiles
 from zoo.errors import InputError, one_line
-from zoo.parquet import ParquetFiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +94,7 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
     if name not in DATASETS:
         raise InputError(f"no data set is called {name!r}, expected one of {', '.join(DATASETS)}")
     if DATASETS[name].made:
-        from zoo.moons import two_moons
+        from zoo.data.moons import two_moons
 
         return two_moons(split, limit)
     stream = stream_split(name, split, limit)

@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from zoo.errors import HubError, InputError, IntegrityError, one_line
-from zoo.folder import NAME, SIGNATURE, SUMS, is_folder, read_folder
+from zoo.publication.folder import NAME, SIGNATURE, SUMS, is_folder, read_folder
 from zoo.shelves import ORGANISATION
 
 HOME = ".hub"

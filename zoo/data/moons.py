@@ -13,9 +13,9 @@ import hashlib
 import numpy as np
 
 from zoo.architectures.mlp import CORNER, SIDE
-from zoo.datasets import DATASETS
+from zoo.data.datasets import DATASETS
+from zoo.data.splits import Split, part_name
 from zoo.errors import InputError
-from zoo.splits import Split, part_name
 
 SAMPLES, NOISE = 2000, 0.1
 SEEDS = {"train": 0, "test": 1}

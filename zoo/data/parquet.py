@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.datasets import DatasetInfo
+from zoo.data.datasets import DatasetInfo
 from zoo.errors import InputError, require
 
 if TYPE_CHECKING:

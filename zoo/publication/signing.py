@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError, IntegrityError, one_line, require
-from zoo.folder import SIGNATURE, SUMS, Folder
+from zoo.publication.folder import SIGNATURE, SUMS, Folder
 
 if TYPE_CHECKING:
     from model_signing import hashing

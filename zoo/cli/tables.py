@@ -11,27 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo.architectures import Architecture, describe, layer_shapes
-from zoo.datasets import DATASETS, known_labels, plain_labels
-from zoo.display import (
-    bound_text,
-    count_text,
-    heading,
-    percent_text,
-    plain,
-    radius_text,
-    seconds_text,
-    shape_text,
-    table,
-)
+from zoo.cli.display import heading, plain, table
+from zoo.data.datasets import DATASETS, known_labels, plain_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
+from zoo.figures import bound_text, count_text, percent_text, radius_text, seconds_text, shape_text
+from zoo.publication.weights import weight_names
 from zoo.records import Certificate, Evaluation, Prediction
 from zoo.registry import Entry
-from zoo.weights import weight_names
 
 if TYPE_CHECKING:
-    from zoo.folder import Folder
-    from zoo.runtime import Model
+    from zoo.inference.runtime import Model
+    from zoo.publication.folder import Folder
 
 
 def unit_line(model: Model) -> Text:

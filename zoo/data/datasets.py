@@ -28,7 +28,7 @@ class DatasetInfo:
     train_images: int  # in the whole training split, validation included
     epsilons: dict[str, tuple[str, ...]]  # the radii at which papers report, by norm, in pixels of [0, 1]
     streamed: bool = False  # images of all sizes, too many to hold decoded: training reads them from disk as it goes
-    made: bool = False  # by `zoo.moons`, there are no files
+    made: bool = False  # by `zoo.data.moons`, there are no files
     original: str | None = None  # the data set of which this one is a copy, in other quality
     dark_ground: bool = False  # light strokes on black: a photograph, or ink on paper, looks like none of its images
 
@@ -99,7 +99,7 @@ DATASETS: dict[str, DatasetInfo] = {
         DatasetInfo(
             "imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", 1_281_167, LARGE, True
         ),
-        # Its points are images of one pixel; the epsilon is 0.15 in the plane, see `zoo.moons`.
+        # Its points are images of one pixel; the epsilon is 0.15 in the plane, see `zoo.data.moons`.
         DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, 2000, {"l2": ("0.15/4",), "linf": ()}, made=True),
     )
 }
@@ -108,5 +108,5 @@ DATASETS: dict[str, DatasetInfo] = {
 def data_folder(name: str) -> Path:
     """$ZOO_DATA/NAME, or ../shared/data/NAME beside the checkout where ZOO_DATA is not set or empty."""
     setting = os.environ.get("ZOO_DATA")
-    root = Path(setting) if setting else Path(__file__).parents[2] / "shared" / "data"
+    root = Path(setting) if setting else Path(__file__).parents[3] / "shared" / "data"
     return root / name

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.class_folders import class_files
-from zoo.datasets import DATASETS, known_labels
+from zoo.data.class_folders import class_files
+from zoo.data.datasets import DATASETS, known_labels
+from zoo.data.splits import Split, load_split, part_name, stream_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
-from zoo.images import as_batch
+from zoo.inference.images import as_batch
+from zoo.inference.runtime import CHUNK, Model
 from zoo.records import SAMPLE, Evaluation
-from zoo.runtime import CHUNK, Model
-from zoo.splits import Split, load_split, part_name, stream_split
 
 CURVE_STEP = {"l2": 0.05, "linf": 0.005}  # between the points of the curve, in units of epsilon
 
@@ -109,7 +109,7 @@ def curve_epsilons(norm: str, input_shape: Sequence[int]) -> list[float]:
 
 
 def dataset_images(model: Model, name: str, limit: int | None = None) -> LabelledImages:
-    """The test split of a data set that `zoo.datasets` knows, the first `limit` images of it.
+    """The test split of a data set that `zoo.data.datasets` knows, the first `limit` images of it.
 
     Raises InputError where its images or classes are not the model's.
     """

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 
+from zoo.certificate.model import CertifiedModel
 from zoo.errors import CertificateError, InputError
-from zoo.folder import PATTERNS, Folder, read_folder
-from zoo.hub import LOCAL, contents, push
-from zoo.model import CertifiedModel, load_network, load_weights
+from zoo.hub.client import LOCAL, contents, push
+from zoo.publication.folder import PATTERNS, Folder, read_folder
+from zoo.publication.network import load_network, load_weights
 
 
 class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo"):

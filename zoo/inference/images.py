@@ -25,7 +25,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from zoo.errors import InputError, one_line
-from zoo.pictures import exif_orientation, read_picture
+from zoo.inference.pictures import exif_orientation, read_picture
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64 * 10**6

@@ -34,14 +34,14 @@ from torch import Tensor, nn
 
 from zoo.bounds.convolution import dense_matrix, output_shape
 from zoo.bounds.margins import ROUND_DOWN
+from zoo.bounds.rounding import OUTWARD, TINY, U, gamma
 from zoo.bounds.rule import RAISED
 from zoo.bounds.spectral import Matrix, spectral_norm_bound
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax, Pixels
-from zoo.rounding import OUTWARD, TINY, U, gamma
 
 if TYPE_CHECKING:
-    from zoo.model import CertifiedModel
+    from zoo.certificate.model import CertifiedModel
 
 LARGEST = 2**24  # entries of a layer written out as a matrix; 2c2f on MNIST needs 2^22.3
 BALLS = 6  # tried for one image, after the one that the global bounds prove

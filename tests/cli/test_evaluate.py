@@ -1,4 +1,4 @@
-"""`zoo certify`: the figures of a folder or of a data set, and where they are written."""
+"""`zoo evaluate`: the figures of a folder or of a data set, and where they are written."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.card import render
-from zoo.folder import read_folder
+from zoo.cli.tables import evaluation_pairs
+from zoo.publication.card import render
+from zoo.publication.folder import read_folder
 from zoo.records import Evaluation, loads
-from zoo.tables import evaluation_pairs
 
 from .command import Zoo, names
 
@@ -30,7 +30,7 @@ def folder(pictures: list[Path], tmp_path: Path) -> Path:
 
 def test_a_folder_of_class_folders(run: Zoo, colour_toy: Path, folder: Path, tmp_path: Path):
     output = tmp_path / "out.json"
-    result = run("certify", names(colour_toy), folder, "--epsilon", "1/255", "--epsilon", "9", "--output", output)
+    result = run("evaluate", names(colour_toy), folder, "--epsilon", "1/255", "--epsilon", "9", "--output", output)
     assert result.code == 0
     model = zoo.load(names(colour_toy))
     answers = [
@@ -49,7 +49,7 @@ def test_a_folder_of_class_folders(run: Zoo, colour_toy: Path, folder: Path, tmp
 
 def test_a_limit_takes_classes_in_turn(run: Zoo, colour_toy: Path, folder: Path, tmp_path: Path):
     output = tmp_path / "out.json"
-    run("certify", names(colour_toy), folder, "--limit", "2", "--output", output)
+    run("evaluate", names(colour_toy), folder, "--limit", "2", "--output", output)
     record = loads(Evaluation, output.read_text())
     assert (record.images, record.split) == (2, "folder[:2]")
     assert list(record.vra) == ["36/255", "72/255", "108/255", "1.0"]
@@ -59,18 +59,18 @@ def test_a_known_data_set(run: Zoo, toy: Path, tmp_path: Path):
     pytest.importorskip("pyarrow")
     if not (Path(os.environ.get("ZOO_DATA", Path(__file__).parents[3] / "shared/data")) / "mnist").is_dir():
         pytest.skip("MNIST is not here")
-    result = run("certify", names(toy), "mnist", "--limit", "100")
+    result = run("evaluate", names(toy), "mnist", "--limit", "100")
     assert result.code == 0
     assert "100 of mnist, test[:100]" in result.out
 
 
 def test_points_that_are_made_and_not_read(run: Zoo, tmp_path: Path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    result = run("certify", "mlp-two-moons", "two-moons", "--output", tmp_path / "out.json")
+    result = run("evaluate", "mlp-two-moons", "two-moons", "--output", tmp_path / "out.json")
     assert result.code == 0
     record, published = loads(Evaluation, (tmp_path / "out.json").read_text()), zoo.load("mlp-two-moons").evaluation
     assert (record.images, record.revision, record.vra) == (2000, published.revision, published.vra)
-    certified = run("certify", "mlp-two-moons", "two-moons", "--output", tmp_path / "rows.parquet")
+    certified = run("evaluate", "mlp-two-moons", "two-moons", "--output", tmp_path / "rows.parquet")
     assert certified.code == 0
     assert "took" not in certified.out  # it may be the sum of several runs
     rows = parquet.read_table(tmp_path / "rows.parquet").to_pydict()
@@ -95,9 +95,9 @@ def test_mistakes_take_one_line(run: Zoo, toy: Path, colour_toy: Path, folder: P
         ((model, folder, "--output", tmp_path / ("x" * 300)), "cannot be written: File name too long"),
         ((model, folder, "--limit", "0"), "--limit"),
     ):
-        assert message in run.fails("certify", *arguments)
+        assert message in run.fails("evaluate", *arguments)
     (folder / "class 4" / "notes.txt").write_text("no image")
-    assert "notes.txt is no image" in run.fails("certify", model, folder)
+    assert "notes.txt is no image" in run.fails("evaluate", model, folder)
 
 
 def test_an_output_that_cannot_be_written_is_told_before_measuring_and_leaves_nothing(
@@ -108,10 +108,10 @@ def test_an_output_that_cannot_be_written_is_told_before_measuring_and_leaves_no
 
     monkeypatch.setattr(Path, "replace", refuse)
     output = tmp_path / "out.json"
-    assert "out.json: Permission denied" in run.fails("certify", names(colour_toy), folder, "--output", output)
+    assert "out.json: Permission denied" in run.fails("evaluate", names(colour_toy), folder, "--output", output)
     assert not list(tmp_path.glob("out.json*"))
     monkeypatch.setattr("zoo.cli.measure.load", lambda name: pytest.fail("loaded"))
-    assert "cannot be written" in run.fails("certify", names(colour_toy), folder, "--output", "/proc/x")
+    assert "cannot be written" in run.fails("evaluate", names(colour_toy), folder, "--output", "/proc/x")
 
 
 def test_the_average_radius_is_the_one_on_the_card(run: Zoo, toy: Path):

@@ -1,0 +1,45 @@
+"""How radii, bounds, rates, times and sizes are written: radii rounded down, bounds rounded up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+RADIUS_DIGITS, BOUND_DIGITS = 4, 6
+
+
+def radius_text(radius: float) -> str:
+    """The radius with 4 decimals, never more than it is; nothing is certified by NaN."""
+    if radius == math.inf:
+        return "inf"
+    return _decimal(math.floor(Fraction(radius) * 10**RADIUS_DIGITS) if radius > 0 else 0, RADIUS_DIGITS)
+
+
+def bound_text(bound: float) -> str:
+    """The finite bound with 6 decimals, never less than it is."""
+    return _decimal(math.ceil(Fraction(bound) * 10**BOUND_DIGITS), BOUND_DIGITS)
+
+
+def percent_text(rate: float) -> str:
+    return f"{100 * rate:.2f} %"
+
+
+def seconds_text(seconds: float) -> str:
+    return "< 0.1 s" if seconds < 0.1 else f"{seconds:.1f} s"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def count_text(number: int | None) -> str:
+    """Millions with two decimals, thousands with none; a question mark where nobody has counted."""
+    if number is None:
+        return "?"
+    return f"{number / 1e6:.2f} M" if number >= 10**5 else f"{number / 1e3:.1f} k"
+
+
+def _decimal(number: int, digits: int) -> str:
+    whole, part = divmod(number, 10**digits)
+    return f"{whole}.{part:0{digits}d}"

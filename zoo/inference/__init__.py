@@ -1,0 +1,1 @@
+"""A published model that answers: pictures to tensors, a runtime, data sets to rates, results to files."""

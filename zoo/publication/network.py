@@ -1,0 +1,54 @@
+"""The network of a published folder, from the bytes of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from zoo.architectures import from_description
+from zoo.certificate.model import CertifiedModel
+from zoo.errors import CertificateError
+from zoo.publication.folder import Folder
+from zoo.publication.weights import weights_sha256
+from zoo.records import Certificate
+
+
+def load_network(weights: Mapping[str, bytes], certificate: Certificate) -> nn.Sequential:
+    """The plain network of a certificate with the weights of its safetensors files, in evaluation mode.
+
+    Raises CertificateError where the weights are not the certificate's, or do not fit its architecture.
+    """
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in weights.items()}
+    if weights_sha256(digests) != certificate.weights_sha256:
+        raise CertificateError(f"the weights are not those that the certificate of {certificate.name} speaks of")
+    with torch.device("meta"):
+        network = from_description(certificate.architecture).network()
+    try:
+        network.load_state_dict(load_weights(weights), strict=True, assign=True)
+    except (RuntimeError, SafetensorError) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise CertificateError(f"the weights do not fit the architecture of {certificate.name}: {problem}") from error
+    return network.requires_grad_(False).eval()
+
+
+def load_weights(weights: Mapping[str, bytes]) -> dict[str, Tensor]:
+    """The tensors of safetensors files. Raises SafetensorError, CertificateError where two files have the same one."""
+    tensors: dict[str, Tensor] = {}
+    for name, content in weights.items():
+        shard = load_safetensors(content)
+        if twice := sorted(set(shard) & set(tensors)):
+            raise CertificateError(f"{name} has the tensor {twice[0][:80]!r}, which another shard has as well")
+        tensors |= shard
+    return tensors
+
+
+def load_module(folder: Folder, precision: str = "float64", device: str = "cpu") -> CertifiedModel:
+    """The certified model of a published folder, on a device."""
+    network = load_network(folder.weights(), folder.certificate)
+    dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
+    return CertifiedModel.of(network, folder.certificate, dtype).to(device)
