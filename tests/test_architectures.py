@@ -20,7 +20,7 @@ from zoo.architectures import (
     describe,
     from_description,
 )
-from zoo.bounds import TABLE
+from zoo.bounds.table import TABLE
 from zoo.data.datasets import DATASETS
 from zoo.errors import CertificateError, UnknownModelError
 from zoo.layers import MinMax, Pixels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,17 @@ from PIL import Image
 import zoo
 
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
-TORCH_FREE = (
-    *("records", "errors", "epsilon", "registry", "shelves", "datasets", "folder", "graph", "hub", "images", "runtime"),
-    *("class_folders", "parquet", "splits", "evaluate", "results", "card", "citations", "tables", "display", "doctor"),
-    *("hubstore", "hubserver", "signing", "threads"),
-    *(f"architectures/{path.stem}" for path in Path(zoo.__file__).parent.glob("architectures/*.py")),
-    *(f"cli/{name}" for name in ("__init__", "shell", "models", "proofs", "measure", "server", "hub")),
-)  # fmt: skip
+PACKAGE = Path(zoo.__file__).parent
+# A room imports the rooms before it, no other: nothing leads back, also where an import stands in a function.
+ROOMS = (
+    *("architectures", "lowering", "bounds", "certificate", "data", "publication"),
+    *("inference", "hub", "serve", "integrations", "cli"),
+)
+LOOSE = {"errors", "epsilon", "records", "layers", "figures", "citations", "threads", "shelves", "registry"}
+PROOFS = ("lowering/", "bounds/", "certificate/", "integrations/", "layers.py", "timm.py")  # these need torch
+PROOFS += tuple(f"publication/{name}.py" for name in ("graph", "network", "verify"))
+FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+TORCH_FREE = [name for name in FILES if not name.startswith(PROOFS)]
 
 
 def loaded_by(script: str, *arguments: str) -> set[str]:
@@ -58,7 +63,7 @@ def test_prediction_loads_no_torch(toy: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("name", TORCH_FREE)
 def test_no_torch_at_module_level(name: str):
-    tree = ast.parse((Path(zoo.__file__).parent / f"{name}.py").read_text())
+    tree = ast.parse((PACKAGE / name).read_text())
     checking = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     imported = {
         (alias.name if isinstance(node, ast.Import) else node.module or "").partition(".")[0]
@@ -69,6 +74,40 @@ def test_no_torch_at_module_level(name: str):
         for alias in node.names
     }
     assert imported.isdisjoint({"torch", "onnxruntime", "onnx", "safetensors", "pyarrow"})
+
+
+def imported_by(name: str) -> set[str]:
+    """The rooms and loose modules of `zoo` that a file of it imports anywhere."""
+    names = set()
+    for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "zoo":
+            names |= {f"zoo.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module))
+    return {name.split(".")[1] for name in names if name.startswith("zoo.")} - {"__version__"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_the_rooms_before_it_alone(room: str):
+    before = {*ROOMS[: ROOMS.index(room) + 1], *LOOSE} - ({"registry"} if room in ROOMS[:6] else set())
+    for name in FILES:
+        if name.startswith(f"{room}/"):
+            assert imported_by(name) <= before, name
+
+
+def test_loose_modules_import_one_another_and_the_registry_what_it_merges():
+    for name in LOOSE - {"registry"}:
+        assert imported_by(f"{name}.py") <= LOOSE - {"registry"}, name
+    assert imported_by("registry.py") <= {*LOOSE, "architectures", "data"}
+    assert {name.removesuffix(".py") for name in FILES if "/" not in name} == {*LOOSE, "__init__", "__main__", "timm"}
+
+
+def test_nothing_in_zoo_imports_what_runs_from_a_checkout():
+    for name in FILES:
+        source = (PACKAGE / name).read_text()
+        assert not re.search(r"^\s*(from|import) (training|export|space|tests)\b", source, re.MULTILINE), name
 
 
 def _inside_function(tree: ast.Module, node: ast.AST) -> bool:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.soundness.oracle import certified, network
-from zoo.bounds import TABLE
+from zoo.bounds.table import TABLE
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,

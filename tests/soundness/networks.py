@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from zoo.bounds import Context, bound_layer
 from zoo.bounds.products import Operator
-from zoo.bounds.table import LINEAR
+from zoo.bounds.rule import Context
+from zoo.bounds.table import LINEAR, bound_layer
 from zoo.layers import Residual
 from zoo.records import LayerBound
 

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from zoo.bounds import Context, bound_layer
+from zoo.bounds.rule import Context
+from zoo.bounds.table import bound_layer
 from zoo.certificate.certify import certify
 from zoo.certificate.model import CertifiedModel
 from zoo.layers import (

@@ -14,7 +14,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from zoo.bounds import Context, bound_layer, convolution
+from zoo.bounds import convolution
+from zoo.bounds.rule import Context
+from zoo.bounds.table import bound_layer
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import (
     ConvExponential,

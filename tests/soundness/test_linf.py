@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.bounds import TABLE, Context, bound_layer
 from zoo.bounds.margins import margin_tables
-from zoo.bounds.rule import l1_of_rows
+from zoo.bounds.rule import Context, l1_of_rows
+from zoo.bounds.table import TABLE, bound_layer
 from zoo.certificate.certify import certify, estimate_linf
 from zoo.certificate.model import CertifiedModel, tables_of
 from zoo.errors import CertificateError, UncertifiableLayerError

@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.bounds import Context, liplt, products
+from zoo.bounds import liplt, products
 from zoo.bounds.liplt import Block, LipLT, compose_loops
 from zoo.bounds.margins import compared_constants
 from zoo.bounds.products import ENTRIES
 from zoo.bounds.residual import Loop, find_loop, follow, loop_bounds
+from zoo.bounds.rule import Context
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import ConvexPotential, Householder, MinMax, Residual
 

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 from torch import nn
 
-from zoo.bounds import Context, bound_layer, convolution
+from zoo.bounds import convolution
 from zoo.bounds.convolution import geometry
+from zoo.bounds.rule import Context
+from zoo.bounds.table import bound_layer
 
 from .oracle import Shape, conv, is_above_norm, linear, lipschitz_bound, operator, stretch
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
-from zoo.bounds import TABLE, Context, bound_layer
+from zoo.bounds.rule import Context
+from zoo.bounds.table import TABLE, bound_layer
 from zoo.certificate.certify import certify
 from zoo.errors import CertificateError, InputError, UncertifiableLayerError
 from zoo.layers import (

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.bounds import Context, bound_layer
 from zoo.bounds.rounding import gamma, propagate
+from zoo.bounds.rule import Context
+from zoo.bounds.table import bound_layer
 from zoo.layers import Residual
 from zoo.records import LayerBound
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from zoo import layers
-from zoo.bounds import TABLE, Context, Row, bound_layer
+from zoo.bounds.rule import Context, Row
 from zoo.bounds.spectral import NormProof
+from zoo.bounds.table import TABLE, bound_layer
 
 from .test_linf import SOUND as SOUND_IN_LINF
 from .test_rules import SOUND

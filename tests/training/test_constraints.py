@@ -16,7 +16,8 @@ from training.constraints import (
 )
 from training.layers import constrain
 from zoo import registry
-from zoo.bounds import Context, bound_layer
+from zoo.bounds.rule import Context
+from zoo.bounds.table import bound_layer
 
 FOLDED = [
     "liresnet-l4w32-cifar10",

@@ -10,7 +10,8 @@ from training.constraints import folded_state
 from training.estimate import LipschitzEstimate, RowSums, margin_lipschitz
 from training.layers import constrain
 from zoo import registry
-from zoo.bounds import Context, bound_layer
+from zoo.bounds.rule import Context
+from zoo.bounds.table import bound_layer
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import Householder, MinMax, Pixels, Residual
 

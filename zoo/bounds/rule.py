@@ -94,7 +94,7 @@ class Context:
     gain: float = 1.0  # inside a block: at least what the block's layers before this one multiply its input by
     rows: Rows = field(
         default_factory=dict
-    )  # of the layers that may stand inside the layer; `zoo.bounds.bound_layer` gives its table
+    )  # of the layers that may stand inside the layer; `table.bound_layer` gives its table
 
     def refuse(self, reason: str) -> UncertifiableLayerError:
         return UncertifiableLayerError(f"layer {self.name!r} cannot be certified: {reason}")

@@ -16,11 +16,12 @@ from torch.nn import functional as F
 
 from zoo import __version__
 from zoo.architectures import Architecture, describe
-from zoo.bounds import Context, bound_layer, changed_by_hooks
 from zoo.bounds.liplt import liplt, refusal
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.rounding import OUTWARD, check_arithmetic, propagate
+from zoo.bounds.rule import Context, changed_by_hooks
 from zoo.bounds.spectral import Matrix
+from zoo.bounds.table import bound_layer
 from zoo.errors import CertificateError, UncertifiableLayerError
 from zoo.layers import Pixels
 from zoo.records import GRAPH_FORMAT, Certificate, LayerBound

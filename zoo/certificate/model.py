@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.bounds import NORMS, changed_by_hooks
 from zoo.bounds.interval import least_margins
 from zoo.bounds.margins import Tables, margin_tables
 from zoo.bounds.rounding import check_arithmetic
+from zoo.bounds.rule import NORMS, changed_by_hooks
 from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError, InputError
 from zoo.records import TOP_K, Certificate, Outputs

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from zoo.architectures import from_description
-from zoo.bounds import TABLE, Row
+from zoo.bounds.rule import Row
 from zoo.bounds.spectral import PUBLISHED, NormProof
+from zoo.bounds.table import TABLE
 from zoo.certificate.certify import Advance, certify, compose
 from zoo.certificate.model import head_weights
 from zoo.publication.folder import GRAPHS, Folder
