@@ -19,6 +19,7 @@ from zoo.bounds.margins import compared_constants
 from zoo.bounds.products import ENTRIES
 from zoo.bounds.residual import Loop, find_loop, follow, loop_bounds
 from zoo.bounds.rule import Context
+from zoo.bounds.table import TABLE
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import ConvexPotential, Householder, MinMax, Residual
 
@@ -155,7 +156,7 @@ def test_two_layers_by_hand():
 
 
 def loop_of(layer: Residual, shape: Shape) -> Loop:
-    context = Context("layer", shape)
+    context = Context("layer", shape, rows=TABLE)
     skip = follow({} if layer.skip is None else {"skip": layer.skip}, context)
     loop = find_loop(skip, follow(layer.branch._modules, context), shape)
     assert loop is not None

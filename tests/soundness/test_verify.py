@@ -206,23 +206,25 @@ def distances() -> nn.Sequential:
 
 @pytest.mark.parametrize(("make", "norm"), [(composite, "l2"), (distances, "linf")])
 def test_any_number_of_any_layer_lowered_by_a_millionth(make, norm):
-    proved, _ = certified(make(), (2, 2, 2), norm)
-    assert list(_layer_differences(proved, proved)) == []
+    net = make()
+    proved, _ = certified(net, (2, 2, 2), norm)
+    assert list(_layer_differences(proved, proved, net)) == []
     for bound in proved.layers:
         for number in ("lipschitz_bound", "absolute_norm", "offset_norm", "range_norm"):
             if value := getattr(bound, number):
                 claimed = with_layer(proved, bound.name, **{number: lower(value)})
-                assert list(_layer_differences(claimed, proved)), (bound.kind, number)
+                assert list(_layer_differences(claimed, proved, net)), (bound.kind, number)
 
 
 def test_a_potential_is_never_less_than_one():
     """It is the identity where every unit is off: its 1 has nothing to spare for another machine's rounding."""
     layer = ConvexPotential(1, 1, 3)
     layer.step.fill_(0.5)
-    proved, _ = certified(network(layer, nn.Flatten(), nn.Linear(4, 2)), (1, 2, 2))
+    net = network(layer, nn.Flatten(), nn.Linear(4, 2))
+    proved, _ = certified(net, (1, 2, 2))
     (potential,) = (bound for bound in proved.layers if bound.kind == "ConvexPotential")
     assert potential.lipschitz_bound == 1.0
-    assert list(_layer_differences(with_layer(proved, potential.name, lipschitz_bound=1 - 2.0**-32), proved))
+    assert list(_layer_differences(with_layer(proved, potential.name, lipschitz_bound=1 - 2.0**-32), proved, net))
 
 
 # LipLT's constants ----------------------------------------------------------------------------------------------------
