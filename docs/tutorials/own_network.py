@@ -1,0 +1,111 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Certify a network of your own
+#
+# Any `nn.Sequential` of layers that have a rule can be certified: it begins with `Pixels`, which sets the domain and
+# normalises, and ends in a `Linear`. Between them: `Conv2d`, `Linear`, `ReLU`, `MinMax`, `Flatten`, residual blocks and
+# the others of `zoo/bounds/table.py`. A layer without a rule is refused by name and never counted as 1.
+
+# %%
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from zoo.certificate.certify import certify
+from zoo.certificate.model import CertifiedModel
+from zoo.errors import UncertifiableLayerError
+from zoo.layers import MinMax, Pixels
+
+
+@dataclass(frozen=True)
+class Small:
+    """What a network is built from: its sizes, and nothing that training does to it."""
+
+    input_shape: tuple[int, int, int] = (1, 8, 8)
+    classes: int = 2
+
+    def network(self) -> nn.Sequential:
+        return nn.Sequential(
+            Pixels(mean=[0.5], scale=[2.0]),
+            nn.Conv2d(1, 8, 3, padding=1),
+            MinMax(),
+            nn.Conv2d(8, 8, 4, stride=4),
+            MinMax(),
+            nn.Flatten(),
+            nn.Linear(32, self.classes),
+        )
+
+
+# %% [markdown]
+# Train it however you like. Here: is the left or the right half of the picture brighter? The loss is GloRo, from
+# `training.losses`: cross-entropy with one more logit, that of the best attacker within epsilon. It needs an *estimate* of
+# K while training; the proof comes afterwards and trusts none of it.
+
+# %%
+from training.estimate import LipschitzEstimate, margin_lipschitz
+from training.losses import gloro
+
+torch.manual_seed(0)
+architecture = Small()
+network = architecture.network()
+images = torch.rand(512, 1, 8, 8)
+labels = (images[..., :4].mean((1, 2, 3)) < images[..., 4:].mean((1, 2, 3))).long()
+
+estimate = LipschitzEstimate(network, architecture.input_shape, seed=0, iterations=5)
+optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+for _step in range(150):
+    constants = margin_lipschitz(estimate(), network[-1].weight)
+    loss = gloro(network(images), labels, constants, epsilon=0.05)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+print(f"loss {loss.item():.3f}")
+
+# %% [markdown]
+# ## The certificate
+#
+# It speaks about exactly these weights. (The name and the sha256 say which weights a published folder holds; a network that
+# is not published needs neither.)
+
+# %%
+network.eval()
+certificate = certify(network, "left-or-right", architecture, weights_sha256="")
+for layer in certificate.layers:
+    print(f"{layer.name} {layer.kind:8} {layer.lipschitz_bound:.6f} by {layer.method}")
+
+# %% [markdown]
+# ## Answers, with gradients
+#
+# The certified model answers logits, label, radius, the distance to each class and the top-k radii, in float64.
+
+# %%
+model = CertifiedModel.of(network, certificate)
+answers = model(images[:4])
+print(answers.label, answers.radius)
+
+# %% [markdown]
+# The radius can be differentiated, for instance to look for pictures whose radius is small.
+
+# %%
+picture = images[:1].clone().requires_grad_(True)
+model(picture).radius.sum().backward()
+print(picture.grad.norm())
+
+# %% [markdown]
+# ## What is refused
+
+# %%
+unknown = nn.Sequential(Pixels([0.5], [2.0]), nn.Flatten(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 2))
+try:
+    certify(unknown, "unknown", architecture, weights_sha256="")
+except UncertifiableLayerError as error:
+    print(error)
+else:
+    raise AssertionError("GELU has no rule")
