@@ -1,0 +1,171 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Add a layer
+#
+# A new layer stands in three places, each under its exact type:
+#
+# 1. its class, in `zoo/layers.py`;
+# 2. its row in the table of `zoo/bounds/table.py`: the rule that proves its bound, and its lowering, the layer as ONNX nodes;
+# 3. its row in the table of `training/layers.py`: its constraint, if it has one, and its estimate.
+#
+# Here is a channel permutation, from its class to a graph that answers. In the repository each part goes to the file that
+# is named above it; on this page the rows are entered by hand.
+#
+# ## 1. The class
+
+# %%
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class ChannelPermutation(nn.Module):
+    """The channels in another order: channel `order[c]` of the input is channel c of the output.
+
+    Shapes: [N, C, ...] to [N, C, ...].
+    """
+
+    order: Tensor
+
+    def __init__(self, order: Sequence[int]):
+        super().__init__()
+        if sorted(order) != list(range(len(order))):
+            raise ValueError(f"expected each of 0 to {len(order) - 1} once, got {list(order)}")
+        self.order = torch.tensor(order)  # no weight: it is the architecture's
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, self.order]
+
+
+# %% [markdown]
+# ## 2. What the proof and the graph know of it
+#
+# The rule answers a `Bound`. What it says must hold for the layer *as it is stored*; what it does not prove, it refuses.
+# A permutation only moves numbers: its constant is 1 in either norm, and it does not round, so `fan_in` stays 0.
+
+# %%
+from zoo.bounds.linear import apply_fixed
+from zoo.bounds.linf import monotone
+from zoo.bounds.rule import Bound, Context, Row
+from zoo.bounds.table import TABLE
+from zoo.lowering import intervals
+from zoo.lowering.nodes import Nodes
+from zoo.lowering.values import Value
+
+
+def channel_permutation(layer: ChannelPermutation, context: Context) -> Bound:
+    """A permutation of the numbers: an isometry, and exact."""
+    if context.input_shape[0] != len(layer.order):
+        raise context.refuse(f"it permutes {len(layer.order)} channels, its input has {context.input_shape[0]}")
+    return Bound(context.input_shape, 1.0, "nonexpansive", {})
+
+
+def lower_channel_permutation(nodes: Nodes, layer: ChannelPermutation, name: str, x: Value) -> Value:
+    x = nodes.own_channels(x)
+    return replace(x, name=nodes.add("Gather", x.name, nodes.constant(layer.order.numpy()), axis=x.axis))
+
+
+# %% [markdown]
+# The row has no default, so nothing can be forgotten: a row that has a rule in l-infinity without its intervals is refused
+# when the table is built.
+
+# %%
+TABLE[ChannelPermutation] = Row(  # type: ignore[index]
+    l2=channel_permutation,
+    linf=channel_permutation,
+    intervals=monotone,  # the ends of an interval go to the ends
+    linear=apply_fixed,  # LipLT may multiply it with other linear layers
+    slopes=None,  # no activation
+    record="single",  # the bound in its record is one number, here 1
+    lowering=lower_channel_permutation,
+    ends=intervals.monotone,
+)
+
+# %% [markdown]
+# ## 3. What training knows of it
+
+# %%
+from training.layers import TABLE as TRAINING
+from training.layers import Row as TrainingRow
+
+TRAINING[ChannelPermutation] = TrainingRow(constrain=None, estimate=lambda layer, shape: 1.0, linf=lambda layer: 1.0)
+
+# %% [markdown]
+# ## It certifies, and it runs
+
+# %%
+from zoo.certificate.certify import certify
+from zoo.certificate.model import CertifiedModel
+from zoo.layers import MinMax, Pixels
+
+
+@dataclass(frozen=True)
+class Permuted:
+    input_shape: tuple[int, int, int] = (2, 4, 4)
+    classes: int = 3
+
+    def network(self) -> nn.Sequential:
+        return nn.Sequential(
+            Pixels([0.5, 0.5], [1.0, 1.0]),
+            nn.Conv2d(2, 4, 3, padding=1),
+            ChannelPermutation([2, 0, 3, 1]),
+            MinMax(),
+            nn.Flatten(),
+            nn.Linear(64, self.classes),
+        )
+
+
+torch.manual_seed(0)
+network = Permuted().network().requires_grad_(False).eval()
+certificate = certify(network, "permuted", Permuted(), weights_sha256="")
+model = CertifiedModel.of(network, certificate)
+images = torch.rand(4, 2, 4, 4)
+print(model(images).radius)
+
+# %% [markdown]
+# The graph, and ONNX Runtime's answers:
+
+# %%
+import tempfile
+from pathlib import Path
+
+import onnxruntime
+from safetensors.torch import save_file
+
+from zoo.publication.graph import write_graph
+from zoo.records import Outputs
+
+with tempfile.TemporaryDirectory() as folder:
+    save_file(network.state_dict(), Path(folder) / "model.safetensors")
+    write_graph(model, Path(folder) / "model.onnx", {})
+    session = onnxruntime.InferenceSession(Path(folder) / "model.onnx", providers=["CPUExecutionProvider"])
+    graph = Outputs(*session.run(list(Outputs._fields), {"images": images.numpy()}))
+assert (graph.label == model(images).label.numpy()).all()
+assert np.allclose(graph.radius, model(images).radius.numpy(), atol=1e-12)
+
+# %% [markdown]
+# ## A test that would catch a wrong rule
+#
+# An *oracle* is worth more than examples: the dense Jacobian's largest singular value may never be above the bound. With
+# no tolerance on the unsafe side, for exact layers.
+
+# %%
+layer = ChannelPermutation([2, 0, 3, 1])
+jacobian = torch.func.jacrev(layer)(torch.rand(1, 4, 2, 2, dtype=torch.float64)).reshape(16, 16)
+bound = channel_permutation(layer, Context("permutation", (4, 2, 2)))
+assert torch.linalg.matrix_norm(jacobian, 2) <= bound.lipschitz_bound
+
+# %% [markdown]
+# In the repository: a case in `tests/soundness/test_rules.py`, a body in `tests/test_lowering.py`, a mutant in
+# `tests/soundness/mutants/`; `tests/soundness/test_table.py` lists the rows and fails until all is there. A weight with
+# rounding needs three constants more, `fan_in`, `absolute_norm` and `offset_norm`: see the [theory](../theory.md), and
+# `zoo/bounds/fixed.py`, `patch_pool`, for a short example.
