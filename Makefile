@@ -6,7 +6,7 @@ INSTALL = $(if $(UV),uv pip install --quiet --python .venv/bin/python,.venv/bin/
 # The page that certifies in the browser needs npm once; everything else does without.
 STATIC = @if command -v npm >/dev/null; then $(MAKE) --no-print-directory static; else echo 'no npm: no make static'; fi
 
-.PHONY: demo space static test models-check lint clean
+.PHONY: demo space static test docs models-check lint clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo  ## certified predictions for a few pictures with the embedded models
@@ -34,6 +34,9 @@ test: .venv/.dev  ## every check that CI runs
 	$(STATIC)
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile
 
+docs: .venv/.docs  ## the documentation as pages in build/site, warnings being errors
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
 models-check: .venv/.dev  ## every published folder proved, rendered and measured again; needs the test splits
 	OMP_NUM_THREADS=1 .venv/bin/python -m export.check
 
@@ -56,6 +59,10 @@ clean:
 	$(INSTALL) -e '.[space,torch]'
 	@touch $@
 
+.venv/.docs: pyproject.toml | .venv/bin/python
+	$(INSTALL) -e '.[docs]'
+	@touch $@
+
 .venv/.dev: pyproject.toml | .venv/bin/python
 	$(INSTALL) -e '.[dev]'
-	@touch $@ .venv/.demo .venv/.space
+	@touch $@ .venv/.demo .venv/.space .venv/.docs

@@ -12,19 +12,20 @@
 # runs without a network; the model comes with the package.
 
 # %%
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 
 import zoo
-from zoo.cli.samples import main as draw_samples
+from zoo.data.samples import draw
 
 # %% [markdown]
 # Some pictures to look at: digits and small drawings, made by the package.
 
 # %%
-from pathlib import Path
-
 pictures = Path("pictures")
-draw_samples(pictures)
+draw(pictures)
 sorted(path.name for path in pictures.iterdir())
 
 # %% [markdown]
@@ -57,9 +58,8 @@ assert distances["3"] == float("inf")
 # each model with gradients before it is published, and `tests/soundness` tries harder.)
 
 # %%
-from PIL import Image
-
-image = np.asarray(Image.open(pictures / "digit-3.png").convert("L"), dtype=np.float32)[None] / 255
+picture = Image.open(pictures / "digit-3.png").convert("L")
+image = np.asarray(picture, dtype=np.float32)[None] / 255
 rng = np.random.default_rng(0)
 for _ in range(100):
     noise = rng.standard_normal(image.shape)
