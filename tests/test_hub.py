@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ class TestSources:
         name = "4c3f-mnist"
         shelf = own_toy.rename(own_toy.parent / name).parent
         entry = registry.ENTRIES[name]
-        pinned = type(entry)(name, entry.architecture, entry.dataset, digest=sha256(shelf / name / "SHA256SUMS"))
+        pinned = replace(entry, digest=sha256(shelf / name / "SHA256SUMS"))
         monkeypatch.setitem(registry.ENTRIES, name, pinned)
         monkeypatch.setattr(shelves, "SHELVES", (shelf / "empty", shelf))
         assert load(name).name == name

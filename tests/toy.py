@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from zoo.architectures import describe
 from zoo.publication.folder import RECORDS, SUMS
 from zoo.publication.weights import WEIGHTS
-from zoo.records import NOT_PROVED, Certificate, Evaluation, LayerBound, ModelConfig, Outputs, dumps
+from zoo.records import GRAPH_FORMAT, NOT_PROVED, Certificate, Evaluation, LayerBound, ModelConfig, Outputs, dumps
 from zoo.registry import ENTRIES
 
 CLASSES = 10
@@ -97,7 +97,7 @@ def make_folder(
     layer = LayerBound("pixels", "Pixels", shape, shape, 1.0, 1.0, "scale", {}, 0, 1.0, 0.0, None)
     certificate = Certificate(
         name, "toy", "l2", "l2, pixels", "[0, 1]", "binary64", "product", config.architecture, weights_sha256,
-        (layer,), 1.0, 1.0, 0.0, "0" * 64, {},
+        (layer,), 1.0, 1.0, 0.0, "0" * 64, {}, graph_format=GRAPH_FORMAT,
     )  # fmt: skip
     (folder / "config.json").write_text(dumps(config))
     (folder / "certificate.json").write_text(dumps(certificate))
