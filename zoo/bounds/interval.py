@@ -15,9 +15,8 @@ from zoo.bounds.table import TABLE
 def least_margins(network: nn.Sequential, images: Tensor, label: Tensor, levels: Tensor) -> Tensor:
     """At most f_j - f_i over all x with |x - image|_inf <= level, up to rounding: [L, N, C], j the label of each image.
 
-    images [N, C, H, W] in [0, 1] and levels [L], in the dtype of the weights; levels are a tensor because an exporter
-    rounds numbers to float32. The first layer, `Pixels`, cuts the box to [0, 1]. The head is not propagated by itself:
-    the margins come from its rows h_j - h_i.
+    images [N, C, H, W] in [0, 1] and levels [L], in the dtype of the weights. The first layer, `Pixels`, cuts the box
+    to [0, 1]. The head is not propagated by itself: the margins come from its rows h_j - h_i.
 
     Rounding: with E and R the bounds of the features' error and norm, which hold for both ends, D = h_j - h_i and d
     features, the margin errs by at most

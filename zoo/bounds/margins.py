@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zoo.bounds.liplt import LipLT
 
 # The radius fl(fl(m - T) / K) exceeds (m - T) / K by a factor below (1 + u)^2. Raising K by more than that rounds every
-# radius down and leaves no operation in the graph that an optimiser could take for a multiplication by 1 (torch.onnx's
+# radius down and leaves no operation in the graph that an optimiser could take for a multiplication by 1 (one
 # did remove a factor of 1 - 2^-50).
 ROUND_DOWN = 1.0 + 2.0**-40
 
