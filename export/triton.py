@@ -51,8 +51,8 @@ def write_repository(folders: list[Folder], repository: Path) -> None:
 def configuration(folder: Folder) -> str:
     """config.pbtxt: the graph's own inputs and outputs, without the batch, which Triton adds.
 
-    Level 2 switches every optimisation of ONNX Runtime off (onnxruntime_backend's README); KIND_CPU,
-    because the certificate's arithmetic is that of the CPU's kernels.
+    Level 2 switches every optimisation of ONNX Runtime off (onnxruntime_backend's README). KIND_CPU, because the
+    certificate's arithmetic is that of the CPU's kernels.
     """
     shape = folder.config.input_shape
     example = onnx_model(folder, "float64").run(np.zeros((1, *shape), dtype=np.float32))
