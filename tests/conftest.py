@@ -1,8 +1,9 @@
-"""Toy folders and an inference server as fixtures."""
+"""Toy folders and an inference server as fixtures; and a test that costs much says so by its mark."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import onnx
@@ -11,6 +12,18 @@ import pytest
 from tests.parquet import write_split  # noqa: F401  (a fixture)
 from tests.serving import CIFAR, MNIST, Server, serving
 from tests.toy import make_folder
+
+SECONDS = 5.0  # of CPU time: what a test may take by itself, without its fixtures, unless it is marked slow
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that took this process and its children too long, however busy the machine is."""
+    began = sum(os.times()[:4])
+    result = yield
+    if (spent := sum(os.times()[:4]) - began) > SECONDS and not item.get_closest_marker("slow"):
+        pytest.fail(f"took {spent:.1f} s of CPU time, more than {SECONDS:.0f} s: make it smaller or mark it slow")
+    return result
 
 
 @pytest.fixture(scope="session")

@@ -68,18 +68,11 @@ class Server:
         return self.process.wait(60)
 
 
-def environment() -> dict[str, str]:
-    """Ours, but with byte code kept: each start would compile for seconds."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-
-
 @contextmanager
 def serving(*arguments: str) -> Iterator[Server]:
     """A server on free ports, ready; its process has ended when this is left."""
     command = [sys.executable, "-m", "zoo", "serve", *arguments, "--port", "0"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log: list[dict[str, Any]] = []
     assert process.stdout
     assert process.stderr

@@ -110,6 +110,16 @@ def test_nothing_in_zoo_imports_what_runs_from_a_checkout():
         assert not re.search(r"^\s*(from|import) (training|export|space|tests)\b", source, re.MULTILINE), name
 
 
+def test_nothing_imports_torchs_exporter():
+    """The graph is written by `zoo.publication.graph`, and the exporter takes seconds to load."""
+    for folder in ("zoo", "training", "export", "space", "tests", "benchmarks"):
+        for path in (PACKAGE.parent / folder).rglob("*.py"):
+            source = path.read_text()
+            assert not re.search(
+                r"^\s*(import|from) (torch\.onnx|onnxscript)\b|\btorch\.onnx\.\w", source, re.MULTILINE
+            ), path
+
+
 def _inside_function(tree: ast.Module, node: ast.AST) -> bool:
     functions = [item for item in ast.walk(tree) if isinstance(item, ast.FunctionDef)]
     return any(node is inner for function in functions for inner in ast.walk(function))

@@ -335,6 +335,7 @@ def test_a_wrong_output_is_refused_with_the_reason(server: Server, outputs: obje
     assert (status, told in json.loads(answer)["error"]) == (400, True)
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_nothing(server: Server, tmp_path: Path):
     config = tmp_path / "schemathesis.toml"
     config.write_text(f'[parameters]\n"path.name" = "{MNIST}"\n')

@@ -21,7 +21,7 @@ from PIL import Image
 
 import zoo
 from benchmarks.hostile import requests
-from tests.serving import MNIST, ROOT, Server, environment, serving
+from tests.serving import MNIST, ROOT, Server, serving
 from zoo.data import samples
 from zoo.inference.runtime import CHUNK
 from zoo.records import Outputs
@@ -191,9 +191,7 @@ def test_live_before_ready():
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "zoo", "serve", MNIST, "--port", str(port), "--grpc-port", "0"]
     seen: set[tuple[int, int]] = set()
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while (200, 200) not in seen and process.poll() is None:
             try:
                 connection = HTTPConnection("127.0.0.1", port, timeout=10)
@@ -215,7 +213,7 @@ def test_live_before_ready():
 def test_a_mistake_ends_the_command_with_one_line():
     def ended(*arguments: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "zoo", "serve", *arguments]
-        process = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120)
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
         return process.returncode, process.stderr
 
     code, told = ended("2c2f-mnst")

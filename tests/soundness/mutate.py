@@ -1,6 +1,6 @@
 """Are the soundness tests worth anything? Each mutant breaks one step of the proof and must turn a test red.
 
-    python tests/soundness/mutate.py [PATTERN] [--jobs N] [--mutants-only]
+    python tests/soundness/mutate.py [PATTERN ...] [--jobs N] [--mutants-only]
 
 patches a temporary copy of `zoo/` and `export/`, runs there the tests that ought to notice, and prints which one did.
 Exits with 1 if a mutant survives, cannot be applied, or breaks more than it should (the tests do not even collect).
@@ -26,7 +26,7 @@ from mutants import MUTANTS, Mutant
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 120  # seconds for one mutant
 HEAVY = (
-    *("pytest", "torch", "torch._dynamo", "numpy", "hypothesis", "mpmath", "onnx", "onnxruntime"),
+    *("pytest", "torch", "numpy", "hypothesis", "mpmath", "onnx", "onnxruntime"),
     *("safetensors.torch", "huggingface_hub.hf_api", "pyarrow.parquet", "PIL.Image", "rich.console"),
 )
 
@@ -95,11 +95,11 @@ def verdict(folder: Path, status: int) -> tuple[bool, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Break the proof in one place at a time; a test must notice.")
-    parser.add_argument("pattern", nargs="?", default="", help="only mutants whose name contains this")
+    parser.add_argument("patterns", nargs="*", default=[""], help="only mutants whose name contains one of these")
     parser.add_argument("--jobs", type=int, default=2, help="mutants tested at a time")
     parser.add_argument("--mutants-only", action="store_true", help="do not first run the tests on the code as it is")
     options = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS if options.pattern in mutant.name]
+    chosen = [mutant for mutant in MUTANTS if any(pattern in mutant.name for pattern in options.patterns)]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # its rewriting of assertions warns of what is imported already

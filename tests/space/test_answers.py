@@ -188,3 +188,7 @@ def test_arguments_are_read(command: str):
     result = subprocess.run([sys.executable, *command.split(), "--x"], cwd=ROOT, capture_output=True, text=True)
     said = result.returncode, result.stdout, result.stderr
     assert said == (2, "", f"error: No such option: --x. See `python {command} --help`.\n")
+
+
+def test_the_committed_pictures_are_small():
+    assert sum(path.stat().st_size for path in SAMPLES.glob("*.png")) < 30_000

@@ -19,9 +19,12 @@ from zoo.errors import InputError
 from zoo.figures import radius_text
 from zoo.inference.images import as_batch
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "space" / "static" / "ort").is_dir(), reason="needs ONNX Runtime Web: make static, which needs npm"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (ROOT / "space" / "static" / "ort").is_dir(), reason="needs ONNX Runtime Web: make static, which needs npm"
+    ),
+]
 
 
 @pytest.fixture

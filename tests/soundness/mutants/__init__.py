@@ -1,7 +1,7 @@
 """The mutants of the proof; `mutate.py` tries them."""
 
-from mutants import certificate, linf, liplt, local, lowered, norms
-from mutants.mutant import Mutant
+from . import certificate, linf, liplt, local, lowered, norms
+from .mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *norms.MUTANTS,
@@ -10,4 +10,18 @@ MUTANTS: tuple[Mutant, ...] = (
     *local.MUTANTS,
     *lowered.MUTANTS,
     *linf.MUTANTS,
+)
+
+# Those that `make test` tries, one for each kind of claim.
+TELLING = (
+    "torus of the map's own size",
+    "hooks overlooked",
+    "residual's identity not added",
+    "no amplification by tiles",  # what Toom-Cook's transforms cost
+    "tiles that overlap count once",
+    "T = 0",  # the slack of rounding
+    "radius rounded to nearest",
+    "winner masked by the value of its logit",  # ties
+    "a term of LipLT's sum dropped",
+    "exact distances",  # the rounding of intervals
 )

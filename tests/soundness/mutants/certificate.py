@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutants.mutant import CERTIFY, LAYERS, MARGINS, MODEL, ROUNDING, VERIFY, mutant
+from .mutant import CERTIFY, LAYERS, MARGINS, MODEL, ROUNDING, VERIFY, mutant
 
 K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
 RADII = "class_radii = ((margins - slack) / lipschitz).relu()"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutants.mutant import CERTIFY, INTERVAL, LAYERS, LINF, MARGINS, MODEL, RESIDUAL, RULE, mutant
+from .mutant import CERTIFY, INTERVAL, LAYERS, LINF, MARGINS, MODEL, RESIDUAL, RULE, mutant
 
 MUTANTS = (
     mutant(

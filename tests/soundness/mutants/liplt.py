@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutants.mutant import (
+from .mutant import (
     ATTENTION,
     CERTIFY,
     LINEAR,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutants.mutant import LOCAL, mutant
+from .mutant import LOCAL, mutant
 
 MUTANTS = (
     mutant(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutants.mutant import CONVOLVE, LOWERED, mutant
+from .mutant import CONVOLVE, LOWERED, mutant
 
 MUTANTS = (
     mutant(
