@@ -53,6 +53,7 @@ def run(write_split, tmp_path: Path) -> Path:
 NETWORKS = {small_network(name): name for name in RECIPES if ENTRIES[name].norm == "l2"}
 
 
+@pytest.mark.slow  # test_presets.py has every network, and the tests below this road with one
 @pytest.mark.parametrize(("name", "recipe"), NETWORKS.items(), ids=NETWORKS)
 def test_every_small_network_ends_in_a_verified_folder_that_predicts(
     name: str, recipe: str, write_split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
