@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import hashlib
 import json
 import shutil
 import tempfile
@@ -31,6 +30,7 @@ from zoo.certificate.model import CertifiedModel
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import Split, load_split
 from zoo.errors import CertificateError, InputError
+from zoo.files import replacing, sha256
 from zoo.inference.evaluate import array_images, evaluate
 from zoo.inference.runtime import Model, onnx_model
 from zoo.publication.card import render
@@ -166,7 +166,7 @@ def certificate_of(folder: Path, entry: registry.Entry, levels: Sequence[float],
         else:
             progress.advance(task)
 
-    digest = weights_sha256({name: _sha256(folder / name) for name in weights})
+    digest = weights_sha256({name: sha256(folder / name) for name in weights})
     certificate = certify(network, entry.name, entry.architecture, digest, advance, norm=entry.norm, levels=levels)
     progress.update(task, description="certified", total=1, completed=1)
     return certificate
@@ -182,7 +182,7 @@ def measured(
     progress: Progress,
 ) -> tuple[Model, Evaluation]:
     """The model of the folder's float64 graph, and what it answers on the split."""
-    digests = {name: _sha256(folder / name) for name in (*read_weights(folder), "model.onnx", "certificate.json")}
+    digests = {name: sha256(folder / name) for name in (*read_weights(folder), "model.onnx", "certificate.json")}
     unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
     model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
     data = array_images(config.dataset, split)
@@ -245,7 +245,7 @@ def _tensor(images: np.ndarray) -> torch.Tensor:
 def seal(folder: Path) -> None:
     """Write SHA256SUMS over the folder's files as they are."""
     listed = sorted(child.name for child in folder.iterdir() if _is_published(child) and child.name not in UNLISTED)
-    (folder / SUMS).write_text("".join(f"{_sha256(folder / name)}  {name}\n" for name in listed))
+    (folder / SUMS).write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in listed))
 
 
 def pinned(folder: Folder) -> dict[str, Any]:
@@ -262,9 +262,8 @@ def pinned(folder: Folder) -> dict[str, Any]:
 def pin(folder: Folder) -> None:
     """Enter a folder on the shelf into the registry."""
     pins = json.loads(REGISTRY.read_text()) | {folder.config.name: pinned(folder)}
-    partial = REGISTRY.with_suffix(".partial")
-    partial.write_text(json.dumps(dict(sorted(pins.items())), indent=1) + "\n")
-    partial.replace(REGISTRY)
+    with replacing(REGISTRY) as partial:
+        partial.write_text(json.dumps(dict(sorted(pins.items())), indent=1) + "\n")
 
 
 def _replaceable(path: Path) -> bool:
@@ -296,8 +295,3 @@ def progress_bars() -> Progress:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,9 +18,10 @@ import typer
 from zoo.cli.shell import run_script
 from zoo.data.datasets import plain_labels
 from zoo.errors import InputError
+from zoo.files import exists
 from zoo.hub.client import fetch
 from zoo.inference.runtime import CHUNK, onnx_model
-from zoo.publication.folder import SUMS, Folder, exists
+from zoo.publication.folder import SUMS, Folder
 from zoo.records import Outputs
 
 VERSION = "1"

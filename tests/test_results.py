@@ -107,14 +107,14 @@ def test_a_process_that_is_overtaken_at_its_end_finds_the_file(model: Model, tmp
 def test_a_process_that_is_overtaken_at_its_start_finds_the_file(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    locked = zoo.inference.results._locked
+    locked = zoo.inference.results.locked
 
-    def overtaken(path: Path, wait: bool) -> Any:
-        monkeypatch.setattr(zoo.inference.results, "_locked", locked)
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(zoo.inference.results, "locked", locked)
         assert results(model, tmp_path / "a.parquet").certify(ALONE, ignore)
-        return locked(path, wait)
+        return locked(*arguments)
 
-    monkeypatch.setattr(zoo.inference.results, "_locked", overtaken)
+    monkeypatch.setattr(zoo.inference.results, "locked", overtaken)
     assert results(model, tmp_path / "a.parquet").certify(Share(0, 2), ignore)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "data"]
 

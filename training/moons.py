@@ -24,6 +24,7 @@ from zoo.architectures.mlp import CORNER, SIDE, TwoMoonsMLP
 from zoo.certificate.certify import certify
 from zoo.certificate.model import CertifiedModel
 from zoo.data.moons import two_moons
+from zoo.files import replacing
 
 EPSILONS = (0.15, 0.25, 0.35, 0.45)  # between the moons' own points, as everywhere here; 0.15 is their true margin
 SLACK = published_p(1e-12)
@@ -110,9 +111,8 @@ def draw(path: Path) -> list[Fit]:
     handles, texts = panels["GloRo 0.15"].get_legend_handles_labels()
     panels["key"].axis("off")
     panels["key"].legend(handles, texts, loc="center", frameon=False, fontsize=10, markerscale=3.5)
-    partial_file = path.with_suffix(".partial")
-    figure.savefig(partial_file, format="png", dpi=110, metadata={"Software": None})
-    partial_file.replace(path)
+    with replacing(path) as partial_path:
+        figure.savefig(partial_path, format="png", dpi=110, metadata={"Software": None})
     return fits
 
 

@@ -1,9 +1,6 @@
 """The folder of a run: recipe.json, metrics.jsonl, curves.png, weights.safetensors and checkpoints/."""
 
-import fcntl
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from zoo.errors import InputError, one_line
+from zoo.files import flush, locked, replacing, sha256
 from zoo.inference.evaluate import machine
 from zoo.publication.weights import data_start
 
@@ -47,9 +45,10 @@ class Output:
         if not resume and self.folder.exists() and any(self.folder.iterdir()):
             raise InputError(f"{self.folder} is in use: choose another --output, or --resume the run in it")
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder):
+        busy = InputError(f"{self.folder} is in use by a run that goes on: wait for it, or stop it")
+        with locked(self.folder, busy):
             if not resume:
-                _replace(path, text.encode())
+                _write(path, text.encode())
             elif _read(path) != json.loads(text):
                 raise InputError(f"{path} describes another run: resume with the options that it was started with")
             yield
@@ -88,7 +87,7 @@ class Output:
                 digest, _, name = line.partition("  ")
                 if not (newest / name).is_file():
                     raise InputError(f"{newest / name} is missing: {self._left(newest, older)}")
-                if _sha256(newest / name) != digest:
+                if sha256(newest / name) != digest:
                     raise InputError(f"{newest / name} is damaged: {self._left(newest, older)}")
         return newest
 
@@ -116,7 +115,7 @@ class Output:
     def forget_after(self, step: int) -> None:
         """Drop the metrics of later steps: they will come again."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        _write(self.metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def rows(self) -> list[dict[str, Any]]:
         """The metrics of each epoch so far. Raises InputError where they are damaged."""
@@ -136,7 +135,7 @@ class Output:
     def write_metrics(self, row: dict[str, Any]) -> None:
         """Add an epoch to metrics.jsonl and draw curves.png anew."""
         rows = [*self.rows(), {**row, "hardware": hardware()}]
-        _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        _write(self.metrics, "".join(json.dumps(row) + "\n" for row in rows).encode())
         _draw(rows, self.folder / "curves.png")
 
     def write_weights(self, state: dict[str, Tensor], step: int, steps: int) -> None:
@@ -149,7 +148,7 @@ class Output:
         header = json.loads(content[8:start])
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # which safetensors leaves to chance
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(start - 8)
-        _replace(self.weights, content[:8] + text + content[start:])
+        _write(self.weights, content[:8] + text + content[start:])
 
 
 def trained_steps(weights: Path) -> tuple[int, int]:
@@ -182,39 +181,17 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path} is damaged: put back what the run wrote, or start again elsewhere") from error
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system takes back when the process ends, however it ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{folder} is in use by a run that goes on: wait for it, or stop it") from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # before the name, so that the file is whole also where the power fails
-    partial.replace(path)
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def _sums(folder: Path) -> str:
-    """The sha256 of each file in the folder, once it is on the disk."""
+    """A line with the sha256 of each file in the folder, once all of them are on the disk."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return "".join(f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    for path in files:
+        flush(path)
+    return "".join(f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -234,5 +211,5 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
             axes.plot(epochs, values, marker=".", label=name.replace("_", " "))
         axes.set(title=title, xlabel="epoch")
         axes.legend()
-    figure.savefig(path.with_suffix(".partial"), format="png", dpi=100)
-    path.with_suffix(".partial").replace(path)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=100)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
+
+from zoo.files import sha256
 
 ORGANISATION = "certified-zoo"  # where registered models that are not shipped lie on a hub; the registry pins them
 PACKAGE = Path(__file__).parent
@@ -22,4 +23,4 @@ def is_here(name: str, digest: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     sums = try_to_load_from_cache(f"{ORGANISATION}/{name}", "SHA256SUMS")
-    return isinstance(sums, str) and sha256(Path(sums).read_bytes()).hexdigest() == digest
+    return isinstance(sums, str) and sha256(Path(sums)) == digest

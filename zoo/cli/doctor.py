@@ -12,8 +12,8 @@ from pathlib import Path
 from zoo import __version__
 from zoo.data.datasets import DATASETS
 from zoo.errors import ZooError, one_line
+from zoo.files import is_folder
 from zoo.hub.client import load
-from zoo.publication.folder import is_folder
 from zoo.registry import ENTRIES
 from zoo.shelves import shipped
 

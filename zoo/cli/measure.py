@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import os
 import shlex
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +18,8 @@ from zoo.cli.tables import evaluation_pairs, evaluation_table, unit_line
 from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
+from zoo.files import exists, is_folder, partial_path, replacing
 from zoo.hub.client import load
-from zoo.publication.folder import exists, is_folder
 from zoo.records import dumps
 
 
@@ -101,9 +99,9 @@ def _check_output(path: Path) -> None:
         raise InputError(f"--output must name a file, {str(path)!r} is something else")
     if not is_folder(path.parent):
         raise InputError(f"no folder {path.parent} to write {path.name} in")
-    partial = _partial(path)
+    partial = partial_path(path)
     try:
-        partial.open("a").close()
+        partial.touch()
         partial.unlink()
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
@@ -111,15 +109,8 @@ def _check_output(path: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     """The file is the whole text, or what it was before. Raises InputError."""
-    partial = _partial(path)
     try:
-        partial.write_text(text)
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(text)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise InputError(f"{path}: {error.strerror}") from error
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")  # others may write beside us

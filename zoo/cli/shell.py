@@ -14,8 +14,8 @@ from typer.core import TyperArgument, TyperCommand
 
 from zoo.cli.display import printable
 from zoo.errors import InputError, ZooError
+from zoo.files import is_folder
 from zoo.hub.client import LOCAL
-from zoo.publication.folder import is_folder
 from zoo.registry import ENTRIES
 from zoo.threads import settle
 

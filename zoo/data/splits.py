@@ -5,7 +5,6 @@ Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import re
@@ -18,6 +17,7 @@ from zoo.data.class_folders import is_leftover
 from zoo.data.datasets import DATASETS, DatasetInfo, data_folder
 from zoo.data.parquet import ParquetFiles
 from zoo.errors import InputError, one_line
+from zoo.files import sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,7 +110,7 @@ def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream
     count = len(files.labels)
     kept = count if limit is None else min(limit, count)
     named = part_name(found.name, kept, count)
-    return SplitStream(info, named, found.name, files, info.labels, _sha256(found.paths), kept)
+    return SplitStream(info, named, found.name, files, info.labels, sha256(*found.paths), kept)
 
 
 def part_name(split: str, kept: int, count: int) -> str:
@@ -168,12 +168,3 @@ def _claim(split: str, paths: tuple[Path, ...]) -> str:
     runs = [[number for _, number in run] for _, run in itertools.groupby(enumerate(numbers), lambda x: x[1] - x[0])]
     ranges = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
     return f"{split}[shard{'s' * (len(numbers) > 1)} {ranges} of {total}]"
-
-
-def _sha256(paths: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

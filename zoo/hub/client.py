@@ -28,7 +28,8 @@ from zoo.errors import (
     one_line,
     require,
 )
-from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, exists, is_folder, read_folder
+from zoo.files import exists, is_folder
+from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
 from zoo.registry import ENTRIES, Entry, find, list_models, near
 from zoo.shelves import ORGANISATION, shipped
 

@@ -24,7 +24,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from zoo.errors import HubError, InputError, IntegrityError, one_line
-from zoo.publication.folder import NAME, SIGNATURE, SUMS, is_folder, read_folder
+from zoo.files import is_folder, partial_path, replacing, sha256
+from zoo.publication.folder import NAME, SIGNATURE, SUMS, read_folder
 from zoo.shelves import ORGANISATION
 
 HOME = ".hub"
@@ -186,17 +187,16 @@ class Store:
     def _incoming(self) -> Path:
         return self.home / "incoming"
 
-    def _object(self, sha256: str) -> Path:
-        return self.home / "objects" / sha256[:2] / sha256
+    def _object(self, digest: str) -> Path:
+        return self.home / "objects" / digest[:2] / digest
 
     def _add_shelf(self, path: Path) -> None:
         if not NAME.fullmatch(path.name):
             raise InputError(f"{path}: the folder's name cannot be that of a repository")
         folder = read_folder(path)
-        sums = folder.path / SUMS
-        digests = {**folder.digests, SUMS: hashlib.sha256(sums.read_bytes()).hexdigest()}
+        digests = {**folder.digests, SUMS: sha256(folder.path / SUMS)}
         if (folder.path / SIGNATURE).is_file():
-            digests[SIGNATURE] = hashlib.sha256((folder.path / SIGNATURE).read_bytes()).hexdigest()
+            digests[SIGNATURE] = sha256(folder.path / SIGNATURE)
         files = {}
         for name in sorted(digests):
             place = path / name
@@ -240,16 +240,8 @@ class Store:
     def _place(self, content: bytes, path: Path) -> None:
         """The content at `path`, on the disk; never a part of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=self._incoming)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(scratch).replace(path)
-        except BaseException:
-            Path(scratch).unlink(missing_ok=True)
-            raise
+        with replacing(path, partial_path(self._incoming / path.name)) as partial:
+            partial.write_bytes(content)
 
     def _operations(self, lines: Iterable[bytes]) -> tuple[dict[str, Any], dict[str, File], list[str]]:
         """Header, files to add (their bytes kept already) and paths to delete, a folder's with a final slash."""

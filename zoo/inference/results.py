@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -21,9 +20,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from zoo.errors import InputError, require
+from zoo.files import exists, locked, replacing
 from zoo.inference.evaluate import LabelledImages
 from zoo.inference.runtime import CHUNK, Model
-from zoo.publication.folder import exists
 from zoo.records import Outputs
 
 ROW_GROUP = 256  # chunks that are written together
@@ -76,7 +75,9 @@ class Results:
     def _run_share(self, part: Share, advance: Callable[[int], None]) -> None:
         self._parts.mkdir(exist_ok=True)
         self._index()  # of another run? Then nothing is written into it
-        with _locked(self._parts / f"{part.rank}.jsonl", wait=False) as journal:
+        path = self._parts / f"{part.rank}.jsonl"
+        busy = InputError(f"{path} is being written by another process: give each its own RANK")
+        with locked(path, busy) as descriptor, os.fdopen(descriptor, "r+b", closefd=False) as journal:
             self._begin(journal)
             done = self._index()
             mine = [number for number in self.data.chunks if number % part.world == part.rank]
@@ -148,7 +149,7 @@ class Results:
 
     def _join(self) -> bool:
         """Whether the file is there; written now where every chunk is done. What it was made from is removed then."""
-        with _locked(self._lock, wait=True):
+        with locked(self._lock, busy=InputError(f"{self._lock} is held"), wait=True):
             if not exists(self.path):
                 found = self._index()
                 if len(found) < len(self.data.chunks):
@@ -171,10 +172,9 @@ class Results:
         schema = pyarrow.schema(
             list(kinds.items()), metadata={"certified-zoo": json.dumps(self._run), "unit": self.model.certificate.unit}
         )
-        partial = self.path.with_name(self.path.name + ".partial")
         files = {path: path.open("rb") for path in {path for path, _ in found.values()}}
         try:
-            with pyarrow.parquet.ParquetWriter(partial, schema) as writer:
+            with replacing(self.path) as partial, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
                 for first in range(0, len(found), ROW_GROUP):
                     columns: dict[str, list[Any]] = {name: [] for name in kinds}
                     for number in range(first, min(first + ROW_GROUP, len(found))):
@@ -187,7 +187,6 @@ class Results:
                         for name in ("class", "label", "radius", "topk_radius"):
                             columns[name] += line[name]
                     writer.write_table(pyarrow.table(columns, schema=schema))
-            partial.replace(self.path)
         finally:
             for file in files.values():
                 file.close()
@@ -232,17 +231,3 @@ def _metadata(path: Path) -> Any:
         raise InputError(
             f"{path} is no Parquet file that can be read: delete it, or choose another --output"
         ) from error
-
-
-@contextmanager
-def _locked(path: Path, wait: bool) -> Iterator[IO[bytes]]:
-    """The file for this process alone. Raises InputError where another has it and this one does not wait."""
-    import fcntl  # POSIX only
-
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    with os.fdopen(descriptor, "r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise InputError(f"{path} is being written by another process: give each its own RANK") from error
-        yield file

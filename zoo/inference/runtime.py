@@ -17,8 +17,9 @@ from zoo.bounds.rounding import check_arithmetic
 from zoo.data.datasets import plain_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, IntegrityError, one_line, require
+from zoo.files import is_folder
 from zoo.inference.images import File, as_batch
-from zoo.publication.folder import Folder, is_folder, read_folder
+from zoo.publication.folder import Folder, read_folder
 from zoo.publication.references import external_files
 from zoo.records import ESTIMATES, NOT_PROVED, TOP_K, Certificate, Evaluation, ModelConfig, Outputs, Prediction
 from zoo.threads import threads as own_threads

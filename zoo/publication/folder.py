@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo.architectures import Architecture, from_description
 from zoo.errors import CertificateError, InputError, IntegrityError, one_line
+from zoo.files import exists, is_folder, sha256
 from zoo.publication.weights import INDEX, SHARDS, WEIGHTS, expected_names, weight_names, weights_sha256
 from zoo.records import Certificate, Evaluation, ModelConfig, loads
 
@@ -89,7 +89,11 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
     digests = _parse_sums(sums, path / SUMS)
     for name, listed in digests.items():
         _check_place(path / name)
-        if _sha256(path / name) != listed:
+        try:
+            found = sha256(path / name)
+        except OSError as error:
+            raise IntegrityError(f"{path / name}: {error.strerror}") from error
+        if found != listed:
             raise IntegrityError(f"{path / name}: its sha256 is not the one in {SUMS}; fetch the folder again")
     folder = Folder(
         path,
@@ -100,20 +104,6 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
     )
     _agree(folder)
     return folder
-
-
-def exists(path: str | Path) -> bool:
-    """Whether there is a file or folder; false where the path is too long, malformed or out of reach."""
-    with suppress(OSError, ValueError):
-        return Path(path).exists()
-    return False
-
-
-def is_folder(path: str | Path) -> bool:
-    """Whether there is a folder; false as in `exists`."""
-    with suppress(OSError, ValueError):
-        return Path(path).is_dir()
-    return False
 
 
 def _check_place(path: Path) -> None:
@@ -192,13 +182,5 @@ def _read(path: Path, limit: int = -1) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(limit)
-    except OSError as error:
-        raise IntegrityError(f"{path}: {error.strerror}") from error
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise IntegrityError(f"{path}: {error.strerror}") from error

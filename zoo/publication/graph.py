@@ -7,7 +7,6 @@ runtime reads; what follows from weights is computed in the graph.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from torch import nn
 
 from zoo.bounds.table import TABLE
 from zoo.certificate.model import CertifiedModel
+from zoo.files import sha256
 from zoo.lowering.intervals import least_margins
 from zoo.lowering.layers import normalise
 from zoo.lowering.nodes import Nodes
@@ -43,7 +43,7 @@ def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) ->
         "labels": json.dumps(config.labels),
         "license": config.license,
         "weights_sha256": certificate.weights_sha256,
-        "certificate_sha256": hashlib.sha256((folder / "certificate.json").read_bytes()).hexdigest(),
+        "certificate_sha256": sha256(folder / "certificate.json"),
         "graph_format": str(GRAPH_FORMAT),
     }
     for precision, arithmetic in (("float64", certificate.arithmetic), ("float32", NOT_PROVED)):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError, IntegrityError, one_line, require
+from zoo.files import replacing
 from zoo.publication.folder import SIGNATURE, SUMS, Folder
 
 if TYPE_CHECKING:
@@ -28,19 +29,16 @@ def sign(folder: Folder, private_key: Path) -> Path:
     from model_signing import signing
 
     path = folder.path / SIGNATURE
-    partial = path.with_name(f"{SIGNATURE}.partial")
     _check_key(private_key)
     try:
         config = signing.Config().set_hashing_config(_hashing(folder)).use_elliptic_key_signer(private_key=private_key)
     except Exception as error:  # cryptography's and model-signing's errors share no class
         raise InputError(f"{private_key}: no elliptic-curve private key in PEM, without password") from error
     try:
-        config.sign(folder.path, partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            config.sign(folder.path, partial)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 
