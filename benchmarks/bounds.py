@@ -48,7 +48,7 @@ def measure(name: str) -> dict[str, Any]:
     """One certification in this process."""
     import torch
 
-    from training.constraints import folded_state, settle
+    from training.constraints import converge_norms, folded_state
     from training.layers import constrain
     from zoo.certificate.certify import certify
     from zoo.inference.evaluate import machine
@@ -59,7 +59,7 @@ def measure(name: str) -> dict[str, Any]:
     with torch.no_grad():
         for parameter in constrained.parameters():
             parameter.add_(NOISE * torch.randn_like(parameter))
-        settle(constrained, SETTLE)
+        converge_norms(constrained, SETTLE)
         state = folded_state(constrained)
     network = entry.architecture.network().requires_grad_(False).eval()
     network.load_state_dict(state)

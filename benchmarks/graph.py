@@ -27,7 +27,7 @@ import torch
 import typer
 
 from export.publish import weight_files
-from zoo.bounds.margins import Tables
+from zoo.bounds.margins import MarginTables
 from zoo.certificate.model import CertifiedModel
 from zoo.hub.client import fetch
 from zoo.publication.folder import GRAPHS
@@ -113,7 +113,7 @@ def _write(name: str, folder: Path) -> tuple[int, ...]:
         (folder / file).write_bytes(content)
     ones = np.ones((architecture.classes, architecture.classes))
     for precision, file in GRAPHS.items():
-        tables = Tables(ones, ones)
+        tables = MarginTables(ones, ones)
         model = CertifiedModel(network, tables, architecture.input_shape, getattr(torch, precision))
         write_graph(model, folder / file, {})
     return architecture.input_shape

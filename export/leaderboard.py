@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo.architectures import Architecture
 from zoo.data.datasets import DATASETS
-from zoo.publication.card import SAME
+from zoo.publication.card import NO_DIFFERENCE
 from zoo.publication.folder import Folder
 from zoo.records import aim
 from zoo.registry import ENTRIES
@@ -153,7 +153,7 @@ def _beside(models: Sequence[dict[str, Any]]) -> str:
                     clean,
                     vra,
                     ", ".join(above) or "not comparable",
-                    "; ".join(paper["differences"]) or SAME,
+                    "; ".join(paper["differences"]) or NO_DIFFERENCE,
                 ]
             )
         )

@@ -31,13 +31,13 @@ from zoo.data.datasets import DATASETS
 from zoo.data.splits import Split, load_split
 from zoo.errors import CertificateError, InputError
 from zoo.files import replacing, sha256
-from zoo.inference.evaluate import array_images, evaluate
+from zoo.inference.evaluate import array_images, evaluation_of
 from zoo.inference.runtime import Model, onnx_model
 from zoo.publication.card import render
 from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
 from zoo.publication.graph import write_graphs
 from zoo.publication.network import load_network, load_weights
-from zoo.publication.weights import INDEX, WEIGHTS, data_start, index, read_weights, weights_sha256
+from zoo.publication.weights import INDEX, WEIGHTS, data_start, read_weights, shard_index, weights_sha256
 from zoo.records import Certificate, Evaluation, ModelConfig, aim, dumps
 
 CHECKOUT = Path(__file__).parents[1]
@@ -150,7 +150,7 @@ def weight_files(tensors: dict[str, torch.Tensor], max_file: int | None) -> dict
         if len(content) > max_file:
             tensor = plan.filename_to_tensors[name][0]
             raise InputError(f"{tensor} is larger than {max_file:,} bytes, no file here may be: publish by --output")
-    return {**shards, INDEX: index(shards)}
+    return {**shards, INDEX: shard_index(shards)}
 
 
 def certificate_of(folder: Path, entry: registry.Entry, levels: Sequence[float], progress: Progress) -> Certificate:
@@ -187,7 +187,7 @@ def measured(
     model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
     data = array_images(config.dataset, split)
     task = progress.add_task("evaluate", total=data.count)
-    return model, evaluate(model, data, epsilons, lambda count: progress.advance(task, count), command)
+    return model, evaluation_of(model, data, epsilons, lambda count: progress.advance(task, count), command)
 
 
 def _evaluate(

@@ -20,7 +20,7 @@ from zoo.records import aim
 from zoo.registry import ENTRIES
 
 DEFAULT, DIGITS = "liresnet-l4w32-cifar10-jpeg75", "2c2f-mnist"  # the embedded ones, for scenes and for digits
-NORMS = {"l2": "l2 norm", "linf": "l-infinity norm"}
+NORM_NAMES = {"l2": "l2 norm", "linf": "l-infinity norm"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def another(name: str) -> str:
 
 def unit(norm: str) -> str:
     """The unit of a radius, for axes."""
-    return f"{NORMS[norm]}, pixels in [0, 1]"
+    return f"{NORM_NAMES[norm]}, pixels in [0, 1]"
 
 
 def own_epsilon(name: str) -> float:

@@ -26,7 +26,7 @@ from space.attack import attack
 from zoo.cli.shell import run_script
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, ZooError
-from zoo.inference.images import MAX_BYTES
+from zoo.inference.images import MAX_IMAGE_BYTES
 
 SAMPLES = sorted((words.STATIC / "samples").glob("*.png"), key=lambda path: (path.stem.startswith("digit"), path.stem))
 BROWSER = (words.STATIC / "ort").is_dir()  # the runtime of the page that certifies in the browser: `make static`
@@ -200,7 +200,7 @@ def page() -> gr.Blocks:
                     str(SAMPLES[0]), label="Picture", sources=["upload", "webcam", "clipboard"], height=260,
                     image_mode=None, elem_id="picture", buttons=[], alt_text="The picture to certify",
                 )  # fmt: skip
-                gr.Markdown(words.LIMITS)
+                gr.Markdown(words.ACCEPTED_PICTURES)
                 name = gr.Dropdown(answers.names(), value=DEFAULT, label="Model", elem_id="model")
                 examples = gr.Examples(
                     [[str(path)] for path in SAMPLES], picture, label="Drawn for this page", examples_per_page=14
@@ -294,7 +294,7 @@ def main(
     # Not gr.mount_gradio_app: only in an app that was launched does Gradio check that files were uploaded.
     page().launch(
         theme=words.THEME, css=words.CSS, head=words.HEAD, footer_links=["api"], app_kwargs={"routes": routes()},
-        max_file_size=MAX_BYTES, show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False,
+        max_file_size=MAX_IMAGE_BYTES, show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False,
         share=False, inbrowser=show and has_display(),
     )  # fmt: skip
 

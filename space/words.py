@@ -16,7 +16,7 @@ from PIL import Image
 from space.answers import Answer
 from space.attack import Point
 from zoo.figures import radius_text, shape_text
-from zoo.inference.images import MAX_BYTES, MAX_PIXELS
+from zoo.inference.images import MAX_IMAGE_BYTES, MAX_PIXELS
 
 TITLE = "certified-zoo"
 STATIC = Path(__file__).parent / "static"
@@ -39,7 +39,9 @@ These image classifiers answer with a **certified radius**: a proof that no chan
 their answer, be it right or wrong. Choose a picture, then move *epsilon*.
 """
 IN_BROWSER = "Prefer to keep the picture to yourself? [Certify in your browser](browser/), with no upload."
-LIMITS = f"PNG, JPEG or WebP, one frame, up to {MAX_BYTES // 2**20} MiB and {MAX_PIXELS // 10**6} million pixels."
+ACCEPTED_PICTURES = (
+    f"PNG, JPEG or WebP, one frame, up to {MAX_IMAGE_BYTES // 2**20} MiB and {MAX_PIXELS // 10**6} million pixels."
+)
 EPSILON = "How large a change must the answer survive? Press the arrow keys, or drag."
 ATTACK = """Projected gradient descent looks for the change that hurts most, on the picture and model chosen under
 *Certify*. Inside the certified radius it cannot succeed, however hard it tries; outside it may."""

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from tests.files import FILES, chunk, encode
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
-from zoo.inference.images import MAX_BYTES, as_batch, open_image
+from zoo.inference.images import MAX_IMAGE_BYTES, as_batch, open_image
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
@@ -137,7 +137,7 @@ class TestPictures:
             (encode(COLOURS.convert("CMYK"), "JPEG"), "colour mode CMYK"),
             (encode(Image.new("RGBA", (8, 8), (1, 2, 3, 200))), "transparent pixels"),
             (encode(Image.new("RGB", (8, 8), (1, 2, 3)), transparency=(1, 2, 3)), "transparent pixels"),
-            (b"\x89PNG\r\n\x1a\n" + bytes(MAX_BYTES), "more than 32 MiB"),
+            (b"\x89PNG\r\n\x1a\n" + bytes(MAX_IMAGE_BYTES), "more than 32 MiB"),
         ],
         ids=range(24),
     )
@@ -210,7 +210,7 @@ class TestPictures:
         ):
             as_batch(text, COLOUR)
         with pytest.raises(InputError, match="more than 32 MiB"):
-            as_batch(io.BytesIO(bytes(MAX_BYTES + 1)), COLOUR)
+            as_batch(io.BytesIO(bytes(MAX_IMAGE_BYTES + 1)), COLOUR)
 
     @pytest.mark.parametrize("url", ["https://a.org/b.png", "file:///b.png", "data:image/png,AA", "S3://a/b"])
     def test_a_url_is_called_one(self, url: str):

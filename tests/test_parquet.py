@@ -16,11 +16,11 @@ from PIL import Image
 import zoo
 from training.data import load_training_data
 from training.stream import ParquetImages, stream
-from zoo.cli.tables import evaluation_pairs
+from zoo.cli.views import evaluation_pairs
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split, split_files, stream_split
 from zoo.errors import InputError
-from zoo.inference.evaluate import dataset_images, evaluate
+from zoo.inference.evaluate import dataset_images, evaluation_of
 
 INFO = DATASETS["cifar10"]
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
@@ -245,7 +245,7 @@ def test_what_is_no_part_of_a_split_is_left_out(root: Path):
 def test_a_part_is_called_one_in_output_and_records(colour_toy: Path, root: Path):
     shards(root, "test-00000-of-00002.parquet", "train-00001-of-00002.parquet")
     model = zoo.load(f"local-dir:{colour_toy}")
-    result = evaluate(model, dataset_images(model, "cifar10"), ["36/255"])
+    result = evaluation_of(model, dataset_images(model, "cifar10"), ["36/255"])
     assert result.split == "test[shard 0 of 2]"
     said = dict(evaluation_pairs(result))["images"]
     assert said == "12 of cifar10, test[shard 0 of 2]: a part of the split, not the whole"

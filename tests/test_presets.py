@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from training.constraints import folded_state, settle
+from training.constraints import converge_norms, folded_state
 from training.layers import constrain
 from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet
 from zoo.certificate.certify import certify
@@ -70,7 +70,7 @@ def test_it_folds_certifies_and_exports_with_both_runtimes_agreeing(
         for name, parameter in network.named_parameters():
             scale = 0.5 if name.startswith("head") else 0.02
             parameter.add_(scale * torch.randn_like(parameter))
-    settle(network, 5)
+    converge_norms(network, 5)
     state = folded_state(network)
     images = torch.rand(BATCH, *architecture.input_shape)
     plain = architecture.network().eval()

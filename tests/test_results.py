@@ -20,7 +20,7 @@ from tests.parquet import Write
 from tests.serving import ROOT
 from zoo.data.splits import load_split, stream_split
 from zoo.errors import InputError
-from zoo.inference.evaluate import dataset_images, evaluate, folder_images, summarise
+from zoo.inference.evaluate import dataset_images, evaluation_of, folder_images, summarise
 from zoo.inference.results import Results, Share, share
 from zoo.inference.runtime import CHUNK, Model
 
@@ -215,7 +215,7 @@ def test_the_rates_are_those_of_evaluate(model: Model, tmp_path: Path):
     made = results(model, tmp_path / "a.parquet")
     made.certify(ALONE, ignore)
     right, radii = made.arrays()
-    measured = evaluate(model, made.data, ["0.1"])
+    measured = evaluation_of(model, made.data, ["0.1"])
     assert measured.clean_accuracy == right.mean()
     assert measured.vra == {"0.1": (right & (radii > 0.1)).mean()}
 

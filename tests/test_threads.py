@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import zoo.threads
-from zoo.threads import cores, settle, threads
+from zoo.threads import cores, limit_threads, threads
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Eight cores, no limit, nothing said; the folder of the container's limits."""
     for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "LOCAL_WORLD_SIZE"):
-        monkeypatch.setenv(name, "")  # for monkeypatch to put back what `settle` changes
+        monkeypatch.setenv(name, "")  # for monkeypatch to put back what `limit_threads` changes
         monkeypatch.delenv(name)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
@@ -24,7 +24,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_a_whole_machine_is_left_to_the_libraries_which_do_not_spin():
-    settle()
+    limit_threads()
     assert (cores(), threads(), os.environ.get("OMP_NUM_THREADS")) == (8, 0, None)
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
@@ -46,7 +46,7 @@ def test_the_limit_of_a_container_counts(files: dict[str, str], expected: int, m
         (machine / name).parent.mkdir(exist_ok=True)
         (machine / name).write_text(f"{text}\n")
     assert cores() == expected
-    settle()
+    limit_threads()
     assert os.environ.get("OMP_NUM_THREADS") == (None if expected == 8 else str(expected))
 
 
@@ -62,7 +62,7 @@ def test_what_a_user_has_set_stays(monkeypatch: pytest.MonkeyPatch, machine: Pat
     (machine / "cpu.max").write_text("200000 100000")
     monkeypatch.setenv("OMP_NUM_THREADS", "5,2")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    settle()
+    limit_threads()
     assert (threads(), os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == (5, "5,2", "ACTIVE")
 
 

@@ -145,7 +145,7 @@ class UnitPairs(nn.Module):
         return F.normalize(weight, dim=0) * (math.sqrt(2.0) * (1.0 - 2.0**-21))
 
 
-def settle(network: nn.Sequential, evaluations: int = 200) -> None:
+def converge_norms(network: nn.Sequential, evaluations: int = 200) -> None:
     """Let the norms that UnitNorm and SkewKernel iterate on converge for the weights as they are now."""
     network.train()
     for _ in range(evaluations):

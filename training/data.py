@@ -23,7 +23,7 @@ SPLIT_SEED = 0  # not the run's seed: every run on the same number of images val
 
 Batch = tuple[Tensor, Tensor]  # uint8 [N, C, H, W] and labels int64 [N]
 # The images of a batch by number, and three uniform numbers for each that say what to crop: [N] and [N, 3] or None.
-Request = tuple[Tensor, Tensor | None]
+BatchRequest = tuple[Tensor, Tensor | None]
 
 
 class Source(ABC):
@@ -37,7 +37,7 @@ class Source(ABC):
         """All of them by number, as they come in one pass."""
 
     @abstractmethod
-    def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
+    def batches(self, requests: Iterable[BatchRequest]) -> Iterator[Batch]:
         """A batch for every request, in their order; requests may be taken ahead."""
 
 
@@ -54,7 +54,7 @@ class InMemory(Source):
     def order(self, generator: Generator) -> Tensor:
         return torch.randperm(len(self), generator=generator)
 
-    def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
+    def batches(self, requests: Iterable[BatchRequest]) -> Iterator[Batch]:
         for rows, _ in requests:
             places = rows.to(self.labels.device, non_blocking=True)
             yield self.images[places], self.labels[places]
@@ -75,7 +75,7 @@ class Streamed(Source):
     def order(self, generator: Generator) -> Tensor:
         return self.encoded.order(self.chosen, generator)
 
-    def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
+    def batches(self, requests: Iterable[BatchRequest]) -> Iterator[Batch]:
         wanted = ((self.chosen[rows].tolist(), None if crops is None else crops.tolist()) for rows, crops in requests)
         for pixels, numbers in stream(self.encoded, self.size, wanted):
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

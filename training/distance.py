@@ -15,7 +15,7 @@ from zoo.layers import LInfDistance
 
 MOMENTUM = 0.1  # of the running mean
 IDENTITY = -10.0  # a weight so far from the others that its input decides the distance: the layer passes it on
-CHUNK = 2**17  # differences that are held at a time
+MAX_DIFFERENCES = 2**17  # differences that are held at a time
 NEGLIGIBLE = -100.0  # log2 of what a power counts for nothing below; smaller ones would be subnormal, and slow
 
 
@@ -100,8 +100,8 @@ class _LpDistance(torch.autograd.Function):
 
 def _pieces(x: Tensor, weight: Tensor) -> Iterator[tuple[slice, slice]]:
     """A part of the batch and a part of the weight's rows at a time, all pairs of them."""
-    images = max(1, min(len(x), CHUNK // x.shape[1]))
-    rows = max(1, CHUNK // (images * x.shape[1]))
+    images = max(1, min(len(x), MAX_DIFFERENCES // x.shape[1]))
+    rows = max(1, MAX_DIFFERENCES // (images * x.shape[1]))
     for first, row in itertools.product(range(0, len(x), images), range(0, len(weight), rows)):
         yield slice(first, first + images), slice(row, row + rows)
 

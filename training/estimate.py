@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from training.layers import row_of
-from training.operators import Operator, adjoint, apply
+from training.operators import OperatorShape, adjoint, apply
 from zoo.bounds.convolution import output_shape
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import Residual
@@ -39,7 +39,7 @@ class LipschitzEstimate:
         self.scale = 1.0  # the product of the constants that no training changes
         self.branches: dict[str, str] = {}  # each layer with a norm, and the residual block whose branch it is in
         self.skips: dict[str, str] = {}  # each skip with weights, and its block
-        self.groups: dict[Operator, list[str]] = {}
+        self.groups: dict[OperatorShape, list[str]] = {}
         shape: tuple[int, ...] = input_shape
         for name, layer in list(network.named_children())[:-1]:
             shape = self._add(name, layer, shape)
@@ -71,7 +71,7 @@ class LipschitzEstimate:
             constant = row.estimate(layer, shape)
         except UncertifiableLayerError as error:
             raise UncertifiableLayerError(f"{name}: {error}") from error
-        if isinstance(constant, Operator):
+        if isinstance(constant, OperatorShape):
             self.groups.setdefault(constant, []).append(name)
         else:
             self.scale *= constant

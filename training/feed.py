@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.augment import Augmentation, Draws, augment
-from training.data import Batch, Request, Source, seeded
+from training.data import Batch, BatchRequest, Source, seeded
 from zoo.errors import InputError
 
 
@@ -49,7 +49,7 @@ class Part(NamedTuple):
         def draws(stream: int, step: int, share: tuple[int, int]) -> Draws:
             return Draws(seeded(*self.seed, stream, step), self.count, self.rows(*share))
 
-        def requests() -> Iterator[Request]:
+        def requests() -> Iterator[BatchRequest]:
             for step in range(first, last):
                 rows = self.order.take(step * self.count, self.count)
                 for share in shares:

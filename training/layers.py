@@ -24,7 +24,7 @@ from training.constraints import (
 )
 from training.distance import LpDistance
 from training.minmax import QuickMinMax, quicken
-from training.operators import Operator, convolution_operator, matrix_operator
+from training.operators import OperatorShape, convolution_operator, matrix_operator
 from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
 from zoo.architectures.liresnet import Backbone
 from zoo.architectures.transformer import Transformer
@@ -62,7 +62,7 @@ class Row:
     """
 
     constrain: Callable[[Any, Place], nn.Module] | None
-    estimate: Callable[[Any, tuple[int, ...]], Operator | float] | None
+    estimate: Callable[[Any, tuple[int, ...]], OperatorShape | float] | None
     linf: Callable[[Any], Tensor | float] | None
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.constraints import folded_state, settle
+from training.constraints import converge_norms, folded_state
 from training.data import Batch, Source, pixels
 from training.distance import set_exponent
 from training.estimate import LipschitzEstimate, RowSums
@@ -113,7 +113,7 @@ class Learner:
     def weights(self) -> dict[str, Tensor]:
         """The weights of the plain network, float32 on the CPU."""
         if self.average is not None:
-            settle(self.published)
+            converge_norms(self.published)
         return folded_state(self.published)
 
 

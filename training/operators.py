@@ -14,7 +14,7 @@ from zoo.errors import UncertifiableLayerError
 from zoo.layers import TokenLinear
 
 
-class Operator(NamedTuple):
+class OperatorShape(NamedTuple):
     """What makes two layers equal as linear operators, but for their weights."""
 
     geometry: str  # "matrix", "patches", "dense" or "torus"
@@ -25,11 +25,11 @@ class Operator(NamedTuple):
     remainder: tuple[int, int]  # rows and columns of the input that the transposed convolution must add
 
 
-def matrix_operator(layer: nn.Linear | TokenLinear, shape: tuple[int, ...]) -> Operator:
-    return Operator("matrix", tuple(layer.weight.shape), (layer.weight.shape[1],), (1, 1), (0, 0), (0, 0))
+def matrix_operator(layer: nn.Linear | TokenLinear, shape: tuple[int, ...]) -> OperatorShape:
+    return OperatorShape("matrix", tuple(layer.weight.shape), (layer.weight.shape[1],), (1, 1), (0, 0), (0, 0))
 
 
-def convolution_operator(layer: nn.Conv2d, shape: tuple[int, ...]) -> Operator:
+def convolution_operator(layer: nn.Conv2d, shape: tuple[int, ...]) -> OperatorShape:
     """Raises UncertifiableLayerError for options that no certificate covers."""
     if layer.groups != 1 or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
         raise UncertifiableLayerError("no estimate for a grouped, dilated or non-zero-padded Conv2d")
@@ -40,23 +40,23 @@ def convolution_operator(layer: nn.Conv2d, shape: tuple[int, ...]) -> Operator:
     weight_shape = tuple(layer.weight.shape)
     if kind == "patches":
         columns = layer.in_channels * kernel[0] * kernel[1]
-        return Operator(kind, weight_shape, (columns,), stride, (0, 0), (0, 0))
+        return OperatorShape(kind, weight_shape, (columns,), stride, (0, 0), (0, 0))
     if kind == "torus":
-        return Operator(kind, weight_shape, (shape[0], *torus_sides(layer, maps)), stride, (0, 0), (0, 0))
+        return OperatorShape(kind, weight_shape, (shape[0], *torus_sides(layer, maps)), stride, (0, 0), (0, 0))
     remainder = (
         (shape[1] + 2 * padding[0] - kernel[0]) % stride[0],
         (shape[2] + 2 * padding[1] - kernel[1]) % stride[1],
     )
-    return Operator(kind, weight_shape, maps, stride, padding, remainder)
+    return OperatorShape(kind, weight_shape, maps, stride, padding, remainder)
 
 
-def _overhang(operator: Operator) -> tuple[int, int]:
+def _overhang(operator: OperatorShape) -> tuple[int, int]:
     """Rows and columns of the torus that its last windows read a second time."""
     kernel = operator.weight_shape[2:]
     return max(kernel[0] - operator.stride[0], 0), max(kernel[1] - operator.stride[1], 0)
 
 
-def apply(operator: Operator, weights: Tensor, vectors: Tensor) -> Tensor:
+def apply(operator: OperatorShape, weights: Tensor, vectors: Tensor) -> Tensor:
     """W v for each of the G layers of a group: weights [G, *weight_shape], vectors [G, *input_shape]."""
     if operator.geometry in ("matrix", "patches"):
         return torch.bmm(weights.flatten(2), vectors[:, :, None])[:, :, 0]
@@ -70,7 +70,7 @@ def apply(operator: Operator, weights: Tensor, vectors: Tensor) -> Tensor:
     return maps[0].unflatten(0, (len(weights), -1))
 
 
-def adjoint(operator: Operator, weights: Tensor, images: Tensor) -> Tensor:
+def adjoint(operator: OperatorShape, weights: Tensor, images: Tensor) -> Tensor:
     """W^T u for each of the G layers of a group: weights [G, *weight_shape], images as `apply` gives them."""
     if operator.geometry in ("matrix", "patches"):
         return torch.bmm(weights.flatten(2).transpose(1, 2), images[:, :, None])[:, :, 0]

@@ -23,7 +23,7 @@ FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader ref
 
 ADDED = {"lowering", "graph_format"}  # fields that a file of before them may lack; then their defaults hold
 
-MAX_BYTES = 16 * 2**20
+MAX_RECORD_BYTES = 16 * 2**20
 SAMPLE = 1000  # of the first images an evaluation holds the radii one by one
 TOP_K = 5  # as many ranks as `topk_radius` tells, where there are so many classes
 
@@ -188,8 +188,8 @@ def dumps(record: Any) -> str:
 
 def loads(kind: type[Record], text: str | bytes, source: str = "record") -> Record:
     """The record that `dumps` wrote. Raises CertificateError for anything else, naming `source`."""
-    if len(text) > MAX_BYTES:
-        raise CertificateError(f"{source} is larger than {MAX_BYTES // 2**20} MiB")
+    if len(text) > MAX_RECORD_BYTES:
+        raise CertificateError(f"{source} is larger than {MAX_RECORD_BYTES // 2**20} MiB")
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:

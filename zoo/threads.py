@@ -35,7 +35,7 @@ def threads() -> int:
     return count if (count := cores()) < (os.cpu_count() or 1) else 0
 
 
-def settle() -> None:
+def limit_threads() -> None:
     """Set `threads` for all libraries, and that they wait without spinning: before torch is imported."""
     if count := threads():
         os.environ.setdefault("OMP_NUM_THREADS", str(count))

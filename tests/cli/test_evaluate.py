@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.cli.tables import evaluation_pairs
+from zoo.cli.views import evaluation_pairs
 from zoo.publication.card import render
 from zoo.publication.folder import read_folder
 from zoo.records import Evaluation, loads
@@ -110,7 +110,7 @@ def test_an_output_that_cannot_be_written_is_told_before_measuring_and_leaves_no
     output = tmp_path / "out.json"
     assert "out.json: Permission denied" in run.fails("evaluate", names(colour_toy), folder, "--output", output)
     assert not list(tmp_path.glob("out.json*"))
-    monkeypatch.setattr("zoo.cli.measure.load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr("zoo.cli.evaluation.load", lambda name: pytest.fail("loaded"))
     assert "cannot be written" in run.fails("evaluate", names(colour_toy), folder, "--output", "/proc/x")
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo.bounds.margins import Tables
+from zoo.bounds.margins import MarginTables
 from zoo.certificate.model import CertifiedModel, tables_of
 from zoo.layers import MinMax, Pixels
 from zoo.publication.graph import write_graph
@@ -51,7 +51,7 @@ def every_layer() -> nn.Sequential:
 class Exported(NamedTuple):
     net: nn.Sequential
     model: CertifiedModel
-    tables: Tables
+    tables: MarginTables
     path: Path
 
     def run(self, images: Tensor, level: Level = Level.ORT_DISABLE_ALL, threads: int = 1) -> Outputs:

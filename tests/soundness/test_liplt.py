@@ -16,7 +16,7 @@ from torch import nn
 from zoo.bounds import liplt, products
 from zoo.bounds.liplt import Block, LipLT, compose_loops
 from zoo.bounds.margins import compared_constants
-from zoo.bounds.products import ENTRIES
+from zoo.bounds.products import MAX_BATCH_ENTRIES
 from zoo.bounds.residual import Loop, find_loop, follow, loop_bounds
 from zoo.bounds.rule import Context
 from zoo.bounds.table import TABLE
@@ -283,8 +283,8 @@ def test_many_classes_stop_where_their_rows_grow_too_large():
         net[-1].weight.double().numpy(), math.prod(one.lipschitz_bound for one in layers), None
     )
     tables = []
-    for entries in (ENTRIES, 3 * 97, 10):
-        with patch.object(liplt, "ENTRIES", entries):
+    for entries in (MAX_BATCH_ENTRIES, 3 * 97, 10):
+        with patch.object(liplt, "MAX_BATCH_ENTRIES", entries):
             tables.append(liplt.liplt(net, layers).pairwise)
     assert (tables[0] == full.pairwise).all()
     for table in tables:

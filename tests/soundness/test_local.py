@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.bounds.margins import Tables
+from zoo.bounds.margins import MarginTables
 from zoo.certificate import local
 from zoo.certificate.local import local_radius, margin_constants
 from zoo.certificate.model import CertifiedModel
@@ -226,5 +226,5 @@ def test_what_is_out_of_reach_is_refused_in_one_line():
         margin_constants(net, np.full((1, 16, 16), 0.5), 0.1, 0)
 
 
-def local_tables(model: CertifiedModel) -> Tables:
-    return Tables(model.margin_lipschitz.numpy(), model.slack.numpy())
+def local_tables(model: CertifiedModel) -> MarginTables:
+    return MarginTables(model.margin_lipschitz.numpy(), model.slack.numpy())

@@ -16,7 +16,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from zoo.bounds.lowered import rounding, tile_rounding
 from zoo.bounds.rounding import gamma
 from zoo.bounds.table import TABLE
-from zoo.lowering.choice import SUMS, TILES, Lowering, Sizes, choose
+from zoo.lowering.choice import PLAIN_SUMS, TILES, Lowering, Sizes, choose
 from zoo.lowering.convolution import convolve
 from zoo.lowering.nodes import Nodes
 from zoo.lowering.toomcook import algorithm, exact_algorithm
@@ -141,7 +141,7 @@ def test_the_rounding_of_every_tile_is_within_its_constants(case, kind):
 
 
 def stated(kernel: Matrix, sizes: Sizes, lowering: Lowering) -> tuple[int, float]:
-    if lowering == SUMS:
+    if lowering == PLAIN_SUMS:
         return math.prod(kernel.shape[1:]), float(np.linalg.norm(np.abs(kernel).sum(axis=(2, 3)))) * (1 + 1e-9)
     return tile_rounding(kernel, sizes, lowering)
 
@@ -196,7 +196,7 @@ def test_roundings_are_those_of_the_graph_s_sums(case):
     sizes = SHAPES[case]
     kernel, bias = random_kernel(sizes)
     for lowering in tiles_of(sizes):
-        if lowering == SUMS:
+        if lowering == PLAIN_SUMS:
             continue
         model, _ = graph(sizes, lowering, kernel, bias)
         constants = {value.name: numpy_helper.to_array(value) for value in model.graph.initializer}

@@ -37,7 +37,7 @@ def test_products_are_above_their_svd(case, cost):
             truth = norm(np.linalg.multi_dot([np.eye(len(dense_layers[k])), *dense_layers[j + 1 : k + 1][::-1]]))
             truth *= 0.5 ** (k - j - 1)
             assert table[k][j + 1] >= truth * SVD
-            if cost == 4e11 and k - j <= liplt.WINDOW and k > j + 1:
+            if cost == 4e11 and k - j <= liplt.MAX_CHAIN and k > j + 1:
                 assert table[k][j + 1] <= truth * (1 + 1e-7)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.bounds.margins import Tables, margin_tables
+from zoo.bounds.margins import MarginTables, margin_tables
 from zoo.certificate.model import CertifiedModel
 from zoo.layers import Residual
 
@@ -30,7 +30,7 @@ def images(count: int, pixels: int = 2, seed: int = 0) -> Tensor:
 def with_tables(
     net: nn.Sequential, lipschitz: np.ndarray, slack: np.ndarray, shape: tuple[int, ...] = SHAPE
 ) -> CertifiedModel:
-    tables = Tables(np.array(lipschitz, dtype=float), np.array(slack, dtype=float))
+    tables = MarginTables(np.array(lipschitz, dtype=float), np.array(slack, dtype=float))
     return CertifiedModel(net, tables, shape).eval()
 
 

@@ -11,8 +11,8 @@ from training.constraints import (
     NormalisedRows,
     SkewKernel,
     UnitPairs,
+    converge_norms,
     folded_state,
-    settle,
 )
 from training.layers import constrain
 from zoo import registry
@@ -103,7 +103,7 @@ def test_constrained_layers_are_proved_nearly_1_lipschitz(name, monkeypatch):
     monkeypatch.setattr("zoo.bounds.convolution.DENSE_COST", 1e8)
     architecture = registry.find(name).architecture
     network = constrain(architecture.network(), architecture)
-    settle(network)
+    converge_norms(network)
     plain = architecture.network()
     plain.load_state_dict(folded_state(network))
     shape = architecture.input_shape

@@ -12,10 +12,10 @@ from training.layers import constrain
 from zoo.architectures import DistanceMLP, DistanceNet
 
 
-@pytest.mark.parametrize("chunk", [1, 14, 70, distance.CHUNK])
+@pytest.mark.parametrize("chunk", [1, 14, 70, distance.MAX_DIFFERENCES])
 @pytest.mark.parametrize("exponent", [2.0, 8.0, 55.5, math.inf])
 def test_distances_and_gradients(exponent, chunk, monkeypatch):
-    monkeypatch.setattr(distance, "CHUNK", chunk)
+    monkeypatch.setattr(distance, "MAX_DIFFERENCES", chunk)
     x = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(6, 7, dtype=torch.float64, requires_grad=True)
     expected = torch.linalg.vector_norm(x[:, None] - weight, ord=exponent, dim=2)

@@ -20,7 +20,7 @@ from zoo.registry import ENTRIES, Entry
 
 EPSILON = 36 / 255
 UNLIKE = ("orthogonal, not Kaiming, initialisation",)
-HIDDEN = "hidden 2048 in our network of the row's name, 4096 in theirs"
+HIDDEN_DIFFERS = "hidden 2048 in our network of the row's name, 4096 in theirs"
 SLL_XL = Paper(
     "sll-xl-cifar10", 73.0, 65.5, "36/255", "Losch et al. 2023, table 2", settings_known=False, unlike=UNLIKE
 )
@@ -148,7 +148,7 @@ def cifar10_cpl_xl() -> Recipe:
         batch_size=256,
         rate=triangle(),
         optimizer="adam",
-        paper=_row("cpl-xl-cll-cifar10", HIDDEN),
+        paper=_row("cpl-xl-cll-cifar10", HIDDEN_DIFFERS),
     )
 
 
@@ -159,7 +159,7 @@ def cifar100_cpl_xl() -> Recipe:
         name="cpl-xl-cll-cifar100",
         loss_options={"p": 1e-3, "weight": 1e-3},
         training_epsilon=constant(1.0),
-        paper=_row("cpl-xl-cll-cifar100", HIDDEN),
+        paper=_row("cpl-xl-cll-cifar100", HIDDEN_DIFFERS),
     )
 
 

@@ -15,7 +15,7 @@ from zoo.citations import CLL
 if TYPE_CHECKING:
     from torch import nn
 
-HIDDEN = (10, 20, 40, 40, 20, 10)
+WIDTHS = (10, 20, 40, 40, 20, 10)
 CORNER, SIDE = (-1.5, -1.75), 4.0  # the square of the plane that holds both moons
 
 
@@ -48,7 +48,7 @@ class TwoMoonsMLP:
         layers["pixels"] = Pixels(mean=[-corner / SIDE for corner in CORNER], scale=[SIDE] * 2)
         layers["flatten"] = nn.Flatten()
         width = 2
-        for number, out in enumerate(HIDDEN, start=1):
+        for number, out in enumerate(WIDTHS, start=1):
             layers[f"dense{number}"] = nn.Linear(width, out)
             layers[f"dense{number}_activation"] = MinMax("neighbours")
             width = out

@@ -37,7 +37,7 @@ from zoo.lowering.choice import Sizes
 
 # Multiply-adds of the Gram matrix of a materialised convolution that are worth an exact norm (about 10 s on 2 cores).
 DENSE_COST = 4e11
-CHUNK = 2**24  # entries of the symbols held at a time
+MAX_SYMBOL_ENTRIES = 2**24  # entries of the symbols held at a time
 
 Geometry = Literal["patches", "dense", "torus"]
 Shape = tuple[int, int, int]  # channels, rows, columns
@@ -169,7 +169,7 @@ def torus_symbols(kernel: Matrix, stride: tuple[int, int], sides: tuple[int, int
     alias_rows, alias_columns = rows // stride[0], columns // stride[1]
     frequencies = [(r, c) for r in range(alias_rows // 2 + 1) for c in range(alias_columns)]
     aliases = [(a * alias_rows, b * alias_columns) for a in range(stride[0]) for b in range(stride[1])]
-    chunk = max(1, CHUNK // (weights.shape[1] * len(aliases)))
+    chunk = max(1, MAX_SYMBOL_ENTRIES // (weights.shape[1] * len(aliases)))
     for start in range(0, len(frequencies), chunk):
         block = frequencies[start : start + chunk]
         grid = np.array([(r + a, c + b) for r, c in block for a, b in aliases])

@@ -29,7 +29,7 @@ from zoo.bounds.convolution import kernel_of
 from zoo.bounds.rule import RAISED, Bound, Context, Ends, Rows, Shape, intervals_of, l1_of_rows, matrix_of
 from zoo.bounds.spectral import Matrix
 from zoo.layers import LInfDistance, Pixels, Residual, few_rows
-from zoo.lowering.choice import SUMS
+from zoo.lowering.choice import PLAIN_SUMS
 
 # Constants -----------------------------------------------------------------------------------------------------------
 
@@ -63,7 +63,7 @@ def convolution_linf(layer: nn.Conv2d, context: Context) -> Bound:
     """
     kernel, outputs = kernel_of(layer, context)
     bound = _affine(outputs, kernel.reshape(len(kernel), -1), context.exact(layer.bias, layer.out_channels))
-    return replace(bound, lowering=str(SUMS))
+    return replace(bound, lowering=str(PLAIN_SUMS))
 
 
 def _affine(output_shape: Shape, rows: Matrix, bias: Matrix) -> Bound:

@@ -13,8 +13,8 @@ inequality. Stopping it at any x_s instead of x_0, with a known constant of x_0 
 is the product bound, so the smallest of all is never above that.
 
 A norm of a product is that of the matrix where it can be written out (`zoo.bounds.products`), otherwise the product of
-the norms of its factors: of all ways to cut it, the best, a shortest path. Products of more than WINDOW steps are cut
-too, so that the work grows linearly with the depth; their weight is 2^-WINDOW.
+the norms of its factors: of all ways to cut it, the best, a shortest path. Products of more than MAX_CHAIN steps are
+cut too, so that the work grows linearly with the depth; their weight is 2^-MAX_CHAIN.
 
 Source: Fazlyab, Entesari, Roy, Chellappa 2023 (CRM, LipLT), Theorem 3.3. Where we differ: proved norms, and the minimum
 with the product bound at every layer.
@@ -30,13 +30,13 @@ import numpy as np
 from torch import nn
 
 from zoo.bounds.products import (
-    ENTRIES,
+    MAX_BATCH_ENTRIES,
+    Chain,
     Operator,
-    Path,
     Vectors,
     affordable,
     basis,
-    path_norm,
+    chain_norm,
     representable,
 )
 from zoo.bounds.residual import Loop, find_loop, follow, loop_transform
@@ -48,7 +48,7 @@ from zoo.errors import UncertifiableLayerError
 from zoo.layers import Residual
 from zoo.records import LayerBound
 
-WINDOW = 6
+MAX_CHAIN = 6
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Block:
 
     @property
     def widest(self) -> int:
-        paths = (self.loop.skip or (), self.loop.before, self.loop.after)
-        shapes = [operator.output_shape for path in paths for operator in path]
+        chains = (self.loop.skip or (), self.loop.before, self.loop.after)
+        shapes = [operator.output_shape for chain in chains for operator in chain]
         return max(math.prod(shape) for shape in (self.loop.shape, *shapes))
 
 
@@ -104,9 +104,9 @@ def liplt(network: nn.Sequential, layers: Sequence[LayerBound]) -> LipLT:
     return compose_loops(blocks, tail, layers[0].lipschitz_bound)
 
 
-def compose_loops(blocks: Sequence[Block], tail: Path, scale: float = 1.0) -> LipLT:
+def compose_loops(blocks: Sequence[Block], tail: Chain, scale: float = 1.0) -> LipLT:
     """The constants of the blocks, then the linear layers `tail`, on an input with the constant `scale`."""
-    if not representable(tail, *(path or () for one in blocks for path in one.loop[1:4])):
+    if not representable(tail, *(chain or () for one in blocks for chain in one.loop[1:4])):
         raise UncertifiableLayerError("the weights are too large: LipLT's products could leave the range of binary64")
     norms = product_norms(blocks)
     hidden: list[float] = []
@@ -114,16 +114,16 @@ def compose_loops(blocks: Sequence[Block], tail: Path, scale: float = 1.0) -> Li
     for k, block in enumerate(blocks):
         halves = [one.loop.halfwidth * norm * m for one, norm, m in zip(blocks[:k], norms[k][1:], hidden, strict=True)]
         looped = (norms[k][0] * scale + math.fsum(halves)) * OUTWARD
-        hidden.append(min(looped, path_norm(block.loop.before) * reach[k] * OUTWARD))
-        skipped = 0.0 if block.loop.skip is None else path_norm(block.loop.skip) * reach[k]
-        summed = (skipped + block.loop.slopes[1] * path_norm(block.loop.after) * hidden[k]) * OUTWARD
+        hidden.append(min(looped, chain_norm(block.loop.before) * reach[k] * OUTWARD))
+        skipped = 0.0 if block.loop.skip is None else chain_norm(block.loop.skip) * reach[k]
+        summed = (skipped + block.loop.slopes[1] * chain_norm(block.loop.after) * hidden[k]) * OUTWARD
         reach.append(min(summed, block.lipschitz * reach[k] * OUTWARD))
     classes = tail[-1].output_shape[0]
     rows = basis((classes,)).through(tail, adjoint=True)
     measured, looped = _measure(rows), np.zeros(classes**2 + classes + 1)
     best = measured * reach[-1]
     for k in reversed(range(len(blocks))):
-        if classes * blocks[k].widest > ENTRIES:
+        if classes * blocks[k].widest > MAX_BATCH_ENTRIES:
             break
         loop = blocks[k].loop
         inner, rows_before = loop_transform(rows, loop, adjoint=True)
@@ -136,18 +136,18 @@ def compose_loops(blocks: Sequence[Block], tail: Path, scale: float = 1.0) -> Li
     return LipLT(tuple(hidden), reach[-1], pairwise, single, float(best[-1]))
 
 
-def _blocks(network: nn.Sequential, layers: Sequence[LayerBound]) -> tuple[list[Block], Path]:
+def _blocks(network: nn.Sequential, layers: Sequence[LayerBound]) -> tuple[list[Block], Chain]:
     """The body's steps and the linear layers behind them, the head last."""
     children = list(network._modules.items())
     blocks: list[Block] = []
-    pending: Path = ()
+    pending: Chain = ()
     start = layers[0].output_shape
     for (name, layer), bound in zip(children[1:-1], layers[1:], strict=True):
         assert layer is not None
         if linear := LINEAR.get(type(layer)):
             pending = (*pending, Operator(layer, linear, bound.input_shape, bound))
             continue
-        lipschitz = path_norm(pending) * bound.lipschitz_bound * OUTWARD
+        lipschitz = chain_norm(pending) * bound.lipschitz_bound * OUTWARD
         if isinstance(layer, Residual):
             taus = {f"{name}.{term}".removesuffix(".tau"): value for term, value in bound.proof.items()}
             context = Context(name, bound.input_shape, taus=taus, rows=TABLE)
@@ -175,15 +175,15 @@ def product_norms(blocks: Sequence[Block]) -> list[list[float]]:
     table: list[list[float]] = [[0.0] * (k + 1) for k in range(len(blocks))]
     for start in range(-1, len(blocks) - 1):
         behind = {start: 1.0}  # behind psi_j, by j; x_0 as -1
-        state = 1.0 if start < 0 else path_norm(blocks[start].loop.after)  # at x_k
+        state = 1.0 if start < 0 else chain_norm(blocks[start].loop.after)  # at x_k
         for k in range(start + 1, len(blocks)):
             loop = blocks[k].loop
             steps = [norm * written[k, j] for j, norm in behind.items() if (k, j) in written]
-            norm = min(state * path_norm(loop.before), *steps, math.inf) * OUTWARD
+            norm = min(state * chain_norm(loop.before), *steps, math.inf) * OUTWARD
             table[k][start + 1] = norm
             if loop.skip is None:
                 behind[k] = loop.centre * norm * OUTWARD
-                state = behind[k] * path_norm(loop.after) * OUTWARD
+                state = behind[k] * chain_norm(loop.after) * OUTWARD
             else:
                 state = state * _transformed_norm(blocks[k]) * OUTWARD
     return table
@@ -196,10 +196,10 @@ def _written_norms(blocks: Sequence[Block]) -> dict[tuple[int, int], float]:
     columns: dict[int, list[int]] = {}  # the ends of each start's products, followed from the start
     rows: dict[int, list[int]] = {}  # the starts of each end's products, followed from the end
     for k in range(len(blocks)):
-        for j in range(max(-1, k - WINDOW), k):
+        for j in range(max(-1, k - MAX_CHAIN), k):
             widest = max(block.widest for block in blocks[max(j, 0) : k + 1])
             single = len(blocks[k].loop.before) == 1 and k == j + 1 and (j < 0 or not blocks[j].loop.after)
-            if single or not affordable(sides[j], sides[k]) or min(sides[j], sides[k]) * widest > ENTRIES:
+            if single or not affordable(sides[j], sides[k]) or min(sides[j], sides[k]) * widest > MAX_BATCH_ENTRIES:
                 continue
             if sides[j] <= sides[k]:
                 columns.setdefault(j, []).append(k)
@@ -227,10 +227,10 @@ def _written_norms(blocks: Sequence[Block]) -> dict[tuple[int, int], float]:
 def _transformed_norm(block: Block) -> float:
     """At least |H^| of a block."""
     loop = block.loop
-    apart = loop.centre * path_norm(loop.before) * path_norm(loop.after)
-    norm = (apart if loop.skip is None else path_norm(loop.skip) + apart) * OUTWARD
+    apart = loop.centre * chain_norm(loop.before) * chain_norm(loop.after)
+    norm = (apart if loop.skip is None else chain_norm(loop.skip) + apart) * OUTWARD
     side = math.prod(loop.shape)
-    if affordable(side, math.prod(loop.output)) and side * block.widest <= ENTRIES:
+    if affordable(side, math.prod(loop.output)) and side * block.widest <= MAX_BATCH_ENTRIES:
         norm = min(norm, loop_transform(basis(loop.shape), loop)[1].norm().bound)
     return norm
 

@@ -40,7 +40,7 @@ from zoo.bounds.spectral import Matrix
 from zoo.lowering.choice import Lowering, Sizes, choose
 from zoo.lowering.toomcook import algorithm
 
-STEPS = 30  # of power iteration, which proposes a vector for `perron_bound`
+PERRON_STEPS = 30  # of power iteration, which proposes a vector for `perron_bound`
 
 
 class Rounding(NamedTuple):
@@ -107,7 +107,7 @@ def perron_bound(matrix: Matrix) -> float:
         return 0.0
     scaled = matrix / largest
     vector = np.ones(matrix.shape[1])
-    for _ in range(STEPS):
+    for _ in range(PERRON_STEPS):
         image = scaled.T @ (scaled @ vector)
         vector = image / float(image.max()) + 2.0**-20
     return math.sqrt(float((scaled.T @ (scaled @ vector) / vector).max())) * largest * RAISED

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ROUND_DOWN = 1.0 + 2.0**-40
 
 
-class Tables(NamedTuple):
+class MarginTables(NamedTuple):
     """K and T, float64 [C, C], both rounded up."""
 
     margin_lipschitz: Matrix
@@ -54,7 +54,7 @@ def margin_tables(
     feature_error: float,
     norm: str = "l2",
     pairwise: Sequence[float] | None = None,
-) -> Tables:
+) -> MarginTables:
     """The tables for a head f = weight x + bias [C, d] on a body of the given Lipschitz and rounding bounds.
 
     With h_j the rows of the weight, |h| their dual norm (l2, or l1 where the features are bounded in l-infinity), R and
@@ -86,7 +86,7 @@ def margin_tables(
     diagonal = np.arange(classes)
     margin_lipschitz[diagonal, diagonal] = 1.0
     slack[diagonal, diagonal] = -np.inf
-    return Tables(margin_lipschitz, slack)
+    return MarginTables(margin_lipschitz, slack)
 
 
 def compared_constants(weight: Matrix, body_lipschitz: float, liplt: LipLT | None) -> dict[str, Matrix]:

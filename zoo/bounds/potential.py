@@ -17,7 +17,7 @@ from zoo.bounds.rounding import OUTWARD, UNDERFLOW, U, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import ConvexPotential
-from zoo.lowering.choice import SUMS
+from zoo.lowering.choice import PLAIN_SUMS
 
 
 def convex_potential(layer: ConvexPotential, context: Context) -> Bound:
@@ -87,7 +87,7 @@ def _roundings(scaled: Matrix, context: Context) -> tuple[Rounding, Rounding, st
     """The constants of the scaled matrix or convolution and of its transpose, and their lowerings."""
     if scaled.ndim == 2:
         absolute = schur_bound(np.abs(scaled))
-        there, back = (Rounding(SUMS, terms, absolute, 0.0) for terms in reversed(scaled.shape))
+        there, back = (Rounding(PLAIN_SUMS, terms, absolute, 0.0) for terms in reversed(scaled.shape))
         return there, back, ""
     _, rows, columns = context.map_shape()
     adjoint = scaled[:, :, ::-1, ::-1].swapaxes(0, 1)

@@ -25,8 +25,8 @@ from zoo.bounds.convolution import DENSE_COST
 from zoo.bounds.rounding import OUTWARD, TINY, gamma
 from zoo.bounds.spectral import NormProof, spectral_norm_bound
 
-ENTRIES = 2**27  # of a batch of vectors: a GiB
-LARGEST = 1e60  # norm of a product: its Gram matrix is squared once more, within binary64
+MAX_BATCH_ENTRIES = 2**27  # of a batch of vectors: a GiB
+MAX_NORM = 1e60  # norm of a product: its Gram matrix is squared once more, within binary64
 
 Shape = tuple[int, ...]
 
@@ -76,17 +76,17 @@ class Operator:
             return torch.autograd.grad(self.apply(start), start, images)[0]
 
 
-Path = tuple[Operator, ...]  # one after the other; empty: the identity
+Chain = tuple[Operator, ...]  # one after the other; empty: the identity
 
 
-def path_norm(path: Path) -> float:
+def chain_norm(chain: Chain) -> float:
     """At least the norm of the product: that of the norms."""
-    return math.prod(operator.norm * OUTWARD for operator in path) * OUTWARD
+    return math.prod(operator.norm * OUTWARD for operator in chain) * OUTWARD
 
 
-def representable(*paths: Path) -> bool:
-    """Whether no product of layers of these paths can come near the largest number of binary64."""
-    return math.prod(max(1.0, operator.norm) for path in paths for operator in path) <= LARGEST
+def representable(*chains: Chain) -> bool:
+    """Whether no product of layers of these chains can come near the largest number of binary64."""
+    return math.prod(max(1.0, operator.norm) for chain in chains for operator in chain) <= MAX_NORM
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ class Vectors:
         """At least the Frobenius norm of what was computed."""
         return math.sqrt(float(self.computed.square().sum()) + TINY) * (1.0 + 2.0**-16)  # squares may underflow
 
-    def through(self, path: Path, adjoint: bool = False) -> Vectors:
+    def through(self, chain: Chain, adjoint: bool = False) -> Vectors:
         """The batch behind these layers, or, by their adjoints, in front of them."""
         vectors = self
-        for operator in reversed(path) if adjoint else path:
+        for operator in reversed(chain) if adjoint else chain:
             local = gamma(operator.terms + 2) * operator.absolute * vectors.size + TINY if operator.terms else 0.0
             images = operator.adjoint(vectors.computed) if adjoint else operator.apply(vectors.computed)
             vectors = Vectors(images, (operator.norm * vectors.error + local) * OUTWARD)
@@ -131,4 +131,4 @@ def basis(shape: Shape) -> Vectors:
 
 def affordable(rows: int, columns: int) -> bool:
     """Whether the norm of a matrix of this size is worth a Gram matrix."""
-    return rows * columns * min(rows, columns) <= DENSE_COST and rows * columns <= ENTRIES
+    return rows * columns * min(rows, columns) <= DENSE_COST and rows * columns <= MAX_BATCH_ENTRIES

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.bounds.products import Operator, Path, Vectors, affordable, basis, path_norm, representable
-from zoo.bounds.rounding import LARGEST, OUTWARD, TINY, UNDERFLOW, U, gamma
+from zoo.bounds.products import Chain, Operator, Vectors, affordable, basis, chain_norm, representable
+from zoo.bounds.rounding import MAX_BOUND, OUTWARD, TINY, UNDERFLOW, U, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, Row, changed_by_hooks
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import Residual
@@ -31,9 +31,9 @@ class Loop(NamedTuple):
     """The parts of H x + G phi(W x + b) on an input of a shape; skip: H, None for 0."""
 
     shape: tuple[int, ...]
-    skip: Path | None
-    before: Path  # W
-    after: Path  # G
+    skip: Chain | None
+    before: Chain  # W
+    after: Chain  # G
     slopes: tuple[float, float] = (0.0, 1.0)
 
     @property
@@ -111,7 +111,7 @@ class Walk:
 
 
 def follow(layers: Mapping[str, nn.Module | None], context: Context) -> Walk:
-    """The numbers of `residual` after these layers. Refused where one on the way is too large, see `LARGEST`."""
+    """The numbers of `residual` after these layers. Refused where one on the way is too large, see `MAX_BOUND`."""
     walk, gain = Walk(context.input_shape), context.gain
     for name, layer in layers.items():
         assert layer is not None
@@ -128,7 +128,7 @@ def follow(layers: Mapping[str, nn.Module | None], context: Context) -> Walk:
         walk.lipschitz *= bound.lipschitz_bound
         walk.offset = bound.lipschitz_bound * walk.offset + bound.offset_norm
         gain = context.gain * (1.0 + walk.lipschitz + walk.offset + walk.slope + walk.constant)
-        if not gain <= LARGEST:
+        if not gain <= MAX_BOUND:
             raise context.refuse(f"the weights up to {name} are too large: the rounding of binary64 cannot be bounded")
         walk.lowerings += [bound.lowering] if bound.lowering else []
         walk.proof |= {f"{name}.{key}": value for key, value in bound.proof.items()}
@@ -168,7 +168,7 @@ def loop_bounds(loop: Loop, context: Context) -> tuple[dict[str, float], dict[st
     _, transformed = loop_transform(basis(loop.shape), loop)
     proof = _prove(transformed, context.inside("loop", loop.shape))
     terms = {f"loop.{key}": value for key, value in asdict(proof).items()}
-    bounds = {"sn": path_norm(loop.after) * path_norm(loop.before)}
+    bounds = {"sn": chain_norm(loop.after) * chain_norm(loop.before)}
     columns, rows = basis(loop.hidden).through(loop.after), basis(loop.hidden).through(loop.before, adjoint=True)
     gram = _absolute_gram(columns)
     lengths = np.sqrt(gram.diagonal())

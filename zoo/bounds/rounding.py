@@ -21,7 +21,7 @@ UNDERFLOW = 1e-280  # inside a layer: gamma times this outweighs what underflow 
 # Bounds up to this one are accepted, after every layer and after every layer inside a block. An input of such a norm,
 # amplified by as much, is at most 1e200, and what one layer of float32 weights makes of it on the way stays below
 # 1e300: so no number overflows, and (M) holds.
-LARGEST = 1e100
+MAX_BOUND = 1e100
 
 # One factor that outweighs the rounding of any scalar expression in this package: its positive terms are added and
 # multiplied fewer than 2^12 times, so their relative error stays below gamma_4096 < 2^-40.
@@ -57,7 +57,7 @@ def propagate(layers: Iterable[LayerBound], domain_norm: float) -> tuple[float, 
     so one static pair of numbers holds for every input of the domain, in any order of summation. The rule of a layer
     of another form states its three constants (`fan_in` n, `absolute_norm` | |A| |, `offset_norm` |b|) such that e
     bounds its local error, and |h(0)| <= |b|.
-    Raises UncertifiableLayerError where a bound is above LARGEST after any layer, however small it is at the end.
+    Raises UncertifiableLayerError where a bound is above MAX_BOUND after any layer, however small it is at the end.
     Source: Higham 2002, section 3.5; Murray 2026, arXiv 2603.13334, has the same recursion per input.
     """
     norm, error = domain_norm, 0.0
@@ -70,7 +70,7 @@ def propagate(layers: Iterable[LayerBound], domain_norm: float) -> tuple[float, 
             reach = min(reach, layer.range_norm)
         norm = (reach + local) * OUTWARD
         error = (layer.lipschitz_bound * error + local) * OUTWARD
-        if not (norm <= LARGEST and error <= LARGEST):
+        if not (norm <= MAX_BOUND and error <= MAX_BOUND):
             told = "the weights are too large: the rounding of binary64 cannot be bounded"
             raise UncertifiableLayerError(f"layer {layer.name!r} cannot be certified: {told}")
     return norm, error

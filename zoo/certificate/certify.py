@@ -56,7 +56,7 @@ LINF_COMPOSITION = (
     "or, where that is more, the largest level at which interval propagation from the box around x, cut to [0, 1], "
     "keeps f_j above f_i"
 )
-WORDS = {"l2": (CLAIM, UNIT, COMPOSITION), "linf": (LINF_CLAIM, LINF_UNIT, LINF_COMPOSITION)}
+STATEMENTS = {"l2": (CLAIM, UNIT, COMPOSITION), "linf": (LINF_CLAIM, LINF_UNIT, LINF_COMPOSITION)}
 
 MAX_LEVELS = 16
 
@@ -82,8 +82,8 @@ def certify(
     thread that flushes subnormal numbers.
     """
     check_arithmetic()
-    if norm not in WORDS:
-        raise CertificateError(f"the norm is one of {', '.join(WORDS)}, got {norm[:40]!r}")
+    if norm not in STATEMENTS:
+        raise CertificateError(f"the norm is one of {', '.join(STATEMENTS)}, got {norm[:40]!r}")
     if norm != "linf" and levels:
         raise CertificateError(f"levels are tried in linf only, the norm is {norm}")
     if len(levels) > MAX_LEVELS or not all(low < high for low, high in itertools.pairwise((0.0, *levels, math.inf))):
@@ -116,7 +116,7 @@ def certify(
         raise head_context.refuse(f"it expects [{head.in_features}], its input has the shape {list(shape)}")
     weight = head_context.exact(head.weight, head.out_features, head.in_features)
     bias = head_context.exact(head.bias, head.out_features)
-    claim, unit, composition = WORDS[norm]
+    claim, unit, composition = STATEMENTS[norm]
     pairwise = None
     if norm == "l2" and refusal(network) is None:
         composition = COMPOSITION_LIPLT

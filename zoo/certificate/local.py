@@ -43,7 +43,7 @@ from zoo.layers import MinMax, Pixels
 if TYPE_CHECKING:
     from zoo.certificate.model import CertifiedModel
 
-LARGEST = 2**24  # entries of a layer written out as a matrix; 2c2f on MNIST needs 2^22.3
+MAX_MATRIX_ENTRIES = 2**24  # entries of a layer written out as a matrix; 2c2f on MNIST needs 2^22.3
 BALLS = 6  # tried for one image, after the one that the global bounds prove
 
 Shape = tuple[int, ...]
@@ -62,7 +62,7 @@ class Interval(NamedTuple):
     high: Matrix
 
 
-class Path(NamedTuple):
+class PathTerm(NamedTuple):
     """A part of the difference of a layer's values at two points of the ball: a matrix times a source."""
 
     matrix: Matrix  # [units, source], as computed
@@ -158,7 +158,7 @@ def margin_constants(network: nn.Sequential, image: Matrix, ball: float, label: 
 # Layers --------------------------------------------------------------------------------------------------------------
 
 
-def _pixels(layer: nn.Module, image: Matrix, ball: float) -> tuple[Interval, Interval, list[Path]]:
+def _pixels(layer: nn.Module, image: Matrix, ball: float) -> tuple[Interval, Interval, list[PathTerm]]:
     """The first layer at the image and on the ball, and its one path: diag(scale)."""
     if type(layer) is not Pixels:
         raise UncertifiableLayerError(f"the first layer must be Pixels, got {type(layer).__name__}")
@@ -170,9 +170,9 @@ def _pixels(layer: nn.Module, image: Matrix, ball: float) -> tuple[Interval, Int
         return Interval((np.minimum(*ends) - slack).ravel(), (np.maximum(*ends) + slack).ravel())
 
     scales = np.broadcast_to(scale, image.shape).ravel()
-    if scales.size**2 > LARGEST:
+    if scales.size**2 > MAX_MATRIX_ENTRIES:
         raise UncertifiableLayerError(f"an input of {scales.size} numbers is too large for a local bound")
-    return on(0.0), on(ball), [Path(np.diag(scales), 0.0, 1.0)]
+    return on(0.0), on(ball), [PathTerm(np.diag(scales), 0.0, 1.0)]
 
 
 def _matrix(layer: nn.Module, shape: Shape) -> tuple[Matrix, Matrix, Shape]:
@@ -183,9 +183,10 @@ def _matrix(layer: nn.Module, shape: Shape) -> tuple[Matrix, Matrix, Shape]:
         )
     assert isinstance(layer, nn.Linear | nn.Conv2d)
     outputs = (layer.out_features,) if isinstance(layer, nn.Linear) else output_shape(layer, shape)  # type: ignore[arg-type]
-    if (entries := math.prod(shape) * math.prod(outputs)) > LARGEST:
+    if (entries := math.prod(shape) * math.prod(outputs)) > MAX_MATRIX_ENTRIES:
         raise UncertifiableLayerError(
-            f"a {type(layer).__name__} of {entries} entries is too large for a local bound, which takes {LARGEST}"
+            f"a {type(layer).__name__} of {entries} entries is too large for a local bound, "
+            f"which takes {MAX_MATRIX_ENTRIES}"
         )
     weight = _exact(layer.weight)
     bias = np.zeros(outputs[0]) if layer.bias is None else _exact(layer.bias)
@@ -265,16 +266,16 @@ def _meet(one: Interval, other: Interval) -> Interval:
 # Paths ---------------------------------------------------------------------------------------------------------------
 
 
-def _times(weight: Matrix, path: Path) -> Path:
+def _times(weight: Matrix, path: PathTerm) -> PathTerm:
     error = _frobenius(weight) * (path.error + gamma(weight.shape[1] + 2) * _frobenius(path.matrix))
-    return Path(weight @ path.matrix, error * OUTWARD + TINY, path.size)
+    return PathTerm(weight @ path.matrix, error * OUTWARD + TINY, path.size)
 
 
-def _expand(paths: list[Path], activation: Activation) -> list[Path]:
+def _expand(paths: list[PathTerm], activation: Activation) -> list[PathTerm]:
     """Through C, and one path more, D^T / 2, where something may change."""
     one, two, weight, plus, minus, _ = activation
     through = [
-        Path(
+        PathTerm(
             weight[:, None] * (path.matrix[one] + path.matrix[two]),
             (path.error + 2.0 * U * _frobenius(path.matrix)) * OUTWARD + TINY,
             path.size,
@@ -291,18 +292,18 @@ def _expand(paths: list[Path], activation: Activation) -> list[Path]:
     def differences(matrix: Matrix) -> Matrix:
         return matrix[plus] if minus is None else matrix[plus] - matrix[minus]
 
-    return [*through, Path(choose, 0.0, _length(paths, differences) / 2)]
+    return [*through, PathTerm(choose, 0.0, _length(paths, differences) / 2)]
 
 
-def _cut(paths: list[Path], activation: Activation) -> list[Path]:
+def _cut(paths: list[PathTerm], activation: Activation) -> list[PathTerm]:
     """One path from the activation's own output, no longer than its input without what is off."""
     alive = activation.alive
     if not len(activation.plus):
         return _expand(paths, activation)
-    return [Path(np.eye(len(alive))[:, alive], 0.0, _length(paths, lambda matrix: matrix[alive]))]
+    return [PathTerm(np.eye(len(alive))[:, alive], 0.0, _length(paths, lambda matrix: matrix[alive]))]
 
 
-def _length(paths: list[Path], rows: Callable[[Matrix], Matrix]) -> float:
+def _length(paths: list[PathTerm], rows: Callable[[Matrix], Matrix]) -> float:
     """At least the norm, by |x' - x|, of these rows of the sum of the paths; a row is one, or a difference of two."""
     total = 0.0
     for path in paths:
@@ -312,12 +313,12 @@ def _length(paths: list[Path], rows: Callable[[Matrix], Matrix]) -> float:
     return total * OUTWARD
 
 
-def _row_sizes(paths: list[Path]) -> Matrix:
+def _row_sizes(paths: list[PathTerm]) -> Matrix:
     """At least the norm, by |x' - x|, of each row of the sum of the paths."""
     return _sum([(_row_norms(path.matrix) + path.error) * path.size for path in paths])
 
 
-def _row_constants(rows: Matrix, paths: list[Path]) -> Matrix:
+def _row_constants(rows: Matrix, paths: list[PathTerm]) -> Matrix:
     """The same for rows times the sum of the paths, the rows as computed by one subtraction."""
     lengths, terms = _row_norms(rows), rows.shape[1] + 4
     return _sum(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.bounds.interval import least_margins
-from zoo.bounds.margins import Tables, margin_tables
+from zoo.bounds.margins import MarginTables, margin_tables
 from zoo.bounds.rounding import check_arithmetic
 from zoo.bounds.rule import NORMS, changed_by_hooks
 from zoo.bounds.spectral import Matrix
@@ -46,7 +46,7 @@ class CertifiedModel(nn.Module):
     def __init__(
         self,
         network: nn.Sequential,
-        tables: Tables,
+        tables: MarginTables,
         input_shape: tuple[int, ...],
         dtype: torch.dtype = torch.float64,
         norm: str = "l2",
@@ -123,7 +123,7 @@ def head_weights(network: nn.Sequential) -> tuple[Matrix, Matrix]:
     return weight, bias
 
 
-def tables_of(network: nn.Sequential, certificate: Certificate) -> Tables:
+def tables_of(network: nn.Sequential, certificate: Certificate) -> MarginTables:
     """K and T from the head's weights and the certificate. Raises CertificateError where their hash differs."""
     if certificate.norm not in NORMS:
         raise CertificateError(

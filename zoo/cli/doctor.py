@@ -18,7 +18,7 @@ from zoo.registry import ENTRIES
 from zoo.shelves import shipped
 
 BASE = ("numpy", "pillow", "huggingface-hub", "typer", "rich")
-OPTIONAL = (
+OPTIONAL_PACKAGES = (
     "safetensors",
     "onnx",
     "pyarrow",
@@ -28,7 +28,7 @@ OPTIONAL = (
     "uvicorn",
     "tritonclient",
 )
-OPTIONAL += ("model-signing",)
+OPTIONAL_PACKAGES += ("model-signing",)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def examine() -> Iterator[Finding]:
         yield Finding(package, found or "not installed", None if found else f"pip install {package}")
     yield _onnxruntime()
     yield _torch()
-    for package in OPTIONAL:
+    for package in OPTIONAL_PACKAGES:
         yield Finding(package, _version(package) or "not installed (optional)")
     yield _data()
     yield Finding("HF_ENDPOINT", os.environ.get("HF_ENDPOINT", "not set"))

@@ -94,7 +94,7 @@ def hub(
     """
     require("starlette", "hub")
     require("uvicorn", "hub")
-    from zoo.hub.server import serve
+    from zoo.hub.server import serve_hub
 
     token = None if token_file is None else _token(token_file)
 
@@ -103,7 +103,7 @@ def hub(
         rows = [("hub", f"HF_ENDPOINT={address}"), ("uploads", "with the token" if token else "refused: read-only")]
         Console().print(pairs([*rows, *(("model", f"{HUB}{name}") for name in names)]))
 
-    serve(folder, host, port, token, started)
+    serve_hub(folder, host, port, token, started)
     return 0
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from zoo.architectures import describe
 from zoo.cli.display import pairs, printable
 from zoo.cli.shell import JsonOption, NameArgument, print_json
-from zoo.cli.tables import (
+from zoo.cli.views import (
     abstention_line,
     entry_pairs,
     evaluation_pairs,

@@ -41,7 +41,7 @@ def serve(
             fetch(name)  # a mistake here should not wait for the port
     for package in ("fastapi_offline", "onnxruntime", "python_multipart", "tritonclient"):
         require(package, "serve")
-    from zoo.serve.server import serve as run_server
+    from zoo.serve.server import serve_models
     from zoo.serve.service import Limits
 
     def announce(models: Sequence[str], url: str, grpc: str) -> None:
@@ -50,7 +50,7 @@ def serve(
         typer.echo(f"documents {url}/docs, metrics {url}/metrics, gRPC {grpc}")
         sys.stdout.flush()
 
-    run_server(
+    serve_models(
         names, host, port, _next_port(port) if grpc_port is None else grpc_port, token, Limits(timeout, queue), announce
     )
     return 0

@@ -17,7 +17,7 @@ from zoo.errors import InputError, ZooError
 from zoo.files import is_folder
 from zoo.hub.client import LOCAL
 from zoo.registry import ENTRIES
-from zoo.threads import settle
+from zoo.threads import limit_threads
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 LATER = 3  # seconds; torchrun looks ten times a second
@@ -68,7 +68,7 @@ class Command(TyperCommand):
 
 def run(app: typer.Typer, program: str, label: str = "zoo") -> NoReturn:
     """Runs a command line and exits; a mistake is one line on stderr that begins with `label`, and exit code 2."""
-    settle()
+    limit_threads()
     try:
         if sys.stdout is None:  # closed by the caller: the answer would go nowhere, unnoticed
             raise InputError("standard output is closed")

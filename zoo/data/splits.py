@@ -22,7 +22,7 @@ from zoo.files import sha256
 if TYPE_CHECKING:
     import numpy as np
 
-SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?\.parquet")  # what follows the split in a file's name
+PARQUET_SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?\.parquet")  # what follows the split in a file's name
 
 
 @dataclass(frozen=True)
@@ -149,12 +149,12 @@ def _found(folder: Path, split: str) -> tuple[Path, ...]:
     """The split's files in a folder and its subfolders, leaving out those that operating systems made."""
     paths = [path for path in folder.rglob(f"{split}*.parquet") if path.is_file()]
     kept = [path for path in paths if not any(map(is_leftover, path.relative_to(folder).parts))]
-    return tuple(sorted(path for path in kept if path.stem == split or SHARD.fullmatch(path.name, len(split))))
+    return tuple(sorted(path for path in kept if path.stem == split or PARQUET_SHARD.fullmatch(path.name, len(split))))
 
 
 def _claim(split: str, paths: tuple[Path, ...]) -> str:
     """What files of these names are: the split, or a part of it. Raises InputError where some are there twice."""
-    shards = [match for path in paths if (match := SHARD.fullmatch(path.name, len(split)))]
+    shards = [match for path in paths if (match := PARQUET_SHARD.fullmatch(path.name, len(split)))]
     numbers = [int(match[1]) for match in shards]
     totals = {int(match[2]) for match in shards}
     unlike = len(shards) < len(paths) > 1 or len({path.parent for path in paths}) > 1 or len(totals) > 1

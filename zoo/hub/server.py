@@ -25,7 +25,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from zoo.errors import InputError
-from zoo.hub.store import MAIN, Commit, File, Refusal, Repository, Store
+from zoo.hub.store import MAIN, Commit, Refusal, Repository, Store, StoredFile
 from zoo.shelves import ORGANISATION
 
 MAX_BODY = 2**20  # of a request that is no commit
@@ -201,7 +201,7 @@ class Hub:
         return commit, repository.commits[commit]
 
 
-def serve(folder: Path, host: str, port: int, token: str | None, started: Callable[[Store, str], None]) -> None:
+def serve_hub(folder: Path, host: str, port: int, token: str | None, started: Callable[[Store, str], None]) -> None:
     """Serves the folder until SIGINT or SIGTERM; `started` gets the store and the address before the first request.
 
     Raises InputError where it cannot listen there, and as `Store`.
@@ -253,7 +253,7 @@ def _slashes(path: str) -> list[int]:
     return [index for index, character in enumerate(path) if character == "/"]
 
 
-def _row(path: str, file: File) -> dict[str, Any]:
+def _row(path: str, file: StoredFile) -> dict[str, Any]:
     """A file as git LFS keeps it: its `oid` is that of the pointer, and the client checks `lfs.oid` when asked to."""
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{file.sha256}\nsize {file.size}\n"
     oid = _sha1(f"blob {len(pointer)}\0{pointer}")

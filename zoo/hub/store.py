@@ -45,7 +45,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True)
-class File:
+class StoredFile:
     """A file's address and size."""
 
     sha256: str
@@ -56,7 +56,7 @@ class File:
 class Commit:
     """What a repository held at one time."""
 
-    files: dict[str, File]
+    files: dict[str, StoredFile]
     parent: str | None = None
     title: str = ""
 
@@ -121,7 +121,7 @@ class Store:
             raise Refusal(404, f"no repository {name[:200]!r}", "RepoNotFound")
         return self.repositories[name]
 
-    def place(self, file: File) -> Path:
+    def place(self, file: StoredFile) -> Path:
         """Where the file's bytes are. Raises Refusal where they changed since they were hashed."""
         uploaded = self._object(file.sha256)
         if uploaded.exists():
@@ -201,7 +201,7 @@ class Store:
         for name in sorted(digests):
             place = path / name
             self._places[digests[name]] = (place, place.stat())
-            files[name] = File(digests[name], place.stat().st_size)
+            files[name] = StoredFile(digests[name], place.stat().st_size)
         commit = Commit(files, title=folder.config.name)
         name = f"{ORGANISATION}/{path.name}"
         self.repositories[name] = Repository(name, True, commit.id, {commit.id: commit})
@@ -214,7 +214,7 @@ class Store:
             content = json.loads(record.read_text())
             commits = {
                 key: Commit(
-                    {path: File(**file) for path, file in value["files"].items()}, value["parent"], value["title"]
+                    {path: StoredFile(**file) for path, file in value["files"].items()}, value["parent"], value["title"]
                 )
                 for key, value in content["commits"].items()
             }
@@ -243,10 +243,10 @@ class Store:
         with replacing(path, partial_path(self._incoming / path.name)) as partial:
             partial.write_bytes(content)
 
-    def _operations(self, lines: Iterable[bytes]) -> tuple[dict[str, Any], dict[str, File], list[str]]:
+    def _operations(self, lines: Iterable[bytes]) -> tuple[dict[str, Any], dict[str, StoredFile], list[str]]:
         """Header, files to add (their bytes kept already) and paths to delete, a folder's with a final slash."""
         header: dict[str, Any] = {}
-        added: dict[str, File] = {}
+        added: dict[str, StoredFile] = {}
         deleted: list[str] = []
         for line in lines:
             if not line.strip():
@@ -270,7 +270,7 @@ class Store:
                 raise Refusal(413, f"more than {MAX_FILES} files")
         return header, added, deleted
 
-    def _keep(self, value: dict[str, Any]) -> File:
+    def _keep(self, value: dict[str, Any]) -> StoredFile:
         if value.get("encoding") != "base64":
             raise Refusal(400, "a file of a commit must be base64")
         try:
@@ -281,7 +281,7 @@ class Store:
         path = self._object(digest)
         if not path.exists():
             self._place(content, path)
-        return File(digest, len(content))
+        return StoredFile(digest, len(content))
 
 
 def _checked(path: str) -> str:
@@ -298,7 +298,7 @@ def _deleted(path: str, deleted: list[str]) -> bool:
     return any(path == gone or (gone.endswith("/") and path.startswith(gone)) for gone in deleted)
 
 
-def _check_tree(files: dict[str, File]) -> None:
+def _check_tree(files: dict[str, StoredFile]) -> None:
     """Returns where the files can lie beside each other. Raises Refusal."""
     if len(files) > MAX_FILES:
         raise Refusal(413, f"more than {MAX_FILES} files")

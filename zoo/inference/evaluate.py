@@ -45,7 +45,7 @@ class LabelledImages:
         return range(-(-self.count // CHUNK))
 
 
-def evaluate(
+def evaluation_of(
     model: Model,
     data: LabelledImages,
     epsilons: Sequence[str],

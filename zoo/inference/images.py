@@ -27,7 +27,7 @@ from PIL.PngImagePlugin import PngImageFile
 from zoo.errors import InputError, one_line
 from zoo.inference.pictures import exif_orientation, read_picture
 
-MAX_BYTES = 32 * 2**20
+MAX_IMAGE_BYTES = 32 * 2**20
 MAX_PIXELS = 64 * 10**6
 MAX_SIDE = 2**16 - 1  # of a JPEG, and of what a browser draws
 MAX_WORK = 16 * MAX_PIXELS  # a JPEG's scans times its pixels: each scan passes over the whole picture
@@ -58,8 +58,8 @@ def open_image(source: File) -> Image.Image:
     Raises InputError with one line that names the file and what is wrong with it.
     """
     data, name = _contents(source)
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise InputError(f"{name}: more than {MAX_IMAGE_BYTES // 2**20} MiB")
     picture = read_picture(data, name)
     try:
         image = picture.decoder(BytesIO(picture.pixels))
@@ -124,7 +124,7 @@ def _contents(source: File) -> tuple[bytes, str]:
                 f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; give an image file"
             )
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1), str(source)
+            return file.read(MAX_IMAGE_BYTES + 1), str(source)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -135,7 +135,7 @@ def _read(file: Any) -> tuple[bytes, str]:
     try:
         if hasattr(file, "seekable") and file.seekable():
             file.seek(0)
-        while len(data) <= MAX_BYTES and (piece := file.read(MAX_BYTES + 1 - len(data))):
+        while len(data) <= MAX_IMAGE_BYTES and (piece := file.read(MAX_IMAGE_BYTES + 1 - len(data))):
             if isinstance(piece, str):
                 raise InputError(f"{name}: opened as text; open it with mode 'rb'")
             data += piece

@@ -26,7 +26,7 @@ SCAN, END = b"\xff\xda", b"\xff\xd9"
 BARE = (b"\xff\x01", b"\xff\xd8", END)  # segments without a length
 PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 FORMAT_SEGMENTS = (b"\xff\xe0", b"\xff\xee")  # of JFIF and Adobe, which say what the components are
-OPTIONAL = 0x20  # a bit of a chunk's name: decoders may do without it
+ANCILLARY = 0x20  # a bit of a chunk's name: decoders may do without it
 METADATA_CHUNKS = (b"ICCP", b"EXIF", b"XMP ")
 METADATA_FLAGS, ANIMATION = 0x2C, 0x02  # of a WebP's VP8X chunk
 ORIENTATION, SHORT = 0x0112, 3  # a tag of EXIF, and the type that it has
@@ -41,7 +41,7 @@ class Picture(NamedTuple):
     scans: int  # that a JPEG has, each of which passes over the whole picture
 
 
-class Part(NamedTuple):
+class Section(NamedTuple):
     """A chunk or a segment: the bytes `start` to `end` of its file, its content from `content` on."""
 
     name: bytes
@@ -61,7 +61,7 @@ def read_picture(data: bytes, name: str) -> Picture:
         decoder, parts = PngImageFile, _few(_png_chunks(data), name)
         if any(part.name == b"acTL" for part in parts):
             raise InputError(f"{name}: animated; give one frame")
-        kept = [part for part in parts if part.name in PIXEL_CHUNKS or not _byte(part.name, 0) & OPTIONAL]
+        kept = [part for part in parts if part.name in PIXEL_CHUNKS or not _byte(part.name, 0) & ANCILLARY]
         if damage := _png_damage(data, kept):
             raise InputError(f"{name}: cannot be decoded: {damage}")
         exif = [part for part in parts if part.name == b"eXIf"]
@@ -107,26 +107,26 @@ def exif_orientation(exif: bytes) -> int:
     return 1
 
 
-def _few(parts: Iterator[Part], name: str) -> list[Part]:
+def _few(parts: Iterator[Section], name: str) -> list[Section]:
     found = list(islice(parts, MAX_PARTS + 1))
     if len(found) > MAX_PARTS:
         raise InputError(f"{name}: more than {MAX_PARTS:,} chunks or segments; save it again")
     return found
 
 
-def _join(data: bytes, parts: list[Part]) -> bytes:
+def _join(data: bytes, parts: list[Section]) -> bytes:
     return b"".join(data[part.start : part.end] for part in parts)
 
 
-def _png_chunks(data: bytes) -> Iterator[Part]:
+def _png_chunks(data: bytes) -> Iterator[Section]:
     place, name = len(PNG), b""
     while place < len(data) and name != b"IEND":
         name, end = data[place + 4 : place + 8], place + 12 + int.from_bytes(data[place : place + 4])
-        yield Part(name, place, place + 8, end)
+        yield Section(name, place, place + 8, end)
         place = end
 
 
-def _png_damage(data: bytes, chunks: list[Part]) -> str | None:
+def _png_damage(data: bytes, chunks: list[Section]) -> str | None:
     """What is wrong with the chunks, where decoders differ in whether they look."""
     if not chunks or chunks[-1].name != b"IEND":
         return "it is cut off"
@@ -144,14 +144,14 @@ def _png_damage(data: bytes, chunks: list[Part]) -> str | None:
     return "its palette is missing" if paletted and not any(part.name == b"PLTE" for part in chunks) else None
 
 
-def _segments(data: bytes) -> Iterator[Part]:
+def _segments(data: bytes) -> Iterator[Section]:
     """A JPEG's segments up to the end of its image, each with what follows it, such as the data of a scan."""
     found = MARKER.search(data, len(JPEG))
     while found:
         length = 0 if found[0] in BARE else int.from_bytes(data[found.end() : found.end() + 2])
         following = None if found[0] == END else MARKER.search(data, found.end() + length)
         last = found.end() if found[0] == END else len(data)
-        yield Part(found[0], found.start(), found.end() + 2, following.start() if following else last)
+        yield Section(found[0], found.start(), found.end() + 2, following.start() if following else last)
         found = following
 
 
@@ -164,9 +164,9 @@ def _is_note(name: bytes) -> bool:
     return name == b"\xff\xfe" or (b"\xff\xe0" <= name <= b"\xff\xef" and name not in FORMAT_SEGMENTS)
 
 
-def _riff_chunks(data: bytes) -> Iterator[Part]:
+def _riff_chunks(data: bytes) -> Iterator[Section]:
     place, end = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     while place < end:
         size = int.from_bytes(data[place + 4 : place + 8], "little")
-        yield Part(data[place : place + 4], place, place + 8, min(place + 8 + size + size % 2, end))
+        yield Section(data[place : place + 4], place, place + 8, min(place + 8 + size + size % 2, end))
         place += 8 + size + size % 2

@@ -58,14 +58,14 @@ class Lowering:
         return "sums" if self.tile == (1, 1) else f"toom-cook {self.tile[0]}x{self.tile[1]}"
 
 
-SUMS = Lowering()
+PLAIN_SUMS = Lowering()
 
 
 def choose(sizes: Sizes, norm: str = "l2") -> Lowering:
     """The lowering that costs least. In l-infinity, whose rule bounds no other, it is the sums over taps."""
     taps = sizes.cells.kernel
     if norm == "linf" or taps == (1, 1):
-        return SUMS
+        return PLAIN_SUMS
     tiles = [(tile if taps[0] > 1 else 1, tile if taps[1] > 1 else 1) for tile in TILES]
     return min(map(Lowering, tiles), key=lambda lowering: cost(sizes.cells, lowering))
 

@@ -10,7 +10,7 @@ from zoo.data.datasets import DATASETS
 from zoo.figures import bound_text, radius_text, seconds_text, shape_text
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
 
-SAME = "the same data, sizes, loss, epochs and batch"  # in what a run differs from the row that it stands for
+NO_DIFFERENCE = "the same data, sizes, loss, epochs and batch"  # in what a run differs from the row that it stands for
 NOT_PUBLISHED = " It is not on the Hugging Face hub; the project's README says how to make such a set."
 HEADER = "---\n{front}---\n\n# {name}\n\n"
 
@@ -112,7 +112,7 @@ def paper_text(config: ModelConfig) -> str:
     if not paper:
         return ""
     clean = "" if paper["clean"] is None else f"{paper['clean']:.2f} % clean, "
-    differences = "; ".join(paper["differences"]) or SAME
+    differences = "; ".join(paper["differences"]) or NO_DIFFERENCE
     return (
         f"`{paper['model']}`, {clean}{paper['vra']:.2f} % VRA at {paper['epsilon']} ({paper['source']}). "
         f"Here: {differences}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 # The fields of onnx.proto that lead from a model to its tensors: message -> field number -> message.
-FIELDS: dict[str, dict[int, str]] = {
+MESSAGE_FIELDS: dict[str, dict[int, str]] = {
     "model": {7: "graph"},
     "graph": {1: "node", 5: "initializer"},
     "node": {5: "attribute"},
@@ -42,7 +42,7 @@ def external_files(model: bytes) -> set[str]:
             if pair.get(1) == "location":
                 files.add(pair.get(2, ""))
             continue
-        inner, refused = FIELDS.get(message, {}), REFUSED.get(message, {})
+        inner, refused = MESSAGE_FIELDS.get(message, {}), REFUSED.get(message, {})
         for number, value in _messages(data):
             if number in refused:
                 raise ValueError(f"it has {refused[number]}")

@@ -21,11 +21,11 @@ from zoo.certificate.model import head_weights
 from zoo.publication.folder import GRAPHS, Folder
 from zoo.publication.graph import write_graphs
 from zoo.publication.network import load_module, load_network
-from zoo.publication.weights import INDEX, index
+from zoo.publication.weights import INDEX, shard_index
 from zoo.records import GRAPH_FORMAT, Certificate, LayerBound, Outputs
 
-WORDS = ("claim", "norm", "unit", "domain", "arithmetic", "composition")
-SAME = ("name", "kind", "input_shape", "output_shape", "method", "fan_in", "lowering")
+STATEMENT_FIELDS = ("claim", "norm", "unit", "domain", "arithmetic", "composition")
+LAYER_FIELDS = ("name", "kind", "input_shape", "output_shape", "method", "fan_in", "lowering")
 MEASURED = ("residual", "rounding", "perturbation")  # terms of a proof that depend on the machine's order of summation
 REPEATED = 1.0 + 2.0**-31  # less than `zoo.bounds.rule.RAISED`, more than that order changes
 PROBES = 8  # random images on which graph and weights are compared
@@ -56,7 +56,7 @@ def verify(folder: Folder, advance: Advance = lambda layer, total: None) -> list
     norm, levels = published.norm, published.levels
     proved = certify(network, published.name, architecture, published.weights_sha256, advance, taus, norm, levels)
     follows = compose(published.layers, *head_weights(network), architecture, norm, published.pairwise)
-    other_words = [field for field in WORDS if _differ(published, proved, field)]
+    other_words = [field for field in STATEMENT_FIELDS if _differ(published, proved, field)]
     loose_ends = [field for field, value in follows.items() if getattr(published, field) != value]
     differences = [
         *(f"certificate.json: {field} is not in this zoo's words" for field in other_words),
@@ -79,7 +79,7 @@ def _layer_differences(published: Certificate, proved: Certificate, network: nn.
         yield from (
             f"certificate.json: {field} of layer {bound.name!r} is {getattr(claimed, field)!r}, "
             f"expected {getattr(bound, field)!r}"
-            for field in SAME
+            for field in LAYER_FIELDS
             if _differ(claimed, bound, field)
         )
         for field, least in _least(bound, row).items():
@@ -148,7 +148,7 @@ def _graph_differences(folder: Folder) -> Iterator[str]:
     Its answers to a few images are compared with those of the network in PyTorch, too: two programs that were written
     apart, of which the runtime is a part of one.
     """
-    if INDEX in folder.digests and folder.read(INDEX) != index(folder.weights()):
+    if INDEX in folder.digests and folder.read(INDEX) != shard_index(folder.weights()):
         yield f"{INDEX}: not the index of these shards"
     changed = False
     with TemporaryDirectory() as scratch:

@@ -15,21 +15,21 @@ from typing import Any
 from zoo.errors import CertificateError
 
 WEIGHTS = "model.safetensors"
-SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+WEIGHT_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 SHARDS = "model-?????-of-?????.safetensors"  # the same for a shell
 INDEX = f"{WEIGHTS}.index.json"  # of shards: for other readers, no reader of the zoo needs it
 
 
 def expected_names(names: Iterable[str]) -> tuple[str, ...]:
     """The names of a whole set of weights that has as many shards as there are among `names`."""
-    count = sum(SHARD.fullmatch(name) is not None for name in names)
+    count = sum(WEIGHT_SHARD.fullmatch(name) is not None for name in names)
     shards = (f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1))
     return (*shards, INDEX) if count else (WEIGHTS,)
 
 
 def weight_names(names: Iterable[str]) -> list[str]:
     """Those of the names that are safetensors files of weights, in their order."""
-    return sorted(name for name in names if name == WEIGHTS or SHARD.fullmatch(name))
+    return sorted(name for name in names if name == WEIGHTS or WEIGHT_SHARD.fullmatch(name))
 
 
 def read_weights(folder: Path) -> dict[str, bytes]:
@@ -66,7 +66,7 @@ def data_start(content: bytes) -> int:
     return 8 + int.from_bytes(content[:8], "little")
 
 
-def index(weights: Mapping[str, bytes]) -> bytes:
+def shard_index(weights: Mapping[str, bytes]) -> bytes:
     """The index of shards: which of them has which tensor, and the bytes of all tensors."""
     places = {tensor: name for name, content in weights.items() for tensor in header(content)}
     size = sum(len(content) - data_start(content) for content in weights.values())

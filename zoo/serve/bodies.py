@@ -15,7 +15,7 @@ from zoo.serve.problems import ENCODINGS, EncodingError, TooLongError
 
 WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}  # RFC 9110, 8.4.1
 FORM = "multipart/form-data"
-FIELDS = 8  # parts of a form, the picture among them
+MAX_FIELDS = 8  # parts of a form, the picture among them
 FIELD_BYTES = 2**10
 
 
@@ -62,7 +62,7 @@ def upload(data: bytes, content_type: str) -> tuple[bytes, dict[str, str]]:
     def add_field(field: Field) -> None:
         name = (field.field_name or b"").decode("utf-8", "replace")
         value = field.value or b""
-        if name in fields or len(fields) == FIELDS or len(value) > FIELD_BYTES:
+        if name in fields or len(fields) == MAX_FIELDS or len(value) > FIELD_BYTES:
             raise InputError(
                 f"the form's field {name[:40]!r} is given twice, is one too many or no short text; "
                 "a picture is sent as a file (curl -F image=@FILE)"

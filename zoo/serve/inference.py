@@ -19,7 +19,7 @@ from zoo.serve.service import SMALL, Served, Service
 TAGS: list[Any] = ["Open Inference Protocol"]
 MODEL = "/v2/models/{name}"
 VERSIONED = f"{MODEL}/versions/{{version}}"  # the same: a model has one version
-HIDDEN: dict[str, Any] = {"include_in_schema": False}
+UNDOCUMENTED: dict[str, Any] = {"include_in_schema": False}
 
 
 class DirectRoute(APIRoute):
@@ -119,22 +119,22 @@ def _add_server(app: FastAPI, service: Service) -> None:
 
 def _add_models(app: FastAPI, service: Service) -> None:
     @app.get(MODEL, tags=TAGS, response_model=documents.ModelMetadata)
-    @app.get(VERSIONED, **HIDDEN)
+    @app.get(VERSIONED, **UNDOCUMENTED)
     async def model(name: Name, request: Request) -> Response:
         return json_answer(protocol.metadata(_model(service, request)))
 
     @app.get(f"{MODEL}/ready", tags=TAGS, response_model=documents.ModelReady)
-    @app.get(f"{VERSIONED}/ready", **HIDDEN)
+    @app.get(f"{VERSIONED}/ready", **UNDOCUMENTED)
     async def model_ready(name: Name, request: Request) -> Response:
         return json_answer({"name": _model(service, request).model.name, "ready": True})
 
     @app.get(f"{MODEL}/config", tags=TAGS, response_model=documents.ModelConfiguration)
-    @app.get(f"{VERSIONED}/config", **HIDDEN)
+    @app.get(f"{VERSIONED}/config", **UNDOCUMENTED)
     async def configuration(name: Name, request: Request) -> Response:
         return json_answer(extensions.configuration(_model(service, request)))
 
     @app.get(f"{MODEL}/stats", tags=TAGS, response_model=documents.ServerStatistics)
-    @app.get(f"{VERSIONED}/stats", **HIDDEN)
+    @app.get(f"{VERSIONED}/stats", **UNDOCUMENTED)
     async def statistics(name: Name, request: Request) -> Response:
         return json_answer(extensions.statistics(service, name, _version(request)))
 
@@ -142,24 +142,24 @@ def _add_models(app: FastAPI, service: Service) -> None:
 def _add_settings(app: FastAPI, service: Service) -> None:
     """What can be read and not changed, and what is not offered."""
 
-    @app.api_route("/v2/trace/setting", methods=["GET", "POST"], **HIDDEN)
-    @app.api_route(f"{MODEL}/trace/setting", methods=["GET", "POST"], **HIDDEN)
+    @app.api_route("/v2/trace/setting", methods=["GET", "POST"], **UNDOCUMENTED)
+    @app.api_route(f"{MODEL}/trace/setting", methods=["GET", "POST"], **UNDOCUMENTED)
     async def trace(request: Request) -> Response:
         name, changes = request.path_params.get("name", ""), parsed(documents.Settings, await request.body() or b"{}")
         return json_answer(extensions.trace(service, name, changes.root))
 
-    @app.api_route("/v2/logging", methods=["GET", "POST"], **HIDDEN)
+    @app.api_route("/v2/logging", methods=["GET", "POST"], **UNDOCUMENTED)
     async def logging(request: Request) -> Response:
         changes = parsed(documents.Settings, await request.body() or b"{}")
         return json_answer(extensions.logging(changes.root))
 
-    @app.post("/v2/repository/models/{name}/load", **HIDDEN)
-    @app.post("/v2/repository/models/{name}/unload", **HIDDEN)
+    @app.post("/v2/repository/models/{name}/load", **UNDOCUMENTED)
+    @app.post("/v2/repository/models/{name}/unload", **UNDOCUMENTED)
     async def load(name: str) -> Response:
         raise UnsupportedError(extensions.LOADING)
 
-    @app.api_route("/v2/systemsharedmemory/{rest:path}", methods=["GET", "POST"], **HIDDEN)
-    @app.api_route("/v2/cudasharedmemory/{rest:path}", methods=["GET", "POST"], **HIDDEN)
+    @app.api_route("/v2/systemsharedmemory/{rest:path}", methods=["GET", "POST"], **UNDOCUMENTED)
+    @app.api_route("/v2/cudasharedmemory/{rest:path}", methods=["GET", "POST"], **UNDOCUMENTED)
     async def memory(rest: str) -> Response:
         raise UnsupportedError(extensions.MEMORY)
 

@@ -26,7 +26,7 @@ VERSION = "1"
 INPUTS = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
 CONTENTS = {"FP32": "fp32_contents", "UINT8": "uint_contents"}  # the fields of gRPC's InferTensorContents
 OUTPUTS = {"<f8": "FP64", "<i8": "INT64"}
-LARGEST = float(np.finfo(np.float64).max)  # stands for infinity in JSON, which has none, and is below it
+MAX_FLOAT64 = float(np.finfo(np.float64).max)  # stands for infinity in JSON, which has none, and is below it
 SERVER = {
     "name": "certified-zoo",
     "version": __version__,
@@ -193,7 +193,7 @@ def rest_answer(asked: Asked, served: Served, outputs: Outputs, identity: str) -
             tensor["parameters"] = {"binary_data_size": len(follow[-1])}
         else:
             tensor["data"] = (
-                (np.nan_to_num(array, posinf=LARGEST) if array.dtype.kind == "f" else array).ravel().tolist()
+                (np.nan_to_num(array, posinf=MAX_FLOAT64) if array.dtype.kind == "f" else array).ravel().tolist()
             )
         tensors.append(tensor)
     answer = {

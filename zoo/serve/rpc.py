@@ -85,7 +85,7 @@ class Servicer(stubs.GRPCInferenceServiceServicer):
         return protocol.message_answer(asked, served, outputs, uuid.uuid4().hex)
 
 
-class Gate(aio.ServerInterceptor):
+class CallGate(aio.ServerInterceptor):
     """Checks the token, refuses what is not offered, turns our errors into statuses, and logs each call."""
 
     def __init__(self, service: Service, token: str | None):
@@ -145,7 +145,7 @@ def grpc_server(service: Service, token: str | None) -> aio.Server:
     """The server, without a port; messages are as long as a REST body may be."""
     limits = service.limits
     server = aio.server(
-        interceptors=[Gate(service, token)],
+        interceptors=[CallGate(service, token)],
         options=[
             ("grpc.max_receive_message_length", limits.body),
             ("grpc.max_metadata_size", 16 * 2**10),

@@ -13,7 +13,7 @@ Epsilon = Annotated[
     PlainValidator(parse_epsilon, json_schema_input_type=str | float),
     Field(description="A number or a fraction, such as 36/255.", examples=["36/255"]),
 ]
-Picture = Annotated[str, Field(description="A PNG, JPEG or WebP file, as base64.", min_length=1)]
+EncodedPicture = Annotated[str, Field(description="A PNG, JPEG or WebP file, as base64.", min_length=1)]
 Shape = Annotated[list[int], Field(min_length=3, max_length=3, description="Channels, height, width.")]
 RADIUS = "in the model's norm, pixels of [0, 1], the whole input at the model's own resolution; rounded down"
 
@@ -27,7 +27,7 @@ class CertifyParameters(Strict):
 
 
 class CertifyRequest(CertifyParameters):
-    image: Picture
+    image: EncodedPicture
 
 
 class CertifyAnswer(BaseModel):
@@ -63,7 +63,7 @@ class Parameters(Strict):
 class ClassificationRequest(Strict):
     """What huggingface_hub's InferenceClient sends."""
 
-    inputs: Picture
+    inputs: EncodedPicture
     parameters: Parameters | None = None
 
 

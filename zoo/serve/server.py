@@ -75,7 +75,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def serve(
+def serve_models(
     names: Sequence[str],
     host: str,
     port: int,

@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, UnknownModelError
 from zoo.hub.client import fetch
-from zoo.inference.images import MAX_BYTES
+from zoo.inference.images import MAX_IMAGE_BYTES
 from zoo.inference.runtime import Model, onnx_model
 from zoo.records import Outputs, aim
 from zoo.serve.batching import Batcher, fastest_batch
@@ -38,7 +38,7 @@ class Limits:
 
     seconds: float = 30.0  # for a header to arrive, for a body, and for an answer
     queue: int = 128  # requests accepted and not yet answered
-    body: int = MAX_BYTES * 4 // 3 + SMALL  # bytes; the largest picture, as base64
+    body: int = MAX_IMAGE_BYTES * 4 // 3 + SMALL  # bytes; the largest picture, as base64
 
 
 @dataclass(frozen=True)

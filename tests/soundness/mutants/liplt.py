@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     mutant(
         "G left out of a cut", "products::test_what_is_not_written_out_is_the_product_of_all_its_factors",
-        LIPLT, "state = behind[k] * path_norm(loop.after) * OUTWARD", "state = behind[k]",
+        LIPLT, "state = behind[k] * chain_norm(loop.after) * OUTWARD", "state = behind[k]",
     ),
     mutant(
         "a residual's inner rounding left out", "stated_rounding",

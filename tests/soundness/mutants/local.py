@@ -35,7 +35,7 @@ MUTANTS = (
     ),
     mutant(
         "local: what may change not counted", "local::test_every_direction_of_a_plane",
-        LOCAL, "[*through, Path(choose, 0.0, _length(paths, differences) / 2)]", "through",
+        LOCAL, "[*through, PathTerm(choose, 0.0, _length(paths, differences) / 2)]", "through",
     ),
     mutant(
         "local: a change counted by a quarter", "local::test_every_direction_of_a_plane",
@@ -67,6 +67,6 @@ MUTANTS = (
     ),
     mutant(
         "local: scale left out", "local::test_every_direction_of_a_plane",
-        LOCAL, "Path(np.diag(scales), 0.0, 1.0)", "Path(np.diag(np.sign(scales)), 0.0, 1.0)",
+        LOCAL, "PathTerm(np.diag(scales), 0.0, 1.0)", "PathTerm(np.diag(np.sign(scales)), 0.0, 1.0)",
     ),
 )  # fmt: skip

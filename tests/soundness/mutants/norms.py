@@ -103,17 +103,17 @@ MUTANTS = (
     ),
     mutant(
         "infinite constants accepted", "rounding::test_weights_beyond_all_bounds_are_refused",
-        ROUNDING, "(norm <= LARGEST and error <= LARGEST)", "norm <= LARGEST",
+        ROUNDING, "(norm <= MAX_BOUND and error <= MAX_BOUND)", "norm <= MAX_BOUND",
     ),
     mutant(
         "size of the numbers checked at the end only",
         "rounding::test_weights_beyond_all_bounds_are_refused[up, a branch, down]",
-        ROUNDING, "        if not (norm <= LARGEST", "    if not (norm <= LARGEST",
+        ROUNDING, "        if not (norm <= MAX_BOUND", "    if not (norm <= MAX_BOUND",
     ),
     mutant(
         "size of the numbers inside a block unchecked",
         "rounding::test_weights_beyond_all_bounds_are_refused[up and down in a branch]",
-        RESIDUAL, "if not gain <= LARGEST:", "if False:",
+        RESIDUAL, "if not gain <= MAX_BOUND:", "if False:",
     ),
     mutant(
         "size of the numbers counted anew inside each block",

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from zoo.cli.display import pairs, progress
 from zoo.cli.shell import NameArgument
-from zoo.cli.tables import evaluation_pairs, evaluation_table, unit_line
+from zoo.cli.views import evaluation_pairs, evaluation_table, unit_line
 from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
