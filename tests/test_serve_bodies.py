@@ -15,7 +15,7 @@ import pytest
 from tests.serving import MNIST, Server
 from zoo.data import samples
 from zoo.errors import InputError
-from zoo.serve.bodies import FIELDS, coding, decoded, upload
+from zoo.serve.bodies import MAX_FIELDS, coding, decoded, upload
 from zoo.serve.problems import EncodingError, TooLongError
 
 CERTIFY, CLASSIFY = f"/v1/models/{MNIST}/certify", f"/models/{MNIST}"
@@ -130,7 +130,7 @@ def test_a_large_form_stays_in_memory(monkeypatch: pytest.MonkeyPatch):
         (b"--x--\r\n", "has no file"),
         (part("epsilon", b"0.3") + b"--x--\r\n", "has no file"),
         (part("epsilon", b"0.3") * 2 + b"--x--\r\n", "'epsilon' is given twice"),
-        (b"".join(part(f"f{n}", b"") for n in range(FIELDS + 2)), "one too many"),
+        (b"".join(part(f"f{n}", b"") for n in range(MAX_FIELDS + 2)), "one too many"),
         (part("image", b"data" * 1000) + b"--x--\r\n", "no short text"),
         (part("image", b"", "x.png") * 10_000, "more than one file"),
         (b"--x\r\n" + b"A: b\r\n" * 10_000, "not a form"),

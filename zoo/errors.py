@@ -60,7 +60,7 @@ class MissingPackageError(ZooError):
 
 
 def require(package: str, extra: str) -> None:
-    """Returns where the package can be imported. Raises MissingPackageError, naming the extra that brings it."""
+    """Raise MissingPackageError, naming the extra that brings the package, unless it can be imported."""
     if find_spec(package) is None:
         raise MissingPackageError(package, extra)
 

@@ -65,7 +65,7 @@ class Recipe:
     optimizer: str = "lookahead_nadam"  # timm's names
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)  # timm's, such as betas, eps, weight_decay
     clip_norm: float | None = 3.0  # of the gradient
-    ema: float | None = None  # what the published weights, a moving average, keep of themselves in a step; no paper's
+    ema: float | None = None  # decay of the moving average of the weights, which is published; our own addition
     estimate: Literal["product", "liplt"] = "product"  # of the margin constants
     power_iterations: int = 5  # a step, warm
     augment: tuple[Augmentation, ...] = ()  # in this order

@@ -31,7 +31,7 @@ SMALLEST, NORMAL = 2.0**-1074, 2.0**-1022  # positive numbers of float64: the sm
 
 
 def check_arithmetic() -> None:
-    """Returns where this thread computes as IEEE-754 says. Raises CertificateError where it loses subnormal numbers."""
+    """Raise CertificateError unless this thread keeps subnormal numbers, as IEEE-754 says."""
     if SMALLEST == 0.0 or NORMAL / 2.0 == 0.0:
         raise CertificateError(
             "this process flushes subnormal numbers to zero, and no certificate speaks of that: "

@@ -58,7 +58,7 @@ def evaluate(
     model = load(name)
     if not epsilon and model.config.dataset not in DATASETS:
         raise InputError(f"no usual epsilons are known for {model.config.dataset}: give --epsilon")
-    from zoo.inference.evaluate import dataset_images, evaluate, folder_images, summarise
+    from zoo.inference.evaluate import dataset_images, evaluation_of, folder_images, summarise
     from zoo.inference.results import Results, share
 
     known = dataset in DATASETS
@@ -71,7 +71,7 @@ def evaluate(
             raise InputError(f"{part.world} processes (WORLD_SIZE) need --output FILE.parquet to put their shares in")
         with progress() as bar:
             task = bar.add_task("images", total=data.count)
-            result = evaluate(model, data, sizes, lambda count: bar.advance(task, count), command)
+            result = evaluation_of(model, data, sizes, lambda count: bar.advance(task, count), command)
         if output is not None:
             _write(output, dumps(result))
     else:
@@ -94,7 +94,7 @@ def evaluate(
 
 
 def _check_output(path: Path) -> None:
-    """Returns where `_write` can write the file. Raises InputError."""
+    """Raise InputError unless `_write` can write the file."""
     if not path.name or (exists(path) and not path.is_file()):
         raise InputError(f"--output must name a file, {str(path)!r} is something else")
     if not is_folder(path.parent):

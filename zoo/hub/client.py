@@ -265,7 +265,7 @@ def _read_snapshot(path: Path, digest: str | None = None) -> Folder:
 
 
 def _check_name(source: object) -> None:
-    """Returns where `source` can be a name or a source. Raises InputError."""
+    """Raise InputError unless `source` can be a name or a source."""
     if not isinstance(source, str):
         hint = f": write '{LOCAL}{source}' for a folder" if isinstance(source, Path) else ""
         raise InputError(f"a model is named by a str, got {type(source).__name__}{hint}")
@@ -276,7 +276,7 @@ def _check_name(source: object) -> None:
 
 
 def _check_no_path(source: str) -> None:
-    """Returns where `source` is no path or repository that lacks its prefix. Raises InputError."""
+    """Raise InputError if `source` is a path or a repository that lacks its prefix."""
     if is_folder(source):
         raise InputError(f"{source!r} is a folder: write {LOCAL}{source}")
     if exists(source):

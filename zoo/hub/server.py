@@ -179,7 +179,7 @@ class Hub:
         return JSONResponse({})
 
     def _authorise(self, request: Request) -> None:
-        """Returns where the request bears the token. Raises Refusal."""
+        """Raise Refusal unless the request bears the token."""
         if self.token is None:
             raise Refusal(403, "this hub is read-only: it was started without --token-file")
         given = request.headers.get("authorization", "").encode()

@@ -299,7 +299,7 @@ def _deleted(path: str, deleted: list[str]) -> bool:
 
 
 def _check_tree(files: dict[str, StoredFile]) -> None:
-    """Returns where the files can lie beside each other. Raises Refusal."""
+    """Raise Refusal unless the files can lie beside each other: not too many, and none is also a folder."""
     if len(files) > MAX_FILES:
         raise Refusal(413, f"more than {MAX_FILES} files")
     for path in files:

@@ -280,7 +280,7 @@ def _well_formed(outputs: Outputs, count: int, classes: int) -> bool:
 
 
 def _check_metadata(path: Path, metadata: dict[str, Any], folder: Folder, precision: str) -> None:
-    """Returns where the graph says of itself what the records say. Raises IntegrityError naming the field."""
+    """Raise IntegrityError, naming the field, unless the graph says of itself what the records say."""
     config, certificate = folder.config, folder.certificate
     expected = {
         "name": config.name,

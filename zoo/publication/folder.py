@@ -107,9 +107,10 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
 
 
 def _check_place(path: Path) -> None:
-    """Returns where the path is a regular file of its folder, or of the blobs that a Hugging Face snapshot links to.
+    """Raise IntegrityError unless the path is a regular file of its folder, or of the blobs that a snapshot links to.
 
-    Raises IntegrityError. What lies elsewhere can change, or be a secret, whatever its sha256 is now.
+    A snapshot is a folder in the Hugging Face cache. What lies elsewhere can change, or be a secret, whatever its
+    sha256 is now.
     """
     try:
         real, home = path.resolve(), path.parent.resolve()
@@ -139,7 +140,7 @@ def _parse_sums(sums: bytes, path: Path) -> dict[str, str]:
 
 
 def _agree(folder: Folder) -> None:
-    """Returns where the records speak of one model. Raises IntegrityError naming the file and the field."""
+    """Raise IntegrityError, naming the file and the field, unless all records speak of one model."""
     config, certificate, architecture = folder.config, folder.certificate, folder.architecture
     evaluation = folder.evaluation
     if not NAME.fullmatch(config.name):

@@ -43,9 +43,9 @@ def sign(folder: Folder, private_key: Path) -> Path:
 
 
 def check_signature(folder: Folder, public_key: Path) -> None:
-    """Returns where `model.sig` is a signature by this key over the folder's files as they were read.
+    """Raise IntegrityError unless `model.sig` is a signature by this key over the folder's files as they were read.
 
-    Raises IntegrityError where it is not or there is none, InputError, MissingPackageError.
+    Raises InputError if the key cannot be read, MissingPackageError without the extra `sign`.
     """
     require("model_signing", "sign")
     require("OpenSSL", "sign")
