@@ -20,6 +20,11 @@ def parse_epsilon(value: str | float) -> float:
 
     Rounding to the nearest is safe: a float64 radius that is strictly larger than the rounded epsilon is larger
     than the exact one too. Raises InputError for anything else.
+
+    >>> parse_epsilon("36/255") == parse_epsilon(36 / 255)
+    True
+    >>> parse_epsilon("0.5")
+    0.5
     """
     try:
         if isinstance(value, str):

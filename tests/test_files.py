@@ -1,0 +1,45 @@
+"""A file is replaced whole or not at all, and a lock keeps others out."""
+
+from __future__ import annotations
+
+import doctest
+import hashlib
+from pathlib import Path
+
+import pytest
+
+import zoo.epsilon
+from zoo.errors import InputError
+from zoo.files import locked, replacing, sha256
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path):
+    path = tmp_path / "a.json"
+    with replacing(path) as partial:
+        partial.write_text("first")
+    with pytest.raises(ZeroDivisionError), replacing(path) as partial:  # noqa: PT012
+        partial.write_text("half of the second")
+        raise ZeroDivisionError
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_sha256_of_files_is_that_of_their_bytes_in_a_row(tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_bytes(b"x")
+    second.write_bytes(b"z")
+    assert sha256(first) == hashlib.sha256(b"x").hexdigest()
+    assert sha256(first, second) == hashlib.sha256(b"xz").hexdigest()
+
+
+@pytest.mark.parametrize("name", [".", "file"])
+def test_a_lock_is_held_once(tmp_path: Path, name: str):
+    path = tmp_path / name
+    with locked(path, InputError("busy")), pytest.raises(InputError, match="busy"), locked(path, InputError("busy")):
+        pytest.fail("locked twice")
+    with locked(path, InputError("busy")):
+        pass
+
+
+def test_the_examples_in_docstrings_are_true():
+    assert doctest.testmod(zoo.epsilon) == (0, 2)
