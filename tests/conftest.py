@@ -13,8 +13,8 @@ from tests.parquet import write_split  # noqa: F401  (a fixture)
 from tests.serving import CIFAR, MNIST, Server, serving
 from tests.toy import make_folder
 
-# Of CPU time: what a test may take by itself, without its fixtures, unless it is marked slow. That is 5 s of an idle core;
-# two busy ones that share their units count up to twice as many seconds for the same work.
+# Of CPU time: what a test may take by itself, without its fixtures, unless it is marked slow. It is 5 s of an idle
+# core; two busy ones that share their units count up to twice as many seconds for the same work.
 SECONDS = 10.0
 
 

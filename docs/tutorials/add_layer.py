@@ -166,6 +166,6 @@ assert torch.linalg.matrix_norm(jacobian, 2) <= bound.lipschitz_bound
 
 # %% [markdown]
 # In the repository: a case in `tests/soundness/test_rules.py`, a body in `tests/test_lowering.py`, a mutant in
-# `tests/soundness/mutants/`; `tests/soundness/test_table.py` lists the rows and fails until all is there. A weight with
+# `tests/soundness/mutants/`; `tests/soundness/test_table.py` names what is missing. A weight with
 # rounding needs three constants more, `fan_in`, `absolute_norm` and `offset_norm`: see the [theory](../theory.md), and
 # `zoo/bounds/fixed.py`, `patch_pool`, for a short example.

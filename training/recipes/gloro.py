@@ -27,7 +27,7 @@ def recipes() -> Iterable[Recipe]:
 def mnist_2c2f() -> Recipe:
     """The paper's MNIST model for epsilon 0.3, with MinMax; trained at 0.45, as theirs, but with our optimiser.
 
-    Measured: 99.15 clean, 96.67 VRA at 0.3 on the test split (its card).
+    Measured after 300 epochs: 99.33 clean, 97.10 VRA at 0.3 on the test split (its card); after 60: 99.15, 96.67.
     """
     return Recipe(
         name="2c2f-mnist",
