@@ -170,7 +170,7 @@ def test_ranks_that_make_no_sense(monkeypatch: pytest.MonkeyPatch, rank: str, wo
 
 def test_processes_of_the_command_share_the_images(model: Model, toy: Path, tmp_path: Path):
     def command(output: str, **variables: str) -> subprocess.Popen[str]:
-        arguments = ["certify", f"local-dir:{toy}", "mnist", "--output", str(tmp_path / output)]
+        arguments = ["evaluate", f"local-dir:{toy}", "mnist", "--output", str(tmp_path / output)]
         environment = {**os.environ, **variables}
         return subprocess.Popen(
             [sys.executable, "-m", "zoo", *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True

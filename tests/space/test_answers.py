@@ -26,6 +26,7 @@ from tests.space.conftest import ROOT, SAMPLES
 COLOUR, GREY = "liresnet-l4w32-cifar10-jpeg75", "2c2f-mnist"
 
 
+@pytest.mark.slow
 def test_without_torch_all_but_the_attack_works():
     """And with it, nothing loads it before the first attack."""
     script = (
