@@ -86,9 +86,8 @@ def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequenti
     for from_end, (name, layer) in zip(reversed(range(len(network))), list(network.named_children()), strict=True):
         row = row_of(layer)
         if row is not None and row.constrain is not None:
-            layer = row.constrain(layer, Place(architecture, shape, from_end))
-            setattr(network, name, layer)
-        with torch.no_grad():
+            setattr(network, name, row.constrain(layer, Place(architecture, shape, from_end)))
+        with torch.no_grad():  # through the layer that was: a pass would move the running mean of an LpDistance
             shape = tuple(layer(torch.zeros(1, *shape)).shape[1:])
     quicken(network)
     return network
