@@ -8,7 +8,8 @@ from torch.nn.utils import parametrize
 from training.distance import LpDistance
 from training.layers import TABLE, constrain
 from training.minmax import QuickMinMax
-from zoo import bounds, registry
+from zoo import registry
+from zoo.bounds.table import TABLE as BOUNDS
 
 BLOCKS = {f"block{number}": "LinearResidual" for number in range(1, 5)}
 MIXING = {f"mixing{number}": "LinearResidual" for number in range(1, 5)}
@@ -70,8 +71,8 @@ def test_only_distances_that_are_logits_have_no_mean_shift(name):
 
 def test_each_layer_of_the_proof_has_a_row_in_training_with_its_constants():
     """A Residual's constants follow from what it holds; what has no rule in a norm needs no constant there."""
-    assert set(TABLE) == {*bounds.TABLE, LpDistance, QuickMinMax}
-    for kind, row in bounds.TABLE.items():
+    assert set(TABLE) == {*BOUNDS, LpDistance, QuickMinMax}
+    for kind, row in BOUNDS.items():
         if row.record != "composed" or row.linf is None:
             assert (TABLE[kind].estimate is None) == (row.l2 is None), kind
             assert (TABLE[kind].linf is None) == (row.linf is None), kind
