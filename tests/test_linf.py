@@ -89,7 +89,7 @@ def test_every_text_says_the_norm(folder: Folder, tmp_path: Path):
     assert "Levels: 0.1000, 0.3000." in texts["card"]
     for text in texts.values():
         assert not re.search(r"\bl2\b", text)
-    answer = json.loads(runner.invoke(app, ["predict", source, str(picture), "--json"]).output)
+    answer = json.loads(runner.invoke(app, ["predict", source, str(picture), "--json"]).stdout)
     assert answer["norm"] == "linf"
     assert answer["unit"].startswith("l-infinity")
     graph = onnx.load(folder.path / "model.onnx", load_external_data=False)
