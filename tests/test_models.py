@@ -168,16 +168,24 @@ def test_both_runtimes_agree_to_1e_12(smallest: Folder):
     np.testing.assert_allclose(ours.class_radii, theirs.class_radii, rtol=1e-12, atol=1e-15)
 
 
-def test_no_optimisation_level_changes_a_bit(folder: Folder):
-    """Whoever opens `model.onnx` with ONNX Runtime's defaults gets the radii that were proved."""
-    batch, answers = images(folder, 2), set()
-    levels = onnxruntime.GraphOptimizationLevel
+def test_the_defaults_of_onnx_runtime_give_the_same_bits_as_our_session(folder: Folder):
+    """Whoever opens `model.onnx` with ONNX Runtime's defaults gets the radii that were proved.
+
+    Without any optimisation nothing is folded, and a product with a matrix that is computed in the run may be added up
+    in another order than one with a constant: LipConvNets differ in a last bit there, which the proof allows.
+    """
+    batch, levels = images(folder, 2), onnxruntime.GraphOptimizationLevel
+    answers = {}
     for level in (levels.ORT_DISABLE_ALL, levels.ORT_ENABLE_BASIC, levels.ORT_ENABLE_EXTENDED, levels.ORT_ENABLE_ALL):
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level, options.intra_op_num_threads = level, 1
         session = onnxruntime.InferenceSession(folder.path / "model.onnx", options, ["CPUExecutionProvider"])
-        answers.add(tuple(output.tobytes() for output in session.run(None, {"images": batch})))
-    assert len(answers) == 1
+        answers[level] = Outputs(*session.run(list(Outputs._fields), {"images": batch}))
+    unfolded, ours, *others = answers.values()
+    for other in others:
+        assert [value.tobytes() for value in other] == [value.tobytes() for value in ours]
+    assert (unfolded.label == ours.label).all()
+    np.testing.assert_allclose(unfolded.radius, ours.radius, rtol=1e-12, atol=1e-14)
 
 
 def test_batches_and_threads_agree_within_the_proved_slack(smallest: Folder):

@@ -217,6 +217,7 @@ def test_a_loss_gets_its_scheduled_and_its_learned_options_and_resumes_with_them
     assert set(weights(tmp_path / "whole")) == set(registry.find(SMALL).architecture.network().state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "accumulate"), [(1, 3), (2, 1)], ids=["one process, 3 pieces", "two processes"])
 def test_any_sharing_of_the_batch_trains_the_same(processes, accumulate, write_split, tmp_path):
     path = write_split("cifar10-jpeg75", count=20)
