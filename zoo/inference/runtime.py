@@ -246,8 +246,8 @@ def onnx_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is raised below, once
     if precision == "float64":
-        # What follows from the weights is computed once, now. Folding them rounds nothing otherwise; no more is asked for,
-        # though the default, all optimisations, gives the same bits as this (`tests/test_models.py`).
+        # What follows from the weights is computed once, now, and nothing else is changed; the default, all
+        # optimisations, gives the same bits (`tests/test_models.py`).
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
         # Without ONNX Runtime's own fallback, which would try again elsewhere and print that it does.
