@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Server:
     process: subprocess.Popen[str]
     host: str
     grpc: str
+    reader: threading.Thread
     log: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -63,9 +65,22 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def logged(self, since: int = 0, count: int = 1, **fields: object) -> list[dict[str, Any]]:
+        """The lines from number `since` on that have these fields, once there are `count`: they follow the answers."""
+        deadline = time.monotonic() + 20
+        while True:
+            found = [line for line in self.log[since:] if fields.items() <= line.items()]
+            if len(found) >= count:
+                return found
+            assert time.monotonic() < deadline, (len(found), count, fields)
+            time.sleep(0.01)
+
     def stop(self) -> int:
+        """End the process; its last line is logged then."""
         self.process.terminate()
-        return self.process.wait(60)
+        code = self.process.wait(60)
+        self.reader.join(60)
+        return code
 
 
 @contextmanager
@@ -87,7 +102,7 @@ def serving(*arguments: str) -> Iterator[Server]:
         match = re.search(r"documents http://(\S+)/docs, .* gRPC (\S+)", told)
         assert match
         reader.start()
-        yield Server(process, match[1], match[2], log)
+        yield Server(process, match[1], match[2], reader, log)
     finally:
         process.terminate()
         process.wait(60)

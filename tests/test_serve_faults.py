@@ -148,6 +148,8 @@ def test_valid_and_hostile_requests_mixed(server: Server):
     wrong = [(kind, status) for kind, status, allowed in results if status not in allowed]
     assert len(results) == 400
     assert wrong == []
+    server.request("GET", "/v2/health/live", headers={"X-Request-Id": "the-last"})
+    assert server.logged(logged, request_id="the-last")
     assert {line["level"] for line in server.log[logged:]} == {"info"}
     assert server.process.poll() is None
 
