@@ -17,6 +17,7 @@ from importlib.resources import files
 
 from zoo.architectures import NETWORKS, PRESETS, Architecture, Preset, Reported
 from zoo.data.datasets import DATASETS
+from zoo.epsilon import parse_epsilon
 from zoo.errors import UnknownModelError
 from zoo.shelves import is_here
 
@@ -42,6 +43,10 @@ class Entry:
     def training(self) -> str:
         """What its name has between network and data set, "cll" or "p0.4"; empty for the network's first training."""
         return self.name.removeprefix(self.network).removesuffix(self.dataset).strip("-")
+
+    def vra_at(self, epsilon: float) -> float | None:
+        """The VRA at this epsilon; None where it was not measured there."""
+        return next((rate for text, rate in self.vra.items() if parse_epsilon(text) == epsilon), None)
 
 
 def _entries() -> dict[str, Entry]:

@@ -105,6 +105,27 @@ class TestList:
         assert all(row["clean_accuracy"] > 0 for row in pretrained)
         assert "matches 'nothing*'" in run.fails("list", "nothing*")
 
+    def test_the_best_model_for_an_epsilon_comes_first(self, run: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        chosen = ("list", "--dataset", "cifar10", "--norm", "l2", "--epsilon", "1")  # the copy counts, and 1 is 1.0
+        rows = json.loads(run(*chosen, "--json").out)
+        rates = [row["vra"]["1.0"] for row in rows]
+        assert rates == sorted(rates, reverse=True)
+        published = {name for name, entry in ENTRIES.items() if entry.digest and entry.norm == "l2"}
+        assert {row["name"] for row in rows} == {name for name in published if "-cifar10-" in name}
+        out = run(*chosen).out
+        assert re.findall(r"^(\S+) .* now *$", out, re.MULTILINE) == [row["name"] for row in rows]
+        assert f"{100 * rates[0]:.2f} %" in out
+        assert all(len(line) <= 80 for line in out.splitlines())
+        monkeypatch.setattr(shelves, "SHELVES", (tmp_path,))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        assert re.findall(r"^(\S+) .* pull *$", run(*chosen).out, re.MULTILINE) == [row["name"] for row in rows]
+        assert "they were at 0.1, 0.3" in run.fails("list", "--dataset", "mnist", "--norm", "linf", "--epsilon", "1.58")
+        assert "no data set is called 'cifar'" in run.fails("list", "--dataset", "cifar")
+        assert "--norm must be l2 or linf" in run.fails("list", "--norm", "l1")
+        assert "no model matches '*' of two-moons of linf" in run.fails(
+            "list", "--dataset", "two-moons", "--norm", "linf"
+        )
+
 
 class TestInfo:
     def test_a_folder(self, run: Zoo, toy: Path):
@@ -371,6 +392,7 @@ class TestProcess:
         for command, usage in (
             ("list", "[PATTERN]"),
             ("info", "NAME"),
+            ("compare", "NAME NAME [DATASET]"),
             ("predict", "NAME IMAGE..."),
             ("verify", "NAME|FOLDER"),
             ("evaluate", "NAME DATASET"),

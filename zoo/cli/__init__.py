@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from zoo import __version__
-from zoo.cli import evaluation, hub, models, proofs, server
+from zoo.cli import comparison, evaluation, hub, models, proofs, server
 from zoo.cli.shell import Command, run
 
 app = typer.Typer(
@@ -46,7 +46,16 @@ def zoo(
 
 app.command("list", cls=Command)(models.list_command)
 for _command in (
-    *(models.info, models.predict, models.samples, proofs.verify, evaluation.evaluate, server.serve, server.doctor),
+    *(
+        models.info,
+        comparison.compare,
+        models.predict,
+        models.samples,
+        proofs.verify,
+        evaluation.evaluate,
+        server.serve,
+        server.doctor,
+    ),
     *(hub.pull, hub.push, hub.sign, hub.hub),
 ):
     app.command(cls=Command)(_command)

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,6 +21,10 @@ from zoo.errors import InputError
 from zoo.files import exists, is_folder, partial_path, replacing
 from zoo.hub.client import load
 from zoo.records import dumps
+
+if TYPE_CHECKING:
+    from zoo.inference.evaluate import LabelledImages
+    from zoo.inference.runtime import Model
 
 
 def evaluate(
@@ -51,18 +55,14 @@ def evaluate(
         _check_output(output)
         if output.suffix not in (".json", ".parquet"):
             raise InputError(f"--output must end in .json or .parquet, got {output.name!r}")
-    if dataset not in DATASETS and not is_folder(dataset):
-        near = difflib.get_close_matches(dataset, DATASETS, n=2)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DATASETS)}"
-        raise InputError(f"no data set and no folder is called {dataset!r}: {hint}")
+    check_dataset(dataset)
     model = load(name)
     if not epsilon and model.config.dataset not in DATASETS:
         raise InputError(f"no usual epsilons are known for {model.config.dataset}: give --epsilon")
-    from zoo.inference.evaluate import dataset_images, evaluation_of, folder_images, summarise
+    from zoo.inference.evaluate import evaluation_of, summarise
     from zoo.inference.results import Results, share
 
-    known = dataset in DATASETS
-    data = dataset_images(model, dataset, limit) if known else folder_images(model, Path(dataset), limit)
+    data = images_of(model, dataset, limit)
     sizes = epsilon or DATASETS[model.config.dataset].epsilons[model.norm]
     command = shlex.join(["zoo", *sys.argv[1:]])
     part, start = share(), time.perf_counter()
@@ -91,6 +91,22 @@ def evaluate(
     console.print()
     console.print(unit_line(model))
     return 0
+
+
+def check_dataset(dataset: str) -> None:
+    """Raise InputError unless it is a data set that the zoo knows, or a folder."""
+    if dataset not in DATASETS and not is_folder(dataset):
+        near = difflib.get_close_matches(dataset, DATASETS, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DATASETS)}"
+        raise InputError(f"no data set and no folder is called {dataset!r}: {hint}")
+
+
+def images_of(model: Model, dataset: str, limit: int | None) -> LabelledImages:
+    """The first `limit` images of a data set's test split, or of a folder of class folders. Raises InputError."""
+    from zoo.inference.evaluate import dataset_images, folder_images
+
+    known = dataset in DATASETS
+    return dataset_images(model, dataset, limit) if known else folder_images(model, Path(dataset), limit)
 
 
 def _check_output(path: Path) -> None:

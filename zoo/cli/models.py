@@ -22,6 +22,7 @@ from zoo.cli.views import (
     layer_table,
     prediction_table,
     published_table,
+    ranking_table,
     reason,
     shape_table,
     top_k_table,
@@ -41,32 +42,56 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+NORMS = ("l2", "linf")
 LIGHT = 0.25  # a border's mean from which a ground is not black; no test image of MNIST has more than 0.04
 
 
 def list_command(
     pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A shell pattern, as in '*-cifar10'.")] = "*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those that load without a network.")] = False,
+    dataset: Annotated[str | None, typer.Option(metavar="DATASET", help="Only those of this data set.")] = None,
+    norm: Annotated[str | None, typer.Option(metavar="NORM", help="Only those of this norm: l2 or linf.")] = None,
+    epsilon: Annotated[
+        str | None, typer.Option(metavar="EPSILON", help="Only published ones, the largest VRA at this size first.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """List the models: first the published ones and what they achieve, then those without weights, by family.
 
     Published ones that neither came with this installation nor were pulled stand apart.
     VRA, verified-robust accuracy, is the share of test images that are classified right and certified at epsilon.
+    Which one should I use? `zoo list --dataset mnist --norm l2 --epsilon 0.3` has the best one first.
     """
+    if norm is not None and norm not in NORMS:
+        raise InputError(f"--norm must be l2 or linf, got {norm!r}")
+    if dataset is not None and dataset not in DATASETS:
+        raise InputError(f"no data set is called {dataset!r}, known are {', '.join(DATASETS)}")
     here = [ENTRIES[name] for name in list_models(pattern, pretrained=True)]
     matching = [entry for entry in map(ENTRIES.__getitem__, list_models(pattern)) if entry not in here]
     elsewhere = [entry for entry in matching if entry.digest is not None]
     others = [entry for entry in matching if entry.digest is None]
+    here, elsewhere, others = (
+        [entry for entry in entries if _of(entry, dataset, norm)] for entries in (here, elsewhere, others)
+    )
     entries = here if pretrained else here + elsewhere + others
     if not entries:
         kind = "model with weights here" if pretrained else "model"
+        which = " ".join([repr(pattern), *(f"of {what}" for what in (dataset, norm) if what)])
         raise InputError(
-            f"no {kind} matches {pattern!r}: `zoo list` shows all names, {f'*{pattern}*'!r} looks inside of them"
+            f"no {kind} matches {which}: `zoo list` shows all names, {f'*{pattern}*'!r} looks inside of them"
         )
+    if epsilon is not None:
+        entries = _best_first([entry for entry in entries if entry.digest is not None], epsilon)
     if as_json:
         return print_json([_list_json(entry, entry in here) for entry in entries])
     console = Console()
+    if epsilon is not None:
+        console.print(ranking_table(entries, here, epsilon))
+        console.print()
+        if any(entry not in here for entry in entries):
+            console.print("What is not on this machine: `zoo pull NAME` asks a hub for it.")
+        console.print("Differences below a point mean little. Side by side: zoo compare NAME NAME.")
+        return 0
     for shown, table in (
         (here, published_table(here, "published")),
         (elsewhere, published_table(elsewhere, "published elsewhere")),
@@ -80,6 +105,22 @@ def list_command(
         console.print(f"Published elsewhere: {len(elsewhere)}, in a checkout's model_cards/; a hub may have them.")
     console.print("Fewer: zoo list '*-cifar10', or --pretrained. The layers of one: zoo info NAME.")
     return 0
+
+
+def _of(entry: Entry, dataset: str | None, norm: str | None) -> bool:
+    """Whether the model is of this data set, or of a copy of it, and of this norm."""
+    return dataset in (None, entry.dataset, DATASETS[entry.dataset].original) and norm in (None, entry.norm)
+
+
+def _best_first(entries: list[Entry], epsilon: str) -> list[Entry]:
+    """The models that were measured at epsilon, by data set and norm, the largest VRA first. Raises InputError."""
+    size = parse_epsilon(epsilon)
+    measured = [entry for entry in entries if entry.vra_at(size) is not None]
+    if not measured:
+        known = sorted({text for entry in entries for text in entry.vra}, key=parse_epsilon)
+        hint = f"they were at {', '.join(known)}" if known else "none of them is published"
+        raise InputError(f"no such model was measured at {epsilon}: {hint}")
+    return sorted(measured, key=lambda entry: (entry.dataset, entry.norm, -(entry.vra_at(size) or 0.0)))
 
 
 def info(name: NameArgument) -> int:

@@ -55,6 +55,25 @@ def published_table(entries: Iterable[Entry], title: str) -> Table:
     return table(columns, rows, ("params", "clean", "VRA", "at"), tight=True)
 
 
+def ranking_table(entries: Iterable[Entry], here: Sequence[Entry], epsilon: str) -> Table:
+    """Published models in the order given, by data set and norm, with their VRA at epsilon and what loads now."""
+    size = parse_epsilon(epsilon)
+
+    def cells(entry: Entry) -> tuple[str, ...]:
+        rates = (percent_text(entry.vra_at(size) or 0.0), percent_text(entry.clean_accuracy or 0.0))
+        return (entry.name, *rates, entry.epsilon, count_text(entry.parameters), "now" if entry in here else "pull")
+
+    def place(entry: Entry) -> tuple[str, str]:
+        return entry.dataset, entry.norm
+
+    rows: list[Sequence[str | Text]] = []
+    for names, group in groupby(entries, key=place):
+        rows += [[""] * 6, [heading(", ".join(names)), *[""] * 5]]
+        rows += [cells(entry) for entry in group]
+    columns = (f"at {epsilon}, best first", "VRA", "clean", "made for", "params", "loads")
+    return table(columns, rows, ("VRA", "clean", "made for", "params"), tight=True)
+
+
 def unpublished_table(entries: Iterable[Entry]) -> Table:
     """The models without weights, by family."""
 

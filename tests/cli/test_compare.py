@@ -1,0 +1,75 @@
+"""`zoo compare`: two models side by side, by their records and measured anew."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+from tests.toy import make_folder
+from zoo.hub.client import fetch
+
+from .command import Zoo, names
+
+
+def numbers(out: str, row: str) -> list[str]:
+    """The cells of the row of the table that begins so."""
+    (line,) = re.findall(rf"^ *{re.escape(row)}  +(.*)$", out, re.MULTILINE)
+    return re.split(r"  +", line.strip())
+
+
+def test_the_records_side_by_side_and_image_by_image(run: Zoo):
+    one, other = "2c2f-mnist", "4c3f-mnist"
+    out = run("compare", one, other).out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    first, second = (fetch(name).evaluation for name in (one, other))
+    difference = 100 * (second.vra["1.58"] - first.vra["1.58"])
+    assert numbers(out, "VRA at 1.58") == [
+        f"{100 * first.vra['1.58']:.2f} %",
+        f"{100 * second.vra['1.58']:.2f} %",
+        f"{difference:+.2f}",
+    ]
+    pairs = np.stack([first.radii, second.radii]) > 1.58
+    wanted = [pairs.all(0), pairs[0] & ~pairs[1], pairs[1] & ~pairs[0], ~pairs.any(0)]
+    assert numbers(out, "1.58") == [str(int(case.sum())) for case in wanted]
+
+
+def test_both_are_measured_on_the_same_images(run: Zoo, tmp_path: Path):
+    sources = [names(make_folder(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
+    models = [zoo.load(source) for source in sources]
+    images = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
+    for index, image in enumerate(images):
+        path = tmp_path / "data" / models[0].labels[index % 3] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    out = run("compare", *sources, tmp_path / "data").out
+    right = []
+    for model in models:
+        answers = [model.predict(image[None].astype(np.float32) / 255) for image in images]
+        right.append([answer.index == index % 3 for index, answer in enumerate(answers)])
+    assert numbers(out, "clean")[:2] == [f"{100 * np.mean(row):.2f} %" for row in right]
+    assert sum(map(int, numbers(out, "36/255"))) == 6
+    assert "first 6 images of data" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("2c2f-mnist", "mlp-two-moons"), "2c2f-mnist knows mnist, mlp-two-moons two-moons: no comparison"),
+        (("2c2f-mnist", "4c3f-mnist", "mnits"), "did you mean mnist?"),
+        (("2c2f-mnist", "4c3f-mnist", "--limit", "3"), "--limit is of DATASET"),
+        (("2c2f-mnist", "sll-xl-cifar10"), "has no published weights"),
+    ],
+)
+def test_mistakes_take_one_line(run: Zoo, arguments: tuple[str, ...], message: str):
+    assert message in run.fails("compare", *arguments)
+
+
+def test_radii_of_different_norms_are_not_compared(run: Zoo):
+    out = run("compare", "2c2f-mnist", "linfdist-5x256-mnist").out
+    assert "of different norms, l2 and linf" in out
+    assert "VRA at" not in out

@@ -1,0 +1,130 @@
+"""The command that sets two published models side by side: `zoo compare`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from zoo.cli.display import pairs, progress, table
+from zoo.cli.evaluation import check_dataset, images_of
+from zoo.cli.shell import NameArgument
+from zoo.epsilon import parse_epsilon
+from zoo.errors import InputError
+from zoo.figures import percent_text, shape_text
+from zoo.hub.client import fetch, load
+from zoo.publication.folder import Folder
+from zoo.publication.weights import weight_names
+from zoo.records import Evaluation, aim
+
+
+def compare(
+    first: NameArgument,
+    second: Annotated[str, typer.Argument(metavar="NAME", help="The model to set beside it.")],
+    dataset: Annotated[
+        str | None,
+        typer.Argument(metavar="DATASET", help="Measure both now: a data set, or a folder of class folders."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.", metavar="N")] = None,
+) -> int:
+    """Set two models that know the same classes side by side: what was measured, and image by image.
+
+    Without DATASET the figures are those of their published evaluations.
+    """
+    if dataset is not None:
+        check_dataset(dataset)
+    elif limit is not None:
+        raise InputError("--limit is of DATASET, and none was named")
+    folders = fetch(first), fetch(second)
+    one, other = (folder.config for folder in folders)
+    if one.labels != other.labels:
+        raise InputError(f"{one.name} knows {one.dataset}, {other.name} {other.dataset}: no comparison")
+    evaluations = [folder.evaluation for folder in folders]
+    if dataset is not None:
+        evaluations = [
+            _measure(name, dataset, limit, folder) for name, folder in zip((first, second), folders, strict=True)
+        ]
+    console = Console()
+    console.print(pairs([("first", one.name), ("second", other.name)]))
+    console.print()
+    console.print(side_by_side(folders, evaluations))
+    console.print()
+    if one.norm != other.norm:
+        console.print(f"Their radii are of different norms, {one.norm} and {other.norm}: VRA and ACR do not compare.")
+        return 0
+    if shared := image_by_image(*evaluations):
+        console.print(shared)
+        console.print()
+        count = min(len(evaluation.radii) for evaluation in evaluations)
+        console.print(f"Of the first {count:,} images of {evaluations[0].dataset}: right and certified at epsilon.")
+    else:
+        console.print(f"Their images differ: zoo compare {first} {second} DATASET measures both on the same.")
+    return 0
+
+
+def _measure(name: str, dataset: str, limit: int | None, folder: Folder) -> Evaluation:
+    from zoo.inference.evaluate import evaluation_of
+
+    model = load(name)
+    data = images_of(model, dataset, limit)
+    with progress() as bar:
+        task = bar.add_task(model.name, total=data.count)
+        epsilons = list(folder.evaluation.vra)
+        return evaluation_of(model, data, epsilons, lambda n: bar.advance(task, n), shlex.join(["zoo", *sys.argv[1:]]))
+
+
+def side_by_side(folders: tuple[Folder, Folder], evaluations: list[Evaluation]) -> Table:
+    """What the two are and what they achieve; differences are second less first."""
+    one, other = evaluations
+
+    def fact(name: str, of: list[str]) -> tuple[str, ...]:
+        return (name, *of, "")
+
+    def rate(name: str, *rates: float) -> tuple[str, ...]:
+        return (name, *map(percent_text, rates), f"{100 * (rates[1] - rates[0]):+.2f}")
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        yield fact("data", [evaluation.dataset for evaluation in evaluations])
+        yield fact("images", [f"{evaluation.images:,}" for evaluation in evaluations])
+        yield fact("norm", [folder.config.norm for folder in folders])
+        yield fact("made for", [aim(folder.config, folder.evaluation) for folder in folders])
+        yield fact("input", [shape_text(folder.config.input_shape) for folder in folders])
+        yield fact("loss", [str(folder.config.recipe.get("loss", "?")) for folder in folders])
+        yield fact("epochs", [str(folder.config.recipe.get("epochs", "?")) for folder in folders])
+        yield fact("weights", [f"{_megabytes(folder):.1f} MB" for folder in folders])
+        yield rate("clean", one.clean_accuracy, other.clean_accuracy)
+        if folders[0].config.norm != folders[1].config.norm:
+            return
+        for epsilon in one.vra:
+            if epsilon in other.vra:
+                yield rate(f"VRA at {epsilon}", one.vra[epsilon], other.vra[epsilon])
+        yield ("ACR", f"{one.acr:.4f}", f"{other.acr:.4f}", f"{other.acr - one.acr:+.4f}")
+
+    return table(("", "first", "second", "difference"), rows(), ("first", "second", "difference"))
+
+
+def _megabytes(folder: Folder) -> float:
+    return sum((folder.path / name).stat().st_size for name in weight_names(folder.digests)) / 1e6
+
+
+def image_by_image(one: Evaluation, other: Evaluation) -> Table | None:
+    """On how many of the first images both, one or none is right and certified; None where the images differ."""
+    if (one.dataset, one.split, one.revision) != (other.dataset, other.split, other.revision):
+        return None
+    radii = list(zip(one.radii, other.radii, strict=False))  # 0 where the label is wrong
+    if not radii:
+        return None
+
+    def counts(epsilon: str) -> tuple[str, ...]:
+        size = parse_epsilon(epsilon)
+        found = [(first > size, second > size) for first, second in radii]
+        cases = ((True, True), (True, False), (False, True), (False, False))
+        return (epsilon, *(str(found.count(case)) for case in cases))
+
+    columns = ("epsilon", "both", "only first", "only second", "neither")
+    return table(columns, [counts(epsilon) for epsilon in one.vra if epsilon in other.vra], columns)
