@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import doctest
 import hashlib
+import importlib
 from pathlib import Path
 
 import pytest
 
-import zoo.epsilon
 from zoo.errors import InputError
 from zoo.files import locked, replacing, sha256
 
@@ -41,5 +41,10 @@ def test_a_lock_is_held_once(tmp_path: Path, name: str):
         pass
 
 
-def test_the_examples_in_docstrings_are_true():
-    assert doctest.testmod(zoo.epsilon) == (0, 2)
+@pytest.mark.parametrize(
+    "module",
+    ["epsilon", "records", "registry", "hub.client", "inference.runtime"],
+)
+def test_the_examples_in_docstrings_are_true(module: str):
+    failed, tried = doctest.testmod(importlib.import_module(f"zoo.{module}"))
+    assert (failed, tried > 0) == (0, True)

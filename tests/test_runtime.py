@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 import zoo
 from tests.toy import make_folder, sha256, write_sums
 from zoo.errors import CertificateError, InputError, IntegrityError, MissingPackageError, ZooError
-from zoo.inference.runtime import CHUNK
+from zoo.inference.runtime import RUN
 from zoo.publication.references import external_files
 from zoo.records import Outputs, Prediction
 
@@ -41,21 +41,21 @@ def test_outputs_are_the_five_arrays_of_the_graph(model: zoo.Model):
     np.testing.assert_array_equal(outputs.radius, outputs.topk_radius[:, 0])
 
 
-def test_a_long_batch_runs_in_chunks(model: zoo.Model):
-    batch = images(2 * CHUNK + 3)
+def test_a_long_batch_runs_in_parts(model: zoo.Model):
+    batch = images(2 * RUN + 3)
     seen: list[int] = []
     run = model.run
 
-    def recorder(chunk: np.ndarray) -> Outputs:
-        seen.append(len(chunk))
-        return run(chunk)
+    def recorder(part: np.ndarray) -> Outputs:
+        seen.append(len(part))
+        return run(part)
 
     watched = zoo.Model(
         model.config, model.certificate, model.evaluation, model.precision, model.backend, recorder, model.module
     )
     outputs = watched.outputs(batch)
-    assert seen == [CHUNK, CHUNK, 3]
-    for index in (0, CHUNK, 2 * CHUNK + 2):
+    assert seen == [RUN, RUN, 3]
+    for index in (0, RUN, 2 * RUN + 2):
         np.testing.assert_allclose(outputs.logits[index], model.outputs(batch[index]).logits[0], rtol=1e-12)
 
 

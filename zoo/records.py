@@ -161,12 +161,23 @@ class Prediction:
         """Whether no perturbation of size epsilon or less changes the label; false without a proof.
 
         None where no epsilon was asked for.
+
+        >>> Prediction(1, "one", 0.5, (), (), proved=True, epsilon=0.3).certified
+        True
+        >>> Prediction(1, "one", 0.5, (), (), proved=False, epsilon=0.3).certified
+        False
         """
         return None if self.epsilon is None else self.proved and self.radius > self.epsilon
 
     @property
     def label(self) -> str | None:
-        """The class name; None (abstention) where an epsilon was asked for and is not certified."""
+        """The class name; None (abstention) where an epsilon was asked for and is not certified.
+
+        >>> Prediction(1, "one", 0.5, (), (), proved=True, epsilon=0.3).label
+        'one'
+        >>> Prediction(1, "one", 0.5, (), (), proved=True, epsilon=0.5).label is None
+        True
+        """
         return self.name if self.epsilon is None or self.certified else None
 
     def to_json(self) -> dict[str, Any]:

@@ -104,6 +104,9 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """The names that match a shell pattern, in order; with `pretrained`, those that `zoo.load` loads without a network.
 
     Further models are published where `Entry.digest` is not None: a hub may have them.
+
+    >>> list_models("liresnet-l12w588-*net")
+    ['liresnet-l12w588-imagenet', 'liresnet-l12w588-tiny-imagenet']
     """
     return [
         name

@@ -77,6 +77,9 @@ def load(
     device, providers: where PyTorch and ONNX Runtime compute; float64 is proved on the CPU only.
 
     Raises ZooError: UnknownModelError, UnpublishedModelError, IntegrityError, HubError and so on.
+
+    >>> load("2c2f-mnist")
+    <zoo.Model 2c2f-mnist, onnx, float64, input (1, 28, 28)>
     """
     for option, value, values in (
         ("backend", backend, ("onnx", "torch")),
@@ -125,6 +128,9 @@ def pull(
 
     `output` must not exist, and becomes the whole copy at once; or be an empty folder, which gets the checked files,
     SHA256SUMS last. Raises ZooError.
+
+    >>> pull("2c2f-mnist").joinpath("model.onnx").is_file()
+    True
     """
     folder = fetch(source, revision, cache_dir)
     if output is None:

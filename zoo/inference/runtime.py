@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import nn
 
-CHUNK = 32  # images in one run: the float64 graph of the widest LiResNet needs about 20 MB for each
+CHUNK = 32  # images that a request or a line of results has at most
+# Images in one run: where features leave a core's caches, more of them take longer each (`python -m benchmarks.graph`),
+# and the float64 graph of the widest LiResNet needs about 20 MB for each.
+RUN = 8
 PROCESS = os.getpid()  # that imported this module; another one is a fork of it
 
 Run = Callable[[np.ndarray], Outputs]  # float32 [N, C, H, W] in [0, 1] to NumPy arrays
@@ -96,10 +99,15 @@ class Model:
     def outputs(self, images: Any) -> Outputs:
         """The five arrays of `Outputs` for one image or a batch, see `images.as_batch` for what is accepted.
 
-        Runs in chunks, so that memory does not grow with the batch but for its input and output.
+        Runs RUN images at a time, so that memory does not grow with the batch but for its input and output.
         Raises InputError.
+
+        >>> import numpy as np, zoo
+        >>> outputs = zoo.load("2c2f-mnist").outputs(np.zeros((5, 1, 28, 28), dtype=np.float32))
+        >>> outputs.radius.shape, outputs.class_radii.shape
+        ((5,), (5, 10))
         """
-        return self._run_in_chunks(as_batch(images, self.input_shape)[0])
+        return self._run_in_parts(as_batch(images, self.input_shape)[0])
 
     @overload
     def predict(self, images: File | Image, epsilon: str | float | None = None) -> Prediction: ...
@@ -110,15 +118,22 @@ class Model:
 
         With an epsilon, a prediction's label is None (abstention) unless its radius is proved and larger.
         Raises InputError.
+
+        >>> import numpy as np, zoo
+        >>> model, digit = zoo.load("2c2f-mnist"), np.zeros((1, 28, 28), dtype=np.float32)
+        >>> digit[0, 4:24, 13:16] = 1  # a stroke from top to bottom
+        >>> prediction = model.predict(digit, epsilon="0.3")
+        >>> prediction.label, prediction.certified, prediction.radius > 0.3
+        ('1', True, True)
         """
         size = None if epsilon is None else parse_epsilon(epsilon)
         batch, single = as_batch(images, self.input_shape)
-        predictions = list(self.predictions(self._run_in_chunks(batch), size))
+        predictions = list(self.predictions(self._run_in_parts(batch), size))
         return predictions[0] if single else predictions
 
-    def _run_in_chunks(self, batch: np.ndarray) -> Outputs:
-        chunks = [self.run(batch[start : start + CHUNK]) for start in range(0, len(batch), CHUNK)]
-        return Outputs(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
+    def _run_in_parts(self, batch: np.ndarray) -> Outputs:
+        parts = [self.run(batch[start : start + RUN]) for start in range(0, len(batch), RUN)]
+        return Outputs(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
     def predictions(self, outputs: Outputs, epsilon: float | None) -> Iterator[Prediction]:
         """The `Prediction` of each row of the outputs."""
