@@ -14,7 +14,8 @@ from export.leaderboard import leaderboard_json, leaderboard_markdown
 from export.publish import CHECKOUT, SHELF, move_into_place, pin, seal
 from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
-from zoo.publication.card import render
+from zoo.publication.card import card_picture, render, write_card
+from zoo.publication.distance import PICTURE
 from zoo.publication.folder import SIGNATURE, SUMS, Folder, read_folder
 from zoo.records import aim
 
@@ -46,7 +47,7 @@ def main(
 ) -> None:
     """Write all of model_cards/ that follows from the records, and the README's table; or one folder's card."""
     for published in shelf() if folder is None else [read_folder(folder)]:
-        path = write_card(published)
+        path = renew_card(published)
         if path.parent == SHELF.resolve():
             pin(read_folder(path))
     if folder is not None:
@@ -69,16 +70,20 @@ def pages(folders: list[Folder]) -> dict[Path, str]:
     }
 
 
-def write_card(folder: Folder) -> Path:
+def renew_card(folder: Folder) -> Path:
     """The folder's own path, when it holds the card of its records: changed as a whole, where it was another."""
-    path, card = folder.path.resolve(), render(folder.config, folder.certificate, folder.evaluation)
-    if folder.read("README.md").decode() == card:
+    path, records = folder.path.resolve(), (folder.config, folder.certificate, folder.evaluation)
+    picture = folder.read(PICTURE) if PICTURE in folder.digests else None
+    if (folder.read("README.md").decode(), picture) == (
+        render(*records),
+        card_picture(folder.config, folder.evaluation),
+    ):
         print(f"{path}/README.md: as it was")
         return path
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         fresh = Path(scratch) / path.name
         shutil.copytree(path, fresh, ignore=shutil.ignore_patterns(SIGNATURE))
-        (fresh / "README.md").write_text(card)
+        write_card(fresh, *records)
         seal(fresh)
         signed = (path / SIGNATURE).exists()
         move_into_place(fresh, path)

@@ -40,7 +40,7 @@ def leaderboard_json(folders: Sequence[Folder]) -> str:
 
 
 def leaderboard_markdown(folders: Sequence[Folder]) -> str:
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION, _best(rows(folders)) + "\n"]
     for kind, of_kind in groupby(rows(folders), key=lambda row: group(row["dataset"])):
         models, title = list(of_kind), DATASETS[kind].title
         parts.append(f"## {title[0].upper() + title[1:]}\n")
@@ -54,6 +54,20 @@ def leaderboard_markdown(folders: Sequence[Folder]) -> str:
             if otherwise := _trained_otherwise(chosen):
                 parts.append(otherwise + "\n")
     return "\n".join(parts)
+
+
+def _best(models: Sequence[dict[str, Any]]) -> str:
+    """Which model to use: that with the largest VRA, for each data set, norm and epsilon."""
+    heads = ["data", "norm", "epsilon", "use", "VRA", "clean", "parameters"]
+    lines = ["## Which model should I use?\n", _line(heads), "|---" * len(heads) + "|"]
+    for (dataset, norm), of_kind in groupby(models, key=lambda row: (row["dataset"], row["norm"])):
+        chosen = list(of_kind)
+        for epsilon in chosen[0]["vra"]:
+            best = max(chosen, key=lambda row: row["vra"][epsilon])
+            cells = [DATASETS[dataset].title, norm, epsilon, _link(best["name"]), _percent(best["vra"][epsilon])]
+            lines.append(_line([*cells, _percent(best["clean_accuracy"]), f"{best['parameters']:,}"]))
+    said = "The largest VRA at each epsilon. `zoo list --dataset D --norm N --epsilon E` has the others in this order."
+    return "\n".join(lines) + f"\n\n{said}"
 
 
 def group(dataset: str) -> str:

@@ -33,7 +33,7 @@ from zoo.errors import CertificateError, InputError
 from zoo.files import replacing, sha256
 from zoo.inference.evaluate import array_images, evaluation_of
 from zoo.inference.runtime import Model, onnx_model
-from zoo.publication.card import render
+from zoo.publication.card import write_card
 from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
 from zoo.publication.graph import write_graphs
 from zoo.publication.network import load_network, load_weights
@@ -107,7 +107,7 @@ def publish(
         epsilons = info.epsilons[entry.norm]
         evaluation = _evaluate(folder, config, certificate, split, epsilons, attack_images, command, progress)
         (folder / "evaluation.json").write_text(dumps(evaluation))
-        (folder / "README.md").write_text(render(config, certificate, evaluation))
+        write_card(folder, config, certificate, evaluation)
         seal(folder)
         read_folder(folder)
         move_into_place(folder, output)

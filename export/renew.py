@@ -21,7 +21,7 @@ from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split
 from zoo.errors import CertificateError, InputError
-from zoo.publication.card import render
+from zoo.publication.card import write_card
 from zoo.publication.folder import Folder, read_folder
 from zoo.publication.graph import write_graphs
 from zoo.publication.weights import INDEX, weight_names
@@ -72,7 +72,7 @@ def renew(path: Path) -> Folder:
             if left < evaluation.attacked_vra(epsilon):
                 raise CertificateError(f"{config.name}: PGD at {epsilon} left fewer images than are certified: {left}")
         (folder / "evaluation.json").write_text(dumps(evaluation))
-        (folder / "README.md").write_text(render(config, certificate, evaluation))
+        write_card(folder, config, certificate, evaluation)
         seal(folder)
         read_folder(folder)
         move_into_place(folder, path)

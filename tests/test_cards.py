@@ -50,18 +50,18 @@ def test_a_card_is_written_with_its_sums_or_not_at_all(
 
     monkeypatch.setattr(cards, "seal", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        cards.write_card(folder)
+        cards.renew_card(folder)
     assert read_folder(own_toy) == folder
     assert (own_toy / SIGNATURE).exists()
     monkeypatch.setattr(cards, "seal", seal)
-    cards.write_card(folder)
+    cards.renew_card(folder)
     assert "model.sig was of other files and is gone" in capsys.readouterr().out
     assert not (own_toy / SIGNATURE).exists()
     written = read_folder(own_toy)
     assert written.read("README.md").decode() == render(folder.config, folder.certificate, folder.evaluation)
     assert list(own_toy.parent.iterdir()) == [own_toy]
     (own_toy / SIGNATURE).write_text("of these files")
-    cards.write_card(written)
+    cards.renew_card(written)
     assert "as it was" in capsys.readouterr().out
     assert (own_toy / SIGNATURE).exists()
 

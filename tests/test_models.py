@@ -20,6 +20,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 import zoo
 from export.cards import pages, shelf
@@ -28,9 +29,11 @@ from export.pictures import pictures
 from tests.toy import FILES
 from tests.training.small import small_network
 from training.recipes import find
+from zoo.epsilon import parse_epsilon
 from zoo.errors import UnpublishedModelError, ZooError
 from zoo.hub.client import fetch
 from zoo.publication.card import render
+from zoo.publication.distance import GAP, changes
 from zoo.publication.folder import Folder, read_folder
 from zoo.publication.verify import verify
 from zoo.records import Outputs
@@ -65,6 +68,38 @@ def test_something_is_published():
 def test_the_pages_are_what_the_records_render_to():
     for path, text in pages(shelf()).items():
         assert path.read_text() == text
+
+
+def test_the_leaderboard_begins_with_the_best_model_for_each_epsilon():
+    table = (CHECKOUT / "model_cards" / "README.md").read_text().split("\n\n## ")[1]
+    named = {
+        tuple(line.split(" | ")[1:3]): line.split("](")[0].split("[")[1] for line in table.splitlines() if "](" in line
+    }
+    for (norm, epsilon), name in named.items():
+        like = [entry for entry in ENTRIES.values() if (entry.dataset, entry.norm) == (ENTRIES[name].dataset, norm)]
+        assert ENTRIES[name].vra[epsilon] == max(entry.vra[epsilon] for entry in like if entry.vra)
+
+
+def test_the_pictures_of_a_card_are_as_near_as_it_says(folder: Folder):
+    config = folder.config
+    epsilon, found = (
+        ENTRIES[config.name].epsilon,
+        changes(config.input_shape, config.norm, ENTRIES[config.name].epsilon),
+    )
+    assert bool(found) == ("distance.png" in folder.digests) == (config.dataset != "two-moons")
+    if not found:
+        return
+    with Image.open(folder.path / "distance.png") as picture:
+        canvas = np.asarray(picture).reshape(picture.height, picture.width, -1) / 255
+    channels, height, width = config.input_shape
+    scale = canvas.shape[0] // height
+    starts = [index * (scale * width + GAP) for index in range(len(found) + 1)]
+    first, *others = (canvas[::scale, start : start + scale * width : scale] for start in starts)
+    for other in others:
+        change = np.abs(other - first).ravel()
+        distance = change.max() if config.norm == "linf" else np.linalg.norm(change)
+        assert 0.95 * parse_epsilon(epsilon) < distance <= parse_epsilon(epsilon) * (1 + 1e-12)
+    assert first.shape == (height, width, channels)
 
 
 def test_models_of_one_network_stand_side_by_side():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from pathlib import Path
 
 from zoo.architectures import FAMILIES
 from zoo.citations import LOSSES
-from zoo.data.datasets import DATASETS
+from zoo.data.datasets import DATASETS, known_labels, plain_labels
 from zoo.figures import bound_text, radius_text, seconds_text, shape_text
+from zoo.publication.distance import PICTURE, Change, changes, distance_picture
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
 
 NO_DIFFERENCE = "the same data, sizes, loss, epochs and batch"  # in what a run differs from the row that it stands for
@@ -19,6 +22,8 @@ def render(config: ModelConfig, certificate: Certificate, evaluation: Evaluation
     """The card as Markdown with Hugging Face front matter."""
     sections = (
         _summary(config, evaluation),
+        _choice(config, evaluation),
+        _pictures(config, evaluation),
         _results(config, evaluation),
         _use(config, evaluation),
         _guarantee(certificate),
@@ -27,7 +32,24 @@ def render(config: ModelConfig, certificate: Certificate, evaluation: Evaluation
         _limits(config),
         _citation(config, certificate),
     )
-    return HEADER.format(front=_front_matter(config, evaluation), name=config.name) + "\n\n".join(sections) + "\n"
+    return (
+        HEADER.format(front=_front_matter(config, evaluation), name=config.name)
+        + "\n\n".join(filter(None, sections))
+        + "\n"
+    )
+
+
+def write_card(folder: Path, config: ModelConfig, certificate: Certificate, evaluation: Evaluation) -> None:
+    """Writes the card into the folder, and the picture that it shows where the model is one of pictures."""
+    (folder / "README.md").write_text(render(config, certificate, evaluation))
+    if picture := card_picture(config, evaluation):
+        (folder / PICTURE).write_bytes(picture)
+
+
+def card_picture(config: ModelConfig, evaluation: Evaluation) -> bytes | None:
+    """The PNG file that the card shows, of the epsilon that the model was made for."""
+    shown = config.input_shape, config.norm, aim(config, evaluation)
+    return distance_picture(*shown) if changes(*shown) else None
 
 
 def _front_matter(config: ModelConfig, evaluation: Evaluation) -> str:
@@ -58,6 +80,63 @@ def _summary(config: ModelConfig, evaluation: Evaluation) -> str:
         f"the split `{evaluation.split}` it is right for {_percent(evaluation.clean_accuracy)} % of the images, and "
         f"right *and* certified at {epsilon} for {_percent(evaluation.vra[epsilon])} %."
     )
+
+
+def _choice(config: ModelConfig, evaluation: Evaluation) -> str:
+    """For whom the model is, and where another one is better."""
+    epsilon, data = aim(config, evaluation), DATASETS[config.dataset]
+    others = [f"{_percent(rate)} % at {text}" for text, rate in evaluation.vra.items() if text != epsilon]
+    things = "points" if data.made else "images"
+    uncertified = _percent(evaluation.clean_accuracy - evaluation.vra[epsilon])
+    rank = f"zoo list --dataset {config.dataset} --norm {config.norm} --epsilon {epsilon}"
+    lines = [
+        f"* It was made for {epsilon}; it certifies {', '.join(others)}." if others else "",
+        f"* {uncertified} % of all {things} get the right answer, but without a certificate at {epsilon}.",
+        _behind(config, evaluation),
+        f"* Which model certifies most: `{rank}`.",
+    ]
+    return f"""## For whom, and where another is better
+
+For whoever has {"points" if data.made else "pictures"} like those of {data.title} and asks whether a change of at most
+{epsilon} in the {config.norm} norm can flip the answer: in research, in teaching, in trials of services that answer
+with certificates. The classes are {known_labels(plain_labels(config.labels))}.
+
+""" + "\n".join(filter(None, lines))
+
+
+def _behind(config: ModelConfig, evaluation: Evaluation) -> str:
+    """By how much the published row is better, where it is."""
+    paper = config.recipe.get("paper")
+    rate = evaluation.vra.get(paper["epsilon"]) if paper else None
+    if not paper or rate is None or paper["vra"] <= 100 * rate:
+        return ""
+    return f"* The published row that it stands for certifies {paper['vra'] - 100 * rate:.2f} points more: see below."
+
+
+def _pictures(config: ModelConfig, evaluation: Evaluation) -> str:
+    """What the epsilon that the model was made for looks like; empty where the input is no picture."""
+    epsilon = aim(config, evaluation)
+    found = changes(config.input_shape, config.norm, epsilon)
+    if not found:
+        return ""
+    others, all_of_them = ("two others", "all three") if len(found) > 1 else ("another", "both")
+    told = "; ".join(_change(change, config) for change in found)
+    return f"""## What {epsilon} looks like
+
+![A drawn picture, and {others} at {config.norm} distance {epsilon} from it]({PICTURE})
+
+On the left a drawn picture, then {others} at {config.norm} distance {epsilon} from it, or just below: {told}.
+Where the left one's radius is above {epsilon}, the answer is proved to be the same for {all_of_them}, and for every
+other picture as near."""
+
+
+def _change(change: Change, config: ModelConfig) -> str:
+    steps, values = f"changed by {change.steps} of 255", math.prod(config.input_shape)
+    if change.side > 1:
+        return f"the middle {change.side} x {change.side} pixels {steps}"
+    if change.side:
+        return f"one pixel {steps}"
+    return f"{'every value' if change.values == values else f'{change.values:,} of {values:,} values'} {steps}"
 
 
 def _results(config: ModelConfig, evaluation: Evaluation) -> str:
@@ -192,8 +271,7 @@ def _limits(config: ModelConfig) -> str:
 The radius speaks of the {shape} tensor that enters the graph{larger}. It does not say that the label is right. The
 model knows the classes of its data set and nothing else.
 
-Intended for research on certified robustness, for teaching, and for trying out services that answer with certificates;
-not for decisions about people or their safety.
+Not for decisions about people or their safety.
 
 Licence: {config.license}."""
 

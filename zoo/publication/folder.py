@@ -16,6 +16,7 @@ from typing import Any
 from zoo.architectures import Architecture, from_description
 from zoo.errors import CertificateError, InputError, IntegrityError, one_line
 from zoo.files import exists, is_folder, sha256
+from zoo.publication.distance import PICTURE
 from zoo.publication.weights import INDEX, SHARDS, WEIGHTS, expected_names, weight_names, weights_sha256
 from zoo.records import Certificate, Evaluation, ModelConfig, loads
 
@@ -23,7 +24,15 @@ SUMS = "SHA256SUMS"
 NAME = re.compile(r"(?!.*(--|\.\.|\.git$))[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")  # of a model, as on hubs
 RECORDS = ("README.md", "certificate.json", "config.json", "evaluation.json", "model.float32.onnx", "model.onnx")
 SIGNATURE = "model.sig"  # of all the files, where there is one: see zoo/publication/signing.py
-PATTERNS = (SUMS, *RECORDS, WEIGHTS, SHARDS, INDEX, SIGNATURE)  # of all files that a folder may have, for a shell
+PATTERNS = (
+    SUMS,
+    *RECORDS,
+    PICTURE,
+    WEIGHTS,
+    SHARDS,
+    INDEX,
+    SIGNATURE,
+)  # of all files that a folder may have, for a shell
 GRAPHS = {"float64": "model.onnx", "float32": "model.float32.onnx"}
 SUMS_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 MAX_SUMS_BYTES = 2**16  # seven lines take about 600, a shard 100
@@ -130,7 +139,7 @@ def _parse_sums(sums: bytes, path: Path) -> dict[str, str]:
         raise IntegrityError(f"{path}: its last line has no end")
     matches = [SUMS_LINE.fullmatch(line) for line in lines]
     names = [match[2] if match else "a malformed line" for match in matches]
-    expected = (*RECORDS, *expected_names(names))
+    expected = (*RECORDS, *expected_names(names), *([PICTURE] if PICTURE in names else []))
     for name in (*expected, *names):
         if name not in names:
             raise IntegrityError(f"{path}: does not list {name}")
