@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from training.layers import weight_of
 from zoo.bounds.liplt import liplt
 from zoo.bounds.margins import compared_constants
 from zoo.certificate.certify import certify
@@ -96,7 +97,7 @@ def trained(folder: Path) -> dict[str, Any]:
     certificate = certify(net, name, entry.architecture, "0" * 64)
     # LipLT raises one clear line where an activation does not allow it.
     table = None if certificate.pairwise is None else liplt(net, certificate.layers)
-    head = net[-1].weight.detach().double().numpy()
+    head = weight_of(net[-1]).detach().double().numpy()
     constants = compared_constants(head, certificate.body_lipschitz, table)
     pairs = np.tril_indices(len(head), -1)
     means = {rule: round(float(constant[pairs].mean()), 3) for rule, constant in constants.items()}

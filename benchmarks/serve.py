@@ -15,6 +15,7 @@ import socket
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -271,14 +272,16 @@ def main() -> None:
         shelf = Path(folder) / "shelf"
         shutil.copytree(fetch(EMBEDDED[0]).path, shelf / EMBEDDED[0])
         with HubProcess(shelf, Path(folder) / "hub.log", token=True) as hub:
-            server = Server(hub.process, f"127.0.0.1:{hub.port}", "")
+            # It has no gRPC, and its log is a file.
+            server = Server(hub.process, f"127.0.0.1:{hub.port}", grpc="", reader=threading.Thread())
             result["mixed_hub"] = mixed(server, hub_requests(EMBEDDED[0], TOKEN, count, seed=0))
         print(json.dumps(result["mixed_hub"], indent=1), flush=True)
     result["shares"] = []
     with tempfile.TemporaryDirectory() as folder:
-        graphs = [(name, (lambda name=name: _published(name))) for name in EMBEDDED]
-        for name, load in [*graphs, (THOUSAND, lambda: untrained(THOUSAND, Path(folder)))]:
-            row = {"name": name, "classes": find(name).architecture.classes, "rows": shares(*load(), 6 * seconds)}
+        for name in (*EMBEDDED, THOUSAND):
+            graph, weights, shape = untrained(name, Path(folder)) if name == THOUSAND else _published(name)
+            rows = shares(graph, weights, shape, 6 * seconds)
+            row = {"name": name, "classes": find(name).architecture.classes, "rows": rows}
             result["shares"].append(row)
             print(json.dumps(row, indent=1), flush=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")

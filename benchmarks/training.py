@@ -23,7 +23,7 @@ from torch.nn.utils import parametrize
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from timm.optim import create_optimizer_v2  # noqa: E402
+from timm.optim import create_optimizer_v2  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
 
 from training.augment import Affine, Augmentation, ColorJitter, Crop, Cutout, Flip, RandAugment  # noqa: E402
 from training.data import InMemory  # noqa: E402
@@ -83,7 +83,7 @@ def step(name: str, certified: bool, device: torch.device, batch: int, bf16: boo
     network = constrain(architecture.network(), architecture)
     if not certified:
         unconstrain(network)
-    network = network.to(device, memory_format=torch.channels_last).train()
+    network = network.to(device).to(memory_format=torch.channels_last).train()
     optimizer = create_optimizer_v2(network, opt="lookahead_nadam", lr=1e-3, weight_decay=0.0)
     estimate = NETWORKS[name](network, architecture.input_shape, 0, ITERATIONS) if certified else None
     source = cifar(batch, device)
@@ -112,8 +112,8 @@ def unconstrain(network: nn.Sequential) -> None:
     """A convolution in the place of each exponential of one."""
     for name, layer in network.named_children():
         if isinstance(layer, ConvExponential):
-            channels, _, *kernel = layer.weight.shape
-            setattr(network, name, nn.Conv2d(channels, channels, kernel, padding=[side // 2 for side in kernel]))
+            channels, _, side, _ = layer.weight.shape
+            setattr(network, name, nn.Conv2d(channels, channels, side, padding=side // 2))
 
 
 def overhead(name: str, device: torch.device, batch: int, rounds: int) -> dict[str, object]:

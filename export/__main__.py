@@ -28,9 +28,9 @@ def main(
 
     if shelf and output:
         raise InputError("--shelf says where to publish: leave out --output")
-    output = SHELF / run_settings(run)["name"] if shelf else output or run / "published"
+    target = SHELF / run_settings(run)["name"] if shelf else output or run / "published"
     command = f"python -m export {shlex.join(sys.argv[1:])}"
-    folder = publish(run, output, limit, attack_images, command, MAX_FILE if shelf else None)
+    folder = publish(run, target, limit, attack_images, command, MAX_FILE if shelf else None)
     if shelf:
         pin(folder)
     rates = ", ".join(f"{100 * rate:.2f} % at {epsilon}" for epsilon, rate in folder.evaluation.vra.items())

@@ -17,6 +17,7 @@ import torch
 
 from export.cards import pages, shelf
 from export.publish import MAX_FILE, SHELF, pinned
+from zoo.certificate.model import CertifiedModel
 from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import Split, load_split
@@ -100,7 +101,8 @@ def _answers(folder: Folder) -> Iterator[str]:
         return
     source = f"local-dir:{folder.path}"
     onnx, pytorch = load(source), load(source, backend="torch")
-    slack, constants = pytorch.module.slack, pytorch.module.margin_lipschitz  # type: ignore[union-attr]
+    assert isinstance(pytorch.module, CertifiedModel)
+    slack, constants = pytorch.module.slack, pytorch.module.margin_lipschitz
     tolerance = float(slack[torch.isfinite(slack)].min() / constants[constants > 0].min())
     right, radii = _measured(onnx, split, total if stored.seconds < WHOLE else IMAGES)
     for backend, found in (("onnx", right * radii), ("torch", np.multiply(*_measured(pytorch, split, IMAGES)))):

@@ -47,10 +47,8 @@ def renew(path: Path) -> Folder:
     had success inside a radius.
     """
     try:
-        config, old = (
-            loads(kind, (path / file).read_bytes(), str(path / file))
-            for kind, file in ((ModelConfig, "config.json"), (Evaluation, "evaluation.json"))
-        )
+        config = loads(ModelConfig, (path / "config.json").read_bytes(), f"{path}/config.json")
+        old = loads(Evaluation, (path / "evaluation.json").read_bytes(), f"{path}/evaluation.json")
     except OSError as error:
         raise InputError(f"{path} is no published folder: {error.strerror}") from error
     entry, info = find(config.name), DATASETS[config.dataset]

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
 import gradio as gr
 import typer
+from gradio.events import api
 from gradio.utils import get_upload_folder
 from gradio_client.utils import is_http_url_like
 from starlette.routing import Mount
@@ -22,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 
 from space import answers, plots, words
 from space.answers import DEFAULT
-from space.attack import attack
+from space.attack import attack, attacked_name
 from zoo.cli.shell import run_script
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, ZooError
@@ -32,7 +34,7 @@ SAMPLES = sorted((words.STATIC / "samples").glob("*.png"), key=lambda path: (pat
 BROWSER = (words.STATIC / "ort").is_dir()  # the runtime of the page that certifies in the browser: `make static`
 TORCH = find_spec("torch") is not None
 QUEUE, AT_ONCE = 32, 2  # requests that may wait, and that are computed at the same time, of all visitors together
-SHARED = {"concurrency_id": "all"}  # else Gradio counts each event of the page by itself
+SHARED: dict[str, Any] = {"concurrency_id": "all"}  # else Gradio counts each event of the page by itself
 
 
 Upload = dict[str, Any] | None  # a file as Gradio hands it on
@@ -90,7 +92,7 @@ def show_attack(picture: Upload, name: str, strength: float) -> tuple[str, str]:
         path = attack(answer, parse_epsilon(strength))
     except ZooError as error:
         return words.problem(str(error)), ""
-    return words.attacked(answer, path[-1], answer.model.predict(path[-1].image).name), plots.margins(answer, path)
+    return words.attacked(answer, path[-1], attacked_name(answer, path)), plots.margins(answer, path)
 
 
 def show_comparison(picture: Upload, first: str, second: str) -> tuple[str, str]:
@@ -169,7 +171,7 @@ def attack_endpoint(image: Upload, model: str, strength: str) -> dict[str, Any]:
     path = attack(answer, size)
     return {
         "name": answer.prediction.name,
-        "attacked_name": answer.model.predict(path[-1].image).name,
+        "attacked_name": attacked_name(answer, path),
         "radius": answer.prediction.radius,
         "sizes": [point.size for point in path],
         "margins": [point.margin for point in path],
@@ -263,7 +265,7 @@ def page() -> gr.Blocks:
             gr.Button().click(certify_endpoint, [image, model, size], result, api_name="certify", **public)
             if TORCH:
                 gr.Button().click(attack_endpoint, [image, model, size], result, api_name="attack", **public)
-        gr.api(models_endpoint, api_name="models", **SHARED)
+        api(models_endpoint, api_name="models", **SHARED)
     return blocks.queue(max_size=QUEUE, default_concurrency_limit=AT_ONCE)
 
 
@@ -290,6 +292,7 @@ def main(
     show: Annotated[bool, typer.Option("--open", help="Open it in a browser too, where there is a display.")] = False,
 ) -> None:
     """Serve the demo on loopback, or where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say, and print its address."""
+    assert isinstance(sys.stdout, TextIOWrapper)
     sys.stdout.reconfigure(line_buffering=True)  # the address is Gradio's to print, and must not wait in a pipe
     # Not gr.mount_gradio_app: only in an app that was launched does Gradio check that files were uploaded.
     page().launch(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
 import zoo
 from space.answers import Answer
 from zoo.errors import require
+from zoo.records import Prediction
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.certificate.model import CertifiedModel
 
 SIZES = 16  # points of the path
 STEPS = 8  # gradient steps at each of them
@@ -34,6 +40,13 @@ def attack(answer: Answer, epsilon: float) -> list[Point]:
     """
     require("torch", "torch")
     return list(_path(answer, epsilon))
+
+
+def attacked_name(answer: Answer, path: list[Point]) -> str:
+    """What the model calls the last image of the path."""
+    prediction = answer.model.predict(path[-1].image)
+    assert isinstance(prediction, Prediction)
+    return prediction.name
 
 
 def _path(answer: Answer, epsilon: float) -> Iterator[Point]:
@@ -81,15 +94,17 @@ def distance(image: np.ndarray, other: np.ndarray, norm: str) -> float:
 
 
 @cache
-def _module(name: str):
-    return zoo.load(name, backend="torch").module
+def _module(name: str) -> CertifiedModel:
+    module = cast("CertifiedModel | None", zoo.load(name, backend="torch").module)
+    assert module is not None
+    return module
 
 
-def _direction(gradient, norm: str):
+def _direction(gradient: Tensor, norm: str) -> Tensor:
     return gradient.sign() if norm == "linf" else gradient / gradient.norm().clamp(min=1e-30)
 
 
-def _project(offset, norm: str, size: float):
+def _project(offset: Tensor, norm: str, size: float) -> Tensor:
     """Into the ball of this size, a little less so that float32 does not round it out."""
     size *= 1 - 1e-6
     return offset.clamp(-size, size) if norm == "linf" else offset * (size / offset.norm().clamp(min=size))

@@ -9,8 +9,8 @@ from html import escape
 from io import BytesIO
 from pathlib import Path
 
-import gradio as gr
 import numpy as np
+from gradio.themes import Default
 from PIL import Image
 
 from space.answers import Answer
@@ -20,7 +20,7 @@ from zoo.inference.images import MAX_IMAGE_BYTES, MAX_PIXELS
 
 TITLE = "certified-zoo"
 STATIC = Path(__file__).parent / "static"
-THEME = gr.themes.Default(
+THEME = Default(
     primary_hue="blue", neutral_hue="zinc", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
 )
 HEAD = (

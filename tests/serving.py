@@ -24,7 +24,7 @@ MNIST, CIFAR = "2c2f-mnist", "liresnet-l4w32-cifar10-jpeg75"
 class Server:
     """The process, where it listens, and the JSON lines it has logged."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[Any]
     host: str
     grpc: str
     reader: threading.Thread

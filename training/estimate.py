@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from training.layers import row_of
+from training.layers import row_of, weight_of
 from training.operators import OperatorShape, adjoint, apply
 from zoo.bounds.convolution import output_shape
 from zoo.errors import UncertifiableLayerError
@@ -80,7 +80,7 @@ class LipschitzEstimate:
     def __call__(self, improve: bool = True) -> Tensor:
         """The product of the layers' estimates, after a few more iterations if to `improve`: a scalar with gradient."""
         iterations = self.iterations if improve else 0
-        return self._body((names, sigmas) for names, _, sigmas in self._estimates(iterations))
+        return self._body(self._estimates(iterations))
 
     @torch.no_grad()
     def converge(self, tolerance: float = 1e-5, steps: int = 10, limit: int = 2000) -> Tensor:
@@ -88,12 +88,11 @@ class LipschitzEstimate:
 
         Slow spectra stop at `limit` iterations: still an estimate from below.
         """
-        if not self.groups:  # every layer is constrained
-            return self._body([])
+        groups = list(self._estimates(0))
         for _ in range(limit // steps):
-            before = torch.cat([sigmas for _, _, sigmas in self._estimates(0)])
-            groups = [(names, sigmas) for names, _, sigmas in self._estimates(steps)]
-            if bool((torch.cat([sigmas for _, sigmas in groups]) <= before * (1 + tolerance)).all()):
+            before, groups = groups, list(self._estimates(steps))
+            pairs = zip(before, groups, strict=True)
+            if all(bool((after <= old * (1 + tolerance)).all()) for (_, old), (_, after) in pairs):
                 break
         return self._body(groups)
 
@@ -117,21 +116,21 @@ class LipschitzEstimate:
 
     def margins(self, body: Tensor) -> Tensor:
         """K_ij for an estimate of the body: [C, C]."""
-        return margin_lipschitz(body, self.network[-1].weight)
+        return margin_lipschitz(body, weight_of(self.network[-1]))
 
     @torch.no_grad()
     def layers(self) -> dict[str, float]:
         """The present estimate of each layer that has weights."""
         return {
             name: float(sigma)
-            for names, _, sigmas in self._estimates(0)
+            for names, sigmas in self._estimates(0)
             for name, sigma in zip(names, sigmas, strict=True)
         }
 
-    def _estimates(self, iterations: int) -> Iterator[tuple[list[str], Tensor, Tensor]]:
-        """Of each group its names, its weights [G, ...] and the norms ||W v|| [G] after the iterations."""
+    def _estimates(self, iterations: int) -> Iterator[tuple[list[str], Tensor]]:
+        """Of each group its names and the norms ||W v|| [G] after the iterations."""
         for group, (operator, names) in enumerate(self.groups.items()):
-            weights = torch.stack([self.network.get_submodule(name).weight for name in names])
+            weights = torch.stack([weight_of(self.network.get_submodule(name)) for name in names])
             fixed = weights.detach()
             vectors = self.vectors[group]
             for _ in range(iterations):
@@ -139,7 +138,7 @@ class LipschitzEstimate:
                 norms = _norms(images, keepdim=True)
                 vectors = torch.where(norms > 0, images / norms, vectors)  # a zero operator keeps its vector
             self.vectors[group] = vectors
-            yield names, weights, _norms(apply(operator, weights, vectors)).flatten()
+            yield names, _norms(apply(operator, weights, vectors)).flatten()
 
     def state_dict(self) -> dict[str, Any]:
         return {"vectors": self.vectors}
@@ -181,7 +180,7 @@ class RowSums:
 
     def margins(self, body: Tensor) -> Tensor:
         """K_ij for an estimate of the body: [C, C]."""
-        return margin_lipschitz(body, self.network[-1].weight, "linf")
+        return margin_lipschitz(body, weight_of(self.network[-1]), "linf")
 
     def state_dict(self) -> dict[str, Any]:
         return {}

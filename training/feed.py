@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ class Order:
         return torch.cat(pieces)
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """One source's part in every batch: `count` images of each step, and what is done to them."""
 
     source: Source

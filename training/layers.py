@@ -71,6 +71,13 @@ def row_of(layer: nn.Module) -> Row | None:
     return TABLE.get(parametrize.type_before_parametrizations(layer))
 
 
+def weight_of(layer: nn.Module) -> Tensor:
+    """The layer's weight, as its constraints give it."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
 def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequential:
     """The same network, initialised for training, its weights written as the architecture's paper writes them.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]  timm's documented place
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -35,13 +35,17 @@ class Learner:
         self.accelerator, self.recipe, self.seed = accelerator, recipe, seed
         self.entry = registry.find(recipe.name)
         network = constrain(self.entry.architecture.network(), self.entry.architecture)
-        self.network = network.to(accelerator.device, memory_format=torch.channels_last)  # convolutions are faster so
+        self.network = network.to(accelerator.device).to(
+            memory_format=torch.channels_last
+        )  # convolutions are faster so
         self.estimate = self.published_estimate = self._estimate(self.network)
         self.published = self.network
         self.average = None
         if recipe.ema is not None:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
-            self.published = self.average.module
+            published = self.average.module
+            assert isinstance(published, nn.Sequential)
+            self.published = published
             self.published_estimate = self._estimate(self.published)
         optimizer = create_optimizer_v2(
             self.network, opt=recipe.optimizer, lr=recipe.learning_rate, **recipe.optimizer_options

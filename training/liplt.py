@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from training.estimate import margin_lipschitz
+from training.layers import weight_of
 from zoo.bounds.table import LINEAR, SLOPES
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import Pixels, Residual
@@ -91,7 +92,7 @@ class LipLTEstimate:
     def _weights(self, detached: bool = False) -> dict[str, Tensor]:
         names = {name for step in self.steps for path in (step.before, step.after, step.skip or ()) for name in path}
         layers = {name: self.network.get_submodule(name) for name in names}
-        weights = {name: layer.weight for name, layer in layers.items() if hasattr(layer, "weight")}
+        weights = {name: weight_of(layer) for name, layer in layers.items() if hasattr(layer, "weight")}
         return {name: weight.detach() if detached else weight for name, weight in weights.items()}
 
     def _through(self, weights: Mapping[str, Tensor], path: tuple[str, ...], x: Tensor) -> Tensor:
@@ -166,7 +167,7 @@ class LipLTEstimate:
 
     def margins(self, body: Tensor) -> Tensor:
         """K_ij, the constants of f_j - f_i as of the last call, which gave `body`: [C, C], 0 on the diagonal."""
-        weights, head = self._weights(), self.network[-1].weight
+        weights, head = self._weights(), weight_of(self.network[-1])
         if len(head) > MAX_CLASSES:
             return margin_lipschitz(body, head)
         rows = self._back(weights, self.steps[-1].before, head, self.inputs[-1])

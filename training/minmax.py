@@ -39,7 +39,7 @@ class _Sorted(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
         (swapped,) = ctx.saved_tensors
         largest, least = ctx.layer.split(gradient)
         return None, ctx.layer.join(torch.lerp(largest, least, swapped), torch.lerp(least, largest, swapped), gradient)

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 
 from training.constraints import folded_state
 from training.data import seeded
-from training.estimate import LipschitzEstimate, margin_lipschitz
+from training.estimate import LipschitzEstimate
 from training.layers import constrain
 from training.losses import calibrated_scale, cll_binary, cross_entropy, gloro, published_p
 from training.recipes.recipe import Loss
@@ -67,7 +67,7 @@ def fit(loss: str, epsilon: float, epochs: int = EPOCHS, seed: int = 0) -> Fit:
         order = torch.randperm(len(points), generator=seeded(seed, epoch))
         for batch in order.split(BATCH):
             with parametrize.cached():
-                margins = margin_lipschitz(estimate(), network.head.weight)
+                margins = estimate.margins(estimate())
                 value = LOSSES[loss](network(points[batch]), labels[batch], margins, epsilon / SIDE)
             optimizer.zero_grad()
             value.backward()

@@ -34,7 +34,7 @@ def convolution_operator(layer: nn.Conv2d, shape: tuple[int, ...]) -> OperatorSh
     if layer.groups != 1 or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
         raise UncertifiableLayerError("no estimate for a grouped, dilated or non-zero-padded Conv2d")
     maps = (shape[0], shape[1], shape[2])
-    kernel, stride = layer.kernel_size, layer.stride
+    kernel, stride = layer.kernel_size, (layer.stride[0], layer.stride[1])
     padding = (int(layer.padding[0]), int(layer.padding[1]))
     kind = geometry(layer, maps)
     weight_shape = tuple(layer.weight.shape)

@@ -167,9 +167,11 @@ def trained_steps(weights: Path) -> tuple[int, int]:
 def hardware() -> str:
     """What the processes of this run compute on, in words."""
     state = PartialState()
-    if state.device.type == "cpu":
+    device = state.device
+    assert device is not None
+    if device.type == "cpu":
         return machine()
-    name = torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return f"{state.num_processes} x {name}"
 
 

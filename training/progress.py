@@ -49,7 +49,9 @@ class Progress:
         Raises TrainingError where the loss is not a number.
         """
         stop = torch.tensor([float(asked)], dtype=torch.float64, device=self.unread.device)
-        mean_loss, correct, stopping = self.accelerator.reduce(torch.cat([self.unread, stop])).tolist()
+        total = self.accelerator.reduce(torch.cat([self.unread, stop]))
+        assert isinstance(total, Tensor)
+        mean_loss, correct, stopping = total.tolist()
         steps = self.step - self.read_step
         mean_loss /= self.accelerator.num_processes * steps
         if not math.isfinite(mean_loss):

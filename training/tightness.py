@@ -83,17 +83,15 @@ def _ascend(
     points = (images, images)
     for step in range(steps):
         distance = FIRST * (LAST / FIRST) ** (step / max(1, steps - 1))
-        x, other = ((middle + side * distance / 2 * direction).clamp(0, 1) for side in (1, -1))
-        x.requires_grad_(True), other.requires_grad_(True)
+        x, other = ((middle + side * distance / 2 * direction).clamp(0, 1).requires_grad_(True) for side in (1, -1))
         value = gap(x, other)
         up, down = torch.autograd.grad(value.sum(), (x, other))
         with torch.no_grad():
             quotient = value / _apart(x, other, order)
             better = quotient > best
             best = torch.where(better, quotient, best)
-            points = tuple(
-                torch.where(better[:, None, None, None], new, old) for new, old in zip((x, other), points, strict=True)
-            )
+            chosen = better[:, None, None, None]
+            points = torch.where(chosen, x, points[0]), torch.where(chosen, other, points[1])
             direction = _unit(up - down, order)
             middle = (middle + distance / 2 * _unit(up + down, order)).clamp(0, 1)
     return points

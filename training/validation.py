@@ -30,7 +30,9 @@ def validate(
         logits = network(pixels(images))
         right = logits.argmax(dim=1) == labels
         counts += torch.stack([right.sum(), (right & certified(logits, constants, epsilon)).sum()])
-    correct, robust = accelerator.reduce(counts).tolist()
+    total = accelerator.reduce(counts)
+    assert isinstance(total, Tensor)
+    correct, robust = total.tolist()
     return {
         "validation_accuracy": correct / len(validation),
         "estimated_vra": robust / len(validation),

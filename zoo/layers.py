@@ -53,7 +53,7 @@ class MinMax(nn.Module):
         super().__init__()
         if pairing not in ("halves", "neighbours"):
             raise ValueError(f"pairing is 'halves' or 'neighbours', got {pairing!r}")
-        self.pairing = pairing
+        self.pairing: Pairing = pairing
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.split(x)
