@@ -7,6 +7,7 @@ from functools import partialmethod
 import pytest
 
 from training.estimate import LipschitzEstimate
+from training.liplt import LipLTEstimate
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
@@ -14,7 +15,8 @@ def shorten(patch: pytest.MonkeyPatch) -> None:
 
     How well each does is tested in tests/training.
     """
-    patch.setattr(LipschitzEstimate, "converge", partialmethod(LipschitzEstimate.converge, limit=20))
+    for estimate in (LipschitzEstimate, LipLTEstimate):
+        patch.setattr(estimate, "converge", partialmethod(estimate.converge, limit=20))
     patch.setattr("training.output._draw", lambda rows, path: None)
     patch.setattr("export.robustness.STEPS", 3)
     patch.setattr("export.robustness.RESTARTS", 2)

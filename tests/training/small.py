@@ -1,13 +1,16 @@
 """Small networks that stand in for the papers' in tests."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo import registry
 from zoo.architectures import (
     OLSA,
+    Architecture,
     ConvexPotentialNet,
     ConvNet,
     DistanceMLP,
@@ -21,6 +24,8 @@ from zoo.architectures import (
     TwoMoonsMLP,
 )
 from zoo.architectures.liresnet import Backbone
+
+SIZES = {"depth": 2, "width": 8, "features": 16, "dense_depth": 1, "hidden": 16, "heads": 2}
 
 
 def weights(run: Path) -> dict[str, Tensor]:
@@ -54,3 +59,18 @@ def small_network(name: str) -> str:
             prefix = {LiResNet: "liresnet", PlainConvNet: "convnet", ResNet: "resnet"}[type(architecture)]
             return f"{prefix}-l4w32-cifar10-jpeg75"
     raise AssertionError(f"no small network for {name}")
+
+
+def narrowed(architecture: Architecture) -> Architecture:
+    """The same kind of network on the same images, no wider and no deeper than `SIZES`; a ConvNet's plan stays."""
+    sizes = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
+    small = {name: min(size, SIZES[name]) for name, size in sizes.items() if name in SIZES}
+    if isinstance(architecture, LipConvNet):  # its least depth that has layers of stride 1
+        small |= {"depth": 10, "width": 2}
+    return replace(architecture, **small)
+
+
+def narrow(name: str, patch: pytest.MonkeyPatch) -> None:
+    """Make the registered network of this name a narrow one: what is done with it matters, not its size."""
+    entry = registry.ENTRIES[name]
+    patch.setitem(registry.ENTRIES, name, replace(entry, architecture=narrowed(entry.architecture)))

@@ -19,7 +19,7 @@ from PIL import Image
 from timm.optim import create_optimizer_v2
 
 from tests.training import distributed
-from tests.training.small import small_network, weights
+from tests.training.small import narrow, small_network, weights
 from training.__main__ import main
 from training.loop import TrainingError, train
 from training.losses import clipped_hinge, emma
@@ -45,8 +45,9 @@ def kinds() -> list[str]:
 
 # test_recipes.py has every recipe, without its network.
 @pytest.mark.parametrize("name", kinds())
-def test_every_kind_of_recipe_makes_two_steps_on_a_small_network(name, write_split, quick, tmp_path):
+def test_every_kind_of_recipe_makes_two_steps_on_a_small_network(name, write_split, quick, tmp_path, monkeypatch):
     small = small_network(name)
+    narrow(small, monkeypatch)
     entry = registry.find(small)
     if entry.dataset != "two-moons":  # made, not read
         write_split(entry.dataset, count=9)
@@ -84,7 +85,8 @@ def test_a_resumed_run_ends_in_the_same_bits(steps, ema, small, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cpl-xs-cifar10-jpeg75", "lipconvnet-5w8-cifar10-jpeg75"])
-def test_so_does_one_whose_constraints_iterate(name, small, tmp_path):
+def test_so_does_one_whose_constraints_iterate(name, small, tmp_path, monkeypatch):
+    narrow(name, monkeypatch)
     recipe = dataclasses.replace(find(name), epochs=2, batch_size=8)
     assert_resumed_in_the_same_bits(recipe, 2, tmp_path)  # behind a checkpoint, weights are written
 
@@ -219,14 +221,15 @@ def test_a_loss_gets_its_scheduled_and_its_learned_options_and_resumes_with_them
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "accumulate"), [(1, 3), (2, 1)], ids=["one process, 3 pieces", "two processes"])
-def test_any_sharing_of_the_batch_trains_the_same(processes, accumulate, write_split, tmp_path):
+def test_any_sharing_of_the_batch_trains_the_same(processes, accumulate, write_split, tmp_path, monkeypatch):
     path = write_split("cifar10-jpeg75", count=20)
     random = np.random.default_rng(1)
     generated = random.integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
     np.savez(path.parent / "generated.npz", image=generated, label=np.arange(11) % 10)
-    train(distributed.recipe(), tmp_path / "one")
+    recipe = distributed.recipe(monkeypatch)
+    train(recipe, tmp_path / "one")
     if processes == 1:
-        train(distributed.recipe(), tmp_path / "shared", accumulate=accumulate)
+        train(recipe, tmp_path / "shared", accumulate=accumulate)
     else:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
         command = [sys.executable, *torchrun, "-m", "tests.training.distributed", str(tmp_path / "shared")]
@@ -300,10 +303,10 @@ def test_a_loss_that_is_no_number_stops_the_run(small, tmp_path):
 
 
 def test_accuracy_that_falls_back_to_chance_stops_the_run_and_leaves_the_last_checkpoint(
-    write_split, tmp_path, monkeypatch
+    small, write_split, tmp_path, monkeypatch
 ):
-    write_split("mnist", count=1000)  # 100 to validate on
-    recipe = dataclasses.replace(find("2c2f-mnist"), epochs=3, batch_size=450)
+    write_split("cifar10-jpeg75", count=1000)  # 100 to validate on
+    recipe = dataclasses.replace(small, epochs=3, batch_size=450, validate_every=1)
 
     def validates_as(*accuracies: float) -> None:
         rest = iter(accuracies)
@@ -403,14 +406,14 @@ def test_bf16_is_for_the_forward_pass_alone(small, tmp_path):
     assert all(value.dtype == torch.float32 for value in weights(tmp_path / "bf16").values())
 
 
-def test_a_folder_of_images_is_trained_on(quick, tmp_path, monkeypatch):
+def test_a_folder_of_images_is_trained_on(small, tmp_path, monkeypatch):
     monkeypatch.setenv("ZOO_DATA", str(tmp_path / "nothing"))
     generator = np.random.default_rng(0)
     for label in DATASETS["cifar10"].labels:
         (tmp_path / "images" / label).mkdir(parents=True)
         pixels = generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / label / "a.png")
-    recipe = dataclasses.replace(find(SMALL), batch_size=4, epochs=2, validate_every=2)
+    recipe = dataclasses.replace(small, batch_size=4, epochs=2, validate_every=2)
     train(recipe, tmp_path / "run", images=tmp_path / "images")
     train(recipe, tmp_path / "parts", images=tmp_path / "images", steps=1)
     assert trained_steps(tmp_path / "parts" / "weights.safetensors") == (1, 4)
