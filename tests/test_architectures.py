@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from zoo.architectures import (
+    FAMILIES,
     OLSA,
+    Architecture,
     ConvexPotentialNet,
     ConvNet,
     DistanceMLP,
@@ -19,34 +21,45 @@ from zoo.architectures import (
     TwoMoonsMLP,
     describe,
     from_description,
+    layer_shapes,
 )
 from zoo.bounds.table import TABLE
 from zoo.data.datasets import DATASETS
 from zoo.errors import CertificateError, UnknownModelError
 from zoo.layers import MinMax, Pixels
-from zoo.registry import ENTRIES, find, list_models
+from zoo.registry import ENTRIES, Entry, find, list_models
+
+MODELS: dict[Architecture, list[Entry]] = {}  # of each distinct network
+for entry in ENTRIES.values():
+    MODELS.setdefault(entry.architecture, []).append(entry)
 
 
-@pytest.mark.parametrize("name", ENTRIES)
-def test_a_network_is_plain_and_fits_its_data_set(name: str):
-    entry = ENTRIES[name]
-    data = DATASETS[entry.dataset]
+@pytest.mark.parametrize("architecture", MODELS, ids=[entries[0].name for entries in MODELS.values()])
+def test_a_network_is_plain_fits_its_data_sets_and_has_the_parameters_of_the_list(architecture: Architecture):
+    """At its full size. `python -m export.parameters` writes the list's numbers anew."""
     with torch.device("meta"):
-        network = entry.architecture.network()
-        images = torch.empty(2, data.channels, data.size, data.size)
-    children = dict(network.named_children())
-    assert network(images).shape == (2, data.classes)
-    assert entry.architecture.input_shape == (data.channels, data.size, data.size)
-    assert all(getattr(TABLE[type(layer)], entry.norm) for layer in network)
+        network = architecture.network()
+        images = torch.empty(2, *architecture.input_shape)
+    assert network(images).shape == (2, architecture.classes)
     assert type(network[0]) is Pixels
-    assert list(children)[-1] == "head"
-    assert type(children["head"]) is nn.Linear
-
-
-@pytest.mark.parametrize("name", ENTRIES)
-def test_a_description_gives_the_architecture_back(name: str):
-    architecture = ENTRIES[name].architecture
+    assert [name for name, _ in network.named_children()][-1] == "head"
+    assert type(network[-1]) is nn.Linear
+    parameters = sum(weight.numel() for weight in network.parameters())
+    for entry in MODELS[architecture]:
+        data = DATASETS[entry.dataset]
+        assert (architecture.input_shape, architecture.classes) == ((data.channels, data.size, data.size), data.classes)
+        assert all(getattr(TABLE[type(layer)], entry.norm) for layer in network)
+        assert entry.parameters == parameters
     assert from_description(describe(architecture)) == architecture
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_layers_that_are_listed_are_those_of_the_network(family: str):
+    architecture = next(architecture for architecture in MODELS if type(architecture).__name__ == family)
+    layers = layer_shapes(architecture)
+    assert sum(layer.parameters for layer in layers) == MODELS[architecture][0].parameters
+    assert layers[0].input_shape == architecture.input_shape
+    assert layers[-1].output_shape == (architecture.classes,)
 
 
 @pytest.mark.parametrize(

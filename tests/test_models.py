@@ -249,15 +249,16 @@ def test_the_float32_graph_estimates_and_never_certifies(smallest: Folder):
     assert not any(prediction.certified for prediction in fast.predict(batch, epsilon=0))
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_flipped_bit_is_refused(smallest: Folder, name: str, tmp_path: Path):
-    copy = tmp_path / smallest.path.name
-    shutil.copytree(smallest.path, copy)
-    content = bytearray((copy / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (copy / name).write_bytes(content)
-    with pytest.raises(ZooError, match=name):
-        read_folder(copy)
+def test_a_flipped_bit_is_refused(smallest: Folder, tmp_path: Path):
+    copy = shutil.copytree(smallest.path, tmp_path / smallest.path.name)
+    for name in FILES:
+        content = (copy / name).read_bytes()
+        middle = len(content) // 2
+        (copy / name).write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        with pytest.raises(ZooError, match=name):
+            read_folder(copy)
+        (copy / name).write_bytes(content)
+    read_folder(copy)
 
 
 def test_a_forward_pass_ten_times_at_the_certified_radius_keeps_its_label(smallest: Folder):
