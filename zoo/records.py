@@ -21,8 +21,6 @@ from zoo.errors import CertificateError
 GRAPH_FORMAT = 1  # of both graphs: the same number, network and certificate give the same bytes
 FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader refuses what it does not know
 
-ADDED = {"lowering", "graph_format"}  # fields that a file of before them may lack; then their defaults hold
-
 MAX_RECORD_BYTES = 16 * 2**20
 SAMPLE = 1000  # of the first images an evaluation holds the radii one by one
 TOP_K = 5  # as many ranks as `topk_radius` tells, where there are so many classes
@@ -88,7 +86,7 @@ class Certificate:
     versions: dict[str, str]
     pairwise: tuple[float, ...] | None = None  # LipLT: at least the constant of f_j - f_i, i < j, row by row of j
     levels: tuple[float, ...] = ()  # l-infinity radii that the graph also tries by interval propagation, rising
-    graph_format: int = 0  # `GRAPH_FORMAT` when it was written; 0 where an exporter of PyTorch's wrote the graphs
+    graph_format: int = 0  # `GRAPH_FORMAT` when it was written
     format: int = FORMAT
 
 
@@ -229,8 +227,7 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         hints, record = typing.get_type_hints(kind), typing.cast("type[Any]", kind)
-        added = {field.name for field in dataclasses.fields(kind) if field.name in ADDED}
-        if wrong := set(value) - set(hints) | set(hints) - added - set(value):
+        if wrong := set(value) ^ set(hints):
             raise CertificateError(f"{where}: missing or unknown field {', '.join(sorted(wrong))}")
         return record(**{key: _parse(hints[key], item, f"{where}: {key}") for key, item in value.items()})
     if origin is tuple and isinstance(value, list):
