@@ -1,4 +1,4 @@
-"""How tight the proved bounds are, and what proving them costs: python benchmarks/bounds.py [NAME...]
+"""How tight the proved bounds are, and what proving them costs: python -m benchmarks.bounds [NAME...]
 
 Without names, every preset of `PRESETS` that benchmarks/bounds.json does not have yet; with names, those, anew. Each
 one is certified in a process of its own, so that its peak memory is its own, and its row is written as soon as it is
@@ -22,12 +22,9 @@ from typing import Annotated, Any
 
 import typer
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from zoo.cli.shell import run_script  # noqa: E402
-from zoo.errors import ZooError  # noqa: E402
-from zoo.registry import find  # noqa: E402
+from zoo.cli.shell import run_script
+from zoo.errors import ZooError
+from zoo.registry import find
 
 RESULTS = Path(__file__).with_suffix(".json")
 PRESETS = (
@@ -103,7 +100,9 @@ def main(
         find(name)
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in names or [name for name in PRESETS if name not in rows]:
-        child = subprocess.run([sys.executable, __file__, "--one", name], stdout=subprocess.PIPE, text=True)
+        child = subprocess.run(
+            [sys.executable, "-m", "benchmarks.bounds", "--one", name], stdout=subprocess.PIPE, text=True
+        )
         if child.returncode:
             raise ZooError(f"{name}: not certified, see above")
         rows[name] = json.loads(child.stdout)
@@ -118,4 +117,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_script(main, "python benchmarks/bounds.py")
+    run_script(main, "python -m benchmarks.bounds")

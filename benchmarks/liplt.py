@@ -1,4 +1,4 @@
-"""LipLT's time by depth, its constants against the product's, and CRM's table 2: python benchmarks/liplt.py [FOLDER...]
+"""LipLT's time by depth, its constants against the product's, and CRM's table 2: python -m benchmarks.liplt [FOLDER...]
 
 A FOLDER is a training run's or a published one, with `model.safetensors` or `weights.safetensors` and the recipe or
 config that names its model. Results: benchmarks/liplt.json; a section that is not measured anew stays as it was.

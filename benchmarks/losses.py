@@ -1,4 +1,4 @@
-"""The papers' losses at equal budget, network, optimiser, data, seed: python benchmarks/losses.py COMPARISON...
+"""The papers' losses at equal budget, network, optimiser, data, seed: python -m benchmarks.losses COMPARISON...
 
 Each loss has the radius that its paper trains with, in multiples of epsilon. Numbers are of the validation images, with
 the converged estimate of the constants; the test split is not touched. Results: benchmarks/losses.json, where a
@@ -8,7 +8,6 @@ comparison that is not run anew stays as it was.
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -17,17 +16,14 @@ from typing import Annotated, Any
 
 import typer
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from training.loop import train  # noqa: E402
-from training.losses import cll, cross_entropy, emma, fixed_margin, gloro, gloro_trades  # noqa: E402
-from training.recipes import find  # noqa: E402
-from training.recipes.recipe import Recipe  # noqa: E402
-from training.schedules import constant, epsilon_ramp  # noqa: E402
-from zoo.cli.shell import run_script  # noqa: E402
-from zoo.errors import InputError  # noqa: E402
-from zoo.inference.evaluate import machine  # noqa: E402
+from training.loop import train
+from training.losses import cll, cross_entropy, emma, fixed_margin, gloro, gloro_trades
+from training.recipes import find
+from training.recipes.recipe import Recipe
+from training.schedules import constant, epsilon_ramp
+from zoo.cli.shell import run_script
+from zoo.errors import InputError
+from zoo.inference.evaluate import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEED = 0
@@ -114,4 +110,4 @@ def main(names: Annotated[list[str] | None, typer.Argument(metavar="COMPARISON")
 
 
 if __name__ == "__main__":
-    run_script(main, "python benchmarks/losses.py")
+    run_script(main, "python -m benchmarks.losses")

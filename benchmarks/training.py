@@ -1,4 +1,4 @@
-"""Images a second of the data, and what certification adds to a training step: python benchmarks/training.py
+"""Images a second of the data, and what certification adds to a training step: python -m benchmarks.training
 
 Runs on the GPU where there is one, else on as many threads as OMP_NUM_THREADS says. A certified step and a plain one
 (cross-entropy, no Lipschitz estimate) of the same network and batch take turns, and the medians are compared, so that
@@ -10,31 +10,26 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from timm.optim import create_optimizer_v2  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
-
-from training.augment import Affine, Augmentation, ColorJitter, Crop, Cutout, Flip, RandAugment  # noqa: E402
-from training.data import InMemory  # noqa: E402
-from training.estimate import LipschitzEstimate  # noqa: E402
-from training.feed import Feed  # noqa: E402
-from training.layers import constrain  # noqa: E402
-from training.liplt import LipLTEstimate  # noqa: E402
-from training.losses import emma  # noqa: E402
-from zoo.inference.evaluate import machine  # noqa: E402
-from zoo.layers import ConvExponential  # noqa: E402
-from zoo.registry import find  # noqa: E402
+from training.augment import Affine, Augmentation, ColorJitter, Crop, Cutout, Flip, RandAugment
+from training.data import InMemory
+from training.estimate import LipschitzEstimate
+from training.feed import Feed
+from training.layers import constrain
+from training.liplt import LipLTEstimate
+from training.losses import emma
+from zoo.inference.evaluate import machine
+from zoo.layers import ConvExponential
+from zoo.registry import find
 
 RESULTS = Path(__file__).with_suffix(".json")
 ITERATIONS = 10  # of the power method a step

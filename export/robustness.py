@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from export.dense import densify
-from training.attacks import pgd_l2, pgd_linf
+from training.attacks import pgd
 from training.minmax import quicken
 from training.tightness import ORDERS
 from zoo.epsilon import parse_epsilon
@@ -21,7 +21,6 @@ from zoo.inference.runtime import Model
 STEPS = 100
 RESTARTS = 10
 BATCH = 128
-ATTACKS = {"l2": pgd_l2, "linf": pgd_linf}
 
 
 def describe(norm: str, precision: str = "no") -> str:
@@ -67,9 +66,8 @@ def pgd_accuracy(
             distance = np.full(len(labels), np.inf)
             for first in range(0, len(tried), BATCH):
                 rows = tried[first : first + BATCH]
-                attacked = ATTACKS[model.norm](
-                    logits, images[rows], torch.from_numpy(labels[rows]), size * (1 - 1e-6), STEPS, generator
-                )
+                wanted = torch.from_numpy(labels[rows])
+                attacked = pgd(logits, images[rows], wanted, size * (1 - 1e-6), model.norm, STEPS, generator)
                 fallen[rows] = model.outputs(attacked.numpy()).label != labels[rows]
                 distance[rows] = _distance(attacked, images[rows], model.norm)
             # What float32 rounds beyond a radius is no counter-example to it, nor does it count at epsilon.
@@ -96,7 +94,7 @@ def most_seconds(
 
     def attack(steps: int) -> float:
         start, answers = time.perf_counter(), torch.from_numpy(before.label[:BATCH])
-        ATTACKS[model.norm](logits, wanted, answers, 1e-3, steps)
+        pgd(logits, wanted, answers, 1e-3, model.norm, steps)
         return time.perf_counter() - start
 
     attack(1)

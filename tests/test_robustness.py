@@ -71,14 +71,14 @@ def moved_by(distance: float) -> Any:
 
 
 def test_a_radius_below_epsilon_is_tested_as_well(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(robustness.ATTACKS, "l2", moved_by(0.06))  # beyond the first image's margin of 0.05
+    monkeypatch.setattr(robustness, "pgd", moved_by(0.06))  # beyond the first image's margin of 0.05
     assert attack(1.0)["0.1"] == 3 / 5
     with pytest.raises(CertificateError, match=r"image 0 has the certified radius 0\.07.* another label at 0\.06"):
         attack(1.4)
 
 
 def test_what_falls_beyond_epsilon_has_not_fallen_at_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(robustness.ATTACKS, "l2", moved_by(0.1 * (1 + 1e-6)))
+    monkeypatch.setattr(robustness, "pgd", moved_by(0.1 * (1 + 1e-6)))
     assert attack(1.0) == {"0.3": 3 / 5, "0.1": 4 / 5}
 
 
@@ -95,7 +95,7 @@ def test_certified_images_have_one_start_and_the_others_all_that_are_said(monkey
         tried.append(len(images))
         return images
 
-    monkeypatch.setitem(robustness.ATTACKS, "l2", harmless)
+    monkeypatch.setattr(robustness, "pgd", harmless)
     assert attack(0.8) == {"0.3": 4 / 5, "0.1": 4 / 5}
     # Of four right ones 0.15, 0.2 and 0.4 are certified at 0.1, and 0.4 alone at 0.3.
     assert tried == [4, *[1] * 9, 4, *[3] * 9]
@@ -114,7 +114,7 @@ def test_the_attacked_network_is_the_given_one_which_stays_as_it_was(monkeypatch
         return harmless
 
     for precision in ("no", "bf16"):
-        monkeypatch.setitem(robustness.ATTACKS, "l2", record(precision))
+        monkeypatch.setattr(robustness, "pgd", record(precision))
         pgd_accuracy(given, model(0.1), images(), np.zeros(5, dtype=np.int64), ("0.01",), precision=precision)
     assert [type(layer) for layer in given] == [nn.Sequential, MinMax]
     exact = given(images()[:4])

@@ -8,66 +8,39 @@ import torch
 from torch import Tensor
 
 
-def pgd_l2(
+def pgd(
     network: Callable[[Tensor], Tensor],
     images: Tensor,
     labels: Tensor,
     epsilon: float,
+    norm: str = "l2",
     steps: int = 40,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Perturbed images in [0, 1] within `epsilon` of the given ones in l2, chosen to make `network` err.
+    """Perturbed images in [0, 1] within `epsilon` of the given ones in the norm, chosen to make `network` err.
 
-    Gradient ascent on the loss max over i != y of (f_i - f_y), steps of 2.5 epsilon / `steps` along the normalised
-    gradient, from a random point of the ball; each image keeps its first success, else its last point.
+    Gradient ascent on the loss max over i != y of (f_i - f_y), in steps of 2.5 epsilon / `steps` along the gradient's
+    `direction`, from a random point of the ball. An image that has succeeded stays as it is, and costs no more.
     Shapes: images [N, C, H, W] float32, labels [N].
-    Source: Madry et al. 2018, arXiv 1706.06083, in l2, with the margin loss of Carlini & Wagner 2017.
-    """
-    start = torch.randn(images.shape, generator=generator)
-    point = _project(images, images + start * (epsilon / _norm(start)), epsilon)
-
-    def move(rows: Tensor, point: Tensor, gradient: Tensor) -> Tensor:
-        step = gradient / _norm(gradient).clamp(min=1e-30) * (2.5 * epsilon / steps)
-        return _project(images[rows], point + step, epsilon)
-
-    return _ascend(network, labels, point, move, steps)
-
-
-def pgd_linf(
-    network: Callable[[Tensor], Tensor],
-    images: Tensor,
-    labels: Tensor,
-    epsilon: float,
-    steps: int = 40,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Perturbed images in [0, 1] within `epsilon` of the given ones in l-infinity, chosen to make `network` err.
-
-    As `pgd_l2`, along the sign of the gradient. Shapes: images [N, C, H, W] float32, labels [N].
     Source: Madry et al. 2018, arXiv 1706.06083, with the margin loss of Carlini & Wagner 2017.
     """
     reach = epsilon - 2**-24  # float32 rounds x + reach by less than that in [0, 1]
     lower, upper = (images - reach).clamp(0, 1), (images + reach).clamp(0, 1)
-    start = images + reach * (2 * torch.rand(images.shape, generator=generator) - 1)
 
-    def move(rows: Tensor, point: Tensor, gradient: Tensor) -> Tensor:
-        return (point + gradient.sign() * (2.5 * epsilon / steps)).clamp(lower[rows], upper[rows])
+    def into_ball(rows: Tensor, points: Tensor) -> Tensor:
+        """Of these rows. In l2 the nearest point on the segment to the image; clipping to [0, 1] shortens it only."""
+        if norm == "linf":
+            return points.clamp(lower[rows], upper[rows])
+        offset = points - images[rows]
+        return (images[rows] + offset * (epsilon / _length(offset).clamp(min=epsilon))).clamp(0, 1)
 
-    return _ascend(network, labels, start.clamp(lower, upper), move, steps)
-
-
-def _ascend(
-    network: Callable[[Tensor], Tensor],
-    labels: Tensor,
-    points: Tensor,
-    move: Callable[[Tensor, Tensor, Tensor], Tensor],
-    steps: int,
-) -> Tensor:
-    """The points after `steps` moves along the gradient of the margin; one that has succeeded stays, and costs no more.
-
-    move: new points for the images of these rows, from their points and gradients.
-    """
-    rows = torch.arange(len(points))
+    if norm == "linf":
+        start = reach * (2 * torch.rand(images.shape, generator=generator) - 1)
+    else:
+        start = torch.randn(images.shape, generator=generator)
+        start = start * (epsilon / _length(start))
+    rows = torch.arange(len(images))
+    points = into_ball(rows, images + start)
     for _ in range(steps):
         point, wanted = points[rows].requires_grad_(True), labels[rows, None]
         logits = network(point)
@@ -77,15 +50,15 @@ def _ascend(
         rows = rows[right]
         if not len(rows):
             break
-        points[rows] = move(rows, point.detach()[right], gradient[right])
+        moved = point.detach()[right] + direction(gradient[right], norm) * (2.5 * epsilon / steps)
+        points[rows] = into_ball(rows, moved)
     return points
 
 
-def _project(centre: Tensor, point: Tensor, epsilon: float) -> Tensor:
-    """The nearest point on the segment to the centre that lies in its ball; clipping to [0, 1] shortens it only."""
-    offset = point - centre
-    return (centre + offset * (epsilon / _norm(offset).clamp(min=epsilon))).clamp(0, 1)
+def direction(gradients: Tensor, norm: str) -> Tensor:
+    """The steepest directions of length 1 in the norm, for gradients [N, C, H, W]."""
+    return gradients.sign() if norm == "linf" else gradients / _length(gradients).clamp(min=1e-30)
 
 
-def _norm(batch: Tensor) -> Tensor:
+def _length(batch: Tensor) -> Tensor:
     return batch.flatten(1).norm(dim=1)[:, None, None, None]

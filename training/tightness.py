@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
+from training.attacks import direction
 from zoo.certificate.model import CertifiedModel, cast_network
 from zoo.records import Certificate
 
@@ -39,7 +40,7 @@ def tightness(
         drawn = torch.randperm(len(first), generator=generator)[:PAIRS]
         first, second = first[drawn], second[drawn]
     network, body = model.network, model.network[:-1]
-    order = ORDERS[certificate.norm]
+    norm, order = certificate.norm, ORDERS[certificate.norm]
     rows = torch.arange(len(first))
 
     def margins(logits: Tensor) -> Tensor:
@@ -53,11 +54,11 @@ def tightness(
 
     found = torch.zeros(len(first), dtype=torch.float64)
     for image in images:
-        x, other = _ascend(margins_apart, image.expand(len(first), -1, -1, -1), order, steps, generator)
+        x, other = _ascend(margins_apart, image.expand(len(first), -1, -1, -1), norm, steps, generator)
         with torch.no_grad():
             gap = margins(model(x).logits) - margins(model(other).logits) - model.slack[first, second]
         found = torch.maximum(found, gap / _apart(x, other, order) / model.margin_lipschitz[first, second])
-    x, other = _ascend(features_apart, images, order, steps, generator)
+    x, other = _ascend(features_apart, images, norm, steps, generator)
     with torch.no_grad():
         exact = cast_network(body, torch.float64)
         features = [exact(point.double()) for point in (x, other)]
@@ -71,29 +72,29 @@ def tightness(
 
 
 def _ascend(
-    gap: Callable[[Tensor, Tensor], Tensor], images: Tensor, order: float, steps: int, generator: torch.Generator
+    gap: Callable[[Tensor, Tensor], Tensor], images: Tensor, norm: str, steps: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """For each image two points of the box, with the largest gap over their distance that was met.
 
     At each step the difference of the points turns to the gradient, and both move together up the other gradient; they
     draw together from a distance of FIRST to LAST, for far apart the ascent sees more, and near it is the derivative.
     """
-    middle, direction = images, _unit(torch.randn(images.shape, generator=generator), order)
+    middle, apart = images, direction(torch.randn(images.shape, generator=generator), norm)
     best = torch.full((len(images),), -torch.inf)
     points = (images, images)
     for step in range(steps):
         distance = FIRST * (LAST / FIRST) ** (step / max(1, steps - 1))
-        x, other = ((middle + side * distance / 2 * direction).clamp(0, 1).requires_grad_(True) for side in (1, -1))
+        x, other = ((middle + side * distance / 2 * apart).clamp(0, 1).requires_grad_(True) for side in (1, -1))
         value = gap(x, other)
         up, down = torch.autograd.grad(value.sum(), (x, other))
         with torch.no_grad():
-            quotient = value / _apart(x, other, order)
+            quotient = value / _apart(x, other, ORDERS[norm])
             better = quotient > best
             best = torch.where(better, quotient, best)
             chosen = better[:, None, None, None]
             points = torch.where(chosen, x, points[0]), torch.where(chosen, other, points[1])
-            direction = _unit(up - down, order)
-            middle = (middle + distance / 2 * _unit(up + down, order)).clamp(0, 1)
+            apart = direction(up - down, norm)
+            middle = (middle + distance / 2 * direction(up + down, norm)).clamp(0, 1)
     return points
 
 
@@ -101,12 +102,3 @@ def _apart(x: Tensor, other: Tensor, order: float) -> Tensor:
     """The distance, rounded up by more than float64 loses in it; 0 counts as 1, for there the gap is 0 as well."""
     distance = vector_norm((x.double() - other.double()).flatten(1), order, dim=1) * (1 + 1e-9)
     return torch.where(distance > 0, distance, 1.0)
-
-
-def _unit(batch: Tensor, order: float) -> Tensor:
-    """The steepest direction of norm 1 for these gradients."""
-    return (
-        batch.sign()
-        if order == math.inf
-        else batch / batch.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None, None]
-    )

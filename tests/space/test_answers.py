@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import io
+import runpy
 import subprocess
 import sys
 import warnings
@@ -180,15 +181,14 @@ def test_the_folder_to_push_answers_by_itself(tmp_path: Path):
     assert run.stdout.split() == [str(pushed / "zoo" / "__init__.py"), "14"]
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["-m space.app", "-m space.folder", "benchmarks/losses.py", "benchmarks/bounds.py"],
-    ids=lambda text: text,
-)
-def test_arguments_are_read(command: str):
-    result = subprocess.run([sys.executable, *command.split(), "--x"], cwd=ROOT, capture_output=True, text=True)
-    said = result.returncode, result.stdout, result.stderr
-    assert said == (2, "", f"error: No such option: --x. See `python {command} --help`.\n")
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")  # it was imported by other tests
+@pytest.mark.parametrize("module", ["space.app", "space.folder", "benchmarks.losses", "benchmarks.bounds"])
+def test_arguments_are_read(module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(sys, "argv", [module, "--x"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(module, run_name="__main__")
+    assert end.value.code == 2
+    assert capsys.readouterr() == ("", f"error: No such option: --x. See `python -m {module} --help`.\n")
 
 
 def test_the_committed_pictures_are_small():

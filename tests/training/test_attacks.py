@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from training.attacks import pgd_l2, pgd_linf
+from training.attacks import pgd
 
 
 def linear_classifier() -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
@@ -20,9 +20,9 @@ def linear_classifier() -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
 def test_it_crosses_a_boundary_inside_the_ball_and_no_other():
     network, image, label = linear_classifier()
     generator = torch.Generator().manual_seed(0)
-    inside = pgd_l2(network, image, label, 0.13, generator=generator)
+    inside = pgd(network, image, label, 0.13, generator=generator)
     assert network(inside).argmax(1).item() == 1
-    outside = pgd_l2(network, image, label, 0.12, generator=generator)
+    outside = pgd(network, image, label, 0.12, generator=generator)
     assert network(outside).argmax(1).item() == 0
 
 
@@ -30,7 +30,7 @@ def test_it_stays_in_the_ball_and_in_the_box():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
     images = torch.rand(16, 3, 4, 4)
-    attacked = pgd_l2(network, images, torch.zeros(16, dtype=torch.long), 1.5, steps=10)
+    attacked = pgd(network, images, torch.zeros(16, dtype=torch.long), 1.5, steps=10)
     assert (attacked - images).flatten(1).norm(dim=1).max() <= 1.5 * (1 + 1e-6)
     assert attacked.min() >= 0
     assert attacked.max() <= 1
@@ -39,8 +39,8 @@ def test_it_stays_in_the_ball_and_in_the_box():
 def test_linf_crosses_a_boundary_inside_the_ball_and_no_other():
     network, image, label = linear_classifier()
     generator = torch.Generator().manual_seed(0)
-    assert network(pgd_linf(network, image, label, 0.13, generator=generator)).argmax(1).item() == 1
-    assert network(pgd_linf(network, image, label, 0.12, generator=generator)).argmax(1).item() == 0
+    assert network(pgd(network, image, label, 0.13, "linf", generator=generator)).argmax(1).item() == 1
+    assert network(pgd(network, image, label, 0.12, "linf", generator=generator)).argmax(1).item() == 0
 
 
 def test_linf_stays_in_the_ball_exactly_and_in_the_box():
@@ -49,7 +49,7 @@ def test_linf_stays_in_the_ball_exactly_and_in_the_box():
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
     images = torch.rand(64, 3, 4, 4)
     for epsilon in (2 / 255, 0.3):
-        attacked = pgd_linf(network, images, torch.zeros(64, dtype=torch.long), epsilon, steps=10)
+        attacked = pgd(network, images, torch.zeros(64, dtype=torch.long), epsilon, "linf", steps=10)
         moved = (attacked.double() - images.double()).abs().max().item()
         assert epsilon * 0.99 < moved <= epsilon
         assert attacked.min() >= 0

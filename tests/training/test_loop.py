@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
@@ -20,18 +18,14 @@ from timm.optim import create_optimizer_v2
 
 from tests.training import distributed
 from tests.training.small import narrow, small_network, weights
-from training.__main__ import main
 from training.loop import TrainingError, train
 from training.losses import clipped_hinge, emma
-from training.output import Output, _draw, trained_steps
+from training.output import _draw, trained_steps
 from training.recipes import RECIPES, find
 from training.recipes.recipe import Recipe
 from training.schedules import Points
-from training.validation import certified, vanished
 from zoo import registry
-from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
-from zoo.errors import InputError, ZooError
 
 SMALL = "liresnet-l4w32-cifar10-jpeg75"
 
@@ -105,84 +99,6 @@ def assert_resumed_in_the_same_bits(recipe: Recipe, steps: int, folder: Path) ->
         ]
 
     assert rows("parts") == rows("whole")
-
-
-def test_weights_are_never_older_than_the_checkpoint(small, tmp_path, monkeypatch):
-    def dies(*_):
-        raise KeyboardInterrupt
-
-    recipe = dataclasses.replace(small, epochs=2, validate_every=2)
-    train(recipe, tmp_path / "run", steps=2)
-    with monkeypatch.context() as patch:
-        patch.setattr(Output, "write_weights", dies)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, tmp_path / "run", resume=True)
-    assert Output(tmp_path / "run").latest_checkpoint().name == "step-00000002"
-    train(recipe, tmp_path / "run", resume=True)
-    train(recipe, tmp_path / "whole")
-    first, whole = weights(tmp_path / "run"), weights(tmp_path / "whole")
-    (tmp_path / "run" / "weights.safetensors").unlink()
-    train(recipe, tmp_path / "run", resume=True)  # no step is left, but to write them
-    again = weights(tmp_path / "run")
-    assert all(torch.equal(first[key], whole[key]) and torch.equal(again[key], whole[key]) for key in whole)
-
-
-def test_a_damaged_file_of_a_checkpoint_is_named_and_what_is_left(small, tmp_path):
-    run = tmp_path / "run"
-    train(small, run, steps=1)
-    output = Output(run)
-    checkpoint = output.latest_checkpoint()
-    names = {line.split("  ")[1] for line in (checkpoint / "SHA256SUMS").read_text().splitlines()}
-    assert names >= {"model.safetensors", "optimizer.bin", "random_states_0.pkl", "custom_checkpoint_0.pkl"}
-    left = f"no checkpoint is left .* the weights after 1 of 8 steps are: `python -m export {run}` publishes them, or "
-    for name in sorted(names):
-        content = (checkpoint / name).read_bytes()
-        (checkpoint / name).write_bytes(content[:-1])
-        with pytest.raises(InputError, match=f"^{checkpoint / name} is damaged: {left}"):
-            output.latest_checkpoint()
-        (checkpoint / name).unlink()
-        with pytest.raises(InputError, match=f"^{checkpoint / name} is missing: {left}"):
-            output.latest_checkpoint()
-        (checkpoint / name).write_bytes(content)
-    (checkpoint / "optimizer.bin").write_bytes(b"")
-    (run / "weights.safetensors").write_bytes((run / "weights.safetensors").read_bytes()[:-1])
-    with pytest.raises(InputError, match="is damaged: nothing is left to resume from, start again in another folder"):
-        output.latest_checkpoint()
-    (checkpoint.parent / "step-00000000").mkdir()
-    with pytest.raises(InputError, match=f"delete {checkpoint}, and --resume goes on from step-00000000"):
-        output.latest_checkpoint()
-    (checkpoint / "SHA256SUMS").unlink()
-    with pytest.raises(InputError, match=f"^{checkpoint} cannot be read: [^\\n]+$"):
-        train(small, run, resume=True)
-
-
-@pytest.mark.parametrize("line", ['{"step": 1, "sec', "[]", "{}", "\udcff"])
-def test_damaged_metrics_are_named(line, small, tmp_path):
-    metrics = tmp_path / "metrics.jsonl"
-    metrics.write_text(f'{{"step": 1, "seconds": 1.0}}\n{line}\n', errors="surrogateescape")
-    with pytest.raises(InputError, match=f"^{metrics} is damaged in line 2: delete that line to go on without it"):
-        Output(tmp_path).rows()
-
-
-def test_the_same_weights_are_the_same_bytes(tmp_path):
-    written = set()
-    for _ in range(12):
-        Output(tmp_path).write_weights({"b": torch.ones(2), "é": torch.zeros(3, 1)}, 1, 2)
-        written.add((tmp_path / "weights.safetensors").read_bytes())
-    assert len(written) == 1
-    assert trained_steps(tmp_path / "weights.safetensors") == (1, 2)
-    assert torch.equal(weights(tmp_path)["é"], torch.zeros(3, 1))
-
-
-def test_only_the_first_of_several_processes_tells_a_mistake_that_all_meet(monkeypatch, capsys):
-    calls = []
-    monkeypatch.setattr(sys, "argv", ["training", "2c2f-mnist"])
-    monkeypatch.setattr("zoo.cli.shell.time.sleep", lambda seconds: calls.append(capsys.readouterr().err))
-    for rank in ("0", "1"):
-        monkeypatch.setenv("LOCAL_RANK", rank)
-        with pytest.raises(SystemExit):
-            run_script(main, "python -m training")
-    assert calls == ["error: say where to write: --output DIR\n"]  # of rank 0; rank 1 waited to be ended first
 
 
 def test_a_loss_gets_its_scheduled_and_its_learned_options_and_resumes_with_them(small, tmp_path):
@@ -287,13 +203,6 @@ def test_a_second_ctrl_c_interrupts(small, tmp_path):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_weights_have_the_permissions_of_any_other_file(tmp_path):
-    Output(tmp_path).write_weights({"weight": torch.ones(2)}, 1, 2)
-    (tmp_path / "other").touch()
-    assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
-    assert torch.equal(weights(tmp_path)["weight"], torch.ones(2))
-
-
 def test_a_loss_that_is_no_number_stops_the_run(small, tmp_path):
     def broken(logits, *_):
         return logits.sum() * torch.nan
@@ -327,42 +236,6 @@ def test_accuracy_that_falls_back_to_chance_stops_the_run_and_leaves_the_last_ch
     assert all(torch.equal(kept[key], value) for key, value in weights(tmp_path / "run").items())
     validates_as(0.5, 0.13, 0.5)  # at a finite exponent the network validated is not yet the one that is trained
     train(dataclasses.replace(recipe, exponent=Points(((0.0, 8.0),))), tmp_path / "relaxed")
-
-
-def test_vanished_is_said_of_what_had_been_learned_only():
-    assert vanished(0.15, 0.3, images=100, classes=10)
-    assert not vanished(0.16, 0.3, images=100, classes=10)
-    assert not vanished(0.1, 0.29, images=100, classes=10)  # nothing learned yet
-    assert not vanished(0.0, 1.0, images=99, classes=10)  # too few to say
-    assert vanished(0.0, 0.02, images=10_000, classes=1000)
-    assert not vanished(0.0, 1.0, images=10_000, classes=2)
-
-
-def test_a_folder_in_use_is_refused_and_so_is_another_run(small, tmp_path):
-    train(small, tmp_path / "run", steps=1)
-    with pytest.raises(InputError, match="in use"):
-        train(small, tmp_path / "run")
-    with pytest.raises(InputError, match="describes another run"):
-        train(small, tmp_path / "run", seed=1, resume=True)
-    with pytest.raises(InputError, match="no run to resume"):
-        train(small, tmp_path / "other", resume=True)
-    recipe = tmp_path / "run" / "recipe.json"
-    for damaged in (recipe.read_bytes()[:100], b"", b"\xff"):
-        recipe.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"recipe\.json is damaged: put back"):
-            train(small, tmp_path / "run", resume=True)
-
-
-def test_a_folder_that_another_run_holds_is_refused_until_it_ends(small, tmp_path):
-    train(small, tmp_path / "run", steps=1)
-    before = (tmp_path / "run" / "recipe.json").read_bytes()
-    description = json.loads(before)
-    with Output(tmp_path / "run").open(description, resume=True), pytest.raises(InputError, match="a run that goes on"):
-        train(small, tmp_path / "run", resume=True)
-    with pytest.raises(InputError, match="describes another run"):
-        train(dataclasses.replace(small, learning_rate=0.5), tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "recipe.json").read_bytes() == before
-    train(small, tmp_path / "run", steps=2, resume=True)
 
 
 def test_a_loss_that_breaks_later_leaves_the_last_checkpoint(small, tmp_path):
@@ -429,47 +302,6 @@ def test_a_run_on_some_shards_says_so_in_its_recipe_and_on_the_terminal(write_sp
     train(dataclasses.replace(find(SMALL), batch_size=4), tmp_path / "run", limit=5, steps=1)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["split"] == "train[shard 1 of 3]"
     assert "training on train[shard 1 of 3]: a part of the split" in capsys.readouterr().err
-
-
-def test_certified_is_strict_and_looks_at_every_other_class():
-    constants = torch.tensor([[0.0, 1.0, 4.0], [1.0, 0.0, 1.0], [4.0, 1.0, 0.0]])
-    logits = torch.tensor([[2.0, 0.9, 0.0], [2.0, 1.0, -9.0], [9.0, 1.0, 6.0], [1.0, 1.0, -9.0], [torch.nan, 0.0, 0.0]])
-    assert certified(logits, constants, 1.0).tolist() == [False, False, False, False, False]
-    assert certified(logits, constants, 0.4).tolist() == [True, True, True, False, False]
-
-
-def test_an_unknown_recipe_names_the_nearest():
-    with pytest.raises(ZooError, match=r"did you mean .*2c2f-mnist"):
-        find("2c2f-mnits")
-    with pytest.raises(ZooError, match=r"^no recipe is called 'nosuch': --list shows all$"):
-        find("nosuch")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("2c2f-mnist", "say where to write: --output DIR"),
-        ("2c2f-mnist --bogus", "No such option: --bogus. See `python -m training --help`."),
-        ("2c2f-mnist --epochs x", "Invalid value for '--epochs': .* See `python -m training --help`."),
-        ("nosuch", "no recipe is called 'nosuch': --list shows all"),
-        ("2c2f-mnist --output run --data nosuch", "nosuch is no folder: expected one with a subfolder for each class"),
-        ("2c2f-mnist --output /proc/x --limit 100", "/proc/x: No such file or directory"),
-    ],
-)
-def test_the_command_says_a_mistake_in_one_line_and_exits_2(arguments, message, write_split, monkeypatch, capsys):
-    write_split("mnist", count=200)
-    monkeypatch.setattr(sys, "argv", ["training", *arguments.split()])
-    with pytest.raises(SystemExit) as end:
-        run_script(main, "python -m training")
-    assert end.value.code == 2
-    assert re.fullmatch(f"error: {message}\n", capsys.readouterr().err)
-
-
-def test_the_command_that_was_stopped_says_so_and_is_not_done(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("training.loop.train", lambda *arguments, **options: False)
-    with pytest.raises(typer.Abort):  # exit code 130, so that a script does not export what is half trained
-        main("2c2f-mnist", output=tmp_path)
-    assert capsys.readouterr().err == "stopped and saved: the same command with --resume goes on\n"
 
 
 def test_lookahead_steps_back_to_its_slow_weights_through_accelerate():
