@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from export import cards, publish
+from zoo.cli.shell import run_script
 from zoo.publication.card import render
 from zoo.publication.folder import SIGNATURE, read_folder
 
@@ -77,7 +77,8 @@ def test_a_folder_on_the_shelf_is_pinned(own_toy: Path, tmp_path: Path, monkeypa
     assert json.loads(registry.read_text())["4c3f-mnist"] == publish.pinned(read_folder(own_toy))
 
 
-def test_a_folder_that_is_none_is_told_in_one_line():
-    command = [sys.executable, "-m", "export.cards", "/nonexistent"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=publish.CHECKOUT)
-    assert (done.returncode, done.stderr) == (2, "error: no folder /nonexistent\n")
+def test_a_folder_that_is_none_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(sys, "argv", ["cards", "/nonexistent"])
+    with pytest.raises(SystemExit) as end:
+        run_script(cards.main, "python -m export.cards")
+    assert (end.value.code, capsys.readouterr().err) == (2, "error: no folder /nonexistent\n")

@@ -10,8 +10,6 @@ import hashlib
 import itertools
 import json
 import shutil
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -26,6 +24,7 @@ import zoo
 from export.cards import pages, shelf
 from export.leaderboard import rows
 from export.pictures import pictures
+from tests.cli.command import Zoo
 from tests.toy import FILES
 from tests.training.small import small_network
 from training.recipes import find
@@ -122,24 +121,21 @@ def test_the_pictures_are_there_and_drawn_the_same_twice():
     assert {path.name for path in (CHECKOUT / "model_cards").glob("*.png")} == set(drawn)
 
 
-def test_the_list_has_the_numbers_of_the_leaderboard():
+def test_the_list_has_the_numbers_of_the_leaderboard(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    run = Zoo(monkeypatch, capsys)
     board = json.loads((CHECKOUT / "model_cards" / "leaderboard.json").read_text())["models"]
-    listed = {row["name"]: row for row in json.loads(listing("--json"))}
+    listed = {row["name"]: row for row in json.loads(run("list", "--pretrained", "--json").out)}
     assert set(listed) == {row["name"] for row in board} == set(PUBLISHED)
     fields = ("dataset", "norm", "parameters", "clean_accuracy", "vra")
     assert all(listed[row["name"]][field] == row[field] for row in board for field in fields)
-    lines = listing().splitlines()
+    lines = run("list", "--pretrained").out.splitlines()
     for row in board:
         line = next(line for line in lines if line.startswith(f"{row['name']} "))
         assert f"{100 * row['clean_accuracy']:.2f} %" in line
         epsilon = ENTRIES[row["name"]].epsilon
         assert f"{100 * row['vra'][epsilon]:.2f} % {epsilon:>6}" in line
-
-
-def listing(*options: str) -> str:
-    """What `zoo list --pretrained` prints."""
-    command = [sys.executable, "-m", "zoo", "list", "--pretrained", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT).stdout
 
 
 def test_a_row_beside_a_paper_says_by_how_much_and_why(folder: Folder):

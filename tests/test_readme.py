@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.command import Zoo
 from zoo.certificate.certify import CLAIM
 from zoo.data import samples
 
@@ -25,12 +24,14 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr().out.startswith("3\n")
 
 
-def test_the_command_that_draws_its_pictures_says_a_mistake_in_one_line(tmp_path: Path):
+def test_the_command_that_draws_its_pictures_says_a_mistake_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
     for argument, code in (("--help", 0), ("--no", 2), (str(tmp_path / "file"), 2), (str(tmp_path / "new"), 0)):
-        command = [sys.executable, "-m", "zoo", "samples", argument]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-        assert (done.returncode, done.stderr.count("\n")) == (code, int(code == 2))
+        done = Zoo(monkeypatch, capsys)("samples", argument)
+        assert (done.code, done.err.count("\n")) == (code, int(code == 2))
     assert {path.name for path in tmp_path.iterdir()} == {"file", "new"}
     assert len(list((tmp_path / "new").glob("*.png"))) == 14
 
