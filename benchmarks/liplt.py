@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,6 @@ PAPER = {
     "cifar10": {"product": [93.52, 131.98, 139.75], "LipLT": [11.26, 18.30, 23.43]},
     "tiny-imagenet": {"product": [313.62, 485.62, 2057.00], "LipLT": [9.46, 14.77, 60.37]},
 }
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """As much of an architecture as certification needs."""
-
-    input_shape: tuple[int, int, int]
 
 
 def dense(depth: int) -> tuple[nn.Sequential, tuple[int, int, int]]:
@@ -68,7 +60,7 @@ def growth() -> list[dict[str, Any]]:
             for layer in net:
                 if isinstance(layer, nn.Linear | nn.Conv2d):
                     nn.init.kaiming_normal_(layer.weight)
-            certificate = certify(net, "benchmark", Sizes(shape), "0" * 64)  # type: ignore[arg-type]
+            certificate = certify(net, shape)
             start = time.process_time()
             table = liplt(net, certificate.layers)
             seconds = time.process_time() - start
@@ -94,7 +86,7 @@ def trained(folder: Path) -> dict[str, Any]:
     entry = find(name)
     net = entry.architecture.network()
     net.load_state_dict(load_file(weights))
-    certificate = certify(net, name, entry.architecture, "0" * 64)
+    certificate = certify(net, entry.architecture.input_shape, architecture=entry.architecture)
     # LipLT raises one clear line where an activation does not allow it.
     table = None if certificate.pairwise is None else liplt(net, certificate.layers)
     head = weight_of(net[-1]).detach().double().numpy()

@@ -167,7 +167,16 @@ def certificate_of(folder: Path, entry: registry.Entry, levels: Sequence[float],
             progress.advance(task)
 
     digest = weights_sha256({name: sha256(folder / name) for name in weights})
-    certificate = certify(network, entry.name, entry.architecture, digest, advance, norm=entry.norm, levels=levels)
+    certificate = certify(
+        network,
+        entry.architecture.input_shape,
+        entry.norm,
+        levels,
+        name=entry.name,
+        architecture=entry.architecture,
+        weights_sha256=digest,
+        advance=advance,
+    )
     progress.update(task, description="certified", total=1, completed=1)
     return certificate
 

@@ -14,10 +14,14 @@ from torch import nn
 
 from tests.soundness.oracle import certified, network
 from zoo.bounds.table import TABLE
+from zoo.bounds.written import weights_of
+from zoo.certificate.model import CertifiedModel
 from zoo.layers import (
+    Abs,
     ConvExponential,
     ConvexPotential,
     FirstChannels,
+    GroupSort,
     Householder,
     MinMax,
     PadChannels,
@@ -75,6 +79,26 @@ BODIES: dict[str, Callable[[], list[nn.Module]]] = {
         MinMax("neighbours"),
         Residual(nn.Conv2d(4, 4, 3, 1, 1), MinMax("neighbours")),
     ],
+    "plain": lambda: [
+        nn.Conv2d(2, 6, 3, 1, 1),
+        MinMax("neighbours"),
+        nn.MaxPool2d(3, 1, 1),
+        nn.BatchNorm2d(6),
+        GroupSort(3),
+        nn.ChannelShuffle(2),
+        nn.LeakyReLU(0.1),
+        nn.AvgPool2d(2, 1, divisor_override=3),
+        nn.Dropout(),
+        nn.Identity(),
+        Abs(),
+        nn.MaxPool2d(2, 1, 1, 2),
+        nn.AvgPool2d(3, 2, 1),
+        nn.Flatten(),
+        nn.Hardtanh(-0.5, 0.25),
+        GroupSort(2),
+        nn.Unflatten(1, (6, 2, 2)),
+        nn.AdaptiveAvgPool2d(1),
+    ],
     "tokens": lambda: [TokenLinear(16), nn.Conv2d(2, 4, 1), MinMax("neighbours")],
 }
 
@@ -88,8 +112,8 @@ def test_both_runtimes_agree(body, tmp_path: Path):
             nn.init.normal_(layer.weight)
     features = nn.Sequential(*layers)(torch.zeros(1, *SHAPE)).shape[1]
     net = network(*layers, nn.Linear(features, 3), channels=SHAPE[0])
-    _, model = certified(net, SHAPE)
-    save_file(net.state_dict(), tmp_path / WEIGHTS)
+    certificate, model = certified(net, SHAPE)
+    save_file(weights_of(net), tmp_path / WEIGHTS)
     write_graph(model, tmp_path / "model.onnx", {})
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     images = torch.rand(5, *SHAPE)
@@ -100,6 +124,11 @@ def test_both_runtimes_agree(body, tmp_path: Path):
     assert np.abs(ours.logits.numpy() - theirs.logits).max() <= 1e-12
     assert np.abs(ours.radius.numpy() - theirs.radius).max() <= 1e-12
     assert (theirs.radius > 0).any()
+    estimate = CertifiedModel.of(net, certificate, torch.float32)
+    write_graph(estimate, tmp_path / "model.float32.onnx", {})
+    session = onnxruntime.InferenceSession(tmp_path / "model.float32.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"images": images.numpy()})
+    assert np.abs(logits - theirs.logits).max() <= 1e-4
 
 
 def test_every_layer_with_a_rule_is_lowered_somewhere():

@@ -73,7 +73,7 @@ def test_it_folds_certifies_and_exports_with_both_runtimes_agreeing(
     plain = architecture.network().eval()
     plain.load_state_dict(state)
     assert torch.equal(plain(images), network(images)), "folded"
-    certificate = certify(plain.requires_grad_(False), "test", architecture, "0" * 64, norm=norm)
+    certificate = certify(plain.requires_grad_(False), architecture.input_shape, norm, architecture=architecture)
     assert [layer.name for layer in certificate.layers] == [name for name, _ in plain.named_children()][:-1]
     assert all(layer.lipschitz_estimate <= layer.lipschitz_bound * (1 + 1e-5) for layer in certificate.layers)
     model = CertifiedModel.of(plain, certificate)

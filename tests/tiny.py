@@ -21,7 +21,13 @@ def make_tiny(path: Path, max_file: int | None = None) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = TINY.network().requires_grad_(False).eval()
-    certificate = certify(network, "tiny", TINY, write_weights(network, path, max_file))
+    certificate = certify(
+        network,
+        TINY.input_shape,
+        name="tiny",
+        architecture=TINY,
+        weights_sha256=write_weights(network, path, max_file),
+    )
     labels = tuple(f"class {index}" for index in range(TINY.classes))
     config = ModelConfig("tiny", describe(TINY), "mnist", "l2", TINY.input_shape, labels, {}, "apache-2.0")
     (path / "certificate.json").write_text(dumps(certificate))

@@ -28,10 +28,14 @@ from training.operators import OperatorShape, convolution_operator, matrix_opera
 from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
 from zoo.architectures.liresnet import Backbone
 from zoo.architectures.transformer import Transformer
+from zoo.bounds.rule import Context
+from zoo.bounds.table import bound_layer
 from zoo.layers import (
+    Abs,
     ConvExponential,
     ConvexPotential,
     FirstChannels,
+    GroupSort,
     Householder,
     LInfDistance,
     MinMax,
@@ -182,6 +186,16 @@ def _row_sum(layer: nn.Linear | nn.Conv2d) -> Tensor:
     return layer.weight.flatten(1).abs().sum(dim=1).max()
 
 
+def _proved(layer: nn.Module, shape: tuple[int, ...]) -> float:
+    """Of a layer without weights, which no training changes."""
+    return bound_layer(layer, Context("layer", shape)).lipschitz_bound
+
+
+def _share(layer: nn.AvgPool2d) -> float:
+    rows, columns = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size,) * 2
+    return rows * columns / (layer.divisor_override or rows * columns)
+
+
 def _one(*_: Any) -> float:
     """By definition, or by a constraint."""
     return 1.0
@@ -193,6 +207,18 @@ TABLE: dict[type[nn.Module], Row] = {
     MinMax: Row(None, _one, _one),
     QuickMinMax: Row(None, _one, _one),
     nn.ReLU: Row(None, _one, _one),
+    nn.LeakyReLU: Row(None, _proved, _one),
+    nn.Hardtanh: Row(None, _one, _one),
+    GroupSort: Row(None, _one, _one),
+    Abs: Row(None, _one, _one),
+    nn.Identity: Row(None, _one, _one),
+    nn.Dropout: Row(None, _one, _one),
+    nn.Unflatten: Row(None, _one, _one),
+    nn.ChannelShuffle: Row(None, _one, _one),
+    nn.AvgPool2d: Row(None, _proved, _share),
+    nn.AdaptiveAvgPool2d: Row(None, _proved, _one),
+    nn.MaxPool2d: Row(None, _proved, _one),
+    nn.BatchNorm2d: Row(None, None, None),  # its constant is that of the last batch, or of a mean over many
     nn.Flatten: Row(None, _one, _one),
     PadChannels: Row(None, _one, _one),
     FirstChannels: Row(None, _one, _one),

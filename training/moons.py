@@ -75,7 +75,7 @@ def fit(loss: str, epsilon: float, epochs: int = EPOCHS, seed: int = 0) -> Fit:
             schedule.step()
     plain = architecture.network().requires_grad_(False).eval()
     plain.load_state_dict(folded_state(network))
-    certificate = certify(plain, "two-moons", architecture, weights_sha256="")
+    certificate = certify(plain, architecture.input_shape, name="two-moons", architecture=architecture)
     model = CertifiedModel.of(plain, certificate)
     outputs = model(points)
     robust = (outputs.label == labels) & (SIDE * outputs.radius > epsilon)

@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.certificate.certify import certify
+    from zoo.certificate.model import CertifiedModel
     from zoo.errors import ZooError
     from zoo.hub.client import load, pull, push
     from zoo.inference.runtime import Model
@@ -17,11 +19,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Certificate": "zoo.records",
+    "CertifiedModel": "zoo.certificate.model",
     "Evaluation": "zoo.records",
     "LayerBound": "zoo.records",
     "Model": "zoo.inference.runtime",
     "Prediction": "zoo.records",
     "ZooError": "zoo.errors",
+    "certify": "zoo.certificate.certify",
     "list_models": "zoo.registry",
     "load": "zoo.hub.client",
     "pull": "zoo.hub.client",
@@ -30,11 +34,13 @@ _HOMES = {
 
 __all__ = [
     "Certificate",
+    "CertifiedModel",
     "Evaluation",
     "LayerBound",
     "Model",
     "Prediction",
     "ZooError",
+    "certify",
     "list_models",
     "load",
     "pull",

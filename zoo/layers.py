@@ -78,6 +78,36 @@ class MinMax(nn.Module):
         return self.pairing
 
 
+class GroupSort(nn.Module):
+    """Each group of `size` neighbouring channels sorted, the largest first: a permutation, hence an isometry.
+
+    Of size 2 it is MinMax("neighbours").
+
+    Shapes: [N, C, ...] to the same, `size` divides C.
+    Source: Anil, Lucas, Grosse 2019, "Sorting out Lipschitz function approximation", arXiv 1811.05381.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"a group has at least one channel, got {size}")
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = x.unflatten(1, (x.shape[1] // self.size, self.size))
+        return groups.sort(dim=2, descending=True).values.flatten(1, 2)
+
+    def extra_repr(self) -> str:
+        return str(self.size)
+
+
+class Abs(nn.Module):
+    """The absolute value of each number: 1-Lipschitz. Shapes: [N, ...] to the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+
 class Residual(nn.Module):
     """skip(x) + branch(x): the residual block, whose branch may be any layers one after the other.
 

@@ -21,7 +21,7 @@
 
 # %%
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -53,6 +53,7 @@ class ChannelPermutation(nn.Module):
 # A permutation only moves numbers: its constant is 1 in either norm, and it does not round, so `fan_in` stays 0.
 
 # %%
+from zoo.bounds.form import Argument, Form
 from zoo.bounds.linear import apply_fixed
 from zoo.bounds.linf import monotone
 from zoo.bounds.rule import Bound, Context, Row
@@ -75,6 +76,16 @@ def lower_channel_permutation(nodes: Nodes, layer: ChannelPermutation, name: str
 
 
 # %% [markdown]
+# Its form says with which arguments it is made again; `is_valid` is asked about whatever stands in a file.
+
+# %%
+ORDER = Argument(
+    "a list of whole numbers",
+    is_valid=lambda value: isinstance(value, list) and all(type(entry) is int for entry in value),
+    state=lambda order: order.tolist(),
+)
+
+# %% [markdown]
 # The row has no default, so nothing can be forgotten: a row that has a rule in l-infinity without its intervals is refused
 # when the table is built.
 
@@ -88,6 +99,7 @@ TABLE[ChannelPermutation] = Row(  # type: ignore[index]
     record="single",  # the bound in its record is one number, here 1
     lowering=lower_channel_permutation,
     ends=intervals.monotone,
+    form=Form(ChannelPermutation, order=ORDER),  # how `zoo.publish` writes it
 )
 
 # %% [markdown]
@@ -103,31 +115,24 @@ TRAINING[ChannelPermutation] = TrainingRow(constrain=None, estimate=lambda layer
 # ## It certifies, and it runs
 
 # %%
-from zoo.certificate.certify import certify
-from zoo.certificate.model import CertifiedModel
+import zoo
 from zoo.layers import MinMax, Pixels
 
-
-@dataclass(frozen=True)
-class Permuted:
-    input_shape: tuple[int, int, int] = (2, 4, 4)
-    classes: int = 3
-
-    def network(self) -> nn.Sequential:
-        return nn.Sequential(
-            Pixels([0.5, 0.5], [1.0, 1.0]),
-            nn.Conv2d(2, 4, 3, padding=1),
-            ChannelPermutation([2, 0, 3, 1]),
-            MinMax(),
-            nn.Flatten(),
-            nn.Linear(64, self.classes),
-        )
-
-
 torch.manual_seed(0)
-network = Permuted().network().requires_grad_(False).eval()
-certificate = certify(network, "permuted", Permuted(), weights_sha256="")
-model = CertifiedModel.of(network, certificate)
+network = (
+    nn.Sequential(
+        Pixels([0.5, 0.5], [1.0, 1.0]),
+        nn.Conv2d(2, 4, 3, padding=1),
+        ChannelPermutation([2, 0, 3, 1]),
+        MinMax(),
+        nn.Flatten(),
+        nn.Linear(64, 3),
+    )
+    .requires_grad_(False)
+    .eval()
+)
+certificate = zoo.certify(network, (2, 4, 4))
+model = zoo.CertifiedModel.of(network, certificate)
 images = torch.rand(4, 2, 4, 4)
 print(model(images).radius)
 

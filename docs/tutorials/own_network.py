@@ -13,35 +13,23 @@
 # the others of `zoo/bounds/table.py`. A layer without a rule is refused by name and never counted as 1.
 
 # %%
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
-from zoo.certificate.certify import certify
-from zoo.certificate.model import CertifiedModel
-from zoo.errors import UncertifiableLayerError
+import zoo
 from zoo.layers import MinMax, Pixels
 
-
-@dataclass(frozen=True)
-class Small:
-    """What a network is built from: its sizes, and nothing that training does to it."""
-
-    input_shape: tuple[int, int, int] = (1, 8, 8)
-    classes: int = 2
-
-    def network(self) -> nn.Sequential:
-        return nn.Sequential(
-            Pixels(mean=[0.5], scale=[2.0]),
-            nn.Conv2d(1, 8, 3, padding=1),
-            MinMax(),
-            nn.Conv2d(8, 8, 4, stride=4),
-            MinMax(),
-            nn.Flatten(),
-            nn.Linear(32, self.classes),
-        )
-
+SHAPE = (1, 8, 8)  # channels, height, width
+torch.manual_seed(0)
+network = nn.Sequential(
+    Pixels(mean=[0.5], scale=[2.0]),
+    nn.Conv2d(1, 8, 3, padding=1),
+    MinMax(),
+    nn.Conv2d(8, 8, 4, stride=4),
+    MinMax(),
+    nn.Flatten(),
+    nn.Linear(32, 2),
+)
 
 # %% [markdown]
 # Train it however you like. Here: is the left or the right half of the picture brighter? The loss is GloRo, from
@@ -52,13 +40,10 @@ class Small:
 from training.estimate import LipschitzEstimate, margin_lipschitz
 from training.losses import gloro
 
-torch.manual_seed(0)
-architecture = Small()
-network = architecture.network()
 images = torch.rand(512, 1, 8, 8)
 labels = (images[..., :4].mean((1, 2, 3)) < images[..., 4:].mean((1, 2, 3))).long()
 
-estimate = LipschitzEstimate(network, architecture.input_shape, seed=0, iterations=5)
+estimate = LipschitzEstimate(network, SHAPE, seed=0, iterations=5)
 optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
 for _step in range(150):
     constants = margin_lipschitz(estimate(), network[-1].weight)
@@ -71,12 +56,11 @@ print(f"loss {loss.item():.3f}")
 # %% [markdown]
 # ## The certificate
 #
-# It speaks about exactly these weights. (The name and the sha256 say which weights a published folder holds; a network that
-# is not published needs neither.)
+# It speaks about exactly these weights: train on, and it says nothing of the network any more.
 
 # %%
 network.eval()
-certificate = certify(network, "left-or-right", architecture, weights_sha256="")
+certificate = zoo.certify(network, SHAPE)
 for layer in certificate.layers:
     print(f"{layer.name} {layer.kind:8} {layer.lipschitz_bound:.6f} by {layer.method}")
 
@@ -86,7 +70,7 @@ for layer in certificate.layers:
 # The certified model answers logits, label, radius, the distance to each class and the top-k radii, in float64.
 
 # %%
-model = CertifiedModel.of(network, certificate)
+model = zoo.CertifiedModel.of(network, certificate)
 answers = model(images[:4])
 print(answers.label, answers.radius)
 
@@ -104,8 +88,8 @@ print(picture.grad.norm())
 # %%
 unknown = nn.Sequential(Pixels([0.5], [2.0]), nn.Flatten(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 2))
 try:
-    certify(unknown, "unknown", architecture, weights_sha256="")
-except UncertifiableLayerError as error:
+    zoo.certify(unknown, SHAPE)
+except zoo.ZooError as error:
     print(error)
 else:
     raise AssertionError("GELU has no rule")

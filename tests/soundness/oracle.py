@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeVar
 
@@ -22,9 +21,11 @@ from zoo.bounds.table import bound_layer
 from zoo.certificate.certify import certify
 from zoo.certificate.model import CertifiedModel
 from zoo.layers import (
+    Abs,
     ConvExponential,
     ConvexPotential,
     FirstChannels,
+    GroupSort,
     Householder,
     LInfDistance,
     MinMax,
@@ -39,13 +40,6 @@ from zoo.records import Certificate
 
 Exact = NDArray[np.object_]  # of Fractions
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """As much of an architecture as `certify` needs."""
-
-    input_shape: Shape
 
 
 # Networks ------------------------------------------------------------------------------------------------------------
@@ -100,7 +94,7 @@ def certified(
     net: nn.Sequential, shape: Shape, norm: str = "l2", levels: Sequence[float] = ()
 ) -> tuple[Certificate, CertifiedModel]:
     """The network's certificate and its certified model, as a reader of the certificate builds it."""
-    certificate = certify(net, "test", Sizes(shape), "0" * 64, norm=norm, levels=levels)  # type: ignore[arg-type]
+    certificate = certify(net, shape, norm, levels)
     return certificate, CertifiedModel.of(net, certificate)
 
 
@@ -186,6 +180,31 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
             return y
         case nn.ReLU():
             return np.maximum(x, Fraction(0))
+        case nn.LeakyReLU():
+            return np.maximum(x, x * Fraction(layer.negative_slope))
+        case nn.Hardtanh():
+            return np.minimum(np.maximum(x, Fraction(layer.min_val)), Fraction(layer.max_val))
+        case Abs():
+            return np.abs(x)
+        case GroupSort():
+            groups = x.reshape(-1, layer.size, *x.shape[1:])
+            return -np.sort(-groups, axis=1).reshape(x.shape)
+        case nn.Identity() | nn.Dropout():
+            return x
+        case nn.Unflatten():
+            return x.reshape(layer.unflattened_size)
+        case nn.ChannelShuffle():
+            return x.reshape(layer.groups, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
+        case nn.AvgPool2d() | nn.AdaptiveAvgPool2d() | nn.MaxPool2d():
+            return _pooled(layer, x)
+        case nn.BatchNorm2d():
+            mean, variance = exact(layer.running_mean), exact(layer.running_var)
+            weight, bias = (
+                exact(np.full(len(x), value) if tensor is None else tensor)
+                for tensor, value in ((layer.weight, 1.0), (layer.bias, 0.0))
+            )
+            scale = weight / np.array([_root(entry + Fraction(layer.eps)) for entry in variance], dtype=object)
+            return (x - mean[:, None, None]) * scale[:, None, None] + bias[:, None, None]
         case nn.Flatten():
             return x.reshape(-1)
         case Residual():
@@ -235,9 +254,7 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
 
 def _attention(layer: SelfAttention, tokens: Exact) -> Exact:
     """[T, C] to the same. Lengths above 1 are irrational: they stand here to 2^-400 of themselves."""
-    squares = [max(Fraction(1), sum(entry * entry for entry in token)) for token in tokens]
-    roots = [Fraction(math.isqrt(square.numerator * square.denominator << 800), square.denominator << 400)
-             for square in squares]  # fmt: skip
+    roots = [_root(max(Fraction(1), sum(entry * entry for entry in token))) for token in tokens]
     projected = np.array([token / root for token, root in zip(tokens, roots, strict=True)], dtype=object).T
     query, key, value = (_product(weight, projected).T for weight in (layer.query, layer.key, layer.value))
     size, mixed = tokens.shape[1] // layer.heads, np.empty(tokens.shape, dtype=object)
@@ -247,6 +264,39 @@ def _attention(layer: SelfAttention, tokens: Exact) -> Exact:
             scores = 1 + key[:, head] @ query[i, head]
             mixed[i, head] = (scores @ value[:, head]) / Fraction(4 * len(tokens))
     return mixed
+
+
+def _root(square: Fraction) -> Fraction:
+    """To 2^-400 of itself."""
+    return Fraction(math.isqrt(square.numerator * square.denominator << 800), square.denominator << 400)
+
+
+def _pooled(layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.MaxPool2d, x: Exact) -> Exact:
+    """Window by window, as PyTorch's pages define it."""
+    channels, *sides = x.shape
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        sizes = layer.output_size if isinstance(layer.output_size, tuple) else (layer.output_size,) * 2
+        outputs = [side if size is None else size for side, size in zip(sides, sizes, strict=True)]
+        layer = nn.AvgPool2d(tuple(side // size for side, size in zip(sides, outputs, strict=True)))
+    kernel, stride, padding, dilation = (
+        value if isinstance(value, tuple) else (value, value)
+        for value in (layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1))
+    )
+    reach = [gap * (side - 1) + 1 for gap, side in zip(dilation, kernel, strict=True)]
+    starts = [
+        range(-edge, side + edge - far + 1, step)
+        for edge, side, far, step in zip(padding, sides, reach, stride, strict=True)
+    ]
+    pooled = np.empty((channels, *map(len, starts)), dtype=object)
+    for channel, i, j in np.ndindex(pooled.shape):
+        rows = range(starts[0][i], starts[0][i] + reach[0], dilation[0])
+        columns = range(starts[1][j], starts[1][j] + reach[1], dilation[1])
+        inside = [x[channel, r, c] for r in rows for c in columns if 0 <= r < sides[0] and 0 <= c < sides[1]]
+        if isinstance(layer, nn.MaxPool2d):
+            pooled[channel, i, j] = max(inside)
+        else:
+            pooled[channel, i, j] = sum(inside, Fraction(0)) / (layer.divisor_override or kernel[0] * kernel[1])
+    return pooled
 
 
 def _windows(layer: nn.Conv2d, x: Exact) -> Exact:

@@ -10,6 +10,7 @@ from torch import nn
 
 from export.publish import weight_files
 from zoo.architectures import Architecture, ConvNet, describe
+from zoo.bounds.written import weights_of
 from zoo.certificate.certify import certify
 from zoo.publication.folder import GRAPHS, Folder
 from zoo.publication.graph import write_graphs
@@ -21,7 +22,7 @@ TINY = ConvNet("2c2f", "minmax", input_size=8, channels=1, classes=3)
 
 def write_weights(net: nn.Sequential, folder: Path, max_file: int | None = None) -> str:
     """The network's tensors as model.safetensors or as shards; answers what certificates name them by."""
-    files = weight_files({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, max_file)
+    files = weight_files(weights_of(net), max_file)
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return weights_sha256({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
@@ -33,7 +34,7 @@ def publish(path: Path, architecture: Architecture = TINY, seed: int = 0) -> Fol
         torch.manual_seed(seed)
         net = architecture.network().requires_grad_(False).eval()
     digest = write_weights(net, path)
-    certificate = certify(net, "toy", architecture, digest)
+    certificate = certify(net, architecture.input_shape, name="toy", architecture=architecture, weights_sha256=digest)
     (path / "certificate.json").write_text(dumps(certificate))
     labels = tuple(f"class {index}" for index in range(architecture.classes))
     config = ModelConfig(

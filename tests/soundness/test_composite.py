@@ -19,9 +19,11 @@ from zoo.bounds.rule import Context
 from zoo.bounds.table import bound_layer
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import (
+    Abs,
     ConvExponential,
     ConvexPotential,
     FirstChannels,
+    GroupSort,
     Householder,
     MinMax,
     PadChannels,
@@ -34,6 +36,7 @@ from zoo.layers import (
 
 from .oracle import Shape, conv, exact, linear, lipschitz_bound, network, replay
 from .test_rounding import check
+from .test_rules import normalisation
 
 TIGHT = 1.0 + 1e-7
 
@@ -98,6 +101,16 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "householder on vectors": (lambda: Householder(6), (6,)),
     "tokens": (lambda: TokenLinear(6), (3, 2, 3)),
     "patches": (lambda: PatchPool(2), (2, 4, 6)),
+    "averages": (lambda: nn.AvgPool2d(2), (2, 4, 6)),
+    "averages that overlap": (lambda: nn.AvgPool2d((3, 2), (2, 1), (1, 1), divisor_override=4), (2, 5, 4)),
+    "averages of the whole map": (lambda: nn.AdaptiveAvgPool2d(1), (3, 3, 4)),
+    "maxima": (lambda: nn.MaxPool2d(2), (2, 4, 4)),
+    "maxima that overlap": (lambda: nn.MaxPool2d(3, (1, 2), 1), (2, 4, 5)),
+    "normalisation": (lambda: normalisation(4, 2), (4, 2, 3)),
+    "sorted groups": (lambda: GroupSort(3), (6, 2, 2)),
+    "leak": (lambda: nn.LeakyReLU(0.3), (3, 2, 2)),
+    "clamp": (lambda: nn.Hardtanh(-0.3, 0.7), (3, 2, 2)),
+    "absolute values": (Abs, (3, 2, 2)),
     "attention": (lambda: SelfAttention(4, 2), (4, 2, 2)),
     "attention, one head and one token": (lambda: SelfAttention(3, 1), (3, 1, 1)),
     "attention beside the identity": (lambda: Residual(SelfAttention(4, 4), nn.Conv2d(4, 4, 1)), (4, 1, 3)),

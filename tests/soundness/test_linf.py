@@ -18,10 +18,11 @@ from zoo.bounds.table import TABLE, bound_layer
 from zoo.certificate.certify import certify, estimate_linf
 from zoo.certificate.model import CertifiedModel, tables_of
 from zoo.errors import CertificateError, UncertifiableLayerError
-from zoo.layers import FirstChannels, Householder, LInfDistance, MinMax, PadChannels, Pixels, Residual
+from zoo.layers import Abs, FirstChannels, GroupSort, Householder, LInfDistance, MinMax, PadChannels, Pixels, Residual
 from zoo.publication.verify import REPEATED
 
-from .oracle import Shape, Sizes, certified, conv, distance, exact, linear, lipschitz_bound, network, operator, replay
+from .oracle import Shape, certified, conv, distance, exact, linear, lipschitz_bound, network, operator, replay
+from .test_rules import normalisation
 
 # Rules ---------------------------------------------------------------------------------------------------------------
 
@@ -36,6 +37,18 @@ SOUND: dict[type[nn.Module], list[tuple[nn.Module, Shape]]] = {
         (nn.Conv2d(2, 4, 2, 2), (2, 5, 4)),
         (nn.Conv2d(1, 2, (5, 2), (3, 1), (4, 0), bias=False), (1, 3, 3)),
     ],
+    nn.LeakyReLU: [(nn.LeakyReLU(0.1), (3, 2, 2))],
+    nn.Hardtanh: [(nn.Hardtanh(-1, 0.5), (3, 2, 2)), (nn.Hardtanh(0.25, 3), (5,))],
+    GroupSort: [(GroupSort(3), (6, 2, 2))],
+    Abs: [(Abs(), (3, 2, 2))],
+    nn.Identity: [(nn.Identity(), (3, 2, 2))],
+    nn.Dropout: [(nn.Dropout(0.7).eval(), (3, 2, 2))],
+    nn.Unflatten: [(nn.Unflatten(1, (3, 2, 4)), (24,))],
+    nn.ChannelShuffle: [(nn.ChannelShuffle(2), (6, 2, 3))],
+    nn.AvgPool2d: [(nn.AvgPool2d(2), (3, 4, 6)), (nn.AvgPool2d(3, 2, 1, divisor_override=2), (1, 5, 5))],
+    nn.AdaptiveAvgPool2d: [(nn.AdaptiveAvgPool2d((2, 1)), (2, 4, 3))],
+    nn.MaxPool2d: [(nn.MaxPool2d(2), (3, 4, 6)), (nn.MaxPool2d(3, 1, 1), (2, 4, 5))],
+    nn.BatchNorm2d: [(normalisation(3, 1), (3, 2, 4)), (nn.BatchNorm2d(2, affine=False).eval(), (2, 2, 2))],
     LInfDistance: [(LInfDistance(5, 7), (5,)), (LInfDistance(4, 1), (4,))],
     Residual: [
         (Residual(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4)), (4,)),
@@ -69,7 +82,7 @@ def test_every_rule_holds_for_its_layer(kind):
         assert estimate_linf(plain, shape) <= bound.lipschitz_bound * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("layer", [Householder(4), nn.Tanh(), nn.MaxPool2d(2)], ids=str)
+@pytest.mark.parametrize("layer", [Householder(4), nn.Tanh(), nn.Softsign()], ids=str)
 def test_all_else_is_refused(layer):
     with pytest.raises(UncertifiableLayerError, match=f"no rule for {type(layer).__name__} in linf"):
         bound_layer(layer, Context("layer", (4, 2, 2), norm="linf"))
@@ -367,7 +380,7 @@ def test_no_level_counts_for_inputs_outside_the_domain(pixel):
 )
 def test_another_norm_and_other_levels_are_refused(norm, levels, message):
     with pytest.raises(CertificateError, match=message):
-        certify(two_pixels(1.0), "test", Sizes((1, 1, 2)), "0" * 64, norm=norm, levels=levels)  # type: ignore[arg-type]
+        certify(two_pixels(1.0), (1, 1, 2), norm, levels)
 
 
 def test_the_certificate_says_its_norm_in_every_sentence():

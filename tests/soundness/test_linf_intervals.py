@@ -20,13 +20,14 @@ from zoo.bounds.rounding import propagate
 from zoo.bounds.rule import intervals_of
 from zoo.bounds.table import TABLE
 from zoo.certificate.model import cast_network
-from zoo.layers import FirstChannels, LInfDistance, MinMax, PadChannels, Pixels, Residual
+from zoo.layers import Abs, FirstChannels, GroupSort, LInfDistance, MinMax, PadChannels, Pixels, Residual
 from zoo.publication.graph import write_graph
 from zoo.records import Outputs
 
 from .oracle import Exact, certified, conv, distance, exact, linear, network, replay
 from .published import write_weights
 from .test_rounding import random_conv, random_linear
+from .test_rules import normalisation
 
 Ends = tuple[Exact, Exact]
 
@@ -37,6 +38,12 @@ def exact_ends(layer: nn.Module, lower: Exact, upper: Exact) -> Ends:
         case Pixels():
             ends = np.stack([replay(nn.Sequential(layer), lower), replay(nn.Sequential(layer), upper)])
             return ends.min(axis=0), ends.max(axis=0)
+        case nn.BatchNorm2d():
+            ends = np.stack([replay(nn.Sequential(layer), lower), replay(nn.Sequential(layer), upper)])
+            return ends.min(axis=0), ends.max(axis=0)
+        case Abs():
+            nearest = np.maximum(np.maximum(lower, -upper), Fraction(0))
+            return nearest, np.maximum(np.abs(lower), np.abs(upper))
         case nn.Linear() | nn.Conv2d():
             rising, falling, constant = (copy.deepcopy(layer) for _ in range(3))
             with torch.no_grad():
@@ -109,7 +116,32 @@ def mixed(seed: int) -> nn.Sequential:
     )
 
 
-MAKE = {"distances": (distances, (2, 2, 2)), "mixed": (mixed, (2, 4, 4))}
+def plain(seed: int) -> nn.Sequential:
+    """Pools, activations and normalisation, as people write them."""
+    g = np.random.default_rng(seed)
+    return network(
+        Pixels([0.49, 0.45], [4.1, -3.9]),
+        normalisation(2, seed),
+        nn.MaxPool2d(2, 1, 1),
+        random_conv(g, (6, 2, 2, 2)),
+        nn.LeakyReLU(0.3),
+        nn.ChannelShuffle(2),
+        GroupSort(3),
+        nn.AvgPool2d(3, 1, 1, divisor_override=5),
+        Abs(),
+        nn.Dropout().eval(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        random_linear(g, 12, 24),
+        nn.Hardtanh(-30, 40),
+        nn.Unflatten(1, (3, 2, 2)),
+        nn.Identity(),
+        nn.Flatten(),
+        random_linear(g, 3, 12),
+    )
+
+
+MAKE = {"plain": (plain, (2, 4, 4)), "distances": (distances, (2, 2, 2)), "mixed": (mixed, (2, 4, 4))}
 LEVELS = (1e-9, 8 / 255, 0.3, 1.5)
 
 
@@ -234,8 +266,9 @@ def run(path: Path, images: Tensor) -> Outputs:
     return Outputs(*session.run(list(Outputs._fields), {"images": images.numpy()}))
 
 
-def test_graph_and_pytorch_are_one_function(tmp_path: Path):
-    net, images = mixed(1), torch.rand(64, 2, 4, 4, generator=torch.Generator().manual_seed(4))
+@pytest.mark.parametrize("make", [mixed, plain])
+def test_graph_and_pytorch_are_one_function(make, tmp_path: Path):
+    net, images = make(1), torch.rand(64, 2, 4, 4, generator=torch.Generator().manual_seed(4))
     images[32:] = images[32:].round()  # corners of the box
     with torch.no_grad():
         net[-1].bias -= net(images).mean(dim=0)  # type: ignore[operator]

@@ -17,7 +17,7 @@ from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax, Pixels, Residual
 from zoo.records import Certificate, LayerBound, dumps, loads
 
-from .oracle import Exact, Sizes, certified, conv, exact, linear, network, replay
+from .oracle import Exact, certified, conv, exact, linear, network, replay
 
 
 def square_norm(vector: Exact) -> Fraction:
@@ -250,7 +250,7 @@ def test_composition_is_rounded_up(seed):
         for fan_in, limit in zip(g.integers(0, 3, 40).tolist(), [None, 2.5] * 20, strict=True)
     ]
     layers = [LayerBound(**{**vars(layer), "lipschitz_bound": float(layer.lipschitz_bound)}) for layer in layers]
-    fields = compose(layers, np.eye(3), np.zeros(3), Sizes((3,)))  # type: ignore[arg-type]
+    fields = compose(layers, np.eye(3), np.zeros(3), (3,))
     product = math.prod(Fraction(layer.lipschitz_bound) for layer in layers)
     norm, error = Fraction(math.sqrt(3)) * (1 - Fraction(1, 2**50)), Fraction(0)
     unit = Fraction(1, 2**53)

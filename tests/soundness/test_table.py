@@ -18,7 +18,10 @@ from .test_linf import SOUND as SOUND_IN_LINF
 from .test_rules import SOUND
 
 WHOLE = TABLE[nn.Linear]
-TORCH = {nn.ReLU, nn.Flatten, nn.PixelUnshuffle, nn.Linear, nn.Conv2d}
+TORCH = {
+    *(nn.ReLU, nn.LeakyReLU, nn.Hardtanh, nn.Identity, nn.Dropout, nn.Flatten, nn.Unflatten, nn.PixelUnshuffle),
+    *(nn.ChannelShuffle, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d, nn.BatchNorm2d, nn.Linear, nn.Conv2d),
+}
 
 
 def test_the_rows_are_our_layers_and_these_of_torch():

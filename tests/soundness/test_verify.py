@@ -55,7 +55,7 @@ def recomposed(folder: Folder, certificate: Certificate) -> Certificate:
     network = load_network(folder.weights(), folder.certificate)
     weight, bias = (tensor.double().numpy() for tensor in (network[-1].weight, network[-1].bias))
     architecture = from_description(certificate.architecture)
-    fields = compose(certificate.layers, weight, bias, architecture, certificate.norm, certificate.pairwise)
+    fields = compose(certificate.layers, weight, bias, architecture.input_shape, certificate.norm, certificate.pairwise)
     return dataclasses.replace(certificate, **fields)
 
 

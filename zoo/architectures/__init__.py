@@ -1,8 +1,8 @@
 """Architectures: frozen sizes whose `network()` is an `nn.Sequential` of plain layers, the last named `head`.
 
 Each other file of this package is a family: the dataclass of its sizes with the `citation` of the work it is, then its
-NETWORKS and its models, PRESETS, by name. A new file is found without being named anywhere. Importing this package
-loads no torch; `network()` does.
+NETWORKS and its models, PRESETS, by name. A new file is found without being named anywhere. `layers` has the form of
+networks that have no family. Importing this package loads no torch; `network()` does.
 """
 
 from dataclasses import asdict, fields
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from zoo.architectures.convnet import ConvNet
 from zoo.architectures.distance import DistanceMLP, DistanceNet
+from zoo.architectures.layers import Layers
 from zoo.architectures.lipconvnet import LipConvNet
 from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
 from zoo.architectures.loop import LoopResNet
@@ -32,6 +33,7 @@ __all__ = [
     "DistanceMLP",
     "DistanceNet",
     "LayerShape",
+    "Layers",
     "LiResNet",
     "LipConvNet",
     "LoopResNet",
@@ -90,9 +92,10 @@ def from_description(description: dict[str, Any]) -> Architecture:
     """The architecture that `describe` wrote down. Raises CertificateError for anything else."""
     sizes = dict(description)
     family = str(sizes.pop("family", None))
-    if family not in FAMILIES:
-        raise CertificateError(f"unknown architecture family {family!r}, expected one of {', '.join(FAMILIES)}")
-    numbers = {field.name for field in fields(FAMILIES[family]) if field.type in ("int", int)}
+    kinds = {**FAMILIES, "Layers": Layers}
+    if family not in kinds:
+        raise CertificateError(f"unknown architecture family {family[:40]!r}, expected one of {', '.join(kinds)}")
+    numbers = {field.name for field in fields(kinds[family]) if field.type in ("int", int)}
     for name, size in sizes.items():
         most = LIMITS.get(name, MAX_SIZE)
         if name in numbers and (type(size) is not int or not 0 < size <= most):
@@ -100,6 +103,6 @@ def from_description(description: dict[str, Any]) -> Architecture:
                 f"not a {family}: {name} must be a whole number from 1 to {most:,}, got {repr(size)[:40]}"
             )
     try:
-        return FAMILIES[family](**sizes)
+        return kinds[family](**sizes)
     except (TypeError, ValueError) as error:
         raise CertificateError(f"not a {family}: {one_line(error)}") from error

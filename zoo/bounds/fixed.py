@@ -1,4 +1,7 @@
-"""Rules of maps without trained weights: normalisation, activations, what only moves, pads or averages numbers."""
+"""Rules of maps without trained weights: normalisation, activations, what only moves, pads or averages numbers.
+
+Where no other is named, a rule holds in l2 and in l-infinity.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from zoo.bounds.rule import Bound, Context, l2
-from zoo.layers import FirstChannels, MinMax, PadChannels, PatchPool, Pixels
+from zoo.layers import FirstChannels, GroupSort, MinMax, PadChannels, PatchPool, Pixels
 
 
 def pixels(layer: Pixels, context: Context) -> Bound:
@@ -30,9 +33,50 @@ def pixels(layer: Pixels, context: Context) -> Bound:
 
 
 def nonexpansive(layer: nn.Module, context: Context) -> Bound:
-    """ReLU and MinMax: 1-Lipschitz, 0 to 0, and exact in floating point, for they only choose among their inputs."""
+    """ReLU, MinMax, absolute values, and what changes nothing: 1-Lipschitz, 0 to 0, exact in floating point."""
     if isinstance(layer, MinMax) and layer.pairing == "halves" and context.input_shape[0] % 2:
         raise context.refuse(f"halves of {context.input_shape[0]} channels do not pair")
+    return Bound(context.input_shape, 1.0, "nonexpansive", {})
+
+
+def group_sort(layer: GroupSort, context: Context) -> Bound:
+    """In sorted order the numbers of two groups lie at most as far apart as in any other; exact."""
+    if context.input_shape[0] % layer.size:
+        raise context.refuse(f"groups of {layer.size} do not divide {context.input_shape[0]} channels")
+    return Bound(context.input_shape, 1.0, "nonexpansive", {})
+
+
+def leaky_relu(layer: nn.LeakyReLU, context: Context) -> Bound:
+    """max(x, a x) for 0 <= a <= 1: slopes in [a, 1]. The product rounds once."""
+    if not 0.0 <= layer.negative_slope <= 1.0:
+        raise context.refuse(f"negative_slope={layer.negative_slope} is not proved; instead: a number from 0 to 1")
+    return Bound(context.input_shape, 1.0, "slopes", {}, fan_in=1)
+
+
+def hardtanh(layer: nn.Hardtanh, context: Context) -> Bound:
+    """Cut to an interval [a, b]: 1-Lipschitz and exact; 0 goes to the point of the interval next to it."""
+    low, high = layer.min_val, layer.max_val
+    if not -math.inf < low <= high < math.inf:
+        raise context.refuse(f"[{low}, {high}] is no bounded interval")
+    count = math.prod(context.input_shape) if context.norm == "l2" else 1
+    offset, reach = (l2(np.array([value]), count) for value in (min(max(0.0, low), high), max(-low, high)))
+    return Bound(context.input_shape, 1.0, "clamp", {}, offset_norm=offset, range_norm=reach)
+
+
+def unflatten(layer: nn.Unflatten, context: Context) -> Bound:
+    shape = layer.unflattened_size
+    if layer.dim not in (1, -1) or len(context.input_shape) != 1 or len(shape) != 3:
+        raise context.refuse("only a vector is made a map: nn.Unflatten(1, (channels, rows, columns))")
+    if not all(type(side) is int and side > 0 for side in shape) or math.prod(shape) != context.input_shape[0]:
+        raise context.refuse(f"{context.input_shape[0]} numbers do not make a map of {tuple(shape)}, written out")
+    return Bound(tuple(shape), 1.0, "nonexpansive", {})  # type: ignore[arg-type]
+
+
+def channel_shuffle(layer: nn.ChannelShuffle, context: Context) -> Bound:
+    """A permutation of the channels."""
+    channels, *_ = context.map_shape()
+    if layer.groups < 1 or channels % layer.groups:
+        raise context.refuse(f"{layer.groups} groups do not divide {channels} channels")
     return Bound(context.input_shape, 1.0, "nonexpansive", {})
 
 

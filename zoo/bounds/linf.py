@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from zoo.bounds.convolution import kernel_of
 from zoo.bounds.rule import RAISED, Bound, Context, Ends, Rows, Shape, intervals_of, l1_of_rows, matrix_of
 from zoo.bounds.spectral import Matrix
-from zoo.layers import LInfDistance, Pixels, Residual, few_rows
+from zoo.layers import Abs, LInfDistance, Pixels, Residual, few_rows
 from zoo.lowering.choice import PLAIN_SUMS
 
 # Constants -----------------------------------------------------------------------------------------------------------
@@ -105,6 +105,15 @@ def pixel_ends(layer: Pixels, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
     """Clamped, as the layer does: x outside of [0, 1] count as the nearest in it, wherever the layer stands."""
     mean, scale = layer.mean[:, None, None], layer.scale[:, None, None]
     one, other = (lower.clamp(0, 1) - mean) * scale, (upper.clamp(0, 1) - mean) * scale
+    return torch.minimum(one, other), torch.maximum(one, other)  # a scale may be negative
+
+
+def absolute_ends(layer: Abs, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
+    return torch.maximum(lower, -upper).clamp(min=0), torch.maximum(lower.abs(), upper.abs())
+
+
+def batch_norm_ends(layer: nn.BatchNorm2d, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
+    one, other = layer(lower), layer(upper)
     return torch.minimum(one, other), torch.maximum(one, other)  # a scale may be negative
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module
 
+from zoo.bounds.form import Form
 from zoo.bounds.rounding import gamma
 from zoo.bounds.spectral import Matrix, NormProof, spectral_norm_bound
 from zoo.errors import UncertifiableLayerError
@@ -21,7 +22,31 @@ if TYPE_CHECKING:
     from zoo.lowering.values import Value
 
 Shape = tuple[int, ...]
+Record = Literal["single", "composed", "composed, at least 1"]
 NORMS = ("l2", "linf")  # of a network's input and of each layer's; the fields of `Row` that hold their rules
+# What to take instead of layers that people ask for, by name.
+INSTEAD = {
+    "Sequential": "its layers, one after the other, in the outer nn.Sequential",
+    **dict.fromkeys(
+        ("GELU", "SiLU", "ELU", "SELU", "CELU", "Mish", "Hardswish", "Softplus", "PReLU", "RReLU"),
+        "nn.ReLU, nn.LeakyReLU or zoo.layers.MinMax",
+    ),
+    **dict.fromkeys(("Sigmoid", "Tanh", "Hardsigmoid", "Softsign"), "nn.Hardtanh"),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Softmax2d"), "nothing: the certificate speaks of logits"),
+    **dict.fromkeys(
+        ("LayerNorm", "GroupNorm", "InstanceNorm2d", "RMSNorm", "LocalResponseNorm"),
+        "nn.BatchNorm2d, in evaluation mode, or none: they divide by what an image makes arbitrarily small",
+    ),
+    "BatchNorm1d": "nn.BatchNorm2d before nn.Flatten, or its scale and shift inside the nn.Linear before it",
+    **dict.fromkeys(("Dropout1d", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout"), "nn.Dropout, or none"),
+    **dict.fromkeys(("Conv1d", "Conv3d", "LazyConv2d"), "nn.Conv2d"),
+    "LazyLinear": "nn.Linear, with its sizes",
+    "Bilinear": "nn.Linear",
+    **dict.fromkeys(("MultiheadAttention", "TransformerEncoderLayer"), "zoo.layers.SelfAttention"),
+    **dict.fromkeys(("AdaptiveMaxPool2d", "FractionalMaxPool2d", "LPPool2d"), "nn.MaxPool2d or nn.AvgPool2d"),
+    **dict.fromkeys(("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"), "nn.ConvTranspose2d"),
+    **dict.fromkeys(("ZeroPad2d", "CircularPad2d", "ReflectionPad2d"), "the padding of the nn.Conv2d behind it"),
+}
 Ends = tuple[Tensor, Tensor]  # the least and the largest values of a batch of maps or vectors
 
 
@@ -39,6 +64,7 @@ class Row:
         "composed, at least 1": the same, and it is never below 1, which no machine rounds.
     lowering: the layer as nodes of a graph.
     ends: `intervals` as nodes of a graph.
+    form: how a layer of the type is written in JSON.
     """
 
     l2: Callable[[Any, Context], Bound] | None
@@ -46,9 +72,10 @@ class Row:
     intervals: Callable[[Any, Tensor, Tensor, Rows], Ends] | None
     linear: Callable[[Any, Tensor | None, Tensor], Tensor] | None
     slopes: tuple[float, float] | None
-    record: Literal["single", "composed", "composed, at least 1"]
+    record: Record
     lowering: Callable[[Nodes, Any, str, Value], Value]
     ends: Callable[[Nodes, Any, str, Value, Value], tuple[Value, Value]] | None
+    form: Form
 
     def __post_init__(self) -> None:
         if self.l2 is None and self.linf is None:
@@ -104,10 +131,11 @@ class Context:
         rules = {kind: rule for kind, row in self.rows.items() if (rule := getattr(row, self.norm)) is not None}
         rule = rules.get(type(layer))
         if rule is None:
-            known = ", ".join(sorted(kind.__name__ for kind in rules))
-            raise self.refuse(f"no rule for {type(layer).__name__} in {self.norm}; there are rules for {known}")
+            raise self.refuse(no_row(type(layer), rules, f" in {self.norm}"))
         if changed_by_hooks(layer):
             raise self.refuse("a hook or a replaced method changes what it computes")
+        if in_training(layer):
+            raise self.refuse("it computes something else in training mode; call network.eval() first")
         return rule(layer, self)
 
     def inside(self, name: str, input_shape: Shape) -> Context:
@@ -145,11 +173,24 @@ class Context:
         return spectral_norm_bound(family, tau, perturbation, divisor, lambda: self.advance(0))
 
 
+def no_row(kind: type, rows: Mapping[type[nn.Module], Any], norm: str = "") -> str:
+    """That the type is not one of the rows, and what would do instead."""
+    instead = INSTEAD.get(kind.__name__)
+    known = ", ".join(sorted(known.__name__ for known in rows))
+    hint = f"instead: {instead}" if instead else f"there are rules for {known}"
+    return f"no rule for {kind.__name__}{norm}; {hint}"
+
+
 def changed_by_hooks(layer: nn.Module) -> bool:
     """Whether something besides its class decides what the layer computes: a hook, also of all, or its own method."""
     replaced = any(callable(getattr(type(layer), name, None)) for name in vars(layer))
     of_all = module._global_forward_hooks or module._global_forward_pre_hooks
     return bool(layer._forward_hooks or layer._forward_pre_hooks or of_all or replaced)
+
+
+def in_training(layer: nn.Module) -> bool:
+    """Whether it is a layer with two modes, and in the one that depends on chance or on the batch."""
+    return layer.training and isinstance(layer, nn.Dropout | nn.BatchNorm2d)
 
 
 def intervals_of(layer: nn.Module, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:

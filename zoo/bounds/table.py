@@ -14,24 +14,50 @@ from torch import nn
 
 from zoo.bounds.attention import self_attention
 from zoo.bounds.fixed import (
+    channel_shuffle,
     first_channels,
     flatten,
+    group_sort,
+    hardtanh,
+    leaky_relu,
     nonexpansive,
     pad_channels,
     patch_pool,
     pixels,
     space_to_depth,
+    unflatten,
+)
+from zoo.bounds.form import (
+    AXIS,
+    BIAS,
+    FLAG,
+    LAYER,
+    LAYERS,
+    MAX_SIDE,
+    NUMBER,
+    PADDING,
+    SIDES,
+    SIZE,
+    Form,
+    one_of,
+    several,
+    two,
+    whole,
 )
 from zoo.bounds.linear import (
+    apply_batch_norm,
     apply_convolution,
     apply_fixed,
     apply_linear,
     apply_token_linear,
+    batch_norm,
     convolution,
     linear,
     token_linear,
 )
 from zoo.bounds.linf import (
+    absolute_ends,
+    batch_norm_ends,
     convolution_ends,
     convolution_linf,
     distance_ends,
@@ -44,13 +70,16 @@ from zoo.bounds.linf import (
     residual_ends,
 )
 from zoo.bounds.orthogonal import conv_exponential, householder
+from zoo.bounds.pooling import average_pool, average_pool_linf, max_pool
 from zoo.bounds.potential import convex_potential
 from zoo.bounds.residual import residual
-from zoo.bounds.rule import Bound, Context, Row, Rows
+from zoo.bounds.rule import Bound, Context, Record, Row, Rows
 from zoo.layers import (
+    Abs,
     ConvExponential,
     ConvexPotential,
     FirstChannels,
+    GroupSort,
     Householder,
     LInfDistance,
     MinMax,
@@ -62,26 +91,163 @@ from zoo.layers import (
     TokenLinear,
 )
 from zoo.lowering import intervals, layers
+from zoo.lowering import pooling as pools
 from zoo.lowering.values import Value
 
 
-def _moving(rule: Callable[[Any, Context], Bound], lowering: Callable[..., Value]) -> Row:
+def _moving(rule: Callable[[Any, Context], Bound], lowering: Callable[..., Value], form: Form) -> Row:
     """A layer that only moves its numbers, or adds zeros: the same in either norm."""
-    return Row(rule, rule, monotone, apply_fixed, None, "single", lowering, intervals.monotone)
+    return Row(rule, rule, monotone, apply_fixed, None, "single", lowering, intervals.monotone, form)
 
+
+def _activation(
+    slopes: tuple[float, float] | None,
+    lowering: Callable[..., Value],
+    form: Form,
+    rule: Callable[[Any, Context], Bound] = nonexpansive,
+) -> Row:
+    """What never falls where an input rises, and is 1-Lipschitz in either norm by the same rule."""
+    return Row(rule, rule, monotone, None, slopes, "single", lowering, intervals.monotone, form)
+
+
+def _l2(rule: Callable[[Any, Context], Bound], record: Record, lowering: Callable[..., Value], form: Form) -> Row:
+    """A layer with weights, and a rule in l2 alone."""
+    return Row(rule, None, None, None, None, record, lowering, None, form)
+
+
+def _average(form: Form) -> Row:
+    rules = (average_pool, average_pool_linf, monotone, apply_fixed)
+    return Row(*rules, None, "composed", pools.average_pool, intervals.monotone, form)
+
+
+def _batch_norm(**arguments: Any) -> nn.BatchNorm2d:
+    layer = nn.BatchNorm2d(**arguments)
+    layer.num_batches_tracked = None  # a count of training's, which no weights have
+    return layer
+
+
+def _pixels(channels: int) -> Pixels:
+    return Pixels([0.0] * channels, [1.0] * channels)
+
+
+def _residual(branch: nn.Sequential, skip: nn.Module | None) -> Residual:
+    block = Residual(skip=skip)
+    block.branch = branch
+    return block
+
+
+CHANNELS = SIZE.of(lambda layer: layer.weight.shape[1])  # of layers that keep the weight's shape alone
+KERNEL = whole(1, MAX_SIDE).of(lambda layer: layer.weight.shape[2])
 
 TABLE: Rows = {
-    # l2, l-infinity, intervals, linear, slopes, record, lowering, ends
-    Pixels: Row(pixels, pixels_linf, pixel_ends, None, None, "single", layers.pixels, intervals.pixel_ends),
-    MinMax: Row(nonexpansive, nonexpansive, monotone, None, None, "single", layers.minmax, intervals.monotone),
-    nn.ReLU: Row(nonexpansive, nonexpansive, monotone, None, (0.0, 1.0), "single", layers.relu, intervals.monotone),
-    nn.Flatten: _moving(flatten, layers.flatten),
-    PadChannels: _moving(pad_channels, layers.pad_channels),
-    FirstChannels: _moving(first_channels, layers.first_channels),
-    nn.PixelUnshuffle: _moving(space_to_depth, layers.pixel_unshuffle),
-    PatchPool: Row(patch_pool, None, None, apply_fixed, None, "single", layers.patch_pool, None),
+    # l2, l-infinity, intervals, linear, slopes, record, lowering, ends, form
+    Pixels: Row(
+        pixels,
+        pixels_linf,
+        pixel_ends,
+        None,
+        None,
+        "single",
+        layers.pixels,
+        intervals.pixel_ends,
+        Form(_pixels, channels=SIZE.of(lambda layer: len(layer.mean))),
+    ),
+    MinMax: _activation(None, layers.minmax, Form(MinMax, pairing=one_of("halves", "neighbours"))),
+    nn.ReLU: _activation((0.0, 1.0), layers.relu, Form(nn.ReLU)),
+    nn.LeakyReLU: _activation((0.0, 1.0), layers.leaky_relu, Form(nn.LeakyReLU, negative_slope=NUMBER), leaky_relu),
+    nn.Hardtanh: _activation((0.0, 1.0), layers.hardtanh, Form(nn.Hardtanh, min_val=NUMBER, max_val=NUMBER), hardtanh),
+    GroupSort: _activation(None, layers.group_sort, Form(GroupSort, size=SIZE), group_sort),
+    Abs: Row(
+        nonexpansive,
+        nonexpansive,
+        absolute_ends,
+        None,
+        None,
+        "single",
+        layers.absolute,
+        intervals.absolute_ends,
+        Form(Abs),
+    ),
+    nn.Identity: _moving(nonexpansive, layers.identity, Form(nn.Identity)),
+    nn.Dropout: _moving(nonexpansive, layers.identity, Form(nn.Dropout, p=NUMBER)),
+    nn.Unflatten: _moving(unflatten, layers.unflatten, Form(nn.Unflatten, dim=AXIS, unflattened_size=several(SIZE))),
+    nn.ChannelShuffle: _moving(channel_shuffle, layers.channel_shuffle, Form(nn.ChannelShuffle, groups=SIZE)),
+    nn.AvgPool2d: _average(
+        Form(
+            nn.AvgPool2d,
+            kernel_size=SIDES,
+            stride=SIDES,
+            padding=PADDING,
+            ceil_mode=FLAG,
+            count_include_pad=FLAG,
+            divisor_override=SIZE.or_null(),
+        )
+    ),
+    nn.AdaptiveAvgPool2d: _average(Form(nn.AdaptiveAvgPool2d, output_size=two(SIZE.or_null()))),
+    nn.MaxPool2d: Row(
+        max_pool,
+        max_pool,
+        monotone,
+        None,
+        None,
+        "single",
+        pools.max_pool,
+        intervals.monotone,
+        Form(
+            nn.MaxPool2d,
+            kernel_size=SIDES,
+            stride=SIDES,
+            padding=PADDING,
+            dilation=SIDES,
+            return_indices=FLAG,
+            ceil_mode=FLAG,
+        ),
+    ),
+    nn.BatchNorm2d: Row(
+        batch_norm,
+        batch_norm,
+        batch_norm_ends,
+        apply_batch_norm,
+        None,
+        "single",
+        layers.batch_norm,
+        intervals.batch_norm_ends,
+        Form(
+            _batch_norm,
+            num_features=SIZE,
+            eps=NUMBER,
+            momentum=NUMBER.or_null(),
+            affine=FLAG,
+            track_running_stats=FLAG,
+        ),
+    ),
+    nn.Flatten: _moving(flatten, layers.flatten, Form(nn.Flatten, start_dim=AXIS, end_dim=AXIS)),
+    PadChannels: _moving(pad_channels, layers.pad_channels, Form(PadChannels, channels=SIZE)),
+    FirstChannels: _moving(first_channels, layers.first_channels, Form(FirstChannels, channels=SIZE)),
+    nn.PixelUnshuffle: _moving(
+        space_to_depth, layers.pixel_unshuffle, Form(nn.PixelUnshuffle, downscale_factor=whole(1, MAX_SIDE))
+    ),
+    PatchPool: Row(
+        patch_pool,
+        None,
+        None,
+        apply_fixed,
+        None,
+        "single",
+        layers.patch_pool,
+        None,
+        Form(PatchPool, size=whole(1, MAX_SIDE)),
+    ),
     nn.Linear: Row(
-        linear, linear_linf, linear_ends, apply_linear, None, "single", layers.linear, intervals.linear_ends
+        linear,
+        linear_linf,
+        linear_ends,
+        apply_linear,
+        None,
+        "single",
+        layers.linear,
+        intervals.linear_ends,
+        Form(nn.Linear, in_features=SIZE, out_features=SIZE, bias=BIAS),
     ),
     nn.Conv2d: Row(
         convolution,
@@ -92,18 +258,83 @@ TABLE: Rows = {
         "single",
         layers.conv2d,
         intervals.convolution_ends,
+        Form(
+            nn.Conv2d,
+            in_channels=SIZE,
+            out_channels=SIZE,
+            kernel_size=SIDES,
+            stride=SIDES,
+            padding=PADDING,
+            dilation=SIDES,
+            groups=SIZE,
+            bias=BIAS,
+            padding_mode=one_of("zeros", "circular", "reflect", "replicate"),
+        ),
     ),
-    TokenLinear: Row(token_linear, None, None, apply_token_linear, None, "single", layers.token_linear, None),
-    ConvexPotential: Row(
-        convex_potential, None, None, None, None, "composed, at least 1", layers.convex_potential, None
+    TokenLinear: Row(
+        token_linear,
+        None,
+        None,
+        apply_token_linear,
+        None,
+        "single",
+        layers.token_linear,
+        None,
+        Form(TokenLinear, tokens=SIZE.of(lambda layer: len(layer.weight))),
     ),
-    ConvExponential: Row(conv_exponential, None, None, None, None, "composed", layers.conv_exponential, None),
-    Householder: Row(householder, None, None, None, None, "single", layers.householder, None),
-    SelfAttention: Row(self_attention, None, None, None, None, "composed", layers.self_attention, None),
+    ConvexPotential: _l2(
+        convex_potential,
+        "composed, at least 1",
+        layers.convex_potential,
+        Form(
+            ConvexPotential,
+            channels=CHANNELS,
+            hidden=SIZE.of(lambda layer: len(layer.weight)),
+            kernel=whole(1, MAX_SIDE)
+            .or_null()
+            .of(lambda layer: layer.weight.shape[2] if layer.weight.ndim == 4 else None),
+        ),
+    ),
+    ConvExponential: _l2(
+        conv_exponential,
+        "composed",
+        layers.conv_exponential,
+        Form(ConvExponential, channels=CHANNELS, kernel=KERNEL, terms=whole(1, 100)),
+    ),
+    Householder: _l2(
+        householder,
+        "single",
+        layers.householder,
+        Form(Householder, channels=SIZE.of(lambda layer: 2 * layer.weight.shape[1])),
+    ),
+    SelfAttention: _l2(
+        self_attention,
+        "composed",
+        layers.self_attention,
+        Form(SelfAttention, channels=SIZE.of(lambda layer: len(layer.query)), heads=SIZE),
+    ),
     LInfDistance: Row(
-        None, distance_linf, distance_ends, None, None, "single", layers.linf_distance, intervals.distance_ends
+        None,
+        distance_linf,
+        distance_ends,
+        None,
+        None,
+        "single",
+        layers.linf_distance,
+        intervals.distance_ends,
+        Form(LInfDistance, in_features=CHANNELS, out_features=SIZE.of(lambda layer: len(layer.weight))),
     ),
-    Residual: Row(residual, residual, residual_ends, None, None, "composed", layers.residual, intervals.residual_ends),
+    Residual: Row(
+        residual,
+        residual,
+        residual_ends,
+        None,
+        None,
+        "composed",
+        layers.residual,
+        intervals.residual_ends,
+        Form(_residual, branch=LAYERS, skip=LAYER),
+    ),
 }
 LINEAR = {kind: row.linear for kind, row in TABLE.items() if row.linear is not None}
 SLOPES = {kind: row.slopes for kind, row in TABLE.items() if row.slopes is not None}

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save
 from torch import nn
-from torch.nn import functional as F
 
 from zoo import __version__
 from zoo.architectures import Architecture, describe
+from zoo.architectures.layers import layers_of
 from zoo.bounds.liplt import liplt, refusal
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.rounding import OUTWARD, check_arithmetic, propagate
 from zoo.bounds.rule import Context, changed_by_hooks
 from zoo.bounds.spectral import Matrix
-from zoo.bounds.table import bound_layer
-from zoo.errors import CertificateError, UncertifiableLayerError
+from zoo.bounds.table import LINEAR, bound_layer
+from zoo.bounds.written import weights_of
+from zoo.errors import CertificateError, InputError, UncertifiableLayerError
 from zoo.layers import Pixels
 from zoo.records import GRAPH_FORMAT, Certificate, LayerBound
 
@@ -59,29 +62,42 @@ LINF_COMPOSITION = (
 STATEMENTS = {"l2": (CLAIM, UNIT, COMPOSITION), "linf": (LINF_CLAIM, LINF_UNIT, LINF_COMPOSITION)}
 
 MAX_LEVELS = 16
+# Perhaps without parameters, and yet of another constant than 1.
+STRETCHING = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d, nn.BatchNorm2d)
 
 Advance = Callable[[str, int], None]  # a layer's name, and how many matrices its proof factors (0: one is done)
 
 
 def certify(
     network: nn.Sequential,
-    name: str,
-    architecture: Architecture,
-    weights_sha256: str,
-    advance: Advance = lambda layer, total: None,
-    taus: dict[str, float] | None = None,
+    input_shape: Sequence[int],
     norm: str = "l2",
     levels: Sequence[float] = (),
+    *,
+    name: str = "network",
+    architecture: Architecture | None = None,
+    weights_sha256: str | None = None,
+    advance: Advance = lambda layer, total: None,
+    taus: Mapping[str, float] | None = None,
 ) -> Certificate:
-    """A certificate for exactly the tensors of `network`, in the norm "l2" or "linf".
+    """A certificate for exactly the tensors of `network`, in the norm "l2" or "linf"; `zoo.CertifiedModel.of` takes it.
 
-    taus: where each layer's proof starts, from an earlier certificate; without them they are found.
+    The network is an nn.Sequential in evaluation mode: a `zoo.layers.Pixels`, which sets the domain [0, 1], then layers
+    that have a rule in the norm (the table `zoo.bounds.table` lists them), then an nn.Linear with a bias.
+
+    input_shape: channels, height and width of an image.
     levels: in l-infinity, the radii that interval propagation tries as well.
-    Raises UncertifiableLayerError where the network is not a `Pixels`, then layers that have a rule in the norm, then
-    a `Linear`; CertificateError for another norm, for levels that are not positive, rising, and in l-infinity, and in a
+    name, architecture, weights_sha256: what the certificate calls the network, its form and its weights; without them
+        the form is the list of its layers, and the weights are those of the file that `zoo.publish` writes for it.
+    advance: called with a layer's name and how many matrices its proof factors, then with 0 after each.
+    taus: where each layer's proof starts, from an earlier certificate; without them they are found.
+    Raises UncertifiableLayerError where the network is another one, and names the layer; InputError for another
+    shape; CertificateError for another norm, for levels that are not positive, rising, and in l-infinity, and in a
     thread that flushes subnormal numbers.
     """
     check_arithmetic()
+    if not (len(input_shape) == 3 and all(isinstance(side, int) and side > 0 for side in input_shape)):
+        raise InputError(f"input_shape is channels, height and width of an image, got {str(tuple(input_shape))[:80]}")
     if norm not in STATEMENTS:
         raise CertificateError(f"the norm is one of {', '.join(STATEMENTS)}, got {norm[:40]!r}")
     if norm != "linf" and levels:
@@ -94,13 +110,13 @@ def certify(
     (head_name, head), first = children[-1], network[0]
     if type(first) is not Pixels:
         raise UncertifiableLayerError(
-            f"the first layer must be Pixels, which sets the domain, got {type(first).__name__}"
+            f"the first layer must be zoo.layers.Pixels, which sets the domain [0, 1], got {type(first).__name__}"
         )
     if type(head) is not nn.Linear or head.bias is None or head.out_features < 2:
         raise UncertifiableLayerError(f"the last layer, {head_name!r}, must be a Linear with a bias and two classes")
     taus = taus or {}
     layers: list[LayerBound] = []
-    shape: tuple[int, ...] = architecture.input_shape
+    shape: tuple[int, ...] = tuple(input_shape)
     for layer_name, layer in children[:-1]:
         context = Context(layer_name, shape, partial(advance, layer_name), taus, norm)
         bound = bound_layer(layer, context)
@@ -130,10 +146,10 @@ def certify(
         domain=DOMAIN,
         arithmetic=ARITHMETIC,
         composition=composition,
-        architecture=describe(architecture),
-        weights_sha256=weights_sha256,
+        architecture=describe(architecture or layers_of(network, input_shape)),
+        weights_sha256=weights_sha256 or hashlib.sha256(save(weights_of(network))).hexdigest(),
         layers=tuple(layers),
-        **compose(layers, weight, bias, architecture, norm, pairwise),
+        **compose(layers, weight, bias, input_shape, norm, pairwise),
         pairwise=pairwise,
         versions={
             "certified-zoo": __version__,
@@ -150,7 +166,7 @@ def compose(
     layers: Sequence[LayerBound],
     weight: Matrix,
     bias: Matrix,
-    architecture: Architecture,
+    input_shape: Sequence[int],
     norm: str = "l2",
     pairwise: Sequence[float] | None = None,
 ) -> dict[str, Any]:
@@ -159,7 +175,7 @@ def compose(
     The same bits on every machine.
     """
     body_lipschitz = math.prod(layer.lipschitz_bound * OUTWARD for layer in layers) * OUTWARD
-    domain_norm = math.sqrt(math.prod(architecture.input_shape)) if norm == "l2" else 1.0
+    domain_norm = math.sqrt(math.prod(input_shape)) if norm == "l2" else 1.0
     feature_norm, feature_error = propagate(layers, domain_norm * OUTWARD)
     tables = margin_tables(weight, bias, body_lipschitz, feature_norm, feature_error, norm, pairwise)
     return {
@@ -178,7 +194,7 @@ def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 10
     """
     if isinstance(layer, Pixels):
         return float(layer.scale.abs().max())
-    if next(layer.parameters(), None) is None:
+    if next(layer.parameters(), None) is None and not isinstance(layer, STRETCHING):
         return 1.0
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         return _largest_jacobian(layer, shape, iterations)
@@ -190,10 +206,7 @@ def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 10
     norm = 0.0
     for _ in range(iterations):
         vector = (vector.detach() / vector.norm()).requires_grad_(True)
-        if isinstance(layer, nn.Linear):
-            image = F.linear(vector, weight)
-        else:
-            image = F.conv2d(vector, weight, None, layer.stride, layer.padding)
+        image = LINEAR[type(layer)](layer, weight, vector)
         norm = float(image.detach().norm())
         (vector,) = torch.autograd.grad(image, vector, image.detach())
         if not vector.any():
@@ -228,7 +241,7 @@ def estimate_linf(layer: nn.Module, shape: tuple[int, ...], rounds: int = 5) -> 
 
     Ascent from v = (1, ..., 1): the row of the largest entry of J v, then v = its signs.
     """
-    if next(layer.parameters(), None) is None:
+    if next(layer.parameters(), None) is None and not isinstance(layer, STRETCHING):
         return estimate_norm(layer, shape)
     generator = torch.Generator().manual_seed(0)
     point = torch.randn(1, *shape, generator=generator).requires_grad_(True)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from zoo.bounds.interval import least_margins
 from zoo.bounds.margins import MarginTables, margin_tables
 from zoo.bounds.rounding import check_arithmetic
-from zoo.bounds.rule import NORMS, changed_by_hooks
+from zoo.bounds.rule import NORMS, changed_by_hooks, in_training
 from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError, InputError
 from zoo.records import TOP_K, Certificate, Outputs
@@ -95,8 +95,10 @@ class CertifiedModel(nn.Module):
     def _check_unchanged(self) -> None:
         check_arithmetic()
         tables = {self.margin_lipschitz.dtype, self.slack.dtype}
-        weights = {value.dtype for value in self.network.state_dict().values()}
+        weights = {value.dtype for value in self.network.state_dict().values() if value.is_floating_point()}
         hooked = any(changed_by_hooks(layer) for layer in self.network.modules())
+        if any(in_training(layer) for layer in self.network.modules()):
+            raise CertificateError("the network is in training mode, and what was certified is not: call model.eval()")
         if tables != {self.dtype} or weights != {torch.float32} or hooked:
             raise CertificateError("the module is no longer what was certified (types or hooks changed): load it again")
         if self.dtype == torch.float64 and (device := self.slack.device).type != "cpu":

@@ -36,7 +36,7 @@ def _cells(nodes: Nodes, x: Value, kernel: str, sizes: Sizes) -> tuple[Value, st
     cells, (down, right) = sizes.cells, sizes.stride
     phases = [_reads(x, sizes, row, column, cells.map) for row in range(down) for column in range(right)]
     count = math.prod(cells.map)
-    name = _with_zeros(nodes, x, *phases)
+    name = with_zeros(nodes, x, *phases)
     name = nodes.add("Concat", *(nodes.gather(name, phase.ravel()) for phase in phases), axis=2)
     taps, channels = cells.kernel, sizes.in_channels
     ends = [tap * step - side for tap, step, side in zip(taps, sizes.stride, sizes.kernel, strict=True)]
@@ -81,7 +81,7 @@ def _tiles(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Lowering
     reads = np.empty((high, broad, across, along), dtype=np.int64)
     for row, column in np.ndindex(high, broad):
         reads[row, column] = _reads(x, sizes, row, column, (across * tall, along * wide))[::tall, ::wide]
-    name = nodes.gather(_with_zeros(nodes, x, reads), reads.reshape(high, -1))
+    name = nodes.gather(with_zeros(nodes, x, reads), reads.reshape(high, -1))
     if tall > 1:
         name = nodes.add("MatMul", nodes.numbers(vertical.data), nodes.reshape(name, high, -1))
     if wide > 1:
@@ -125,7 +125,7 @@ def _reads(x: Value, sizes: Sizes, row: int, column: int, outputs: tuple[int, in
     return np.where(inside_rows[:, None] & inside_columns, places, -1)
 
 
-def _with_zeros(nodes: Nodes, x: Value, *reads: Places) -> str:
+def with_zeros(nodes: Nodes, x: Value, *reads: Places) -> str:
     """The tensor, with a pixel of zeros behind the others where some place is -1; that place is then the zeros'."""
     if all((places >= 0).all() for places in reads):
         return x.name

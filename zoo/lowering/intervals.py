@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from zoo.layers import LInfDistance, Pixels, Residual
+from zoo.layers import Abs, LInfDistance, Pixels, Residual
 from zoo.lowering.choice import choose
 from zoo.lowering.convolution import convolve, product
-from zoo.lowering.layers import normalise, row_slices, sizes_of
+from zoo.lowering.layers import batch_norm, normalise, row_slices, sizes_of
 from zoo.lowering.values import Ends, Value
 
 if TYPE_CHECKING:
@@ -53,6 +53,16 @@ def pixel_ends(nodes: Nodes, layer: Pixels, name: str, lower: Value, upper: Valu
     one, other = (
         normalise(nodes, name, nodes.each("Clip", end, nodes.numbers(0), nodes.numbers(1))) for end in (lower, upper)
     )
+    return nodes.each("Min", one, other.name), nodes.each("Max", one, other.name)
+
+
+def absolute_ends(nodes: Nodes, layer: Abs, name: str, lower: Value, upper: Value) -> Ends:
+    nearest = nodes.each("Max", lower, nodes.each("Neg", upper).name)
+    return nodes.each("Relu", nearest), nodes.each("Max", nodes.each("Abs", lower), nodes.each("Abs", upper).name)
+
+
+def batch_norm_ends(nodes: Nodes, layer: nn.BatchNorm2d, name: str, lower: Value, upper: Value) -> Ends:
+    one, other = (batch_norm(nodes, layer, name, end) for end in (lower, upper))
     return nodes.each("Min", one, other.name), nodes.each("Max", one, other.name)
 
 

@@ -13,9 +13,11 @@ import numpy as np
 from torch import nn
 
 from zoo.layers import (
+    Abs,
     ConvExponential,
     ConvexPotential,
     FirstChannels,
+    GroupSort,
     Householder,
     LInfDistance,
     MinMax,
@@ -82,6 +84,58 @@ def relu(nodes: Nodes, layer: nn.ReLU, name: str, x: Value) -> Value:
 
 def flatten(nodes: Nodes, layer: nn.Flatten, name: str, x: Value) -> Value:
     return nodes.flat(x)
+
+
+def identity(nodes: Nodes, layer: nn.Module, name: str, x: Value) -> Value:
+    """What changes nothing in evaluation mode."""
+    return x
+
+
+def leaky_relu(nodes: Nodes, layer: nn.LeakyReLU, name: str, x: Value) -> Value:
+    """Not ONNX's LeakyRelu, whose slope is a float32."""
+    return nodes.each("Max", x, nodes.add("Mul", x.name, nodes.numbers(layer.negative_slope)))
+
+
+def hardtanh(nodes: Nodes, layer: nn.Hardtanh, name: str, x: Value) -> Value:
+    return nodes.each("Clip", x, nodes.numbers(layer.min_val), nodes.numbers(layer.max_val))
+
+
+def absolute(nodes: Nodes, layer: Abs, name: str, x: Value) -> Value:
+    return nodes.each("Abs", x)
+
+
+def group_sort(nodes: Nodes, layer: GroupSort, name: str, x: Value) -> Value:
+    x = nodes.own_channels(x)
+    groups = (x.shape[0] // layer.size, layer.size)
+    apart, whole = (
+        ((x.pixels, -1, *groups), (x.pixels, -1, x.shape[0]))
+        if x.places is not None
+        else ((-1, *groups, *x.shape[1:]), (-1, *x.shape))
+    )
+    parts = nodes.reshape(x.name, *apart)
+    best = nodes.add_many("TopK", parts, nodes.ints(layer.size), outputs=2, axis=x.axis + 1, largest=1, sorted=1)[0]
+    return replace(x, name=nodes.reshape(best, *whole))
+
+
+def unflatten(nodes: Nodes, layer: nn.Unflatten, name: str, x: Value) -> Value:
+    shape = tuple(layer.unflattened_size)
+    return Value(nodes.reshape(x.name, -1, *shape), shape)  # type: ignore[arg-type]
+
+
+def channel_shuffle(nodes: Nodes, layer: nn.ChannelShuffle, name: str, x: Value) -> Value:
+    x = nodes.own_channels(x)
+    order = np.arange(x.shape[0]).reshape(layer.groups, -1).T.ravel()
+    return replace(x, name=nodes.add("Gather", x.name, nodes.constant(order), axis=x.axis))
+
+
+def batch_norm(nodes: Nodes, layer: nn.BatchNorm2d, name: str, x: Value) -> Value:
+    x = nodes.own_channels(x)
+    mean, variance = (nodes.weight(f"{name}.running_{part}") for part in ("mean", "var"))
+    root = nodes.add("Sqrt", nodes.add("Add", variance, nodes.numbers(layer.eps)))
+    weight = nodes.numbers(1) if layer.weight is None else nodes.weight(f"{name}.weight")
+    x = nodes.each("Sub", x, nodes.per_channel(mean, x))
+    x = nodes.each("Mul", x, nodes.per_channel(nodes.add("Div", weight, root), x))
+    return x if layer.bias is None else nodes.each("Add", x, nodes.per_channel(nodes.weight(f"{name}.bias"), x))
 
 
 def linear(nodes: Nodes, layer: nn.Linear, name: str, x: Value) -> Value:

@@ -54,8 +54,18 @@ def verify(folder: Folder, advance: Advance = lambda layer, total: None) -> list
         if term.split(".")[-1] == "tau"
     }
     norm, levels = published.norm, published.levels
-    proved = certify(network, published.name, architecture, published.weights_sha256, advance, taus, norm, levels)
-    follows = compose(published.layers, *head_weights(network), architecture, norm, published.pairwise)
+    shape = architecture.input_shape
+    proved = certify(
+        network,
+        shape,
+        norm,
+        levels,
+        architecture=architecture,
+        weights_sha256=published.weights_sha256,
+        advance=advance,
+        taus=taus,
+    )
+    follows = compose(published.layers, *head_weights(network), shape, norm, published.pairwise)
     other_words = [field for field in STATEMENT_FIELDS if _differ(published, proved, field)]
     loose_ends = [field for field, value in follows.items() if getattr(published, field) != value]
     differences = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .mutant import CERTIFY, INTERVAL, LAYERS, LINF, MARGINS, MODEL, RESIDUAL, RULE, mutant
+from .mutant import CERTIFY, INTERVAL, LAYERS, LINF, MARGINS, MODEL, POOLING, RESIDUAL, RULE, mutant
 
 MUTANTS = (
     mutant(
@@ -32,6 +32,20 @@ MUTANTS = (
     mutant(
         "distances from weights of no size", "linf::test_every_rule_holds_for_its_layer",
         LINF, "(np.abs(weight).max(axis=1) + np.abs(bias))", "np.abs(bias)",
+    ),
+    mutant(
+        "averages divided as if they were whole", "linf::test_every_rule_holds_for_its_layer[AvgPool2d]",
+        POOLING, "for axis in axes) / windows.divisor", "for axis in axes) / 9",
+    ),
+    mutant(
+        "absolute values taken as rising", "linf_intervals::test_ends_err_by_no_more_than_the_certificate_says",
+        LINF, "torch.maximum(lower, -upper).clamp(min=0), torch.maximum(lower.abs(), upper.abs())",
+        "lower.abs(), upper.abs()",
+    ),
+    mutant(
+        "normalisation taken as rising", "linf_intervals::test_ends_err_by_no_more_than_the_certificate_says",
+        LINF, "torch.minimum(one, other), torch.maximum(one, other)  # a scale may be negative\n\n\ndef linear",
+        "one, other\n\n\ndef linear",
     ),
     mutant(
         "exact distances", "linf_intervals::test_a_distance_from_far_away_rounds",

@@ -19,6 +19,7 @@ LOWERED = "zoo/bounds/lowered.py"
 MARGINS = "zoo/bounds/margins.py"
 MODEL = "zoo/certificate/model.py"
 ORTHOGONAL = "zoo/bounds/orthogonal.py"
+POOLING = "zoo/bounds/pooling.py"
 POTENTIAL = "zoo/bounds/potential.py"
 PRODUCTS = "zoo/bounds/products.py"
 RESIDUAL = "zoo/bounds/residual.py"
@@ -27,6 +28,7 @@ RULE = "zoo/bounds/rule.py"
 SPECTRAL = "zoo/bounds/spectral.py"
 TABLE = "zoo/bounds/table.py"
 VERIFY = "zoo/publication/verify.py"
+WINDOWS = "zoo/lowering/windows.py"
 
 
 @dataclass(frozen=True)

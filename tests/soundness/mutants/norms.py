@@ -10,12 +10,15 @@ from .mutant import (
     LAYERS,
     LINEAR,
     LOWERED,
+    MODEL,
     ORTHOGONAL,
+    POOLING,
     POTENTIAL,
     RESIDUAL,
     ROUNDING,
     RULE,
     SPECTRAL,
+    WINDOWS,
     mutant,
 )
 
@@ -203,6 +206,71 @@ MUTANTS = (
         "range of attention without its scores",
         "composite::test_floats_stay_within_the_stated_rounding[attention, one head and one token-0]",
         ATTENTION, "math.sqrt(tokens) * value * (1.0 + query * key)", "math.sqrt(tokens) * value * 0.5",
+    ),
+    # Layers without trained weights
+    mutant(
+        "windows that overlap count once", "rules::test_windows_that_overlap_are_all_moved_by_one_pixel",
+        POOLING, 'math.prod(axis.most_over_a_pixel for axis in axes) if context.norm == "l2" else 1', "1",
+    ),
+    mutant(
+        "averages along one axis", "composite::test_no_jacobian_exceeds_the_bound[averages that overlap-0.3--1]",
+        POOLING, "math.prod(proof.bound for proof in proofs.values())", 'proofs["rows"].bound / 2.0',
+    ),
+    mutant(
+        "divisors overlooked", "composite::test_no_jacobian_exceeds_the_bound[averages that overlap-0.3--1]",
+        WINDOWS, "layer.divisor_override or kernel[0] * kernel[1]", "kernel[0] * kernel[1]",
+    ),
+    mutant(
+        "windows of padding alone overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        WINDOWS, "if min(windows.outputs) > 0 and not all(", "if 0 and not all(",
+    ),
+    mutant(
+        "windows that end outside overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        WINDOWS, "if layer.ceil_mode:", "if False:",
+    ),
+    mutant(
+        "averages taken as exact", "rules::test_every_rule_holds_for_its_layer[AvgPool2d]",
+        POOLING, "terms, fan_in=math.prod(windows.kernel)", "terms, fan_in=0",
+    ),
+    mutant(
+        "normalisation without its weight", "composite::test_no_jacobian_exceeds_the_bound[normalisation-0.3--1]",
+        LINEAR, "np.abs(context.exact(layer.weight, channels))", "np.ones(channels)",
+    ),
+    mutant(
+        "normalisation by the variance", "rules::test_every_rule_holds_for_its_layer[BatchNorm2d]",
+        LINEAR, "weight / np.sqrt(variance + layer.eps)", "weight / (variance + layer.eps)",
+    ),
+    mutant(
+        "normalisation without its mean", "rules::test_every_rule_holds_for_its_layer[BatchNorm2d]",
+        LINEAR, "scale * np.abs(mean) + np.abs(context", "np.abs(context",
+    ),
+    mutant(
+        "training mode overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        RULE, "        if in_training(layer):\n", "        if False:\n",
+    ),
+    mutant(
+        "a model in training mode answers", "rules::test_a_model_in_training_mode_does_not_answer",
+        MODEL, "if any(in_training(layer) for layer in self.network.modules()):", "if False:",
+    ),
+    mutant(
+        "leaks of any slope", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        FIXED, "if not 0.0 <= layer.negative_slope <= 1.0:", "if False:",
+    ),
+    mutant(
+        "a leak taken as exact", "rules::test_every_rule_holds_for_its_layer[LeakyReLU]",
+        FIXED, '"slopes", {}, fan_in=1)', '"slopes", {})',
+    ),
+    mutant(
+        "a clamp that fixes 0", "rules::test_every_rule_holds_for_its_layer[Hardtanh]",
+        FIXED, "(min(max(0.0, low), high), max(-low, high))", "(0.0, max(-low, high))",
+    ),
+    mutant(
+        "a clamp's reach from its upper end", "rules::test_every_rule_holds_for_its_layer[Hardtanh]",
+        FIXED, "min(max(0.0, low), high), max(-low, high))", "min(max(0.0, low), high), high)",
+    ),
+    mutant(
+        "groups that do not divide overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        FIXED, "if context.input_shape[0] % layer.size:", "if False:",
     ),
     # Which layers have a rule
     mutant(

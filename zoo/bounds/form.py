@@ -1,0 +1,81 @@
+"""How a layer is written in JSON: the arguments of its class, one `Form` in each row of the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import nn
+
+MAX_SIZE = 1_000_000
+MAX_SIDE = 4096  # of kernels, strides, paddings and dilations
+
+
+class Argument(NamedTuple):
+    """One argument of a layer's class."""
+
+    expected: str  # what it may be, in words
+    is_valid: Callable[[Any], bool]  # of a JSON value
+    state: Callable[[Any], Any] = lambda value: value  # what the layer has, as JSON
+    make: Callable[[Any], Any] = lambda value: value  # a JSON value, as the class takes it
+    read: Callable[[Any], Any] | None = None  # from the layer; None where it is the attribute of its name
+
+    def of(self, read: Callable[[Any], Any]) -> Argument:
+        """The same argument, read from the layer otherwise than by its name."""
+        return self._replace(read=read)
+
+    def or_null(self) -> Argument:
+        valid = self.is_valid
+        return self._replace(
+            expected=f"{self.expected} or null", is_valid=lambda value: value is None or valid(value)
+        )  # fmt: skip
+
+
+class Form:
+    """The arguments with which `make` makes a layer that computes the same, given the same weights."""
+
+    def __init__(self, make: Callable[..., nn.Module], **arguments: Argument):
+        self.make, self.arguments = make, arguments
+
+
+def one_of(*words: str) -> Argument:
+    return Argument(f"one of {', '.join(words)}", lambda value: isinstance(value, str) and value in words)
+
+
+def whole(low: int, high: int) -> Argument:
+    return Argument(
+        f"a whole number from {low:,} to {high:,}", lambda value: type(value) is int and low <= value <= high
+    )
+
+
+def two(argument: Argument) -> Argument:
+    """Rows and columns; classes of PyTorch take one number for both."""
+
+    def are_valid(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == 2 and all(map(argument.is_valid, value))
+
+    def pair(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else [value, value]
+
+    return Argument(f"two of {argument.expected}", are_valid, pair, tuple)
+
+
+def several(argument: Argument) -> Argument:
+    return Argument(
+        f"a list, each {argument.expected}",
+        lambda value: isinstance(value, list) and all(map(argument.is_valid, value)),
+        list,
+        tuple,
+    )
+
+
+SIZE = whole(1, MAX_SIZE)
+SIDES, PADDING = two(whole(1, MAX_SIDE)), two(whole(0, MAX_SIDE))
+AXIS = whole(-9, 9)
+FLAG = Argument("true or false", lambda value: type(value) is bool)
+BIAS = FLAG.of(lambda layer: layer.bias is not None)
+NUMBER = Argument("a finite number", lambda value: type(value) in (int, float) and math.isfinite(value), float, float)
+# Layers inside a layer, which `zoo.bounds.written` writes and makes.
+LAYER = Argument("a layer or null", lambda value: value is None or isinstance(value, dict))
+LAYERS = Argument("a list of layers", lambda value: isinstance(value, list))
