@@ -99,6 +99,16 @@ BODIES: dict[str, Callable[[], list[nn.Module]]] = {
         nn.Unflatten(1, (6, 2, 2)),
         nn.AdaptiveAvgPool2d(1),
     ],
+    "convolutions": lambda: [
+        nn.Conv2d(2, 6, 3, 1, 1, padding_mode="circular"),
+        MinMax("neighbours"),
+        nn.Conv2d(6, 4, 3, 1, 2, dilation=2, groups=2),
+        nn.ReLU(),
+        nn.ConvTranspose2d(4, 6, 3, 2, 1, 1),
+        nn.PixelUnshuffle(2),
+        nn.Conv2d(24, 24, (3, 1), (2, 1), (1, 0), groups=24, bias=False),
+        nn.Conv2d(24, 4, (1, 3), 1, (0, 1), padding_mode="circular"),
+    ],
     "tokens": lambda: [TokenLinear(16), nn.Conv2d(2, 4, 1), MinMax("neighbours")],
 }
 

@@ -30,6 +30,7 @@ from zoo.architectures.liresnet import Backbone
 from zoo.architectures.transformer import Transformer
 from zoo.bounds.rule import Context
 from zoo.bounds.table import bound_layer
+from zoo.errors import UncertifiableLayerError
 from zoo.layers import (
     Abs,
     ConvExponential,
@@ -196,6 +197,16 @@ def _share(layer: nn.AvgPool2d) -> float:
     return rows * columns / (layer.divisor_override or rows * columns)
 
 
+def _by_the_batch(layer: nn.BatchNorm2d, *_: Any) -> float:
+    raise UncertifiableLayerError(
+        "a BatchNorm2d has no constant while its statistics change; instead: none, or its scale in the layer before"
+    )
+
+
+def _transposed(layer: nn.ConvTranspose2d, *_: Any) -> float:
+    raise UncertifiableLayerError("no estimate for a ConvTranspose2d; instead: train it with a norm of your own")
+
+
 def _one(*_: Any) -> float:
     """By definition, or by a constraint."""
     return 1.0
@@ -218,7 +229,8 @@ TABLE: dict[type[nn.Module], Row] = {
     nn.AvgPool2d: Row(None, _proved, _share),
     nn.AdaptiveAvgPool2d: Row(None, _proved, _one),
     nn.MaxPool2d: Row(None, _proved, _one),
-    nn.BatchNorm2d: Row(None, None, None),  # its constant is that of the last batch, or of a mean over many
+    nn.BatchNorm2d: Row(None, _by_the_batch, _by_the_batch),
+    nn.ConvTranspose2d: Row(None, _transposed, None),
     nn.Flatten: Row(None, _one, _one),
     PadChannels: Row(None, _one, _one),
     FirstChannels: Row(None, _one, _one),

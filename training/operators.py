@@ -32,7 +32,9 @@ def matrix_operator(layer: nn.Linear | TokenLinear, shape: tuple[int, ...]) -> O
 def convolution_operator(layer: nn.Conv2d, shape: tuple[int, ...]) -> OperatorShape:
     """Raises UncertifiableLayerError for options that no certificate covers."""
     if layer.groups != 1 or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
-        raise UncertifiableLayerError("no estimate for a grouped, dilated or non-zero-padded Conv2d")
+        raise UncertifiableLayerError(
+            "no estimate for a Conv2d with groups, dilation or circular padding; instead: groups=1, dilation=1, zeros"
+        )
     maps = (shape[0], shape[1], shape[2])
     kernel, stride = layer.kernel_size, (layer.stride[0], layer.stride[1])
     padding = (int(layer.padding[0]), int(layer.padding[1]))

@@ -6,6 +6,7 @@ a number bounds a matrix's norm, can be decided with no rounding at all.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -101,13 +102,12 @@ def certified(
 # Norms ---------------------------------------------------------------------------------------------------------------
 
 
-def operator(layer: nn.Conv2d | nn.Linear, shape: Shape) -> NDArray[np.float64]:
+def operator(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, shape: Shape) -> NDArray[np.float64]:
     """The layer's linear part as a matrix [outputs, inputs], by PyTorch's own convolution of unit vectors."""
     units = torch.eye(math.prod(shape), dtype=torch.float64).unflatten(1, shape)
-    weight = layer.weight.detach().double()
-    if isinstance(layer, nn.Linear):
-        return nn.functional.linear(units, weight).T.numpy()
-    return nn.functional.conv2d(units, weight, None, layer.stride, layer.padding).flatten(1).T.numpy()
+    double = copy.deepcopy(layer).double().requires_grad_(False)
+    double.bias = None
+    return double(units).flatten(1).T.numpy()
 
 
 SCALE = 149  # every float32 is an integer times 2^-149
@@ -247,6 +247,10 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
             return np.abs(x - exact(layer.weight)).max(axis=1) + exact(layer.bias)
         case nn.Linear():
             return _product(layer.weight, x) + exact(layer.bias)
+        case nn.ConvTranspose2d():
+            return _scattered(layer, x)
+        case nn.Conv2d() if layer.groups > 1 or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
+            return _tap_by_tap(layer, x)
         case nn.Conv2d():
             return _product(layer.weight.flatten(1), _windows(layer, x)) + exact(layer.bias)[:, None, None]
     raise AssertionError(f"no exact {type(layer).__name__}")
@@ -264,6 +268,44 @@ def _attention(layer: SelfAttention, tokens: Exact) -> Exact:
             scores = 1 + key[:, head] @ query[i, head]
             mixed[i, head] = (scores @ value[:, head]) / Fraction(4 * len(tokens))
     return mixed
+
+
+def _tap_by_tap(layer: nn.Conv2d, x: Exact) -> Exact:
+    """By the definition: zero or circular padding, gaps between taps, groups of channels."""
+    weight, bias = exact(layer.weight), exact(layer.bias)
+    (top, left), (down, right), (tall, wide) = layer.padding, layer.stride, layer.dilation
+    rows = (x.shape[1] + 2 * top - tall * (weight.shape[2] - 1) - 1) // down + 1
+    columns = (x.shape[2] + 2 * left - wide * (weight.shape[3] - 1) - 1) // right + 1
+    made, inside = len(weight) // layer.groups, x.shape[0] // layer.groups
+    y = np.empty((len(weight), rows, columns), dtype=object)
+    for o, i, j in np.ndindex(y.shape):
+        y[o, i, j] = bias[o]
+        for c, a, b in np.ndindex(weight.shape[1:]):
+            row, column = i * down - top + a * tall, j * right - left + b * wide
+            if layer.padding_mode == "circular":
+                row, column = row % x.shape[1], column % x.shape[2]
+            if 0 <= row < x.shape[1] and 0 <= column < x.shape[2]:
+                y[o, i, j] += weight[o, c, a, b] * x[o // made * inside + c, row, column]
+    return y
+
+
+def _scattered(layer: nn.ConvTranspose2d, x: Exact) -> Exact:
+    """Every pixel adds its multiple of the kernel to the output."""
+    weight, bias = exact(layer.weight), exact(layer.bias)
+    sides = [
+        (side - 1) * step - 2 * edge + width + more
+        for side, step, edge, width, more in zip(
+            x.shape[1:], layer.stride, layer.padding, weight.shape[2:], layer.output_padding, strict=True
+        )
+    ]
+    y = np.broadcast_to(bias[:, None, None], (len(bias), *sides)).copy()
+    for c, i, j in np.ndindex(x.shape):
+        for o, a, b in np.ndindex(weight.shape[1:]):
+            row = i * layer.stride[0] - layer.padding[0] + a
+            column = j * layer.stride[1] - layer.padding[1] + b
+            if 0 <= row < sides[0] and 0 <= column < sides[1]:
+                y[o, row, column] += weight[c, o, a, b] * x[c, i, j]
+    return y
 
 
 def _root(square: Fraction) -> Fraction:

@@ -36,6 +36,8 @@ SOUND: dict[type[nn.Module], list[tuple[nn.Module, Shape]]] = {
         (nn.Conv2d(2, 3, 3, padding=1), (2, 4, 5)),
         (nn.Conv2d(2, 4, 2, 2), (2, 5, 4)),
         (nn.Conv2d(1, 2, (5, 2), (3, 1), (4, 0), bias=False), (1, 3, 3)),
+        (nn.Conv2d(4, 6, (2, 3), padding=2, groups=2, dilation=(3, 2)), (4, 4, 5)),
+        (nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), (2, 4, 5)),
     ],
     nn.LeakyReLU: [(nn.LeakyReLU(0.1), (3, 2, 2))],
     nn.Hardtanh: [(nn.Hardtanh(-1, 0.5), (3, 2, 2)), (nn.Hardtanh(0.25, 3), (5,))],

@@ -124,6 +124,7 @@ def plain(seed: int) -> nn.Sequential:
         normalisation(2, seed),
         nn.MaxPool2d(2, 1, 1),
         random_conv(g, (6, 2, 2, 2)),
+        nn.Conv2d(6, 6, 3, padding=1, groups=2, padding_mode="circular"),
         nn.LeakyReLU(0.3),
         nn.ChannelShuffle(2),
         GroupSort(3),

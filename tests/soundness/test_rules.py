@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
+from zoo.bounds import convolution
 from zoo.bounds.rule import Context
 from zoo.bounds.table import TABLE, bound_layer
 from zoo.certificate.certify import certify
@@ -34,7 +36,7 @@ from zoo.layers import (
     TokenLinear,
 )
 
-from .oracle import Shape, certified, lipschitz_bound, network
+from .oracle import Shape, certified, lipschitz_bound, network, operator
 
 # Every rule holds ----------------------------------------------------------------------------------------------------
 
@@ -77,6 +79,13 @@ SOUND: dict[type[nn.Module], list[Case]] = {
         Case(nn.Conv2d(2, 3, 3, padding=1), (2, 4, 5), exact=False),
         Case(nn.Conv2d(2, 4, 2, 2), (2, 5, 4), exact=False),
         Case(nn.Conv2d(1, 2, (5, 2), (3, 1), (4, 0), bias=False), (1, 3, 3), exact=False),
+        Case(nn.Conv2d(4, 6, 3, padding=1, groups=2), (4, 4, 5), exact=False),
+        Case(nn.Conv2d(2, 3, (2, 3), 2, 2, dilation=(3, 2)), (2, 6, 5), exact=False),
+        Case(nn.Conv2d(3, 3, 3, padding=1, groups=3, padding_mode="circular"), (3, 4, 5), exact=False),
+    ],
+    nn.ConvTranspose2d: [
+        Case(nn.ConvTranspose2d(2, 3, 4, 2, 1), (2, 3, 4), exact=False),
+        Case(nn.ConvTranspose2d(3, 1, (3, 2), (2, 1), (1, 0), (1, 0), bias=False), (3, 3, 2), exact=False),
     ],
     nn.LeakyReLU: [Case(nn.LeakyReLU(0.1), (3, 2, 2), exact=False), Case(nn.LeakyReLU(1.0), (5,), exact=False)],
     nn.Hardtanh: [Case(nn.Hardtanh(-1, 0.5), (3, 2, 2)), Case(nn.Hardtanh(0.25, 3), (5,))],
@@ -172,6 +181,44 @@ def test_windows_that_overlap_are_all_moved_by_one_pixel(layer, windows):
     assert max(found) == pytest.approx(math.sqrt(windows), rel=1e-12)
     assert max(found) <= bound <= max(found) * (1 + 1e-9)
     assert lipschitz_bound(layer, (1, 9, 9), "linf") == 1.0
+
+
+@pytest.mark.parametrize("cost", [-1, 1e9])
+@pytest.mark.parametrize("form", ["groups", "gaps", "torus", "all", "transposed"])
+def test_convolutions_in_any_form_are_at_least_their_norm(form, cost):
+    """Random kernels and maps against singular values of PyTorch's own operator; on a torus the norm is met."""
+    g = np.random.default_rng(5)
+    met = 0
+    for _ in range(25):
+        groups = int(g.integers(2, 4)) if form in ("groups", "all") else 1
+        dilation = tuple(g.integers(1, 4, 2).tolist()) if form in ("gaps", "all") else (1, 1)
+        kernel, stride = tuple(g.integers(1, 4, 2).tolist()), tuple(g.integers(1, 3, 2).tolist())
+        reach = [gap * (side - 1) + 1 for gap, side in zip(dilation, kernel, strict=True)]
+        sides = [step * int(g.integers(-(-width // step), 8)) for width, step in zip(reach, stride, strict=True)]
+        wide = form in ("torus", "all")
+        padding = tuple(
+            (width - step) // 2 if wide else int(g.integers(0, width))
+            for width, step in zip(reach, stride, strict=True)
+        )
+        if min(padding) < 0:
+            continue
+        shape = (groups * int(g.integers(1, 3)), *sides)
+        outputs = groups * int(g.integers(1, 3))
+        if form == "transposed":
+            padding = tuple(min(edge, width // 2) for edge, width in zip(padding, kernel, strict=True))
+            layer: nn.Conv2d | nn.ConvTranspose2d = nn.ConvTranspose2d(shape[0], outputs, kernel, stride, padding)
+        else:
+            mode = "circular" if wide else "zeros"
+            layer = nn.Conv2d(shape[0], outputs, kernel, stride, padding, dilation, groups, padding_mode=mode)
+        with patch.object(convolution, "DENSE_COST", cost):
+            bound = lipschitz_bound(layer, shape)
+        matrix = operator(layer, shape)
+        norm = float(np.linalg.norm(matrix, 2))
+        assert norm * (1 - 1e-13) <= bound
+        assert form != "transposed" or cost < 0 or bound <= norm * (1 + 1e-7)
+        if wide and matrix.shape[0] * stride[0] * stride[1] == outputs * sides[0] * sides[1]:
+            met += bound <= norm * (1 + 1e-7)
+    assert met > 3 or form not in ("torus", "all")
 
 
 @pytest.mark.parametrize("layer", [nn.AvgPool2d(3, 2, 1), nn.AvgPool2d(2), nn.AvgPool2d((3, 2), 1, divisor_override=2)])
@@ -279,10 +326,13 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "a residual that overwrites a view": (lambda: Residual(nn.Flatten(), nn.ReLU(inplace=True)), FLAT),
     "hooked ReLU": (lambda: hooked(nn.ReLU()), FLAT),
     "replaced MinMax": (lambda: replaced(MinMax()), FLAT),
-    "groups": (lambda: nn.Conv2d(4, 4, 3, groups=2), MAP),
-    "depthwise": (lambda: nn.Conv2d(4, 4, 3, groups=4), MAP),
-    "dilation": (lambda: nn.Conv2d(4, 4, 3, dilation=2), MAP),
-    "circular padding": (lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), MAP),
+    "a dilated kernel larger than the map": (lambda: nn.Conv2d(4, 4, 3, dilation=3), MAP),
+    "circular padding that reads twice": (lambda: nn.Conv2d(4, 4, 3, padding=2, padding_mode="circular"), MAP),
+    "circular padding, a larger kernel": (lambda: nn.Conv2d(4, 4, 7, padding=3, padding_mode="circular"), MAP),
+    "circular padding, odd strides": (lambda: nn.Conv2d(4, 4, 3, 4, padding=1, padding_mode="circular"), MAP),
+    "transposed groups": (lambda: nn.ConvTranspose2d(4, 4, 3, groups=2), MAP),
+    "transposed dilation": (lambda: nn.ConvTranspose2d(4, 4, 3, dilation=2), MAP),
+    "transposed, other channels": (lambda: nn.ConvTranspose2d(3, 4, 3), MAP),
     "reflected padding": (lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), MAP),
     "padding by name": (lambda: nn.Conv2d(4, 4, 3, padding="same"), MAP),
     "no padding by name": (lambda: nn.Conv2d(4, 4, 3, padding="valid"), MAP),
@@ -331,7 +381,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
             (nn.GELU(), FLAT),
             (nn.PReLU(), FLAT),
             (nn.Softmax(dim=1), FLAT),
-            (nn.ConvTranspose2d(4, 4, 3), MAP),
             (nn.Conv1d(4, 4, 3), (4, 6)),
             (nn.Upsample(scale_factor=2), MAP),
             (nn.Bilinear(8, 8, 8), FLAT),

@@ -21,6 +21,7 @@ WHOLE = TABLE[nn.Linear]
 TORCH = {
     *(nn.ReLU, nn.LeakyReLU, nn.Hardtanh, nn.Identity, nn.Dropout, nn.Flatten, nn.Unflatten, nn.PixelUnshuffle),
     *(nn.ChannelShuffle, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d, nn.BatchNorm2d, nn.Linear, nn.Conv2d),
+    nn.ConvTranspose2d,
 }
 
 

@@ -17,6 +17,9 @@ subsampling adds the s^2 frequencies that alias. With M = N / s,
 
 a maximum over matrices of the size of the kernel's channels. W is real, so half of the frequencies suffice.
 
+**Circular padding.** A convolution that reads the map itself as a torus, N = n, has for its outputs distinct rows of
+D C, moved by p, where s divides n and there are at most n / s of them: |A| <= |D C|, and equal where there are as many.
+
 Sedghi, Gupta, Long 2019 (arXiv 1805.10408) have the circular case. On the torus of the map itself, N = n, it is no
 bound for zero padding: (-1, 2, -1) on three cells has norm 3.414, its circular norm is 3.
 """
@@ -25,6 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -44,12 +48,13 @@ Shape = tuple[int, int, int]  # channels, rows, columns
 
 
 class Convolution(NamedTuple):
-    """A zero-padded convolution inside another layer, by the names that nn.Conv2d has for its sizes."""
+    """A convolution of one group without dilation, by the names that nn.Conv2d has for its sizes."""
 
     out_channels: int
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
+    circular: bool = False  # the map goes on at its other side, instead of zeros
 
 
 def same_map(kernel_shape: Sequence[int]) -> Convolution:
@@ -69,39 +74,87 @@ def sizes_of(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Sizes:
 def kernel_of(layer: nn.Conv2d, context: Context) -> tuple[Matrix, Shape]:
     """The kernel [O, I, rows, columns] of a Conv2d with proved options that fits its input, and its output's shape."""
     shape = context.map_shape()
-    for option, proved in (("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros")):
-        if getattr(layer, option) != proved:
-            raise context.refuse(f"{option}={getattr(layer, option)!r} is not proved, only {proved!r}")
+    if layer.padding_mode not in ("zeros", "circular"):
+        raise context.refuse(f"padding_mode={layer.padding_mode!r} is not proved; instead: 'zeros' or 'circular'")
     if isinstance(layer.padding, str):
-        raise context.refuse(f"padding={layer.padding!r} is not proved, only numbers")
+        raise context.refuse(f"padding={layer.padding!r} is not proved; instead: numbers")
     if shape[0] != layer.in_channels:
         raise context.refuse(f"it has {layer.in_channels} input channels, its input {shape[0]}")
     outputs = output_shape(layer, shape)
     if min(outputs) < 1:
         raise context.refuse(f"its kernel does not fit a map of {shape[1]} x {shape[2]}")
-    return context.exact(layer.weight, layer.out_channels, layer.in_channels, *layer.kernel_size), outputs
+    if layer.padding_mode == "circular":
+        _check_torus(layer, shape, outputs, context)
+    kernel_shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
+    return context.exact(layer.weight, *kernel_shape), outputs
+
+
+def _check_torus(layer: nn.Conv2d, shape: Shape, outputs: Shape, context: Context) -> None:
+    """Refuse a circular convolution whose taps or outputs would meet on the torus of its map."""
+    for axis in (0, 1):
+        side, stride = shape[1 + axis], layer.stride[axis]
+        if reach(layer)[axis] > side or side % stride or outputs[1 + axis] * stride > side:
+            raise context.refuse(
+                f"padding_mode='circular' is proved for a kernel no larger than the map of {shape[1]} x {shape[2]}, a "
+                "stride that divides it, and an output no larger than the map / stride; instead: 'zeros'"
+            )
+
+
+def reach(layer: nn.Conv2d | Convolution) -> tuple[int, int]:
+    """The sides of the kernel with the gaps that dilation makes."""
+    dilation = layer.dilation if isinstance(layer, nn.Conv2d) else (1, 1)
+    rows, columns = (gap * (side - 1) + 1 for gap, side in zip(dilation, layer.kernel_size, strict=True))
+    return rows, columns
+
+
+def groups_of(kernel: Matrix, layer: nn.Conv2d, input_shape: Shape) -> tuple[list[Matrix], Convolution, Shape]:
+    """The layer as convolutions of separate channels, each without dilation: kernels, their sizes, their inputs' shape.
+
+    A dilated kernel is one with zeros between its taps. As a matrix the layer is block diagonal, so that its norm is
+    the largest of the groups'.
+    """
+    rows, columns = reach(layer)
+    filled = np.zeros((*kernel.shape[:2], rows, columns))
+    filled[:, :, :: layer.dilation[0], :: layer.dilation[1]] = kernel
+    padding = (int(layer.padding[0]), int(layer.padding[1]))
+    circular = layer.padding_mode == "circular" and any(padding)
+    sizes = Convolution(len(kernel) // layer.groups, (rows, columns), layer.stride, padding, circular)  # type: ignore
+    shape = (input_shape[0] // layer.groups, *input_shape[1:])
+    return np.split(filled, layer.groups), sizes, shape  # type: ignore[return-value]
+
+
+def written_out(kernel: Matrix, layer: nn.Conv2d, input_shape: Shape) -> Matrix:
+    """The layer as a matrix [outputs, inputs]."""
+    kernels, sizes, shape = groups_of(kernel, layer, input_shape)
+    blocks = [dense_matrix(one, sizes, shape) for one in kernels]
+    matrix = np.zeros((len(blocks), blocks[0].shape[0], len(blocks), blocks[0].shape[1]))
+    matrix[np.arange(len(blocks)), :, np.arange(len(blocks))] = blocks
+    return matrix.reshape(matrix.shape[0] * matrix.shape[1], -1)
 
 
 def convolution_norm(
-    kernel: Matrix, layer: nn.Conv2d | Convolution, input_shape: Shape, context: Context
+    kernels: Sequence[Matrix], layer: Convolution, input_shape: Shape, context: Context
 ) -> tuple[str, NormProof, dict[str, float]]:
-    """The proof that bounds the norm of the convolution by this kernel [O, I, k, k]: method, proof, torus."""
+    """The proof that bounds the norm of the convolution by each kernel [O, I, k, k]: method, proof, torus."""
     match geometry(layer, input_shape):
         case "patches":
-            return "gram-cholesky", context.prove([(kernel.reshape(len(kernel), -1), None)]), {}
+            matrices = ((kernel.reshape(len(kernel), -1), None) for kernel in kernels)
+            return "gram-cholesky", context.prove(matrices, len(kernels)), {}
         case "dense":
-            return "gram-cholesky", context.prove([(dense_matrix(kernel, layer, input_shape), None)]), {}
-    return "torus-symbol", *torus_norm(kernel, layer, input_shape, context)
+            matrices = ((dense_matrix(kernel, layer, input_shape), None) for kernel in kernels)
+            return "gram-cholesky", context.prove(matrices, len(kernels)), {}
+    return "torus-symbol", *torus_norm(kernels, layer, input_shape, context)
 
 
 def torus_norm(
-    kernel: Matrix, layer: nn.Conv2d | Convolution, input_shape: Shape, context: Context
+    kernels: Sequence[Matrix], layer: Convolution, input_shape: Shape, context: Context
 ) -> tuple[NormProof, dict[str, float]]:
     """The same by the torus theorem, however small the map: quick, and loose only there."""
     stride, sides = (layer.stride[0], layer.stride[1]), torus_sides(layer, input_shape)
     count, aliases = symbol_count(stride, sides), math.sqrt(stride[0] * stride[1])
-    perturbation = symbol_rounding(kernel) * aliases * OUTWARD
-    proof = context.prove(torus_symbols(kernel, stride, sides), count, perturbation, aliases)
+    perturbation = max(map(symbol_rounding, kernels)) * aliases * OUTWARD
+    symbols = chain.from_iterable(torus_symbols(kernel, stride, sides) for kernel in kernels)
+    proof = context.prove(symbols, count * len(kernels), perturbation, aliases)
     return proof, {"torus_rows": float(sides[0]), "torus_columns": float(sides[1]), "frequencies": float(count)}
 
 
@@ -121,14 +174,16 @@ def geometry(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Geometry:
 def output_shape(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Shape:
     """The shape [C, H, W] of the layer's output."""
     sides = (
-        (input_shape[1 + axis] + 2 * int(layer.padding[axis]) - layer.kernel_size[axis]) // layer.stride[axis] + 1
+        (input_shape[1 + axis] + 2 * int(layer.padding[axis]) - reach(layer)[axis]) // layer.stride[axis] + 1
         for axis in (0, 1)
     )
     return (layer.out_channels, *sides)  # type: ignore[return-value]
 
 
 def torus_sides(layer: nn.Conv2d | Convolution, input_shape: Shape) -> tuple[int, int]:
-    """The smallest N >= n + p that the stride divides, for rows and columns."""
+    """The smallest N >= n + p that the stride divides, for rows and columns; n where the map is a torus itself."""
+    if isinstance(layer, Convolution) and layer.circular:
+        return input_shape[1], input_shape[2]
     rows, columns = (
         -(-(input_shape[1 + axis] + int(layer.padding[axis])) // layer.stride[axis]) * layer.stride[axis]
         for axis in (0, 1)
@@ -141,18 +196,23 @@ def dense_matrix(kernel: Matrix, layer: nn.Conv2d | Convolution, input_shape: Sh
     out_channels, rows_out, columns_out = output_shape(layer, input_shape)
     _, rows_in, columns_in = input_shape
     matrix = np.zeros((out_channels, rows_out, columns_out, *input_shape))
+    circular = isinstance(layer, Convolution) and layer.circular
     for tap_row, tap_column in np.ndindex(*kernel.shape[2:]):
-        out_row, in_row = _read_positions(rows_out, rows_in, tap_row, layer.stride[0], int(layer.padding[0]))
+        out_row, in_row = _read_positions(rows_out, rows_in, tap_row, layer.stride[0], int(layer.padding[0]), circular)
         out_column, in_column = _read_positions(
-            columns_out, columns_in, tap_column, layer.stride[1], int(layer.padding[1])
+            columns_out, columns_in, tap_column, layer.stride[1], int(layer.padding[1]), circular
         )
         matrix[:, out_row[:, None], out_column, :, in_row[:, None], in_column] = kernel[:, :, tap_row, tap_column]
     return matrix.reshape(out_channels * rows_out * columns_out, -1)
 
 
-def _read_positions(outputs: int, inputs: int, tap: int, stride: int, padding: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_positions(
+    outputs: int, inputs: int, tap: int, stride: int, padding: int, circular: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """The outputs whose `tap` reads a pixel, not padding, and the pixels that they read, along one axis."""
     positions = np.arange(outputs) * stride - padding + tap
+    if circular:
+        return np.arange(outputs), positions % inputs
     inside = (positions >= 0) & (positions < inputs)
     return np.flatnonzero(inside), positions[inside]
 

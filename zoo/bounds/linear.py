@@ -8,10 +8,18 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.bounds.convolution import convolution_norm, kernel_of, sizes_of
-from zoo.bounds.lowered import rounding
+from zoo.bounds.convolution import (
+    Convolution,
+    convolution_norm,
+    groups_of,
+    kernel_of,
+    output_shape,
+    sizes_of,
+)
+from zoo.bounds.lowered import rounding, rounding_of_sums
 from zoo.bounds.rule import RAISED, Bound, Context, l2, matrix_of, schur_bound
 from zoo.layers import TokenLinear
+from zoo.lowering.taps import is_plain
 
 
 def linear(layer: nn.Linear, context: Context) -> Bound:
@@ -30,8 +38,10 @@ def linear(layer: nn.Linear, context: Context) -> Bound:
 
 def convolution(layer: nn.Conv2d, context: Context) -> Bound:
     kernel, outputs = kernel_of(layer, context)
-    method, proof, torus = convolution_norm(kernel, layer, context.map_shape(), context)
-    rounded = rounding(kernel, sizes_of(layer, context.map_shape()))
+    shape = context.map_shape()
+    kernels, sizes, inputs = groups_of(kernel, layer, shape)
+    method, proof, torus = convolution_norm(kernels, sizes, inputs, context)
+    rounded = rounding(kernel, sizes_of(layer, shape)) if is_plain(layer) else rounding_of_sums(kernels, kernel[0].size)
     return Bound(
         outputs,
         proof.bound,
@@ -86,9 +96,53 @@ def apply_linear(layer: nn.Linear, weight: Tensor | None, x: Tensor) -> Tensor:
     return F.linear(x, weight)
 
 
+def transposed_convolution(layer: nn.ConvTranspose2d, context: Context) -> Bound:
+    """The adjoint of the convolution by the same kernel that maps its output's shape to its input's: of the same norm.
+
+    Each output is a sum of at most I k k products. Entrywise absolute values go with adjoints as well.
+    """
+    channels, rows, columns = context.map_shape()
+    for option, proved in (("groups", 1), ("dilation", (1, 1))):
+        if getattr(layer, option) != proved:
+            raise context.refuse(f"{option}={getattr(layer, option)!r} is not proved; instead: {proved}")
+    kernel, stride = layer.kernel_size, layer.stride
+    padding, extra = ((int(pair[0]), int(pair[1])) for pair in (layer.padding, layer.output_padding))
+    if channels != layer.in_channels:
+        raise context.refuse(f"it has {layer.in_channels} input channels, its input {channels}")
+    sides = [
+        (side - 1) * step - 2 * edge + width + more
+        for side, step, edge, width, more in zip((rows, columns), stride, padding, kernel, extra, strict=True)
+    ]
+    outputs = (layer.out_channels, sides[0], sides[1])
+    adjoint = Convolution(channels, kernel, stride, padding)  # type: ignore[arg-type]
+    if min(sides) < 1 or output_shape(adjoint, outputs) != (channels, rows, columns):
+        raise context.refuse(f"no convolution of {sides[0]} x {sides[1]} cells is its adjoint; instead: less padding")
+    weight = context.exact(layer.weight, channels, layer.out_channels, *kernel)
+    method, proof, torus = convolution_norm([weight], adjoint, outputs, context)
+    rounded = rounding_of_sums([weight], weight[:, 0].size)
+    return Bound(
+        outputs,
+        proof.bound,
+        method,
+        {**asdict(proof), **torus},
+        fan_in=rounded.terms,
+        absolute_norm=rounded.absolute,
+        offset_norm=l2(context.exact(layer.bias, layer.out_channels), sides[0] * sides[1]),
+        lowering=str(rounded.lowering),
+    )
+
+
 def apply_convolution(layer: nn.Conv2d, weight: Tensor | None, x: Tensor) -> Tensor:
     assert weight is not None
-    return F.conv2d(x, weight, None, layer.stride, layer.padding)
+    return convolve(layer, x, weight)
+
+
+def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The layer with other numbers."""
+    padding = (int(layer.padding[0]), int(layer.padding[1]))
+    if layer.padding_mode == "circular":
+        x, padding = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), mode="circular"), (0, 0)
+    return F.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
 
 
 def apply_token_linear(layer: TokenLinear, weight: Tensor | None, x: Tensor) -> Tensor:

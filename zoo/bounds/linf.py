@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.bounds.convolution import kernel_of
+from zoo.bounds.linear import convolve
 from zoo.bounds.rule import RAISED, Bound, Context, Ends, Rows, Shape, intervals_of, l1_of_rows, matrix_of
 from zoo.bounds.spectral import Matrix
 from zoo.layers import Abs, LInfDistance, Pixels, Residual, few_rows
@@ -122,10 +124,7 @@ def linear_ends(layer: nn.Linear, lower: Tensor, upper: Tensor, rows: Rows) -> E
 
 
 def convolution_ends(layer: nn.Conv2d, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
-    def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.conv2d(x, weight, bias, layer.stride, layer.padding)
-
-    return _affine_ends(product, layer, lower, upper)
+    return _affine_ends(partial(convolve, layer), layer, lower, upper)
 
 
 def _affine_ends(product: Callable[..., Tensor], layer: nn.Linear | nn.Conv2d, lower: Tensor, upper: Tensor) -> Ends:

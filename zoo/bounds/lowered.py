@@ -30,6 +30,7 @@ graph where a tile has one output. The constants here hold for both.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ import numpy as np
 from zoo.bounds.rounding import UNDERFLOW
 from zoo.bounds.rule import RAISED, schur_bound
 from zoo.bounds.spectral import Matrix
-from zoo.lowering.choice import Lowering, Sizes, choose
+from zoo.lowering.choice import PLAIN_SUMS, Lowering, Sizes, choose
 from zoo.lowering.toomcook import algorithm
 
 PERRON_STEPS = 30  # of power iteration, which proposes a vector for `perron_bound`
@@ -67,6 +68,12 @@ def rounding(kernel: Matrix, sizes: Sizes, norm: str = "l2") -> Rounding:
     share = min(1.0, (tiled + 2) / (terms + 2)) * RAISED
     absolute = max(absolute, share * amplified)
     return Rounding(lowering, max(terms, tiled), absolute, UNDERFLOW * (1.0 + absolute))
+
+
+def rounding_of_sums(kernels: Sequence[Matrix], terms: int) -> Rounding:
+    """The constants of plain sums of so many products, for the kernels of separate groups of channels."""
+    absolute = max(schur_bound(np.abs(kernel).sum(axis=(2, 3))) for kernel in kernels)
+    return Rounding(PLAIN_SUMS, terms, absolute, 0.0)
 
 
 def tile_rounding(kernel: Matrix, sizes: Sizes, lowering: Lowering) -> tuple[int, float]:

@@ -44,7 +44,7 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     if not (weight == -weight[:, :, ::-1, ::-1].swapaxes(0, 1)).all():
         raise context.refuse("its kernel is not exactly skew")
     # The norm enters only by the series' rest, so the quick bound serves.
-    proof, torus = torus_norm(weight, same_map(weight.shape), shape, context)
+    proof, torus = torus_norm([weight], same_map(weight.shape), shape, context)
     norm = proof.bound
     if norm > LARGEST_EXPONENT:
         raise context.refuse(f"its convolution has norm {norm:.3g}, and exp of that bounds nothing")

@@ -79,7 +79,7 @@ def _same_map_norm(weight: Matrix, context: Context) -> tuple[NormProof, dict[st
     """The norm of a matrix, or of a convolution of odd kernel whose padding keeps the size of the map."""
     if weight.ndim == 2:
         return context.prove([(weight, None)]), {}
-    _, proof, torus = convolution_norm(weight, same_map(weight.shape), context.map_shape(), context)
+    _, proof, torus = convolution_norm([weight], same_map(weight.shape), context.map_shape(), context)
     return proof, torus
 
 

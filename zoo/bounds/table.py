@@ -54,6 +54,7 @@ from zoo.bounds.linear import (
     convolution,
     linear,
     token_linear,
+    transposed_convolution,
 )
 from zoo.bounds.linf import (
     absolute_ends,
@@ -90,7 +91,7 @@ from zoo.layers import (
     SelfAttention,
     TokenLinear,
 )
-from zoo.lowering import intervals, layers
+from zoo.lowering import intervals, layers, taps
 from zoo.lowering import pooling as pools
 from zoo.lowering.values import Value
 
@@ -120,9 +121,10 @@ def _average(form: Form) -> Row:
     return Row(*rules, None, "composed", pools.average_pool, intervals.monotone, form)
 
 
-def _batch_norm(**arguments: Any) -> nn.BatchNorm2d:
+def _batch_norm(bias: bool, **arguments: Any) -> nn.BatchNorm2d:
     layer = nn.BatchNorm2d(**arguments)
-    layer.num_batches_tracked = None  # a count of training's, which no weights have
+    if not bias:
+        layer.register_parameter("bias", None)
     return layer
 
 
@@ -218,6 +220,7 @@ TABLE: Rows = {
             eps=NUMBER,
             momentum=NUMBER.or_null(),
             affine=FLAG,
+            bias=BIAS,
             track_running_stats=FLAG,
         ),
     ),
@@ -269,6 +272,24 @@ TABLE: Rows = {
             groups=SIZE,
             bias=BIAS,
             padding_mode=one_of("zeros", "circular", "reflect", "replicate"),
+        ),
+    ),
+    nn.ConvTranspose2d: _l2(
+        transposed_convolution,
+        "single",
+        taps.transposed,
+        Form(
+            nn.ConvTranspose2d,
+            in_channels=SIZE,
+            out_channels=SIZE,
+            kernel_size=SIDES,
+            stride=SIDES,
+            padding=PADDING,
+            output_padding=PADDING,
+            groups=SIZE,
+            bias=BIAS,
+            dilation=SIDES,
+            padding_mode=one_of("zeros"),
         ),
     ),
     TokenLinear: Row(

@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo.bounds.convolution import dense_matrix, output_shape
+from zoo.bounds.convolution import output_shape, written_out
 from zoo.bounds.margins import ROUND_DOWN
 from zoo.bounds.rounding import OUTWARD, TINY, U, gamma
 from zoo.bounds.rule import RAISED
@@ -191,7 +191,7 @@ def _matrix(layer: nn.Module, shape: Shape) -> tuple[Matrix, Matrix, Shape]:
     weight = _exact(layer.weight)
     bias = np.zeros(outputs[0]) if layer.bias is None else _exact(layer.bias)
     if isinstance(layer, nn.Conv2d):
-        weight = dense_matrix(weight, layer, shape)  # type: ignore[arg-type]
+        weight = written_out(weight, layer, shape)  # type: ignore[arg-type]
     return weight, np.repeat(bias, math.prod(outputs[1:])), outputs
 
 

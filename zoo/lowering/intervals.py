@@ -11,6 +11,7 @@ from zoo.layers import Abs, LInfDistance, Pixels, Residual
 from zoo.lowering.choice import choose
 from zoo.lowering.convolution import convolve, product
 from zoo.lowering.layers import batch_norm, normalise, row_slices, sizes_of
+from zoo.lowering.taps import convolve_taps, is_plain
 from zoo.lowering.values import Ends, Value
 
 if TYPE_CHECKING:
@@ -76,9 +77,14 @@ def linear_ends(nodes: Nodes, layer: nn.Linear, name: str, lower: Value, upper: 
 
 
 def convolution_ends(nodes: Nodes, layer: nn.Conv2d, name: str, lower: Value, upper: Value) -> Ends:
-    kernel, sizes = nodes.weight(f"{name}.weight"), sizes_of(layer, lower)
-    bias, lowering = None if layer.bias is None else nodes.weight(f"{name}.bias"), choose(sizes, nodes.norm)
+    kernel, bias = nodes.weight(f"{name}.weight"), None if layer.bias is None else nodes.weight(f"{name}.bias")
     centre, half = middle(nodes, nodes.own_channels(lower), nodes.own_channels(upper))
+    if not is_plain(layer):
+        value = convolve_taps(nodes, layer, centre, kernel, bias)
+        reach = nodes.like(convolve_taps(nodes, layer, half, nodes.add("Abs", kernel), None), value).name
+        return nodes.each("Sub", value, reach), nodes.each("Add", value, reach)
+    sizes = sizes_of(layer, lower)
+    lowering = choose(sizes, nodes.norm)
     value = convolve(nodes, centre, kernel, sizes, lowering, bias)
     reach = nodes.like(convolve(nodes, half, nodes.add("Abs", kernel), sizes, lowering), value).name
     return nodes.each("Sub", value, reach), nodes.each("Add", value, reach)

@@ -31,6 +31,7 @@ from zoo.layers import (
 )
 from zoo.lowering.choice import Sizes, choose
 from zoo.lowering.convolution import convolve, product
+from zoo.lowering.taps import convolve_taps, is_plain
 from zoo.lowering.values import Value
 
 if TYPE_CHECKING:
@@ -151,6 +152,9 @@ def sizes_of(layer: nn.Conv2d, x: Value) -> Sizes:
 
 def conv2d(nodes: Nodes, layer: nn.Conv2d, name: str, x: Value) -> Value:
     """Before a MinMax of neighbours its outputs stand in the order `evens_first`, and its kernel is read so."""
+    if not is_plain(layer):
+        bias = None if layer.bias is None else nodes.weight(f"{name}.bias")
+        return convolve_taps(nodes, layer, x, nodes.weight(f"{name}.weight"), bias)
     kernel, sizes = nodes.weight(f"{name}.weight"), sizes_of(layer, x)
     bias, order = None if layer.bias is None else nodes.weight(f"{name}.bias"), None
     if x.order is not None:

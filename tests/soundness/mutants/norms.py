@@ -299,12 +299,34 @@ MUTANTS = (
         RULE, "or of_all or replaced)", "or of_all)",
     ),
     mutant(
-        "groups and dilation overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
-        CONV, '(("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros"))', '(("padding_mode", "zeros"),)',
+        "only the first group", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
+        CONV, "return np.split(filled, layer.groups), sizes", "return np.split(filled, layer.groups)[:1], sizes",
     ),
     mutant(
-        "circular padding overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
-        CONV, '("dilation", (1, 1)), ("padding_mode", "zeros"))', '("dilation", (1, 1)))',
+        "gaps overlooked", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
+        CONV, "filled[:, :, :: layer.dilation[0], :: layer.dilation[1]]",
+        "filled[:, :, : layer.kernel_size[0], : layer.kernel_size[1]]",
+    ),
+    mutant(
+        "a torus taken for zeros", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
+        CONV, 'circular = layer.padding_mode == "circular" and any(padding)', "circular = False",
+    ),
+    mutant(
+        "zeros taken for a torus", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
+        CONV, 'circular = layer.padding_mode == "circular" and any(padding)', "circular = any(padding)",
+    ),
+    mutant(
+        "windows that meet on the torus", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        CONV, "or outputs[1 + axis] * stride > side", "",
+    ),
+    mutant(
+        "reflected padding overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        CONV, 'if layer.padding_mode not in ("zeros", "circular"):', "if False:",
+    ),
+    mutant(
+        "half of a transposed convolution", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
+        LINEAR, "convolution_norm([weight], adjoint, outputs, context)",
+        "convolution_norm([weight / 2], adjoint, outputs, context)",
     ),
     mutant(
         "other precisions overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",

@@ -1,0 +1,92 @@
+"""Convolutions with groups, gaps, a torus or a stride of their input, as nodes: the plain sums over taps.
+
+Every tap's pixels are gathered, and each group of channels is one matrix product of taps and channels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+from zoo.lowering.convolution import with_zeros
+from zoo.lowering.values import Places, Value
+
+if TYPE_CHECKING:
+    from zoo.lowering.nodes import Nodes
+
+
+def is_plain(layer: nn.Conv2d) -> bool:
+    """Whether it is one group without dilation and with zero padding."""
+    return layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+
+
+def convolve_taps(nodes: Nodes, layer: nn.Conv2d, x: Value, kernel: str, bias: str | None) -> Value:
+    """Any Conv2d that is certified, by a kernel [O, I / groups, rows, columns]."""
+    padding = (int(layer.padding[0]), int(layer.padding[1]))
+    circular = layer.padding_mode == "circular" and any(padding)
+    sides = [
+        (side + 2 * edge - gap * (width - 1) - 1) // step + 1
+        for side, edge, gap, width, step in zip(
+            x.shape[1:], padding, layer.dilation, layer.kernel_size, layer.stride, strict=True
+        )
+    ]
+    shape = (layer.out_channels, sides[0], sides[1])
+    if nodes.precision == "float32":
+        name, pads = nodes.planes(x).name, padding * 2
+        if circular:
+            ends = (0, 0, *padding)
+            name, pads = nodes.add("Pad", name, nodes.ints(*ends, *ends), mode="wrap"), (0, 0, 0, 0)
+        options = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": pads}
+        inputs = (kernel,) if bias is None else (kernel, bias)
+        return Value(nodes.add("Conv", name, *inputs, **options, dilations=layer.dilation, group=layer.groups), shape)
+    axes = []
+    for axis in (0, 1):
+        taps = np.arange(layer.kernel_size[axis])[:, None] * layer.dilation[axis]
+        positions = np.arange(sides[axis]) * layer.stride[axis] - padding[axis] + taps
+        side = x.shape[1 + axis]
+        axes.append(positions % side if circular else np.where((positions >= 0) & (positions < side), positions, -1))
+    return _sum_taps(nodes, x, axes, kernel, bias, layer.groups, shape)
+
+
+def transposed(nodes: Nodes, layer: nn.ConvTranspose2d, name: str, x: Value) -> Value:
+    """An output o reads the pixel (o + padding - tap) / stride for each tap, where that is a whole number."""
+    kernel = nodes.weight(f"{name}.weight")
+    bias = None if layer.bias is None else nodes.weight(f"{name}.bias")
+    sides, axes = [], []
+    padding, extra = ((int(pair[0]), int(pair[1])) for pair in (layer.padding, layer.output_padding))
+    for axis in (0, 1):
+        step, width, side = layer.stride[axis], layer.kernel_size[axis], x.shape[1 + axis]
+        sides.append((side - 1) * step - 2 * padding[axis] + width + extra[axis])
+        moved = np.arange(sides[axis]) + padding[axis] - np.arange(width)[:, None]
+        axes.append(np.where((moved % step == 0) & (moved >= 0) & (moved // step < side), moved // step, -1))
+    shape = (layer.out_channels, sides[0], sides[1])
+    if nodes.precision == "float32":
+        options = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": padding * 2}
+        inputs = (kernel,) if bias is None else (kernel, bias)
+        planes = nodes.planes(x).name
+        return Value(nodes.add("ConvTranspose", planes, *inputs, **options, output_padding=extra), shape)
+    return _sum_taps(nodes, x, axes, nodes.transpose(kernel, 1, 0, 2, 3), bias, 1, shape)
+
+
+def _sum_taps(
+    nodes: Nodes, x: Value, axes: list[Places], kernel: str, bias: str | None, groups: int, shape: tuple[int, int, int]
+) -> Value:
+    """axes: for rows and for columns the position that each tap of each output reads, -1 where it reads 0."""
+    x = nodes.own_channels(nodes.pixels(x))
+    assert x.places is not None
+    rows, columns = axes[0][:, None, :, None], axes[1][None, :, None, :]
+    reads = np.where((rows >= 0) & (columns >= 0), x.places[rows, columns], -1)
+    taps, outputs = reads.shape[0] * reads.shape[1], shape[1] * shape[2]
+    inside, made = x.shape[0] // groups, shape[0] // groups
+    name = nodes.gather(with_zeros(nodes, x, reads), reads.ravel())
+    name = nodes.transpose(nodes.reshape(name, taps, outputs, -1, groups, inside), 3, 1, 2, 0, 4)
+    matrix = nodes.transpose(nodes.reshape(kernel, groups, made, inside, taps), 0, 3, 2, 1)
+    matrix = nodes.reshape(matrix, groups, taps * inside, made)
+    name = nodes.add("MatMul", nodes.reshape(name, groups, -1, taps * inside), matrix)
+    name = nodes.transpose(nodes.reshape(name, groups, outputs, -1, made), 1, 2, 0, 3)
+    places = np.arange(math.prod(shape[1:])).reshape(shape[1:])
+    y = Value(nodes.reshape(name, outputs, -1, shape[0]), shape, places, places.size)
+    return y if bias is None else nodes.each("Add", y, bias)
