@@ -62,9 +62,9 @@ class Operator:
         self.input_shape, self.output_shape = input_shape, bound.output_shape
         self.norm, self.absolute = bound.lipschitz_bound, bound.absolute_norm
         weight = getattr(layer, "weight", None)
-        # A weight of one number a channel multiplies alone, forwards and backwards.
-        several = weight is not None and weight.ndim > 1
-        self.terms = max(bound.fan_in, weight.numel() // weight.shape[1]) if several else bound.fan_in
+        self.terms = bound.fan_in
+        if weight is not None and weight.ndim > 1:  # one of a number a channel multiplies alone, either way
+            self.terms = max(bound.fan_in, weight.numel() // weight.shape[1])
         self.weight = None if weight is None else weight.detach().double()
 
     def apply(self, vectors: Tensor) -> Tensor:

@@ -39,9 +39,9 @@ def convolve_taps(nodes: Nodes, layer: nn.Conv2d, x: Value, kernel: str, bias: s
         if circular:
             ends = (0, 0, *padding)
             name, pads = nodes.add("Pad", name, nodes.ints(*ends, *ends), mode="wrap"), (0, 0, 0, 0)
-        options = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": pads}
+        options = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "dilations": layer.dilation}
         inputs = (kernel,) if bias is None else (kernel, bias)
-        return Value(nodes.add("Conv", name, *inputs, **options, dilations=layer.dilation, group=layer.groups), shape)
+        return Value(nodes.add("Conv", name, *inputs, **options, pads=pads, group=layer.groups), shape)
     axes = []
     for axis in (0, 1):
         taps = np.arange(layer.kernel_size[axis])[:, None] * layer.dilation[axis]
@@ -64,10 +64,9 @@ def transposed(nodes: Nodes, layer: nn.ConvTranspose2d, name: str, x: Value) -> 
         axes.append(np.where((moved % step == 0) & (moved >= 0) & (moved // step < side), moved // step, -1))
     shape = (layer.out_channels, sides[0], sides[1])
     if nodes.precision == "float32":
-        options = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": padding * 2}
-        inputs = (kernel,) if bias is None else (kernel, bias)
-        planes = nodes.planes(x).name
-        return Value(nodes.add("ConvTranspose", planes, *inputs, **options, output_padding=extra), shape)
+        inputs = (nodes.planes(x).name, kernel, *([bias] if bias else []))
+        options = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "output_padding": extra}
+        return Value(nodes.add("ConvTranspose", *inputs, **options, pads=padding * 2), shape)
     return _sum_taps(nodes, x, axes, nodes.transpose(kernel, 1, 0, 2, 3), bias, 1, shape)
 
 
