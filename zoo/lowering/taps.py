@@ -39,9 +39,10 @@ def convolve_taps(nodes: Nodes, layer: nn.Conv2d, x: Value, kernel: str, bias: s
         if circular:
             ends = (0, 0, *padding)
             name, pads = nodes.add("Pad", name, nodes.ints(*ends, *ends), mode="wrap"), (0, 0, 0, 0)
-        options = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "dilations": layer.dilation}
         inputs = (kernel,) if bias is None else (kernel, bias)
-        return Value(nodes.add("Conv", name, *inputs, **options, pads=pads, group=layer.groups), shape)
+        sides_of = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "dilations": layer.dilation}
+        name = nodes.add("Conv", name, *inputs, output=None, **sides_of, pads=pads, group=layer.groups)
+        return Value(name, shape)
     axes = []
     for axis in (0, 1):
         taps = np.arange(layer.kernel_size[axis])[:, None] * layer.dilation[axis]
