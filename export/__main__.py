@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from zoo.cli.shell import run_script
-from zoo.data.datasets import DATASETS
+from zoo.data.datasets import dataset_of
 from zoo.errors import InputError, require
+from zoo.publication.folder import Folder
 from zoo.records import SAMPLE
 
 
@@ -25,20 +26,29 @@ def main(
     """Certify, export, evaluate and describe the model of RUN."""
     require("torch", "export")
     from export.publish import MAX_FILE, SHELF, pin, publish, run_settings
+    from training.own import read_own
 
+    if shelf and read_own(run):
+        raise InputError("--shelf is for registered models, and this run has data of its own: leave out --shelf")
     if shelf and output:
         raise InputError("--shelf says where to publish: leave out --output")
-    target = SHELF / run_settings(run)["name"] if shelf else output or run / "published"
+    target = SHELF / run_settings(run)["name"] if shelf else output
     command = f"python -m export {shlex.join(sys.argv[1:])}"
     folder = publish(run, target, limit, attack_images, command, MAX_FILE if shelf else None)
     if shelf:
         pin(folder)
+    print(f"published {folder.path}: {_measured(folder)}")
+    if not shelf:
+        given = "" if dataset_of(folder.config).made else f"; zoo predict local-dir:{folder.path} IMAGE"
+        print(f"next: zoo verify {folder.path}{given}")
+
+
+def _measured(folder: Folder) -> str:
+    if not folder.evaluation.measured:
+        return "not measured, there was no test set (--test of the training)"
     rates = ", ".join(f"{100 * rate:.2f} % at {epsilon}" for epsilon, rate in folder.evaluation.vra.items())
     measured = f"{folder.evaluation.images:,} images of {folder.config.dataset}, {folder.evaluation.split}"
-    print(f"published {folder.path}: on {measured}: clean {100 * folder.evaluation.clean_accuracy:.2f} %, VRA {rates}")
-    if not shelf:
-        given = "" if DATASETS[folder.config.dataset].made else f"; zoo predict local-dir:{folder.path} IMAGE"
-        print(f"next: zoo verify {folder.path}{given}")
+    return f"on {measured}: clean {100 * folder.evaluation.clean_accuracy:.2f} %, VRA {rates}"
 
 
 if __name__ == "__main__":

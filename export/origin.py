@@ -51,12 +51,16 @@ def command_of(settings: dict[str, Any], steps: int | None = None) -> str:
 
     settings: the run's recipe.json. steps: those that an unfinished run made.
     """
-    name = settings["name"]
+    name = model = settings["name"]
     epochs = RECIPES[name].epochs if name in RECIPES else None
-    usual = {"epochs": epochs, "seed": 0, "limit": None, "data": None, "steps": None}
+    usual = {"epochs": epochs, "seed": 0, "limit": None, "data": None, "init": None, "steps": None}
     given = {**usual, **settings, "steps": steps}
+    if "model" in settings:
+        model = settings["model"]
+        usual |= {"test": None, "name": None}
+        given |= {"name": settings["dataset"]}
     options = [f" --{key} {shlex.quote(str(given[key]))}" for key in usual if given[key] != usual[key]]
-    return f"python -m training {name} --output runs/{name}{''.join(options)}"
+    return f"python -m training {model} --output runs/{name}{''.join(options)}"
 
 
 def cost(run: Path, step: int) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from export import robustness
 from export.origin import beside, command_of, cost, epochs_made
 from training.data import pixels
 from training.output import trained_steps
+from training.own import OwnData, read_own
+from training.pictures import open_pictures
 from training.tightness import tightness
 from zoo import registry
 from zoo.architectures import describe
@@ -38,7 +40,7 @@ from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folde
 from zoo.publication.graph import write_graphs
 from zoo.publication.network import load_network, load_weights
 from zoo.publication.weights import INDEX, WEIGHTS, data_start, read_weights, shard_index, weights_sha256
-from zoo.records import Certificate, Evaluation, ModelConfig, aim, dumps
+from zoo.records import SAMPLE, Certificate, Evaluation, ModelConfig, aim, dumps
 
 CHECKOUT = Path(__file__).parents[1]
 SHELF = CHECKOUT / "model_cards"
@@ -52,21 +54,23 @@ TIGHTNESS_IMAGES = 4
 
 def publish(
     run: Path,
-    output: Path,
-    limit: int | None,
-    attack_images: int,
-    command: str,
+    output: Path | None = None,
+    limit: int | None = None,
+    attack_images: int = SAMPLE,
+    command: str = "",
     max_file: int | None = None,
 ) -> Folder:
-    """The run's weights as a checked, published folder at `output`; an older folder there is replaced at the end.
+    """The run's weights as a checked, published folder, by default `run`/published; an older folder there is replaced.
 
+    A run on somebody's own data is measured on the test pictures that it was given, or not at all.
     limit: evaluate on the first images of the test split only, for a smoke test.
     max_file: bytes that a file of weights may have; more of them are sharded.
     Raises InputError where the run or the data cannot be used, CertificateError where the weights do not fit, or an
     attack succeeds inside a certified radius.
     """
-    settings = run_settings(run)
-    entry = registry.find(settings["name"])
+    output = output or run / "published"
+    settings, own = run_settings(run), read_own(run)
+    entry = own.entry if own else registry.find(settings["name"])
     step, steps = trained_steps(run / "weights.safetensors")
     made = {**settings, "epochs": epochs_made(settings["epochs"], step, steps)}
     # The card shows the run's settings, what it cost, and the published row that it stands for.
@@ -77,8 +81,8 @@ def publish(
     }
     if output.exists() and not _replaceable(output):
         raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
-    info = DATASETS[entry.dataset]
-    split = load_split(info.name, info.test_split, limit)
+    info = own.info if own else DATASETS[entry.dataset]
+    split = _test_split(own, limit) if own else load_split(info.name, info.test_split, limit)
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch,
@@ -95,9 +99,9 @@ def publish(
             dataset=entry.dataset,
             norm=entry.norm,
             input_shape=entry.architecture.input_shape,
-            labels=split.label_names,
+            labels=info.labels,
             recipe={**made, **origin},
-            license=LICENSE,
+            license=own.license if own else LICENSE,
         )
         (folder / "config.json").write_text(dumps(config))
         (folder / "certificate.json").write_text(dumps(certificate))
@@ -105,13 +109,29 @@ def publish(
         write_graphs(folder, config, certificate)
         progress.update(graphs, total=1, completed=1)
         epsilons = info.epsilons[entry.norm]
-        evaluation = _evaluate(folder, config, certificate, split, epsilons, attack_images, command, progress)
+        evaluation = (
+            unmeasured(config, sha256(folder / "model.onnx"))
+            if split is None
+            else _evaluate(folder, config, certificate, split, epsilons, attack_images, command, progress)
+        )
         (folder / "evaluation.json").write_text(dumps(evaluation))
         write_card(folder, config, certificate, evaluation)
         seal(folder)
         read_folder(folder)
         move_into_place(folder, output)
     return read_folder(output)
+
+
+def _test_split(own: OwnData, limit: int | None) -> Split | None:
+    """The test pictures that the run was given, as the network takes them; None where it was given none."""
+    if own.test is None:
+        return None
+    return open_pictures(own.test, "test", own.labels).split("test", own.input_shape, limit)
+
+
+def unmeasured(config: ModelConfig, graph_sha256: str) -> Evaluation:
+    """What evaluation.json says where there is no test set."""
+    return Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", graph_sha256)
 
 
 def run_settings(run: Path) -> dict[str, Any]:
@@ -192,8 +212,8 @@ def measured(
 ) -> tuple[Model, Evaluation]:
     """The model of the folder's float64 graph, and what it answers on the split."""
     digests = {name: sha256(folder / name) for name in (*read_weights(folder), "model.onnx", "certificate.json")}
-    unmeasured = Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", digests["model.onnx"])
-    model = onnx_model(Folder(folder, config, certificate, unmeasured, digests), "float64")
+    nothing = unmeasured(config, digests["model.onnx"])
+    model = onnx_model(Folder(folder, config, certificate, nothing, digests), "float64")
     data = array_images(config.dataset, split)
     task = progress.add_task("evaluate", total=data.count)
     return model, evaluation_of(model, data, epsilons, lambda count: progress.advance(task, count), command)

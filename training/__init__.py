@@ -1,0 +1,62 @@
+"""Training of the zoo's networks: `train` is what `python -m training` does, for other code to call."""
+
+from __future__ import annotations
+
+import os
+import sys
+from os import PathLike
+from pathlib import Path
+
+__all__ = ["train"]
+
+
+def train(
+    model: str,
+    output: str | PathLike[str],
+    *,
+    data: str | PathLike[str] | None = None,
+    test: str | PathLike[str] | None = None,
+    name: str | None = None,
+    license: str | None = None,
+    size: int | None = None,
+    init: str | None = None,
+    epochs: int | None = None,
+    limit: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    accumulate: int = 1,
+    resume: bool = False,
+    tracker: str | None = None,
+) -> bool:
+    """Train into the folder `output`, which `export.publish.publish` makes a published folder of; true when done.
+
+    model: a recipe, `liresnet-l4w32-cifar10`, or with `data` a network alone, `liresnet-l4w32`.
+    data, test: training and test pictures: a folder with a subfolder for each class, parquet files, an .npz file, or
+    `hf:org/name`. Without `test` nothing is measured; every tenth training picture is kept for validation in any case.
+    name, license: of your data set; by default the name of the folder, and "unknown". size: the side in pixels that
+    pictures are brought to. init: a published model to start from, by a name or source as `zoo.load` takes; the head is
+    a new one where the classes are others. epochs, limit, steps, seed, accumulate, resume, tracker: see
+    `training.loop.train`.
+    False where SIGTERM or Ctrl-C stopped it; the same with `resume=True` goes on.
+    Raises ZooError, of which each message is one line.
+    """
+    from training.plan import plan
+
+    planned = plan(model, data, test, name, license, size, epochs, limit, init)
+    if planned.summary and os.environ.get("RANK", "0") == "0":
+        print(planned.summary, file=sys.stderr)
+    from training.loop import train  # slow to import, and mistakes above need none of it
+
+    return train(
+        planned.recipe,
+        Path(output),
+        seed,
+        limit,
+        steps,
+        resume,
+        images=planned.images,
+        accumulate=accumulate,
+        tracker=tracker,
+        own=planned.own,
+        start=planned.start,
+    )

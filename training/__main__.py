@@ -1,6 +1,7 @@
 """Train a model of the zoo, on whatever there is; everything needed is in the extra [train].
 
     python -m training RECIPE --output DIR                                     one CPU or one GPU
+    python -m training NETWORK --data FOLDER --output DIR                      your pictures, a subfolder for each class
     accelerate launch --multi_gpu -m training RECIPE --output DIR              all GPUs of a machine
     torchrun --nproc_per_node 2 -m training RECIPE --output DIR                two processes on a CPU
     torchrun --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29500 \
@@ -13,9 +14,9 @@ Weights are whole in every process: a launch with FSDP or DeepSpeed is refused, 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from itertools import groupby
@@ -26,6 +27,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from training import train
+from zoo.architectures import NETWORKS
 from zoo.cli.display import heading, table
 from zoo.cli.shell import run_script
 from zoo.errors import InputError, require
@@ -37,7 +40,10 @@ if TYPE_CHECKING:
 
 def main(
     recipe: Annotated[
-        str | None, typer.Argument(help="The model to train, see --list; or two-moons, a picture.")
+        str | None,
+        typer.Argument(
+            help="A recipe, see --list; with --data a network alone, liresnet-l4w32; or two-moons, a picture."
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="A new folder for the run.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs; the schedules stretch.")] = None,
@@ -45,8 +51,14 @@ def main(
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps; --resume goes on.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
     data: Annotated[
-        Path | None, typer.Option(help="Another folder of images, with a subfolder for each class.")
+        str | None,
+        typer.Option(help="Your pictures: a folder with a subfolder for each class, parquet, .npz, hf:ORG/NAME."),
     ] = None,
+    test: Annotated[str | None, typer.Option(help="Your test pictures, for the export to measure.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of your data set; without, that of the folder.")] = None,
+    license: Annotated[str | None, typer.Option(help="Of your data set and the model, as cc-by-4.0.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="The side that your pictures are brought to.")] = None,
+    init: Annotated[str | None, typer.Option(help="A published model whose weights to start from.")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Pass each batch in so many pieces, to save memory.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     tracker: Annotated[str, typer.Option(help="Who gets the metrics too: any that Accelerate knows.")] = "tensorboard",
@@ -66,24 +78,30 @@ def main(
     if recipe is None:
         raise InputError("name a recipe: --list shows all")
     if recipe == "two-moons":
-        if any((epochs, limit, steps, seed, data, resume, describe, accumulate > 1)):
+        if any((epochs, limit, steps, seed, data, test, name, license, size, init, resume, describe, accumulate > 1)):
             raise InputError("two-moons is a picture and takes no option but --output FILE.png")
         _draw_two_moons(output)
         return
-    chosen = find(recipe)
-    if epochs is not None:
-        chosen = dataclasses.replace(chosen, epochs=epochs)
+    if recipe not in NETWORKS:
+        find(recipe)  # an unknown name is told before what else is missing
     if describe:
+        from training.plan import plan
+
+        chosen = plan(recipe, data, test, name, license, size, epochs, limit, init).recipe
         print(json.dumps({**chosen.describe(), "expected": chosen.expected()}, indent=1))
         return
     if output is None:
         raise InputError("say where to write: --output DIR")
-    from training.loop import train  # slow to import, and the options above need none of it
-
-    if not train(chosen, output, seed, limit, steps, resume, images=data, accumulate=accumulate, tracker=tracker):
-        if os.environ.get("RANK", "0") == "0":
+    options = {"seed": seed, "accumulate": accumulate, "resume": resume, "tracker": tracker}
+    own = {"data": data, "test": test, "name": name, "license": license, "size": size, "init": init}
+    first = os.environ.get("RANK", "0") == "0"
+    done = train(recipe, output, epochs=epochs, limit=limit, steps=steps, **options, **own)
+    if not done:
+        if first:
             print("stopped and saved: the same command with --resume goes on", file=sys.stderr)
         raise typer.Abort  # exit code 130
+    if first:
+        print(f"next: python -m export {shlex.quote(str(output))}")
 
 
 def _table(recipes: Iterable[Recipe]) -> Table:

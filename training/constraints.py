@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+INVERSE_STEPS, INVERSE_ERROR = 500, 1e-3  # of the search for the right inverse of `AlmostOrthogonalRows`
+
 
 class LinearResidual(nn.Module):
     """The kernel I + diag(beta) W / sqrt(depth) of the linear block y = x + beta * Conv_W(x) / sqrt(depth).
@@ -77,6 +79,9 @@ class UnitNorm(nn.Module):
                 self.vector.copy_(moved / moved.norm())
         return weight / self._image(weight).norm()
 
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
     def _image(self, weight: Tensor) -> Tensor:
         if weight.ndim == 4:
             return F.conv2d(self.vector, weight, padding=weight.shape[2] // 2)
@@ -97,12 +102,27 @@ class AlmostOrthogonalRows(nn.Module):
         self.log_q = nn.Parameter(torch.zeros(rows))
 
     def forward(self, weight: Tensor) -> Tensor:
-        if weight.ndim == 4:
-            gram = F.conv2d(weight, weight, padding=weight.shape[2] - 1).abs().sum(dim=(2, 3))
-        else:
-            gram = (weight @ weight.T).abs()
-        scale = (gram @ self.log_q.exp() / self.log_q.exp() + 1e-12).rsqrt()
+        scale = (self._gram(weight) @ self.log_q.exp() / self.log_q.exp() + 1e-12).rsqrt()
         return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What this makes of it is the weight, with q = 1: its rows times u, where G u = u for G = |weight weight^T|.
+
+        With W = diag(u) weight, d_i = u_i (G u)_i = u_i^2. The u is the Perron vector of G, whose largest eigenvalue is
+        1 where the weight is a value of this constraint; any other weight is answered as it is.
+        """
+        gram = self._gram(weight.double())
+        u = torch.ones_like(gram[0])
+        for _ in range(INVERSE_STEPS):
+            u = gram @ u / (gram @ u).max()
+        if ((gram @ u - u).abs() > INVERSE_ERROR * u).any():
+            return weight
+        return weight * u.to(weight.dtype).reshape(-1, *[1] * (weight.ndim - 1))
+
+    def _gram(self, weight: Tensor) -> Tensor:
+        if weight.ndim == 4:
+            return F.conv2d(weight, weight, padding=weight.shape[2] - 1).abs().sum(dim=(2, 3))
+        return (weight @ weight.T).abs()
 
 
 class SkewKernel(nn.Module):
@@ -130,6 +150,9 @@ class SkewKernel(nn.Module):
             norms.append((matrix @ vector).norm())
         return skew * (self.scale / torch.stack(norms).amin())
 
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
 
 def _reshapings(kernel: Tensor) -> tuple[Tensor, ...]:
     """[O, I, k, l] as the matrices [O k, I l], [O l, I k], [O, I k l] and [O k l, I]."""
@@ -143,6 +166,9 @@ class UnitPairs(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         return F.normalize(weight, dim=0) * (math.sqrt(2.0) * (1.0 - 2.0**-21))
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
 
 
 def converge_norms(network: nn.Sequential, evaluations: int = 200) -> None:

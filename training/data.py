@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from training.stream import EncodedImages, FolderImages, ParquetImages, stream
 from zoo.data.datasets import DATASETS, data_folder
 from zoo.data.parquet import class_numbers
-from zoo.data.splits import load_split, split_files
+from zoo.data.splits import Split, load_split, split_files
 from zoo.errors import InputError
 
 VALIDATION_SHARE, VALIDATION_LIMIT = 0.1, 10_000
@@ -86,7 +86,7 @@ class Streamed(Source):
 
 
 class TrainingData(NamedTuple):
-    """The published training split, cut once into what is trained on and what is validated on."""
+    """A training split, cut once into what is trained on and what is validated on."""
 
     train: Source
     validation: Source
@@ -108,16 +108,7 @@ def load_training_data(
     if folder is not None and info.made:
         raise InputError(f"{name} is computed, and cannot be had from a folder: leave out --data")
     if folder is None and not info.streamed:
-        split = load_split(name, "train", limit)
-        train, validation = _cut(len(split.labels))
-        images = torch.from_numpy(split.images).permute(0, 3, 1, 2)
-        labels = torch.from_numpy(split.labels)
-        return TrainingData(
-            InMemory(images[train].contiguous().to(device), labels[train].to(device)),
-            InMemory(images[validation].contiguous().to(device), labels[validation].to(device)),
-            split.revision,
-            split.name,
-        )
+        return in_memory(load_split(name, "train", limit), device)
     if folder is None:
         files = split_files(info, "train")
         encoded, source = ParquetImages(info, files), files.name
@@ -130,6 +121,18 @@ def load_training_data(
         Streamed(encoded, validation, size, device),
         encoded.revision,
         source,
+    )
+
+
+def in_memory(split: Split, device: torch.device | str = "cpu") -> TrainingData:
+    """A decoded split on the device, cut as `load_training_data` says."""
+    train, validation = _cut(len(split.labels))
+    images, labels = torch.from_numpy(split.images).permute(0, 3, 1, 2), torch.from_numpy(split.labels)
+    return TrainingData(
+        InMemory(images[train].contiguous().to(device), labels[train].to(device)),
+        InMemory(images[validation].contiguous().to(device), labels[validation].to(device)),
+        split.revision,
+        split.name,
     )
 
 

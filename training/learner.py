@@ -1,6 +1,6 @@
 """What learns: a network, the estimate of its Lipschitz constant, and the optimiser that moves its weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -18,8 +18,9 @@ from training.estimate import LipschitzEstimate, RowSums
 from training.layers import constrain
 from training.liplt import LipLTEstimate
 from training.recipes.recipe import Recipe
+from training.start import start_from
 from training.validation import validate
-from zoo import registry
+from zoo.registry import Entry
 
 LEARNED_RATE = 0.2  # of a learned loss option, in rates of the weights: Zhang et al. 2022, arXiv 2110.06850, appendix
 
@@ -31,10 +32,18 @@ class Learner:
     for the constant of averaged weights is not the average of constants.
     """
 
-    def __init__(self, accelerator: Accelerator, recipe: Recipe, seed: int):
-        self.accelerator, self.recipe, self.seed = accelerator, recipe, seed
-        self.entry = registry.find(recipe.name)
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        recipe: Recipe,
+        seed: int,
+        entry: Entry,
+        start: Mapping[str, Tensor] | None = None,
+    ):
+        self.accelerator, self.recipe, self.seed, self.entry = accelerator, recipe, seed, entry
         network = constrain(self.entry.architecture.network(), self.entry.architecture)
+        if start is not None:
+            start_from(network, start)
         self.network = network.to(accelerator.device).to(
             memory_format=torch.channels_last
         )  # convolutions are faster so

@@ -21,12 +21,15 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, set_seed, str_to_bool
 from tqdm import tqdm
 
-from training.data import load_generated, load_training_data
+from training.data import in_memory, load_generated, load_training_data
 from training.feed import Feed
 from training.learner import Learner
 from training.output import Output
+from training.own import RECORD, OwnData
+from training.pictures import open_pictures
 from training.progress import Progress, TrainingError
 from training.recipes.recipe import Recipe
+from training.start import Start
 from training.validation import vanished
 from zoo import registry
 from zoo.data.datasets import DATASETS
@@ -50,14 +53,18 @@ def train(
     images: Path | None = None,
     accumulate: int = 1,
     tracker: str | None = None,
+    own: OwnData | None = None,
+    start: Start | None = None,
 ) -> bool:
     """Leave in `folder` the recipe, its metrics and curves, a checkpoint and `weights.safetensors`, the plain weights.
 
-    `limit` trains on the first images only, `images` on those of a folder with a subfolder for each class; `steps`
-    stops early, the schedules unchanged, and `resume` goes on. On one machine a resumed run gives the same bits as
-    one that was never stopped. `accumulate` passes each batch in as many pieces, which changes nothing but rounding
-    (and, for layers that are constrained by a power iteration of their own, its number of steps). Many machines
-    share `folder`. `tracker`, one of Accelerate's, gets each epoch's metrics too; its files are in `folder`/tracker.
+    `limit` trains on the first images only, `images` on those of a folder with a subfolder for each class of the data
+    set, `own` on a data set of somebody's own, which the recipe is named after. `start` is a model whose weights the
+    network has at first, with a new head where the classes are others. `steps` stops early, the schedules
+    unchanged, and `resume` goes on. On one machine a resumed run gives the same bits as one that was never stopped.
+    `accumulate` passes each batch in as many pieces, which changes nothing but rounding (and, for layers that are
+    constrained by a power iteration of their own, its number of steps). Many machines share `folder`. `tracker`, one of
+    Accelerate's, gets each epoch's metrics too; its files are in `folder`/tracker.
     True where the last step was made: SIGTERM and Ctrl-C (SIGINT) save and return False, a second Ctrl-C interrupts
     at once.
     Raises InputError where the folder, the data, the tracker or the kind of launch cannot be used, TrainingError where
@@ -66,10 +73,14 @@ def train(
     accelerator = _accelerator(recipe, folder, tracker)
     device, main = accelerator.device, accelerator.is_main_process
     set_seed(seed)
-    dataset = registry.find(recipe.name).dataset
-    data = load_training_data(dataset, limit, images, device)
+    entry = own.entry if own else registry.find(recipe.name)
+    if own:
+        pictures = open_pictures(own.data, "train", own.labels)
+        data = in_memory(pictures.split("train", own.input_shape, limit), device)
+    else:
+        data = load_training_data(entry.dataset, limit, images, device)
     generated = recipe.generated and (
-        load_generated(dataset, device),
+        load_generated(entry.dataset, device),
         recipe.generated.ratio,
         recipe.generated.augment,
     )
@@ -78,7 +89,14 @@ def train(
     output = Output(folder)
     counts = {"train_images": len(data.train), "validation_images": len(data.validation)}
     given = {"seed": seed, "limit": limit, "data": images and images.resolve().name}
-    if (part := data.name.removesuffix(f"[:{limit}]")) != "train" and images is None:
+    weights = None
+    if start:
+        labels = own.labels if own else DATASETS[entry.dataset].labels
+        weights = start.weights(entry.architecture, labels)
+        given |= {"init": start.name, "init_weights": start.folder.certificate.weights_sha256}
+    if own:
+        given |= own.settings()
+    elif (part := data.name.removesuffix(f"[:{limit}]")) != "train" and images is None:
         given["split"] = part
         if main:
             print(f"training on {part}: a part of the split, the other shards are not there", file=sys.stderr)
@@ -90,8 +108,10 @@ def train(
     with ExitStack() as stack:
         if main:
             stack.enter_context(output.open(description, resume))
+            if own:
+                output.write_record(RECORD, own)
         accelerator.wait_for_everyone()
-        learner = Learner(accelerator, recipe, seed)
+        learner = Learner(accelerator, recipe, seed, entry, weights)
         progress = Progress(accelerator, feed.batch_size)
         accelerator.register_for_checkpointing(progress, *learner.states())
         if resume:
@@ -130,12 +150,12 @@ def train(
                 if validated:
                     metrics |= learner.validate(data.validation)
                     if recipe.exponent is None or recipe.exponent(before) == math.inf:  # it trains what it validates
-                        _check_accuracy(metrics, progress, len(data.validation), DATASETS[dataset].classes)
+                        _check_accuracy(metrics, progress, len(data.validation), entry.architecture.classes)
                     progress.vra = metrics["estimated_vra"]
                 if main:
                     if validated:
                         bar.write(_line(metrics))
-                    output.write_metrics(metrics)
+                    output.write_metrics(metrics, draw=validated)
                 accelerator.log(metrics, step=progress.step)
             if stop or progress.step == last or validated:
                 output.checkpoint(accelerator, learner.weights, progress.step, total)

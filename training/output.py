@@ -1,4 +1,7 @@
-"""The folder of a run: recipe.json, metrics.jsonl, curves.png, weights.safetensors and checkpoints/."""
+"""The folder of a run: recipe.json, metrics.jsonl, curves.png, weights.safetensors and checkpoints/.
+
+A run on a data set of somebody's own has data.json as well, see `training.own`.
+"""
 
 import json
 import shutil
@@ -17,6 +20,7 @@ from zoo.errors import InputError, one_line
 from zoo.files import flush, locked, replacing, sha256
 from zoo.inference.evaluate import machine
 from zoo.publication.weights import data_start
+from zoo.records import dumps
 
 SUMS = "SHA256SUMS"  # of a checkpoint's files, in the format of coreutils
 
@@ -52,6 +56,10 @@ class Output:
             elif _read(path) != json.loads(text):
                 raise InputError(f"{path} describes another run: resume with the options that it was started with")
             yield
+
+    def write_record(self, name: str, record: Any) -> None:
+        """Write a record of the run, see `zoo.records.dumps`."""
+        _write(self.folder / name, dumps(record).encode())
 
     def checkpoint(
         self, accelerator: Accelerator, weights: Callable[[], dict[str, Tensor]], step: int, steps: int
@@ -132,11 +140,12 @@ class Output:
             rows.append(row)
         return rows
 
-    def write_metrics(self, row: dict[str, Any]) -> None:
-        """Add an epoch to metrics.jsonl and draw curves.png anew."""
+    def write_metrics(self, row: dict[str, Any], draw: bool = True) -> None:
+        """Add an epoch to metrics.jsonl, and draw curves.png anew, which takes as long as many a short epoch."""
         rows = [*self.rows(), {**row, "hardware": hardware()}]
         _write(self.metrics, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        _draw(rows, self.folder / "curves.png")
+        if draw:
+            _draw(rows, self.folder / "curves.png")
 
     def write_weights(self, state: dict[str, Tensor], step: int, steps: int) -> None:
         """Write the plain network's weights as weights.safetensors, which says after how many of the run's steps.

@@ -23,6 +23,7 @@ FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader ref
 
 MAX_RECORD_BYTES = 16 * 2**20
 SAMPLE = 1000  # of the first images an evaluation holds the radii one by one
+NATURAL = {"l2": ("36/255", "72/255", "108/255", "1.0"), "linf": ("2/255", "8/255", "16/255")}  # epsilons, of papers
 TOP_K = 5  # as many ranks as `topk_radius` tells, where there are so many classes
 
 Record = TypeVar("Record")
@@ -107,7 +108,10 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measured on the shipped ONNX graph over a test split; every rate is a fraction of `images`."""
+    """Measured on the shipped ONNX graph over a test split; every rate is a fraction of `images`.
+
+    Without a test split nothing was measured: `images` is 0, and what would be measured is 0 or empty.
+    """
 
     dataset: str
     split: str
@@ -129,6 +133,10 @@ class Evaluation:
     radii: tuple[float, ...] = ()  # below which each of the first images counts for VRA: 0 where its label is wrong
     format: int = FORMAT
 
+    @property
+    def measured(self) -> bool:
+        return self.images > 0
+
     def attacked_vra(self, epsilon: str) -> float:
         """The VRA of the attacked images, which are the first ones: no attack on them can leave less."""
         size = parse_epsilon(epsilon)
@@ -136,8 +144,11 @@ class Evaluation:
 
 
 def aim(config: ModelConfig, evaluation: Evaluation) -> str:
-    """The epsilon that the model was made for, as its VRA is listed; the first where it was made for none of them."""
-    known, epsilon = list(evaluation.vra), config.recipe.get("epsilon")
+    """The epsilon that the model was made for, as its VRA is listed; the first where it was made for none of them.
+
+    Where nothing was measured, as papers write it.
+    """
+    known, epsilon = list(evaluation.vra) or list(NATURAL[config.norm]), config.recipe.get("epsilon")
     made_for = (text for text in known if isinstance(epsilon, float) and math.isclose(parse_epsilon(text), epsilon))
     return next(made_for, known[0])
 

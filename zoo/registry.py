@@ -11,14 +11,14 @@ import difflib
 import fnmatch
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 
-from zoo.architectures import NETWORKS, PRESETS, Architecture, Preset, Reported
-from zoo.data.datasets import DATASETS
+from zoo.architectures import NETWORKS, PRESETS, Architecture, Reported
+from zoo.data.datasets import DATASETS, DatasetInfo
 from zoo.epsilon import parse_epsilon
-from zoo.errors import UnknownModelError
+from zoo.errors import InputError, UnknownModelError, one_line
 from zoo.shelves import is_here
 
 
@@ -57,7 +57,7 @@ def _entries() -> dict[str, Entry]:
         name: Entry(
             name,
             preset.network,
-            _architecture(preset),
+            _architecture(preset.network, DATASETS[preset.dataset], preset.sizes),
             preset.dataset,
             preset.norm,
             preset.reported,
@@ -69,12 +69,30 @@ def _entries() -> dict[str, Entry]:
     }
 
 
-def _architecture(preset: Preset) -> Architecture:
-    """The network with the sizes of its data set, where it takes any."""
-    network, data = NETWORKS[preset.network], DATASETS[preset.dataset]
+def _architecture(name: str, data: DatasetInfo, others: Mapping[str, int]) -> Architecture:
+    """The network with the sizes of its data set, where it takes any, and others. Raises ValueError, as it does."""
+    network = NETWORKS[name]
     taken = {field.name for field in fields(network)}
     sizes = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
-    return replace(network, **{name: size for name, size in sizes.items() if name in taken}, **preset.sizes)
+    return replace(network, **{name: size for name, size in sizes.items() if name in taken}, **others)
+
+
+def own_entry(network: str, data: DatasetInfo, training: str = "") -> Entry:
+    """What the registry would say of this network on a data set that somebody brings.
+
+    Raises InputError where the network does not take its images, or the registry has this model for another data set.
+    """
+    name = "-".join(part for part in (network, training, data.name) if part)
+    try:
+        architecture = _architecture(network, data, {})
+    except ValueError as error:
+        raise InputError(one_line(error)) from error
+    if architecture.input_shape != (data.channels, data.size, data.size) or architecture.classes != data.classes:
+        raise InputError(f"{network} is for other data than images")
+    if name in ENTRIES:
+        raise InputError(f"{name} is a registered model: give your data set another --name than {data.name}")
+    (norm,) = {entry.norm for entry in ENTRIES.values() if entry.network == network}
+    return Entry(name, network, architecture, data.name, norm)
 
 
 def _natural(name: str) -> list[tuple[float, str]]:

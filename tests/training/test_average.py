@@ -15,13 +15,14 @@ from training.estimate import LipschitzEstimate
 from training.layers import constrain
 from training.learner import Learner
 from training.recipes import find
+from zoo.registry import ENTRIES
 
 
 def learned(name: str, ema: float | None) -> tuple[Learner, list[dict[str, Tensor]]]:
     """A learner after three large steps, and the trained parameters after each."""
     recipe = dataclasses.replace(find(name), ema=ema, optimizer="sgd", learning_rate=1.0, clip_norm=1.0)
     torch.manual_seed(0)
-    learner = Learner(Accelerator(), recipe, seed=0)
+    learner = Learner(Accelerator(), recipe, 0, ENTRIES[recipe.name])
     images, labels = torch.rand(8, 3, 32, 32), torch.arange(8)
     states = []
     for _ in range(3):

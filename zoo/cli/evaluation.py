@@ -15,7 +15,7 @@ from rich.console import Console
 from zoo.cli.display import pairs, progress
 from zoo.cli.shell import NameArgument
 from zoo.cli.views import evaluation_pairs, evaluation_table, unit_line
-from zoo.data.datasets import DATASETS
+from zoo.data.datasets import DATASETS, dataset_of
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.files import exists, is_folder, partial_path, replacing
@@ -57,13 +57,11 @@ def evaluate(
             raise InputError(f"--output must end in .json or .parquet, got {output.name!r}")
     check_dataset(dataset)
     model = load(name)
-    if not epsilon and model.config.dataset not in DATASETS:
-        raise InputError(f"no usual epsilons are known for {model.config.dataset}: give --epsilon")
     from zoo.inference.evaluate import evaluation_of, summarise
     from zoo.inference.results import Results, share
 
     data = images_of(model, dataset, limit)
-    sizes = epsilon or DATASETS[model.config.dataset].epsilons[model.norm]
+    sizes = epsilon or dataset_of(model.config).epsilons[model.norm]
     command = shlex.join(["zoo", *sys.argv[1:]])
     part, start = share(), time.perf_counter()
     if output is None or output.suffix == ".json":

@@ -143,6 +143,9 @@ def info(name: NameArgument) -> int:
     console.print()
     console.print(layer_table(folder.certificate))
     console.print()
+    if not folder.evaluation.measured:
+        console.print("Not measured: there was no test set. zoo evaluate NAME FOLDER measures it.")
+        return 0
     console.print(evaluation_table(folder.evaluation))
     console.print(pairs(evaluation_pairs(folder.evaluation)))
     return 0

@@ -33,6 +33,8 @@ def unit_line(model: Model) -> Text:
 
 def worth_line(model: Model) -> Text:
     """What a label is worth, certified or not."""
+    if not model.evaluation.measured:
+        return plain("No proof that a label is right, and how often it is was not measured: there was no test set.")
     rate = percent_text(model.evaluation.clean_accuracy)
     return plain(f"No proof that a label is right: the model is right for {rate} of test images.")
 

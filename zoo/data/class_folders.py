@@ -19,6 +19,20 @@ def is_leftover(name: str) -> bool:
     return name.startswith(".") or name.lower() in LEFTOVERS
 
 
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The names of a folder's subfolders, in order: its classes. Raises InputError where there is none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: expected one with a subfolder for each class")
+    names = tuple(entry.name for entry in _entries(folder) if entry.is_dir())
+    if not names:
+        raise InputError(f"{folder} has no images: expected one subfolder for each class, with images in it")
+    if {"train", "test"} <= set(names):
+        raise InputError(
+            f"{folder} has the subfolders train and test: give {folder / 'train'}, and --test {folder / 'test'}"
+        )
+    return names
+
+
 def class_files(folder: Path, numbers: Mapping[str, int], whose: str, known: str) -> list[tuple[Path, int]]:
     """The pictures in a folder's subfolders, each with the number of the class that its subfolder is named after.
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from zoo.epsilon import parse_epsilon
+from zoo.records import NATURAL, ModelConfig
 
+HUB = "hf:"  # before a data set on the Hugging Face hub that somebody trains on: hf:org/name
 WORDNET = re.compile(r"(n\d{8}) (.+)")  # a class of ImageNet: its number in WordNet, and its names
 
 
@@ -31,6 +34,7 @@ class DatasetInfo:
     made: bool = False  # by `zoo.data.moons`, there are no files
     original: str | None = None  # the data set of which this one is a copy, in other quality
     dark_ground: bool = False  # light strokes on black: a photograph, or ink on paper, looks like none of its images
+    own_labels: tuple[str, ...] = ()  # of a data set that somebody brings; the others' are in `CLASSES`
 
     def levels(self, norm: str) -> tuple[float, ...]:
         """The radii that a certificate's interval propagation tries: in l-infinity just above the epsilons, else none.
@@ -57,7 +61,25 @@ class DatasetInfo:
 
     @property
     def _classes(self) -> list[str]:
+        if self.own_labels:
+            return list(self.own_labels)
         return json.loads(CLASSES.read_text(encoding="utf-8"))[self.original or self.name]
+
+
+def own_dataset(name: str, labels: Sequence[str], input_shape: Sequence[int], hub: str | None = None) -> DatasetInfo:
+    """A data set that somebody brings, with images brought to this shape: channels, height and width."""
+    channels, size, _ = input_shape
+    labels = tuple(labels)
+    return DatasetInfo(name, name, size, channels, len(labels), "test", hub, 0, NATURAL, own_labels=labels)
+
+
+def dataset_of(config: ModelConfig) -> DatasetInfo:
+    """The data set of a published model: one that the zoo knows, or its owner's, as the model's records tell it."""
+    if config.dataset in DATASETS:
+        return DATASETS[config.dataset]
+    source = config.recipe.get("data")
+    hub = source.removeprefix(HUB) if isinstance(source, str) and source.startswith(HUB) else None
+    return own_dataset(config.dataset, config.labels, config.input_shape, hub)
 
 
 def plain_labels(labels: tuple[str, ...] | list[str]) -> tuple[str, ...]:
@@ -74,7 +96,6 @@ def known_labels(labels: tuple[str, ...]) -> str:
 CLASSES = Path(__file__).with_name("classes.json")  # of each data set; ImageNet's as WORDNET says
 
 DIGITS = {"l2": ("0.3", "1.58"), "linf": ("0.1", "0.3")}
-NATURAL = {"l2": ("36/255", "72/255", "108/255", "1.0"), "linf": ("2/255", "8/255", "16/255")}
 LARGE = {**NATURAL, "linf": ("1/255",)}
 
 DATASETS: dict[str, DatasetInfo] = {

@@ -87,6 +87,37 @@ class ParquetFiles:
         return f"{self.paths[file]}: image {number - self._first[file]}"
 
 
+def label_names(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The classes that some files have, of which nothing else is known.
+
+    Their names as the metadata have them; else the labels that occur, in order, where they are words; else "0", "1" and
+    so on up to the largest. Raises InputError as `ParquetFiles`, and where the files disagree or numbers are left out.
+    """
+    require("pyarrow", "data")
+    found: set[str | int] = set()
+    for path in paths:
+        with _opened(path) as file:
+            features = _features(file.schema_arrow, path)
+            column = _column(file.schema_arrow, features, path, *LABEL)
+            names = features.get(column, {}).get("names")
+            if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+                return tuple(names)  # `ParquetFiles` compares those of the other files
+            found |= set(file.read([column])[column].unique().to_pylist()) - {None}
+            if not all(type(label) in (str, int) for label in found):
+                raise InputError(f"{path}: column {column!r} has other labels than {LABEL[2]}")
+    if words := sorted(label for label in found if isinstance(label, str)):
+        return tuple(words)
+    return numbered_labels([label for label in found if isinstance(label, int)], paths[0])
+
+
+def numbered_labels(numbers: Sequence[int], path: Path) -> tuple[str, ...]:
+    """The names "0", "1" and so on of classes without names, of which these occur. Raises InputError for gaps."""
+    if not numbers or sorted(set(numbers)) != list(range(len(set(numbers)))):
+        shown = ", ".join(map(str, sorted(set(numbers))[:10]))
+        raise InputError(f"{path} has the labels {shown}: expected 0, 1, 2 and so on, each of them, or names")
+    return tuple(str(number) for number in range(len(set(numbers))))
+
+
 def picture(value: Any, place: str, channels: int) -> Image.Image:
     """An encoded file's bytes, or rows of pixels, as a decoded image, grey (L) or RGB. Raises InputError."""
     import numpy as np

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoo.data.class_folders import is_leftover
 from zoo.data.datasets import DATASETS, DatasetInfo, data_folder
 from zoo.data.parquet import ParquetFiles
-from zoo.errors import InputError, one_line
+from zoo.errors import HubError, InputError, one_line
 from zoo.files import sha256
 
 if TYPE_CHECKING:
@@ -130,19 +130,35 @@ def split_files(info: DatasetInfo, split: str) -> SplitFiles:
     where = f"no {split}-*.parquet in {folder}" if given else f"the {split} split of {info.name} is not on this machine"
     if given or info.hub is None:
         raise InputError(f"{where}: set ZOO_DATA to the folder that holds {info.name}/")
+    try:
+        return hub_files(info.hub, split)
+    except HubError as error:
+        raise InputError(f"{where}, and {error}: set ZOO_DATA to the folder that holds {info.name}/") from error
+
+
+def hub_files(repository: str, split: str) -> SplitFiles:
+    """The files of a split of a data set on the Hugging Face hub.
+
+    Raises HubError where the hub does not give them, InputError where it has no such split.
+    """
     from huggingface_hub import snapshot_download
 
     try:
-        fetched = snapshot_download(info.hub, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
+        fetched = snapshot_download(repository, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
     except Exception as error:  # the client raises its own, httpx's and the system's errors
-        raise InputError(
-            f"{where}, and the hub did not give {info.hub} ({one_line(error)}): set ZOO_DATA to the folder that holds "
-            f"{info.name}/"
-        ) from error
+        raise HubError(f"the hub did not give {repository} ({one_line(error)})") from error
     paths = _found(Path(fetched), split)
     if not paths:
-        raise InputError(f"{info.hub} on the hub has no split {split!r}")
+        raise InputError(f"{repository} on the hub has no parquet files of a split {split!r}")
     return SplitFiles(paths, _claim(split, paths))
+
+
+def own_files(folder: Path, split: str) -> SplitFiles | None:
+    """The parquet files of a folder that are a split by their names, or all where none is; None where it has none."""
+    if paths := _found(folder, split):
+        return SplitFiles(paths, _claim(split, paths))
+    paths = tuple(sorted(path for path in folder.glob("*.parquet") if path.is_file() and not is_leftover(path.name)))
+    return SplitFiles(paths, split) if paths else None
 
 
 def _found(folder: Path, split: str) -> tuple[Path, ...]:

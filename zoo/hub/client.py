@@ -17,7 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, overload
 
-from zoo.data.datasets import DATASETS
 from zoo.errors import (
     CertificateError,
     HubError,
@@ -179,10 +178,6 @@ def push(
 
     from zoo.publication.card import render
 
-    if folder.config.dataset not in DATASETS:
-        raise InputError(
-            f"{folder.path}: no data set is called {folder.config.dataset[:80]!r}, no card can be rendered"
-        )
     if get_token() is None:
         raise HubError("a push needs a token of the hub: set HF_TOKEN, or `hf auth login`")
     if folder.read("README.md").decode("utf-8", "replace") != render(

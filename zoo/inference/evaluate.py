@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data.class_folders import class_files
-from zoo.data.datasets import DATASETS, known_labels
+from zoo.data.datasets import DATASETS, dataset_of, known_labels
 from zoo.data.splits import Split, load_split, part_name, stream_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
@@ -140,8 +140,9 @@ def array_images(dataset: str, split: Split) -> LabelledImages:
             rows = slice(number * CHUNK, (number + 1) * CHUNK)
             yield split.images[rows], split.labels[rows]
 
-    test = DATASETS[dataset].test_split
-    return LabelledImages(dataset, split.name, split.revision, len(split.labels), read, _numbered(test))
+    return LabelledImages(
+        dataset, split.name, split.revision, len(split.labels), read, _numbered(split.name.partition("[")[0])
+    )
 
 
 def _numbered(split: str) -> Callable[[int], str]:
@@ -154,8 +155,8 @@ def folder_images(model: Model, path: Path, limit: int | None = None) -> Labelle
     Classes take turns, so that the first `limit` images are spread over them. The classes of a data set that the zoo
     knows may have any of their names there. See `class_files` for what is left out, and what raises InputError.
     """
-    info = DATASETS.get(model.config.dataset)
-    numbers = info.numbers if info and info.labels == model.labels else {}
+    info = dataset_of(model.config)
+    numbers = info.numbers if info.labels == model.labels else {}
     numbers = {**numbers, **{name: index for index, name in enumerate(model.labels)}}
     files = class_files(path, numbers, model.name, known_labels(model.labels))
     turns = files[:limit]

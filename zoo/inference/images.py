@@ -25,7 +25,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from zoo.errors import InputError, one_line
-from zoo.inference.pictures import exif_orientation, read_picture
+from zoo.inference.pictures import Picture, exif_orientation, read_picture
 
 MAX_IMAGE_BYTES = 32 * 2**20
 MAX_PIXELS = 64 * 10**6
@@ -33,6 +33,7 @@ MAX_SIDE = 2**16 - 1  # of a JPEG, and of what a browser draws
 MAX_WORK = 16 * MAX_PIXELS  # a JPEG's scans times its pixels: each scan passes over the whole picture
 SCAN_PIXELS = 2**16  # that a scan counts at least
 
+GREY = ("L", "1", "LA")  # Pillow's modes
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)  # one letter and a colon are a drive
 ROUNDING = 1e-3  # so far outside [0, 1] a value was rounded, not scaled
 TURNS = {
@@ -57,18 +58,17 @@ def open_image(source: File) -> Image.Image:
     JPEG passes over them before they are decoded.
     Raises InputError with one line that names the file and what is wrong with it.
     """
-    data, name = _contents(source)
-    if len(data) > MAX_IMAGE_BYTES:
-        raise InputError(f"{name}: more than {MAX_IMAGE_BYTES // 2**20} MiB")
-    picture = read_picture(data, name)
-    try:
-        image = picture.decoder(BytesIO(picture.pixels))
-    except Exception as error:  # a decoder may raise anything at all over hostile bytes
-        raise InputError(f"{name}: cannot be read as an image: {one_line(error)}") from error
+    image, picture, name = _undecoded(source)
     if picture.scans * max(image.width * image.height, SCAN_PIXELS) > MAX_WORK:
         size = f"{image.width} x {image.height}"
         raise InputError(f"{name}: {picture.scans} scans, too many for {size} pixels; save it again")
     return _upright(_decoded(image, name), picture.orientation, name)
+
+
+def glance(source: File) -> tuple[int, bool]:
+    """The short side of the picture in a file, and whether it is grey; not decoded. Otherwise as `open_image`."""
+    image, _, _ = _undecoded(source)
+    return min(image.size), image.mode in GREY
 
 
 def as_batch(images: Any, input_shape: tuple[int, int, int]) -> tuple[np.ndarray, bool]:
@@ -92,6 +92,18 @@ def as_batch(images: Any, input_shape: tuple[int, int, int]) -> tuple[np.ndarray
         return _picture(_given(images), input_shape), True
     batch, single = _arrange(_as_array(images), input_shape)
     return unit_interval(batch), single
+
+
+def _undecoded(source: File) -> tuple[Image.Image, Picture, str]:
+    """The image that a decoder would decode, what its file says before, and its name."""
+    data, name = _contents(source)
+    if len(data) > MAX_IMAGE_BYTES:
+        raise InputError(f"{name}: more than {MAX_IMAGE_BYTES // 2**20} MiB")
+    picture = read_picture(data, name)
+    try:
+        return picture.decoder(BytesIO(picture.pixels)), picture, name
+    except Exception as error:  # a decoder may raise anything at all over hostile bytes
+        raise InputError(f"{name}: cannot be read as an image: {one_line(error)}") from error
 
 
 def _element(image: Any, number: int, input_shape: tuple[int, int, int]) -> np.ndarray:
@@ -184,7 +196,7 @@ def _opaque(image: Image.Image, name: str) -> Image.Image:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
             raise InputError(f"{name}: has transparent pixels; put it on a background first")
-    if image.mode in ("L", "1"):
+    if image.mode in GREY:
         return image.convert("L")
     if image.mode in ("RGB", "RGBA", "P"):
         return image.convert("RGB")
@@ -193,6 +205,11 @@ def _opaque(image: Image.Image, name: str) -> Image.Image:
 
 def _picture(image: Image.Image, input_shape: tuple[int, int, int]) -> np.ndarray:
     """The picture at the model's size and channels, float32 [1, C, H, W]."""
+    return unit_interval(_arrange(fitted(image, input_shape), input_shape)[0])
+
+
+def fitted(image: Image.Image, input_shape: tuple[int, int, int]) -> np.ndarray:
+    """The picture, grey (L) or RGB, at the model's size and channels: uint8 [H, W, C]."""
     channels, height, width = input_shape
     image = image.convert("L" if channels == 1 else "RGB")
     scale = min(image.width / width, image.height / height)
@@ -201,7 +218,7 @@ def _picture(image: Image.Image, input_shape: tuple[int, int, int]) -> np.ndarra
     left, top = (image.width - crop_width) // 2, (image.height - crop_height) // 2
     box = (left, top, left + crop_width, top + crop_height)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
-    return unit_interval(_arrange(pixels, input_shape)[0])
+    return pixels.reshape(height, width, channels)
 
 
 def _as_array(images: Any) -> np.ndarray:

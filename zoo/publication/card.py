@@ -8,13 +8,17 @@ from pathlib import Path
 
 from zoo.architectures import FAMILIES
 from zoo.citations import LOSSES
-from zoo.data.datasets import DATASETS, known_labels, plain_labels
+from zoo.data.datasets import DATASETS, dataset_of, known_labels, plain_labels
 from zoo.figures import bound_text, radius_text, seconds_text, shape_text
 from zoo.publication.distance import PICTURE, Change, changes, distance_picture
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
 
 NO_DIFFERENCE = "the same data, sizes, loss, epochs and batch"  # in what a run differs from the row that it stands for
 NOT_PUBLISHED = " It is not on the Hugging Face hub; the project's README says how to make such a set."
+PINNED = """The name means the folder that the installed
+package pins; any other is `zoo.load("local-dir:FOLDER")` and `zoo verify FOLDER`."""
+OWN = """FOLDER is this one, wherever it lies; on
+a hub it is `zoo.load("hf-hub:ORG/NAME")`."""
 HEADER = "---\n{front}---\n\n# {name}\n\n"
 
 
@@ -53,6 +57,7 @@ def card_picture(config: ModelConfig, evaluation: Evaluation) -> bytes | None:
 
 
 def _front_matter(config: ModelConfig, evaluation: Evaluation) -> str:
+    data, hub = dataset_of(config), dataset_of(config).hub
     metrics = [("accuracy", "Clean accuracy", evaluation.clean_accuracy)]
     metrics += [("accuracy", f"VRA, {config.norm}, epsilon {text}", value) for text, value in evaluation.vra.items()]
     lines = [
@@ -60,12 +65,16 @@ def _front_matter(config: ModelConfig, evaluation: Evaluation) -> str:
         "library_name: certified-zoo",
         "pipeline_tag: image-classification",
         "tags: [certified-robustness, lipschitz, onnx]",
-        *([f"datasets: [{hub}]"] if (hub := DATASETS[config.dataset].hub) else []),
+        *([f"datasets: [{hub}]"] if hub else []),
+    ]
+    if not evaluation.measured:
+        return "\n".join(lines) + "\n"
+    lines += [
         "model-index:",
         f"- name: {config.name}",
         "  results:",
         "  - task: {type: image-classification}",
-        f'    dataset: {{name: {DATASETS[config.dataset].title}, type: {config.dataset}, split: "{evaluation.split}"}}',
+        f'    dataset: {{name: {data.title}, type: {config.dataset}, split: "{evaluation.split}"}}',
         "    metrics:",
     ]
     lines += [f'    - {{type: {kind}, name: "{name}", value: {_percent(value)}}}' for kind, name, value in metrics]
@@ -73,27 +82,33 @@ def _front_matter(config: ModelConfig, evaluation: Evaluation) -> str:
 
 
 def _summary(config: ModelConfig, evaluation: Evaluation) -> str:
-    epsilon = aim(config, evaluation)
-    return (
-        f"A certified image classifier for {DATASETS[config.dataset].title} (`{config.dataset}`). Every answer comes "
-        f"with a certified radius: a proof that no perturbation of smaller {config.norm} norm changes the label. On "
-        f"the split `{evaluation.split}` it is right for {_percent(evaluation.clean_accuracy)} % of the images, and "
+    epsilon, title = aim(config, evaluation), dataset_of(config).title
+    measured = (
+        f"On the split `{evaluation.split}` it is right for {_percent(evaluation.clean_accuracy)} % of the images, and "
         f"right *and* certified at {epsilon} for {_percent(evaluation.vra[epsilon])} %."
+        if evaluation.measured
+        else "How often it is right was not measured: there was no test set."
+    )
+    return (
+        f"A certified image classifier for {title} (`{config.dataset}`). Every answer comes with a certified radius: a "
+        f"proof that no perturbation of smaller {config.norm} norm changes the label. {measured}"
     )
 
 
 def _choice(config: ModelConfig, evaluation: Evaluation) -> str:
     """For whom the model is, and where another one is better."""
-    epsilon, data = aim(config, evaluation), DATASETS[config.dataset]
+    epsilon, data = aim(config, evaluation), dataset_of(config)
     others = [f"{_percent(rate)} % at {text}" for text, rate in evaluation.vra.items() if text != epsilon]
     things = "points" if data.made else "images"
-    uncertified = _percent(evaluation.clean_accuracy - evaluation.vra[epsilon])
+    uncertified = _percent(evaluation.clean_accuracy - evaluation.vra.get(epsilon, 0.0))
     rank = f"zoo list --dataset {config.dataset} --norm {config.norm} --epsilon {epsilon}"
     lines = [
         f"* It was made for {epsilon}; it certifies {', '.join(others)}." if others else "",
-        f"* {uncertified} % of all {things} get the right answer, but without a certificate at {epsilon}.",
+        f"* {uncertified} % of all {things} get the right answer, but without a certificate at {epsilon}."
+        if evaluation.measured
+        else f"* It was made for {epsilon}.",
         _behind(config, evaluation),
-        f"* Which model certifies most: `{rank}`.",
+        f"* Which model certifies most: `{rank}`." if config.dataset in DATASETS else "",
     ]
     return f"""## For whom, and where another is better
 
@@ -140,8 +155,12 @@ def _change(change: Change, config: ModelConfig) -> str:
 
 
 def _results(config: ModelConfig, evaluation: Evaluation) -> str:
-    data = DATASETS[config.dataset]
-    local = data.hub is None and not data.made
+    if not evaluation.measured:
+        return """## Measured
+
+Not measured: there was no test set. `zoo evaluate local-dir:FOLDER PICTURES` measures this folder on pictures in a
+subfolder for each class."""
+    local = dataset_of(config).original is not None
     rows = [
         "## Measured",
         "",
@@ -199,20 +218,22 @@ def paper_text(config: ModelConfig) -> str:
 
 
 def _use(config: ModelConfig, evaluation: Evaluation) -> str:
-    point = DATASETS[config.dataset].made
+    point = dataset_of(config).made
     imports, given = ("import numpy\n", f"numpy.full({config.input_shape}, 0.5)") if point else ("", '"picture.png"')
+    registered = config.dataset in DATASETS
+    source, verified = (config.name, config.name) if registered else ("local-dir:FOLDER", "FOLDER")
+    meaning = PINNED if registered else OWN
     return f"""## Use
 
 ```python
 {imports}import zoo
 
-model = zoo.load("{config.name}")  # needs onnxruntime, not torch
+model = zoo.load("{source}")  # needs onnxruntime, not torch
 prediction = model.predict({given}, epsilon="{aim(config, evaluation)}")
 print(prediction.label, prediction.radius)  # the label is None where it is not certified
 ```
 
-`zoo verify {config.name}` proves the certificate again from the weights. The name means the folder that the installed
-package pins; any other is `zoo.load("local-dir:FOLDER")` and `zoo verify FOLDER`. `model.onnx` computes in float64 and
+`zoo verify {verified}` proves the certificate again from the weights. {meaning} `model.onnx` computes in float64 and
 its radius is proved; `model.float32.onnx` is faster, and its `radius_estimate` is not proved."""
 
 
@@ -265,7 +286,7 @@ steps alone. Hardware: {hardware or "not recorded"}.
 
 def _limits(config: ModelConfig) -> str:
     shape = shape_text(config.input_shape)
-    larger = "" if DATASETS[config.dataset].made else ", not of a larger picture before it was resized"
+    larger = "" if dataset_of(config).made else ", not of a larger picture before it was resized"
     return f"""## Limits
 
 The radius speaks of the {shape} tensor that enters the graph{larger}. It does not say that the label is right. The

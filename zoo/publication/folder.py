@@ -169,8 +169,10 @@ def _agree(folder: Folder) -> None:
     rates = (evaluation.clean_accuracy, *evaluation.vra.values(), *evaluation.pgd_accuracy.values())
     if not all(0 <= rate <= 1 for rate in rates):
         raise IntegrityError(f"{folder.path / 'evaluation.json'}: a rate is not between 0 and 1")
-    if not evaluation.vra:
-        raise IntegrityError(f"{folder.path / 'evaluation.json'}: has no VRA")
+    if bool(evaluation.vra) != evaluation.measured:
+        raise IntegrityError(
+            f"{folder.path / 'evaluation.json'}: has {len(evaluation.vra)} VRA of {evaluation.images} images"
+        )
     if not bool(evaluation.pgd_accuracy) <= evaluation.pgd_images <= len(evaluation.radii):
         attacked = f"pgd_images is {evaluation.pgd_images}, of {len(evaluation.radii)} radii"
         raise IntegrityError(f"{folder.path / 'evaluation.json'}: {attacked}")

@@ -105,9 +105,9 @@ def _card(served: Served) -> dict[str, Any]:
         "input_shape": model.input_shape,
         "classes": len(model.labels),
         "epsilon": served.epsilon,
-        "clean_accuracy": evaluation.clean_accuracy,
+        "clean_accuracy": evaluation.clean_accuracy if evaluation.measured else None,
         "vra": evaluation.vra,
-        "acr": evaluation.acr,
+        "acr": evaluation.acr if evaluation.measured else None,
         "images": evaluation.images,
         "license": model.config.license,
     }

@@ -93,9 +93,9 @@ class ModelCard(BaseModel):
     epsilon: str = Field(
         description="What the model was made for. Answers are `certified` at this unless asked for another."
     )
-    clean_accuracy: float
+    clean_accuracy: float | None = Field(description="None where nothing was measured.")
     vra: dict[str, float] = Field(description="Verified-robust accuracy by epsilon.")
-    acr: float
+    acr: float | None
     images: int = Field(description="Test images that these were measured on.")
     license: str
 

@@ -1,0 +1,193 @@
+"""A network of the zoo on a data set that somebody brings: what it is called, its size, and how it is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.augment import Crop, Flip
+from training.losses import emma
+from training.pictures import Pictures, open_pictures
+from training.recipes import RECIPES, distance, liresnet
+from training.recipes.recipe import Recipe
+from training.schedules import epsilon_ramp
+from zoo.architectures import NETWORKS, DistanceMLP, DistanceNet
+from zoo.architectures.liresnet import STEMS
+from zoo.data.datasets import DATASETS, HUB, DatasetInfo, own_dataset
+from zoo.errors import CertificateError, InputError
+from zoo.publication.folder import NAME
+from zoo.records import FORMAT, loads
+from zoo.registry import ENTRIES, Entry, own_entry
+
+RECORD = "data.json"  # in the folder of a run
+SIZES = tuple(STEMS)  # sides that are tried, in pixels
+USUAL = 64  # the largest that is chosen by itself
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")  # as the Hugging Face hub names them
+UNKNOWN = "unknown"  # its word for a licence that nobody gave
+PASSES, MORE = 40, 60_000  # over all pictures, and pictures beyond: small data sets need more passes
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What a run must remember of a data set that somebody brought; paths are this machine's, and never published."""
+
+    name: str
+    model: str  # a network, or a recipe for another data set
+    labels: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    data: str
+    test: str | None
+    license: str
+    format: int = FORMAT
+
+    @property
+    def info(self) -> DatasetInfo:
+        return own_dataset(self.name, self.labels, self.input_shape)
+
+    @property
+    def entry(self) -> Entry:
+        training = ENTRIES[self.model].training if self.model in ENTRIES else ""
+        return own_entry(network_of(self.model), self.info, training)
+
+    def settings(self) -> dict[str, str | None]:
+        """What a run's recipe.json, and the card, say of it."""
+        return {
+            "model": self.model,
+            "dataset": self.name,
+            "data": _shown(self.data),
+            "test": None if self.test is None else _shown(self.test),
+        }
+
+
+def own_data(
+    model: str,
+    data: str,
+    test: str | None = None,
+    name: str | None = None,
+    license: str | None = None,
+    size: int | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+) -> tuple[OwnData, Pictures]:
+    """The data set as a network takes it, and its training pictures.
+
+    model: the network's name in `zoo.architectures.NETWORKS`, or that of a recipe. data, test: what `open_pictures`
+    takes. name: that of the folder or file by default. size: the side, in pixels; by default the largest up to 64 that
+    the network has and half of the pictures fill. Pictures are grey where all of them are. input_shape: that of a
+    network to start from, which goes before both. Raises InputError.
+    """
+    if license is not None and not LICENSE.fullmatch(license):
+        raise InputError(f"{license[:60]!r} is no licence as the Hugging Face hub names them, such as cc-by-4.0")
+    network = network_of(model)
+    name = _slug(data) if name is None else name
+    if not NAME.fullmatch(f"{network}-{name}") or name in DATASETS:
+        known = f": {name} is a data set that the zoo knows" if name in DATASETS else ""
+        raise InputError(f"give your data set another --name than {name[:60]!r}, of letters, digits, - and .{known}")
+    pictures = open_pictures(data, "train")
+    if test is not None:
+        open_pictures(test, "test", pictures.labels)  # a mistake here should not wait for the export
+    if input_shape is None:
+        side, channels = pictures.sizes()
+        input_shape = _shape(network, channels, len(pictures.labels), side, size)
+    elif size not in (None, input_shape[1]):
+        raise InputError(f"the network to start from has {input_shape[1]} pixels: leave out --size")
+    own = OwnData(name, model, pictures.labels, input_shape, _place(data), test and _place(test), license or UNKNOWN)
+    _ = own.entry  # refuses what the network does not take
+    return own, pictures
+
+
+def own_recipe(entry: Entry, images: int, epochs: int | None = None) -> Recipe:
+    """How a network is trained on so many pictures of a data set without a recipe, validation included.
+
+    l2: EMMA at 36/255, as the small networks of the zoo; l-infinity: the losses of the small distance nets at 8/255.
+    Colour pictures are flipped; grey ones, which may be letters, are not. The batch is 32 below a thousand pictures,
+    64 below ten thousand, then 128; the run is 40 passes and 60,000 pictures more.
+    """
+    recipe = liresnet.small(entry.name, None)
+    match entry.architecture:
+        case DistanceNet() | DistanceMLP():
+            recipe = distance.small(entry.name, entry.architecture.channels)
+            if isinstance(entry.architecture, DistanceMLP):
+                recipe = distance.with_mlp(recipe)
+        case _ if entry.norm == "linf":
+            epsilon = 2 / 255
+            recipe = dataclasses.replace(
+                recipe, epsilon=epsilon, loss=emma, training_epsilon=epsilon_ramp(epsilon, 1.5)
+            )
+    epochs = epochs or PASSES + MORE // images
+    _, side, _ = entry.architecture.input_shape
+    return dataclasses.replace(
+        recipe,
+        epochs=epochs,
+        validate_every=max(1, epochs // 20),
+        batch_size=32 if images < 1000 else 64 if images < 10_000 else 128,
+        augment=(Crop(side // 8), *([Flip()] if entry.architecture.input_shape[0] == 3 else [])),
+        time="",
+    )
+
+
+def read_own(run: Path) -> OwnData | None:
+    """The data set that a run was given; None where it has one of the zoo's. Raises InputError where it is damaged."""
+    try:
+        return loads(OwnData, (run / RECORD).read_bytes(), str(run / RECORD))
+    except FileNotFoundError:
+        return None
+    except CertificateError as error:
+        raise InputError(str(error)) from error
+
+
+def network_of(model: str) -> str:
+    """The network of a registered model, or the one that is called so."""
+    return ENTRIES[model].network if model in ENTRIES else model
+
+
+def networks() -> list[str]:
+    """The names of the networks that take pictures."""
+    made_for = {entry.network for entry in ENTRIES.values() if DATASETS[entry.dataset].made}
+    return [name for name in NETWORKS if name not in made_for]
+
+
+def recipes_of(network: str) -> list[str]:
+    """The recipes of a network on data sets of the zoo."""
+    return [name for name in RECIPES if ENTRIES[name].network == network]
+
+
+def _shape(network: str, channels: int, classes: int, side: int, size: int | None) -> tuple[int, int, int]:
+    """The input shape for pictures whose short side is mostly `side`."""
+
+    def takes(size: int) -> bool:
+        try:
+            own_entry(network, own_dataset("x", [str(label) for label in range(classes)], (channels, size, size)))
+        except InputError:
+            return False
+        return True
+
+    taken = [each for each in SIZES if takes(each)]
+    if size is not None and not takes(size):
+        raise InputError(f"{network} does not take {size} x {size} pixels: give --size {_either(taken)}")
+    fits = [each for each in taken if each <= min(side, USUAL)]
+    chosen = size or max(fits, default=min(taken, default=SIZES[0]))
+    return channels, chosen, chosen
+
+
+def _either(sizes: Sequence[int]) -> str:
+    return " or ".join(map(str, sizes))
+
+
+def _slug(source: str) -> str:
+    """A data set's name from where it lies: flowers for data/Flowers/train, hf:org/flowers or flowers.npz."""
+    path = Path(source.removeprefix(HUB))
+    path = path if source.startswith(HUB) else path.resolve()
+    if path.name == "train" and path.parent.name:
+        path = path.parent
+    return re.sub(r"[^a-z0-9._-]+", "-", path.name.removesuffix(".npz").removesuffix(".parquet").lower()).strip("-.")
+
+
+def _place(source: str) -> str:
+    return source if source.startswith(HUB) else str(Path(source).resolve())
+
+
+def _shown(source: str) -> str:
+    return source if source.startswith(HUB) else Path(source).name

@@ -1,0 +1,82 @@
+"""What a run is to do: from the names and places that a person gives to a recipe and its data."""
+
+from __future__ import annotations
+
+import dataclasses
+from os import PathLike, fspath
+from pathlib import Path
+from typing import NamedTuple
+
+from training.own import OwnData, network_of, networks, own_data, own_recipe, recipes_of
+from training.recipes import RECIPES, find
+from training.recipes.recipe import Recipe
+from training.start import Start, find_start
+from zoo.architectures import NETWORKS
+from zoo.errors import InputError
+
+Place = str | PathLike[str]
+
+
+class Plan(NamedTuple):
+    """A recipe and what it trains on: a data set of the zoo, the same in a folder, or one of somebody's own."""
+
+    recipe: Recipe
+    images: Path | None
+    own: OwnData | None
+    start: Start | None
+    summary: str  # of one's own data, in a line; else empty
+
+
+def plan(
+    model: str,
+    data: Place | None = None,
+    test: Place | None = None,
+    name: str | None = None,
+    license: str | None = None,
+    size: int | None = None,
+    epochs: int | None = None,
+    limit: int | None = None,
+    init: str | None = None,
+) -> Plan:
+    """The plan of `training.train` with these. Raises InputError."""
+    start = None if init is None else find_start(init)
+    alone = model in NETWORKS and model not in RECIPES
+    if data is None or not (alone or name is not None):
+        if alone:
+            raise InputError(f"{model} is a network: {_recipes(model)}--data FOLDER trains it on pictures of yours")
+        given = {"test": test, "name": name, "license": license, "size": size}
+        if unused := [option for option, value in given.items() if value is not None]:
+            own = f"is for data of your own: give --name as well, or {network_of(find(model).name)} for {model}"
+            what = "needs --data" if data is None else own
+            raise InputError(f"--{unused[0]} {what}")
+        recipe = find(model)
+        return Plan(_shortened(recipe, epochs), None if data is None else Path(data), None, start, "")
+    recipe = None if alone else find(model)
+    network = network_of(model)
+    if network not in networks():
+        raise InputError(f"{network} takes no pictures: choose {', '.join(networks()[:3])} or another")
+    shape = start.folder.config.input_shape if start else None
+    own, pictures = own_data(model, fspath(data), None if test is None else fspath(test), name, license, size, shape)
+    count = min(len(pictures.numbers), limit or len(pictures.numbers))
+    if recipe is None:
+        recipe = own_recipe(own.entry, count, epochs)
+    recipe = dataclasses.replace(recipe, name=own.entry.name, paper=None, generated=None, time="")
+    return Plan(_shortened(recipe, epochs), None, own, start, _summary(own, count))
+
+
+def _shortened(recipe: Recipe, epochs: int | None) -> Recipe:
+    return recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)
+
+
+def _recipes(network: str) -> str:
+    known = recipes_of(network)
+    return f"{known[0]} is a recipe for it, " if known else ""
+
+
+def _summary(own: OwnData, count: int) -> str:
+    channels, height, width = own.input_shape
+    labels = ", ".join(own.labels[:10]) + (", ..." if len(own.labels) > 10 else "")
+    return (
+        f"{own.name}: {count:,} pictures of {len(own.labels)} classes ({labels}), cropped to a square and resized to "
+        f"{width} x {height}{', grey' if channels == 1 else ''}: the certificate speaks of that size"
+    )
