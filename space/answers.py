@@ -10,16 +10,24 @@ from typing import Any
 import numpy as np
 
 import zoo
-from zoo.data.datasets import DATASETS
+from zoo.data.datasets import DATASETS, plain_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.hub.client import fetch
 from zoo.inference.images import as_batch
+from zoo.publication.distance import PICTURE
 from zoo.publication.folder import Folder
 from zoo.records import aim
 from zoo.registry import ENTRIES
 
-DEFAULT, DIGITS = "liresnet-l4w32-cifar10-jpeg75", "2c2f-mnist"  # the embedded ones, for scenes and for digits
+DEFAULT = "liresnet-l4w32-cifar10-jpeg75"
+# The examples by the data set that they are like, and the model to try each on.
+SAMPLES = {
+    "cifar10": (DEFAULT, ("airplane", "automobile", "ship", "truck")),
+    "mnist": ("2c2f-mnist", tuple(f"digit-{number}" for number in range(10))),
+    "tiny-imagenet": ("liresnet-l4w32-tiny-imagenet", ("goldfish", "lemon", "orange", "school-bus")),
+}
+BROWSER_BYTES = 16 * 2**20  # of a model that a browser is asked to load
 NORM_NAMES = {"l2": "l2 norm", "linf": "l-infinity norm"}
 
 
@@ -45,16 +53,17 @@ def names() -> list[str]:
 
 
 @cache
-def model(name: str) -> zoo.Model:
-    """The published model of this name, loaded once. Raises InputError for anything else, sources included."""
+def folder(name: str) -> Folder:
+    """The published folder of this name, checked once. Raises InputError for anything else, sources included."""
     if name not in names():
         raise InputError(f"no published model is called {str(name)[:80]!r}, expected one of {', '.join(names())}")
-    return zoo.load(name)
+    return fetch(name)
 
 
 @cache
-def folder(name: str) -> Folder:
-    return fetch(model(name).name)
+def model(name: str) -> zoo.Model:
+    """The published model of this name, loaded once, when it is first asked. Raises InputError as `folder` does."""
+    return zoo.load(folder(name).config.name)
 
 
 def answer(path: str | Path | None, name: str) -> Answer:
@@ -71,17 +80,27 @@ def answer(path: str | Path | None, name: str) -> Answer:
     return Answer(chosen, batch[0], prediction)
 
 
-def suited(sample: Path, name: str) -> str:
-    """The model to try a sample on: this one where it was made for such pictures, or else the embedded one that was."""
-    family, default = ("mnist", DIGITS) if sample.stem.startswith("digit") else ("cifar10", DEFAULT)
-    return name if model(name).config.dataset.partition("-")[0] == family else default
+def family(name: str) -> str:
+    """The data set whose pictures the model was made for, be they of less quality: a key of SAMPLES, or none."""
+    dataset = ENTRIES[name].dataset
+    return DATASETS[dataset].original or dataset
+
+
+def samples() -> dict[str, tuple[str, ...]]:
+    """The names of the examples by data set, of those that have their model here."""
+    return {kind: pictures for kind, (default, pictures) in SAMPLES.items() if default in names()}
+
+
+def suited(kind: str, name: str) -> str:
+    """The model to try an example of this data set on: this one where it was made for such pictures, or the default."""
+    return name if family(name) == kind else SAMPLES[kind][0]
 
 
 def another(name: str) -> str:
     """A model to compare it with: of its norm, and of its data where there is one; itself where it is alone."""
-    chosen = model(name)
-    others = [other for other in names() if other != name and model(other).norm == chosen.norm]
-    return max(others, key=lambda other: model(other).config.dataset == chosen.config.dataset, default=name)
+    chosen = ENTRIES[name]
+    others = [other for other in names() if other != name and ENTRIES[other].norm == chosen.norm]
+    return max(others, key=lambda other: ENTRIES[other].dataset == chosen.dataset, default=name)
 
 
 def unit(norm: str) -> str:
@@ -91,39 +110,47 @@ def unit(norm: str) -> str:
 
 def own_epsilon(name: str) -> float:
     """The epsilon that the model was made for."""
-    return parse_epsilon(aim(model(name).config, model(name).evaluation))
+    return parse_epsilon(aim(folder(name).config, folder(name).evaluation))
 
 
 def last_epsilon(name: str) -> float:
     """Beyond it no test image was certified."""
-    return max(epsilon for epsilon, _ in model(name).evaluation.curve)
-
-
-def epsilons() -> list[str]:
-    """Every epsilon at which some published model was measured, in order of size."""
-    return sorted({text for name in names() for text in model(name).evaluation.vra}, key=parse_epsilon)
+    return max(epsilon for epsilon, _ in folder(name).evaluation.curve)
 
 
 def record(name: str) -> dict[str, Any]:
     """The published model as plain values."""
-    chosen = model(name)
+    chosen = folder(name)
     return {
         "name": name,
         "dataset": chosen.config.dataset,
-        "norm": chosen.norm,
-        "input_shape": list(chosen.input_shape),
-        "labels": list(chosen.labels),
+        "norm": chosen.config.norm,
+        "input_shape": list(chosen.config.input_shape),
+        "labels": list(plain_labels(chosen.config.labels)),
         "clean_accuracy": chosen.evaluation.clean_accuracy,
         "vra": chosen.evaluation.vra,
         "acr": chosen.evaluation.acr,
         "parameters": ENTRIES[name].parameters,
         "paper": chosen.config.recipe.get("paper"),
         "claim": chosen.certificate.claim,
-        "files": [f"browser/models/{name}/{file}" for file in sorted([*folder(name).digests, "SHA256SUMS"])],
+        "files": [f"browser/models/{name}/{file}" for file in sorted([*chosen.digests, "SHA256SUMS"])],
     }
+
+
+def in_browser() -> list[dict[str, Any]]:
+    """What the page that certifies in the browser must know of each model that is small enough for it."""
+    rows = []
+    for name in names():
+        published = folder(name)
+        files = [file for file in published.digests if file.endswith(".safetensors")]
+        if len(files) == 1 and sum((published.path / file).stat().st_size for file in files) <= BROWSER_BYTES:
+            entry = ENTRIES[name]
+            group = f"{DATASETS[entry.dataset].title}, {NORM_NAMES[entry.norm]}"
+            rows.append({"name": name, "group": group, "family": family(name), "accuracy": entry.clean_accuracy})
+    return sorted(rows, key=lambda row: row["group"])
 
 
 def card(name: str) -> str:
     """The model's card as Markdown, without its front matter and title."""
     text = folder(name).read("README.md").decode()
-    return text.split("\n---\n", 1)[1].split("\n", 3)[3]
+    return text.split("\n---\n", 1)[1].split("\n", 3)[3].replace(f"({PICTURE})", f"(browser/models/{name}/{PICTURE})")

@@ -7,33 +7,41 @@ from __future__ import annotations
 
 import os
 import sys
+from base64 import b64decode
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
+from hashlib import sha256
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import typer
 from gradio.events import api
 from gradio.utils import get_upload_folder
 from gradio_client.utils import is_http_url_like
-from starlette.routing import Mount
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from space import answers, plots, words
+from space import answers, board, plots, words
 from space.answers import DEFAULT
-from space.attack import attack, attacked_name
+from space.attack import SIZES, attack, attacked_name
 from zoo.cli.shell import run_script
+from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, ZooError
-from zoo.inference.images import MAX_IMAGE_BYTES
+from zoo.inference.images import MAX_IMAGE_BYTES, as_batch
+from zoo.registry import ENTRIES
 
-SAMPLES = sorted((words.STATIC / "samples").glob("*.png"), key=lambda path: (path.stem.startswith("digit"), path.stem))
+SAMPLES = words.STATIC / "samples"
 BROWSER = (words.STATIC / "ort").is_dir()  # the runtime of the page that certifies in the browser: `make static`
 TORCH = find_spec("torch") is not None
 QUEUE, AT_ONCE = 32, 2  # requests that may wait, and that are computed at the same time, of all visitors together
+MAX_LINK = 2**16  # characters of a shared link; the picture of 64 x 64 pixels takes half as many at most
+PROGRESS = gr.Progress()  # as a default it asks Gradio for the bar of this very call
 SHARED: dict[str, Any] = {"concurrency_id": "all"}  # else Gradio counts each event of the page by itself
 
 
@@ -72,24 +80,55 @@ def show_certify(picture: Upload, name: str, epsilon: float) -> tuple[str, str]:
         answer = answers.answer(path_of(picture), name)
     except ZooError as error:
         return words.problem(str(error)), ""
-    return words.verdict(answer, epsilon, answers.last_epsilon(name)), plots.distances(answer)
+    return words.verdict(answer, epsilon, answers.last_epsilon(name)), words.distances(answer, epsilon)
 
 
-def reset_epsilon(name: str) -> tuple[gr.Slider, gr.Slider]:
+def sliders(name: str, epsilon: float | None = None) -> tuple[gr.Slider, gr.Slider]:
     """The sliders as they suit a model: from 0 to the radius that no test image reached."""
-    limit, value = answers.last_epsilon(name), round(answers.own_epsilon(name), 3)
+    limit = answers.last_epsilon(name)
+    value = round(answers.own_epsilon(name), 3) if epsilon is None else min(epsilon, limit)
     return gr.Slider(maximum=limit, value=value), gr.Slider(maximum=2 * limit, value=round(1.5 * limit, 3))
 
 
-def suit(sample: int, name: str) -> str:
-    """The model for the sample that was chosen by its number."""
-    return answers.suited(SAMPLES[sample], name)
+def suit(kind: str, name: str) -> tuple[Any, ...]:
+    """The model for an example of this data set, and the sliders where it is another one."""
+    chosen = answers.suited(kind, name)
+    return (chosen, *(sliders(chosen) if chosen != name else (gr.skip(), gr.skip())))
 
 
-def show_attack(picture: Upload, name: str, strength: float) -> tuple[str, str]:
+def restore(link: str) -> tuple[Any, ...]:
+    """Picture, model and sliders as what follows the # of a shared link says; as they are without one."""
+    if not link.lstrip("#"):
+        return (gr.skip(),) * 4
+    try:
+        name, epsilon, content = shared(link)
+    except ZooError as error:
+        raise gr.Error(f"the link cannot be followed: {error}", print_exception=False) from error
+    file = Path(get_upload_folder()) / sha256(content).hexdigest() / "shared.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    return str(file), name, *sliders(name, epsilon)
+
+
+def shared(link: str) -> tuple[str, float, bytes]:
+    """Model, epsilon and picture of a shared link. Raises InputError where it is none."""
+    values = dict(parse_qsl(link.lstrip("#")[:MAX_LINK], max_num_fields=8))
+    try:
+        name, epsilon, content = (
+            values["model"],
+            parse_epsilon(values["epsilon"]),
+            b64decode(values["picture"], validate=True),
+        )
+    except (KeyError, ValueError) as error:
+        raise InputError("it does not hold a model, an epsilon and a picture") from error
+    as_batch(content, answers.model(name).input_shape)  # only a picture that a model takes is kept
+    return name, epsilon, content
+
+
+def show_attack(picture: Upload, name: str, strength: float, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
     try:
         answer = answers.answer(path_of(picture), name)
-        path = attack(answer, parse_epsilon(strength))
+        path = attack(answer, parse_epsilon(strength), lambda count: progress((count, SIZES + 1), unit="sizes"))
     except ZooError as error:
         return words.problem(str(error)), ""
     return words.attacked(answer, path[-1], attacked_name(answer, path)), plots.margins(answer, path)
@@ -107,25 +146,28 @@ def show_comparison(picture: Upload, first: str, second: str) -> tuple[str, str]
     return words.compared(pair), plots.curves(pair)
 
 
-def leaderboard() -> str:
-    epsilons = answers.epsilons()
-    columns = ["model", "norm", "data", "clean %", *(f"VRA % at {epsilon}" for epsilon in epsilons)]
-    rows = []
-    for record in map(answers.record, answers.names()):
-        rates = [record["clean_accuracy"], *(record["vra"].get(epsilon) for epsilon in epsilons)]
-        percents = [None if rate is None else round(100 * rate, 2) for rate in rates]
-        beside = [None, None, "no published row"]
-        if paper := record["paper"]:
-            beside = [paper["clean"], paper["vra"], f"{paper['model']}, VRA at {paper['epsilon']}"]
-        row = [record["name"], record["norm"], record["dataset"], *percents]
-        rows.append([*row, round(record["acr"], 4), record["parameters"], *beside])
-    heads = [*columns, "ACR", "parameters", "paper clean %", "paper VRA %", "the paper's row"]
-    return words.table(heads, rows)
+def show_board(dataset: str, norm: str, epsilon: str) -> tuple[Any, ...]:
+    """The filters, which offer what there is, and the table and the scatter of what they let through."""
+    norms = board.norms(dataset)
+    norm = norm if norm in norms else norms[0]
+    epsilons = board.epsilons(dataset, norm)
+    epsilon = epsilon if epsilon in epsilons else epsilons[0]
+    rows = board.rows(dataset, norm, epsilon)
+    filters = gr.Radio(norms, value=norm), gr.Radio(epsilons, value=epsilon)
+    return *filters, rows, plots.scatter(rows, norm, epsilon)
+
+
+def show_row(event: gr.SelectData) -> tuple[str, str]:
+    return show_card(event.row_value[0])
+
+
+def show_point(event: gr.EventData) -> tuple[str, str]:
+    return show_card(event.model)
 
 
 def show_card(name: str) -> tuple[str, str]:
     links = (f"[{file.rpartition('/')[2]}]({file})" for file in answers.record(name)["files"])
-    return "Download: " + " · ".join(links), answers.card(name)
+    return f"## {name}\n\nDownload: " + " · ".join(links), answers.card(name)
 
 
 # What the API answers: the same, as plain values. A mistake is an error of one line.
@@ -193,26 +235,33 @@ def introduction() -> str:
 
 def page() -> gr.Blocks:
     limit, start = answers.last_epsilon(DEFAULT), round(answers.own_epsilon(DEFAULT), 3)
-    answer_now = answers.answer(SAMPLES[0], DEFAULT)
+    first_sample = SAMPLES / f"{answers.SAMPLES[answers.family(DEFAULT)][1][0]}.png"
+    answer_now = answers.answer(first_sample, DEFAULT)
+    examples = {}
     with gr.Blocks(title=words.TITLE, analytics_enabled=False) as blocks:
         gr.Markdown(introduction())
         with gr.Tab("Certify"), gr.Row():
-            with gr.Column(scale=2, min_width=300):
-                picture = picture_input(
-                    str(SAMPLES[0]), label="Picture", sources=["upload", "webcam", "clipboard"], height=260,
-                    image_mode=None, elem_id="picture", buttons=[], alt_text="The picture to certify",
-                )  # fmt: skip
-                gr.Markdown(words.ACCEPTED_PICTURES)
-                name = gr.Dropdown(answers.names(), value=DEFAULT, label="Model", elem_id="model")
-                examples = gr.Examples(
-                    [[str(path)] for path in SAMPLES], picture, label="Drawn for this page", examples_per_page=14
-                )
             with gr.Column(scale=3, min_width=300):
                 verdict = gr.HTML(words.verdict(answer_now, start, limit), elem_id="verdict")
                 epsilon = gr.Slider(
                     0, limit, start, step=0.001, label="epsilon", info=words.EPSILON, elem_id="epsilon"
                 )  # fmt: skip
-                plot = gr.HTML(plots.distances(answer_now), elem_id="distances")
+                distances = gr.HTML(words.distances(answer_now, start), elem_id="distances")
+            with gr.Column(scale=2, min_width=300):
+                picture = picture_input(
+                    str(first_sample), label="Picture", sources=["upload", "webcam", "clipboard"], height=220,
+                    image_mode=None, elem_id="picture", buttons=[], alt_text="The picture to certify",
+                )  # fmt: skip
+                gr.Markdown(words.ACCEPTED_PICTURES)
+                name = gr.Dropdown(answers.names(), value=DEFAULT, label="Model", elem_id="model")
+                for kind, pictures in answers.samples().items():
+                    files = [[str(SAMPLES / f"{sample}.png")] for sample in pictures]
+                    label = f"Drawn for this page, like {DATASETS[kind].title}"
+                    examples[kind] = gr.Examples(files, picture, label=label, examples_per_page=len(files))
+                share = gr.Button("Share", elem_id="share", size="sm")
+                link = gr.Textbox(
+                    label="Link", info=words.SHARE, interactive=False, buttons=["copy"], elem_id="link", max_lines=1
+                )
         with gr.Tab("Attack"):
             gr.Markdown(words.ATTACK if TORCH else words.NO_TORCH)
             with gr.Row(visible=TORCH, equal_height=True):
@@ -221,50 +270,88 @@ def page() -> gr.Blocks:
                     info="How large may the change be? In the norm and the unit of the radius.",
                 )  # fmt: skip
                 run = gr.Button("Attack", variant="primary", elem_id="run", scale=1)
-            outcome = gr.HTML(elem_id="outcome")
-            path = gr.HTML(elem_id="path")
+            with gr.Row():
+                with gr.Column(min_width=300):
+                    outcome = gr.HTML(elem_id="outcome")
+                with gr.Column(min_width=300):
+                    path = gr.HTML(elem_id="path")
         with gr.Tab("Compare") as compare:
             gr.Markdown(words.COMPARE)
             with gr.Row():
                 first = gr.Dropdown(answers.names(), value=DEFAULT, label="One model", elem_id="first")
                 second = gr.Dropdown(answers.names(), value=answers.another(DEFAULT), label="Another", elem_id="second")
-            compared = gr.HTML(elem_id="compared")
-            curves = gr.HTML(elem_id="curves")
+            with gr.Row():
+                with gr.Column(min_width=300):
+                    compared = gr.HTML(elem_id="compared")
+                with gr.Column(min_width=300):
+                    curves = gr.HTML(elem_id="curves")
         with gr.Tab("The zoo"):
             gr.Markdown(words.ZOO)
-            gr.HTML(leaderboard(), elem_id="board", apply_default_css=False)
-            links_now, card_now = show_card(DEFAULT)
-            chosen = gr.Dropdown(answers.names(), value=DEFAULT, label="Card of", elem_id="chosen")
-            links, card = gr.Markdown(links_now, elem_id="links"), gr.Markdown(card_now, elem_id="card")
+            chosen = ENTRIES[DEFAULT]
+            norms, sizes = board.norms(chosen.dataset), board.epsilons(chosen.dataset, chosen.norm)
+            rows_now = board.rows(chosen.dataset, chosen.norm, chosen.epsilon)
+            with gr.Row():
+                dataset = gr.Dropdown(board.datasets(), value=chosen.dataset, label="Data set", elem_id="dataset")
+                norm = gr.Radio(norms, value=chosen.norm, label="Norm", elem_id="norm")
+                size = gr.Radio(sizes, value=chosen.epsilon, label="epsilon", elem_id="size")
+            table = gr.Dataframe(
+                rows_now, column_widths=["30%", "13%", "8%", "8%", "8%", "33%"], interactive=False, label="Models",
+                elem_id="board", max_height=420,
+            )  # fmt: skip
+            with gr.Row():
+                with gr.Column(scale=2, min_width=300):
+                    scatter = gr.HTML(
+                        plots.scatter(rows_now, chosen.norm, chosen.epsilon), elem_id="scatter", js_on_load=words.PRESS
+                    )
+                with gr.Column(scale=3, min_width=300):
+                    links_now, card_now = show_card(DEFAULT)
+                    links = gr.Markdown(links_now, elem_id="links")
+                    card = gr.Markdown(card_now, elem_id="card", max_height=560)
         with gr.Tab("What this guarantees"):
             gr.Markdown(words.GUARANTEE)
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **SHARED}
         # Gradio would decode a picture by its own rules: with preprocess=False only zoo.inference.images does.
         raw: dict[str, Any] = {**private, "preprocess": False}
-        examples.dataset.click(suit, [examples.dataset, name], name, **raw)
-        name.change(reset_epsilon, name, [epsilon, strength], **private)
-        gr.on([picture.change, name.change], show_certify, [picture, name, epsilon], [verdict, plot], **raw)
+        for kind, group in examples.items():
+            group.dataset.click(partial(suit, kind), name, [name, epsilon, strength], **private)
+        name.input(sliders, name, [epsilon, strength], **private)
+        gr.on([picture.change, name.change], show_certify, [picture, name, epsilon], [verdict, distances], **raw)
         epsilon.change(None, epsilon, js="(value) => { window.setEpsilon(value); }", api_visibility="private")
-        run.click(show_attack, [picture, name, strength], [outcome, path], **raw)
+        share.click(
+            None, [name, epsilon], link, js="(...shown) => window.shareLink(...shown)", api_visibility="private"
+        )
+        blocks.load(
+            restore, gr.State(""), [picture, name, epsilon, strength], js="() => [window.location.hash]", **private
+        )
+        run.click(
+            show_attack,
+            [picture, name, strength],
+            [outcome, path],
+            show_progress_on=outcome,
+            **{**raw, "show_progress": "full"},
+        )
         gr.on(
             [compare.select, first.change, second.change],
             show_comparison, [picture, first, second], [compared, curves], **raw,
         )  # fmt: skip
-        chosen.change(show_card, chosen, [links, card], **private)
+        filters = [dataset, norm, size]
+        gr.on([dataset.input, norm.input, size.input], show_board, filters, [norm, size, table, scatter], **private)
+        table.select(show_row, None, [links, card], **private)
+        scatter.click(show_point, None, [links, card], **private)
 
         # The API takes files through components, which check that they were uploaded.
         with gr.Row(visible=False):
-            image, size, result = (
+            image, asked, result = (
                 picture_input(label="image"),
                 gr.Textbox("36/255", label="epsilon"),
                 gr.JSON(label="answer"),
             )
             model = gr.Dropdown(answers.names(), value=DEFAULT, label="model")
             public: dict[str, Any] = {"preprocess": False, **SHARED}
-            gr.Button().click(certify_endpoint, [image, model, size], result, api_name="certify", **public)
+            gr.Button().click(certify_endpoint, [image, model, asked], result, api_name="certify", **public)
             if TORCH:
-                gr.Button().click(attack_endpoint, [image, model, size], result, api_name="attack", **public)
+                gr.Button().click(attack_endpoint, [image, model, asked], result, api_name="attack", **public)
         api(models_endpoint, api_name="models", **SHARED)
     return blocks.queue(max_size=QUEUE, default_concurrency_limit=AT_ONCE)
 
@@ -272,10 +359,11 @@ def page() -> gr.Blocks:
 # The server.
 
 
-def routes() -> list[Mount]:
+def routes() -> list[BaseRoute]:
     """The page that certifies in the browser at /browser/, and the published files below it."""
     models = [(name, answers.folder(name).path) for name in answers.names()]
     return [
+        Route("/browser/models.json", lambda request: JSONResponse(answers.in_browser())),
         *(Mount(f"/browser/models/{name}", StaticFiles(directory=path)) for name, path in models),
         Mount("/browser", StaticFiles(directory=words.STATIC, html=True)),
     ]

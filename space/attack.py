@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -31,15 +31,20 @@ class Point(NamedTuple):
     floor: float  # proved: no image at this distance has a smaller margin
 
 
-def attack(answer: Answer, epsilon: float) -> list[Point]:
+def attack(answer: Answer, epsilon: float, advance: Callable[[int], None] = lambda count: None) -> list[Point]:
     """The path of projected gradient descent on the margin, from the image itself to size `epsilon` or nearly.
 
     At each size it starts from the perturbation of the size before and keeps the strongest of its steps; a path that
-    stays above 0 proves nothing, the certificate does. Raises MissingPackageError without PyTorch.
+    stays above 0 proves nothing, the certificate does. advance: called with the number of points found so far.
+    Raises MissingPackageError without PyTorch.
     Source: Madry et al. 2018, arXiv 1706.06083, with the margin of Carlini & Wagner 2017 as the loss.
     """
     require("torch", "torch")
-    return list(_path(answer, epsilon))
+    path = []
+    for point in _path(answer, epsilon):
+        path.append(point)
+        advance(len(path))
+    return path
 
 
 def attacked_name(answer: Answer, path: list[Point]) -> str:

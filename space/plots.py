@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
-from space.answers import Answer, unit
+from space.answers import NORM_NAMES, Answer, unit
 from zoo.figures import radius_text
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 INK = "#010203"  # stands for the colour of the page's text
 BLUE, ORANGE, GREEN, GREY = "#3a96d6", "#e08a00", "#009e73", "#8a8a8a"  # told apart without red against green
-NEAREST = 10  # classes in the bar chart
 
 matplotlib.rcParams.update(
     {
@@ -39,28 +38,9 @@ matplotlib.rcParams.update(
 )
 
 
-def distances(answer: Answer) -> str:
-    """How far each other class is, at least: bars in the order of distance, with epsilon as a line that moves."""
-    nearest = answer.nearest(NEAREST)
-    figure = Figure(figsize=(4.3, 0.9 + 0.28 * len(nearest)), layout="constrained")
-    axes = figure.add_subplot()
-    texts, radii = [text[:24] for text, _ in nearest], [radius for _, radius in nearest]
-    positions = range(len(nearest))
-    bars = axes.barh(positions, radii, color=BLUE)
-    axes.bar_label(bars, [f" {radius_text(radius)}" for radius in radii], fontsize=9)
-    axes.set_yticks(positions, texts)
-    axes.tick_params(axis="y", length=0)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.18 * max(*radii, 1e-3))
-    figure.supxlabel(f"certified distance ({unit(answer.model.norm)})", fontsize="medium")  # under the names as well
-    axes.axvline(0, color=ORANGE, linewidth=2, linestyle=(0, (4, 2)), gid="epsilon")
-    title = f"Certified distance from {answer.prediction.name} to each other class"
-    return _svg(figure, title, axes)
-
-
 def margins(answer: Answer, path: Sequence[Point]) -> str:
     """The attack's margin against the size of the perturbation, with the proved floor and the radius."""
-    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
     radius = answer.prediction.radius
     sizes = [point.size for point in path]
@@ -74,13 +54,13 @@ def margins(answer: Answer, path: Sequence[Point]) -> str:
     axes.set_xlim(0, max(*sizes, radius) * 1.05 or 1)
     axes.set_xlabel(f"size of the perturbation ({unit(answer.model.norm)})")
     axes.set_ylabel("margin (logits); below 0: changed")
-    axes.legend(loc="upper right", fontsize=9)
+    figure.legend(loc="outside upper left", fontsize=9, ncols=3)  # above the axes, where no line is
     return _svg(figure, "Margin along the attack against the size of the perturbation")
 
 
 def curves(answers: Sequence[Answer]) -> str:
     """Certified accuracy against epsilon for each model, with the radius of this picture marked on its curve."""
-    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for answer, colour, line in zip(answers, (BLUE, ORANGE), ("-", "--"), strict=True):
         epsilons, rates = np.array(answer.model.evaluation.curve).T
@@ -94,18 +74,34 @@ def curves(answers: Sequence[Answer]) -> str:
     axes.set_ylim(0, 100)
     axes.set_xlabel(f"epsilon ({unit(answers[0].model.norm)})")
     axes.set_ylabel("certified accuracy on the test split (%)")
-    axes.legend(loc="upper right", fontsize=9)
+    figure.legend(loc="outside upper left", fontsize=9)
     return _svg(figure, "Certified accuracy against epsilon")
 
 
-def _svg(figure: Figure, title: str, moving: Axes | None = None) -> str:
-    """The figure as an element of the page; with `moving`, it says where epsilon lies on that x axis."""
+def scatter(rows: Styler, norm: str, epsilon: str) -> str:
+    """Clean accuracy and VRA of the models of `space.board.rows`: each point is a button that names it."""
+    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    points = rows.data[["model", "clean %", "VRA %"]].to_numpy().tolist()
+    for name, clean, vra in points:
+        axes.plot([clean], [vra], "o", color=BLUE, markersize=12, alpha=0.75, gid=f"model:{name}")
+    axes.margins(0.1)
+    axes.set_xlabel("clean accuracy (%)")
+    axes.set_ylabel(f"VRA at {epsilon} (%), {NORM_NAMES[norm]}")
+    svg = _svg(figure, "Clean accuracy and VRA of each model", role="group")
+    for name, clean, vra in points:
+        said = f"{name}: clean {clean:.2f} %, VRA {vra:.2f} %"
+        button = (
+            f'<g class="point" role="button" tabindex="0" data-model="{name}" aria-label="{said}"><title>{said}</title>'
+        )
+        svg = svg.replace(f'<g id="model:{name}">', button)
+    return svg
+
+
+def _svg(figure: Figure, title: str, role: str = "img") -> str:
+    """The figure as an element of the page."""
     text = StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor").replace("font: ", "font-family: inherit; font: ")
-    unit = ""
-    if moving is not None:  # an SVG of Matplotlib has 72 units to the inch
-        (zero, _), (one, _) = moving.transData.transform([(0, 0), (1, 0)]) * 72 / figure.dpi
-        unit = f' data-unit="{one - zero}" data-limit="{moving.get_xlim()[1]}"'
-    return f'<zoo-plot role="img" aria-label="{escape(title)}"{unit}>{svg}</zoo-plot>'
+    return f'<zoo-plot role="{role}" aria-label="{escape(title)}">{svg}</zoo-plot>'

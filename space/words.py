@@ -19,10 +19,17 @@ from zoo.figures import radius_text, shape_text
 from zoo.inference.images import MAX_IMAGE_BYTES, MAX_PIXELS
 
 TITLE = "certified-zoo"
+NEAREST = 9  # other classes whose distance is shown
 STATIC = Path(__file__).parent / "static"
 THEME = Default(
     primary_hue="blue", neutral_hue="zinc", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-)
+).set(  # enough contrast for small text, WCAG 2 AA
+    body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
+    block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300",
+    block_label_text_color="*neutral_600", block_label_text_color_dark="*neutral_300",
+    block_title_text_color="*neutral_600", block_title_text_color_dark="*neutral_300",
+    color_accent="*primary_600",
+)  # fmt: skip
 HEAD = (
     '<link rel="stylesheet" href="browser/style.css"><script type="module" src="browser/elements.js"></script>'
     '<meta name="description" content="Image classifiers whose answers come with a proof">'
@@ -31,14 +38,23 @@ CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
 #picture img { height: 100%; image-rendering: pixelated; object-fit: contain; width: 100%; }
 .gallery-item .container { height: 52px !important; width: 52px !important; }
+.gallery-item img { image-rendering: pixelated; }
+"""
+# A point of the scatter is pressed as a button is.
+PRESS = """
+const press = (event) => {
+  const point = event.target.closest("[data-model]");
+  if (point) trigger("click", { model: point.dataset.model });
+};
+element.addEventListener("click", press);
+element.addEventListener("keydown", (event) => event.key === "Enter" && press(event));
 """
 
 INTRODUCTION = """# How large a change does an answer survive?
 
-These image classifiers answer with a **certified radius**: a proof that no change smaller than this radius changes
-their answer, be it right or wrong. Choose a picture, then move *epsilon*.
+Each answer carries a proof: no change smaller than its **certified radius** alters it, be it right or wrong.
 """
-IN_BROWSER = "Prefer to keep the picture to yourself? [Certify in your browser](browser/), with no upload."
+IN_BROWSER = "[Certify in your browser](browser/), with no upload."
 ACCEPTED_PICTURES = (
     f"PNG, JPEG or WebP, one frame, up to {MAX_IMAGE_BYTES // 2**20} MiB and {MAX_PIXELS // 10**6} million pixels."
 )
@@ -49,8 +65,9 @@ NO_TORCH = """**Attacks need PyTorch, which is not installed here.** They follow
 Runtime has none. In a checkout, `pip install -e '.[torch]'` brings this tab to life."""
 COMPARE = """Two models, the same picture. Each curve is the share of test images that the model gets right *and*
 certifies at epsilon; the mark is the certified radius of this picture."""
-ZOO = """Click a column to sort. VRA, verified-robust accuracy: the share of test images that are right and certified at
-that epsilon. ACR: average certified radius, wrong answers counted as 0. Below is each model's card, with its files."""
+SHARE = "It holds this picture as the model sees it, the model and epsilon."
+ZOO = """VRA, verified-robust accuracy: the share of test images that are right *and* certified at epsilon. ACR: average
+certified radius, wrong answers counted as 0. Choose a row or a point for the model's card and files."""
 GUARANTEE = """## What a certified radius says
 
 *If the model answers* dog *with radius 0.5, then each picture within distance 0.5 of the one it saw is* dog *to it.*
@@ -76,19 +93,6 @@ CERTIFIED means radius > epsilon, strictly; ABSTAIN means that nothing is promis
 """
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> str:
-    """A table that `static/elements.js` sorts by the column whose header is pressed."""
-
-    def cell(value: str | float | None) -> str:
-        if isinstance(value, str):
-            return f"<td>{escape(value)}</td>"
-        return "<td></td>" if value is None else f'<td class="number" data-value="{value!r}">{value:,}</td>'
-
-    head = "".join(f'<th scope="col"><button>{escape(column)}</button></th>' for column in columns)
-    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
-    return f"<zoo-table tabindex='0'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></zoo-table>"
-
-
 def problem(message: str) -> str:
     """A mistake, told on the page."""
     return f'<div class="problem" role="alert">{escape(message)}</div>'
@@ -99,21 +103,30 @@ def verdict(answer: Answer, epsilon: float, limit: float) -> str:
 
     It compares the radius with epsilon wherever the slider goes, so that no epsilon needs another forward pass.
     """
-    values = {
-        "label": answer.prediction.name,
-        "labels": json.dumps(answer.model.labels),
-        "accuracy": repr(answer.model.evaluation.clean_accuracy),
-        "radius": repr(answer.prediction.radius),
-        "norm": answer.model.norm,
-        "shape": ",".join(map(str, answer.model.input_shape)),
-        "epsilon": epsilon,
-        "limit": limit,
-    }
-    attributes = " ".join(f'data-{key}="{escape(str(value))}"' for key, value in values.items())
+    attributes = _data(
+        label=answer.prediction.name,
+        labels=json.dumps(answer.model.labels),
+        accuracy=repr(answer.model.evaluation.clean_accuracy),
+        radius=repr(answer.prediction.radius),
+        norm=answer.model.norm,
+        shape=",".join(map(str, answer.model.input_shape)),
+        epsilon=epsilon,
+        limit=limit,
+    )
     size = shape_text(answer.model.input_shape[1:])
     colour = "grey" if answer.model.input_shape[0] == 1 else "RGB"
-    caption = f"As the model sees it: {size} pixels, {colour}. The guarantee is about this picture."
-    return f'<div class="answer"><zoo-verdict {attributes}></zoo-verdict>{_figure(answer.image, caption)}</div>'
+    picture = _figure(answer.image, f"What the model sees: {size} pixels, {colour}")
+    return f'<div class="answer">{picture}<zoo-verdict {attributes}></zoo-verdict></div>'
+
+
+def distances(answer: Answer, epsilon: float) -> str:
+    """The element that `static/elements.js` fills: how far the nearest other classes are, at least."""
+    attributes = _data(label=answer.prediction.name, classes=json.dumps(answer.nearest(NEAREST)), epsilon=epsilon)
+    return f"<zoo-distances {attributes}></zoo-distances>"
+
+
+def _data(**values: object) -> str:
+    return " ".join(f'data-{key}="{escape(str(value))}"' for key, value in values.items())
 
 
 def compared(answers: Sequence[Answer]) -> str:

@@ -33,7 +33,7 @@ def test_the_command_that_draws_its_pictures_says_a_mistake_in_one_line(
         done = Zoo(monkeypatch, capsys)("samples", argument)
         assert (done.code, done.err.count("\n")) == (code, int(code == 2))
     assert {path.name for path in tmp_path.iterdir()} == {"file", "new"}
-    assert len(list((tmp_path / "new").glob("*.png"))) == 14
+    assert len(list((tmp_path / "new").glob("*.png"))) == 18
 
 
 def test_the_claim_is_worded_as_the_certificate_words_it():

@@ -1,10 +1,11 @@
-// The verdict on one picture, the plots that follow epsilon and the table that sorts, as elements of the page: for the
-// app, and for the page that certifies in the browser. Whoever moves epsilon calls setEpsilon; no network, no forward pass.
+// The verdict on one picture and the distance to each other class, as elements of the page: for the app, and for the page
+// that certifies in the browser. Whoever moves epsilon calls setEpsilon; no network, no forward pass.
 
 let epsilon = null;
 
 const DIGITS = 4;
 const DOWN = 1 - 2 ** -50; // outweighs the rounding of the few operations that it is a factor of
+const COUNTS = { 2: "two", 10: "ten" };
 
 // Never more than the value: its decimals, cut off.
 function roundDown(value, digits = DIGITS) {
@@ -26,11 +27,11 @@ function equivalents(norm, radius, shape) {
   ];
 }
 
-// What an answer is worth, certified or not.
-function worth(accuracy, labels) {
-  const known = JSON.parse(labels);
-  const classes = known.length > 10 ? `its ${known.length} classes` : known.join(", ");
-  return `This model is right for ${(100 * Number(accuracy)).toFixed(2)} % of its test pictures, and knows nothing but ${classes}.`;
+// What the model can say at all, certified or not.
+function knowledge(labels) {
+  const some = labels.slice(0, 10).join(", ");
+  const things = labels.length > 10 ? `${some} and so on` : some;
+  return `This model knows ${COUNTS[labels.length] ?? labels.length} things: ${things}. Whatever it is shown, it names one of them.`;
 }
 
 function element(tag, className, text) {
@@ -53,7 +54,11 @@ class Follower extends HTMLElement {
   }
 
   refresh() {
-    this.observer.disconnect(); // from what show() does itself
+    this.observer.disconnect(); // from what it does itself
+    epsilon ??= Number(this.dataset.epsilon);
+    const key = JSON.stringify(this.dataset);
+    if (this.key !== key || !this.firstChild || !this.contains(this.made)) this.made = this.build(this.dataset);
+    this.key = key;
     this.show();
     this.observer.observe(this, { attributes: true, childList: true, subtree: true });
   }
@@ -62,87 +67,94 @@ class Follower extends HTMLElement {
 // <zoo-verdict data-label data-labels data-accuracy data-radius data-norm data-shape data-epsilon data-limit>
 class Verdict extends Follower {
   show() {
-    const { label, labels, accuracy, radius, norm, shape, limit } = this.dataset;
-    epsilon ??= Number(this.dataset.epsilon);
-    const key = [label, labels, accuracy, radius, norm, shape].join();
-    if (this.key !== key || !this.contains(this.badge)) {
-      this.build(label, worth(accuracy, labels), Number(radius), norm, shape.split(",").map(Number));
-    }
-    this.key = key;
-    const certified = Number(radius) > epsilon; // strict, as in zoo.Prediction.certified
+    const { label, limit } = this.dataset;
+    const radius = Number(this.dataset.radius);
+    const certified = radius > epsilon; // strict, as in zoo.Prediction.certified
     this.classList.toggle("certified", certified);
     this.badge.textContent = certified ? "CERTIFIED" : "ABSTAIN";
     this.sentence.textContent = certified
       ? `Certified: no change of size ${epsilon} or less alters this answer, be it right or wrong.`
       : `The radius is not above ${epsilon}: the model cannot promise ${label}, and declines to answer.`;
-    const end = Math.max(Number(limit), Number(radius), epsilon) || 1;
-    this.style.setProperty("--radius", `${(100 * Number(radius)) / end}%`);
+    const end = Math.max(Number(limit), radius, epsilon) || 1;
+    this.style.setProperty("--radius", `${(100 * radius) / end}%`);
     this.style.setProperty("--epsilon", `${(100 * epsilon) / end}%`);
-    this.gauge.setAttribute("aria-label", `radius ${roundDown(Number(radius))}, epsilon ${epsilon}`);
+    this.gauge.setAttribute("aria-label", `radius ${roundDown(radius)}, epsilon ${epsilon}`);
   }
 
-  build(label, worth, radius, norm, shape) {
+  build({ label, labels, accuracy, radius, norm, shape }) {
     const head = element("div", "head");
     head.setAttribute("role", "status");
     this.badge = element("span", "badge");
-    head.append(element("span", "label", label), this.badge);
+    const rate = `right for ${(100 * Number(accuracy)).toFixed(2)} % of its test pictures`;
+    head.append(element("span", "label", label), this.badge, element("span", "rate", rate));
     this.sentence = element("p", "sentence");
     this.gauge = element("div", "gauge");
     this.gauge.setAttribute("role", "img");
     this.gauge.append(element("div", "fill"), element("div", "mark"));
     const facts = element("dl", "facts");
     const unit = `${norm === "linf" ? "l-infinity" : "l2"}, pixels in [0, 1]`;
-    for (const [name, value] of [[`certified radius (${unit})`, roundDown(radius)], ...equivalents(norm, radius, shape)]) {
+    const sides = shape.split(",").map(Number);
+    const size = Number(radius);
+    for (const [name, value] of [[`certified radius (${unit})`, roundDown(size)], ...equivalents(norm, size, sides)]) {
       const pair = element("div");
       pair.append(element("dt", "", name), element("dd", "", value));
       facts.append(pair);
     }
-    this.replaceChildren(head, this.sentence, element("p", "worth", worth), this.gauge, facts);
+    this.replaceChildren(head, this.sentence, this.gauge, facts, element("p", "worth", knowledge(JSON.parse(labels))));
+    return head;
   }
 }
 
-// <zoo-plot data-unit data-limit> around an SVG whose group #epsilon stands at 0 and moves `unit` for each 1.
-class Plot extends Follower {
+// <zoo-distances data-label data-classes data-epsilon>, the classes as pairs of a name and its certified distance, the nearest first
+class Distances extends Follower {
   show() {
-    const line = this.querySelector("#epsilon");
-    if (!line || epsilon === null) return;
-    line.setAttribute("transform", `translate(${epsilon * Number(this.dataset.unit)} 0)`);
-    line.style.visibility = epsilon <= Number(this.dataset.limit) ? "visible" : "hidden";
+    const end = 1.05 * Math.max(this.pairs.at(-1)?.[1] ?? 0, 1e-3);
+    this.style.setProperty("--epsilon", `${Math.min(100, (100 * epsilon) / end)}%`);
+    [...this.querySelectorAll("li")].forEach((row, index) => {
+      const radius = this.pairs[index][1];
+      row.classList.toggle("certified", radius > epsilon);
+      row.style.setProperty("--radius", `${(100 * radius) / end}%`);
+    });
+  }
+
+  build({ label, classes }) {
+    this.pairs = JSON.parse(classes);
+    const title = element("h2", "", `How far ${label} is from the nearest other answers, at least`);
+    const list = element("ol");
+    for (const [name, radius] of this.pairs) {
+      const row = element("li");
+      const bar = element("span", "bar");
+      bar.append(element("span", "fill"), element("span", "mark"));
+      row.append(element("span", "name", name), bar, element("span", "number", roundDown(radius)));
+      list.append(row);
+    }
+    this.replaceChildren(title, list);
+    return list;
   }
 }
 
 window.setEpsilon = (value) => {
   epsilon = Number(value);
-  for (const shown of document.querySelectorAll("zoo-verdict, zoo-plot")) shown.refresh();
+  for (const shown of document.querySelectorAll("zoo-verdict, zoo-distances")) shown.refresh();
 };
 
-// <zoo-table> around a table whose headers hold a button each; a cell's data-value goes before its text. Empty cells last.
-class Table extends HTMLElement {
-  connectedCallback() {
-    this.addEventListener("click", (event) => {
-      const header = event.target.closest("th button")?.parentElement;
-      if (header) this.sort(header);
-    });
-  }
+// The address that shows this model, epsilon and picture again. What follows the # is sent to no server on the way.
+window.shareLink = (model, size) => {
+  const seen = document.querySelector("#verdict .answer img");
+  const picture = seen ? seen.src.slice(seen.src.indexOf(",") + 1) : "";
+  const link = new URL(window.location.href);
+  link.hash = new URLSearchParams({ model, epsilon: size, picture }).toString();
+  window.history.replaceState(null, "", link);
+  return link.href;
+};
 
-  sort(header) {
-    const down = header.getAttribute("aria-sort") !== "descending"; // the largest first
-    for (const other of header.parentElement.children) other.removeAttribute("aria-sort");
-    header.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const value = (row) => {
-      const cell = row.children[header.cellIndex];
-      return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
-    };
-    const body = this.querySelector("tbody");
-    const rows = [...body.rows].sort((one, other) => {
-      const [a, b] = [value(one), value(other)];
-      if (a === "" || b === "") return (a === "") - (b === "");
-      return (a < b ? -1 : Number(a > b)) * (down ? -1 : 1);
-    });
-    body.append(...rows);
+// Gradio's thumbnails of examples have no names: each gets that of its file, such as "digit 3".
+new MutationObserver(() => {
+  for (const button of document.querySelectorAll("button.gallery-item:not([aria-label])")) {
+    const file = button.querySelector("img")?.src.match(/([^/]+)\.png$/);
+    if (file) button.setAttribute("aria-label", file[1].replace("-", " "));
   }
-}
+}).observe(document.documentElement, { childList: true, subtree: true });
 
-customElements.define("zoo-table", Table);
 customElements.define("zoo-verdict", Verdict);
-customElements.define("zoo-plot", Plot); // after the verdict, which brings the first epsilon
+customElements.define("zoo-distances", Distances); // after the verdict, which brings the first epsilon

@@ -7,8 +7,19 @@ ort.env.wasm.numThreads = 1;
 ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
 
 const at = (id) => document.getElementById(id);
+const NEAREST = 9;
+const DEFAULT = "liresnet-l4w32-cifar10-jpeg75";
+// The examples by the data set that they are like, and the model to try each on.
+const SAMPLES = {
+  cifar10: [DEFAULT, "CIFAR-10", ["airplane", "automobile", "ship", "truck"]],
+  mnist: ["2c2f-mnist", "MNIST", [...Array(10).keys()].map((number) => `digit-${number}`)],
+  "tiny-imagenet": ["liresnet-l4w32-tiny-imagenet", "Tiny-ImageNet", ["goldfish", "lemon", "orange", "school-bus"]],
+};
 const loaded = new Map(); // name to the promise of { config, evaluation, session }
+const families = new Map(); // name to the data set whose pictures the model was made for
 let picture = null;
+let kind = null; // of the example that is shown; null for a visitor's own picture
+let shown = null; // the model whose answer is shown
 let turn = 0; // only the latest request is shown
 
 async function bytes(name, file) {
@@ -62,18 +73,25 @@ async function certify() {
     const start = performance.now();
     const answer = await session.run({ images: new ort.Tensor("float32", tensor, [1, ...config.input_shape]) });
     if (mine !== turn) return;
-    const verdict = document.createElement("zoo-verdict");
     const limit = evaluation.curve.at(-1)[0];
     at("epsilon").max = limit;
-    Object.assign(verdict.dataset, {
-      label: config.labels[Number(answer.label.data[0])], labels: JSON.stringify(config.labels),
-      accuracy: evaluation.clean_accuracy, radius: answer.radius.data[0], norm: config.norm,
-      shape: config.input_shape.join(","), epsilon: at("epsilon").value, limit,
-    });
-    at("verdict").replaceChildren(verdict);
+    if (shown !== name) setEpsilon(aim(config, evaluation));
+    shown = name;
+    const labels = config.labels.map((label) => label.replace(/^n\d{8} /, ""));
+    const predicted = Number(answer.label.data[0]);
+    const others = labels.map((label, index) => [label, answer.class_radii.data[index]]);
+    const nearest = others.filter((_, index) => index !== predicted).sort((one, other) => one[1] - other[1]);
+    const epsilon = at("epsilon").value;
+    at("verdict").replaceChildren(made("zoo-verdict", {
+      label: labels[predicted], labels: JSON.stringify(labels), accuracy: evaluation.clean_accuracy,
+      radius: answer.radius.data[0], norm: config.norm, shape: config.input_shape.join(","), epsilon, limit,
+    }));
+    at("distances").replaceChildren(made("zoo-distances", {
+      label: labels[predicted], classes: JSON.stringify(nearest.slice(0, NEAREST)), epsilon,
+    }));
     draw(tensor, config.input_shape);
     const [channels, height, width] = config.input_shape;
-    at("caption").textContent = `As the model sees it: ${width} x ${height} pixels, ${channels === 1 ? "grey" : "RGB"}.`;
+    at("caption").textContent = `What the model sees: ${height} x ${width} pixels, ${channels === 1 ? "grey" : "RGB"}`;
     at("state").textContent = `Computed on this machine in ${Math.round(performance.now() - start)} ms; nothing was sent.`;
     at("answer").hidden = false;
   } catch (error) {
@@ -86,34 +104,76 @@ async function certify() {
   }
 }
 
-function choose(file) {
+function made(tag, data) {
+  const element = document.createElement(tag);
+  Object.assign(element.dataset, data);
+  return element;
+}
+
+// The epsilon that the model was made for, as its evaluation lists it.
+function aim(config, evaluation) {
+  const values = Object.keys(evaluation.vra).map((text) => text.split("/").map(Number).reduce((one, other) => one / other));
+  return (values.find((value) => Math.abs(value - config.recipe.epsilon) < 1e-9) ?? values[0]).toFixed(3);
+}
+
+function setEpsilon(value) {
+  at("epsilon").value = value;
+  at("size").value = Number(at("epsilon").value);
+  window.setEpsilon(at("epsilon").value);
+}
+
+function choose(file, of = null) {
   if (!file) return;
-  picture = file;
+  [picture, kind] = [file, of];
   certify();
 }
 
-async function sample(name) {
+async function sample(name, of) {
   const response = await fetch(`samples/${name}.png`);
-  choose(new File([await response.blob()], `${name}.png`, { type: "image/png" }));
+  choose(new File([await response.blob()], `${name}.png`, { type: "image/png" }), of);
+}
+
+function offer(models) {
+  for (const [group, rows] of Map.groupBy(models, (row) => row.group)) {
+    const options = rows.map(({ name, accuracy }) => new Option(`${name}, right for ${(100 * accuracy).toFixed(0)} %`, name));
+    const part = Object.assign(document.createElement("optgroup"), { label: group });
+    part.append(...options);
+    at("model").append(part);
+    rows.forEach((row) => families.set(row.name, row.family));
+  }
+  for (const [of, [model, title, names]] of Object.entries(SAMPLES)) {
+    if (!families.has(model)) continue;
+    const buttons = names.map((name) => {
+      const button = document.createElement("button");
+      button.dataset.picture = name;
+      button.append(Object.assign(new Image(), { src: `samples/${name}.png`, alt: name.replace("-", " ") }));
+      button.addEventListener("click", () => {
+        if (families.get(at("model").value) !== of) at("model").value = model;
+        sample(name, of);
+      });
+      return button;
+    });
+    const row = Object.assign(document.createElement("div"), { className: "samples" });
+    row.append(...buttons);
+    const caption = Object.assign(document.createElement("p"), { textContent: `Drawn for this page, like ${title}` });
+    at("samples").append(caption, row);
+  }
 }
 
 at("file").addEventListener("change", (event) => choose(event.target.files[0]));
-at("model").addEventListener("change", (event) => sample(event.target.selectedOptions[0].dataset.sample));
-at("epsilon").addEventListener("input", (event) => {
-  at("size").value = event.target.value;
-  window.setEpsilon(event.target.value);
+at("model").addEventListener("change", (event) => {
+  const of = families.get(event.target.value);
+  if (kind !== null && kind !== of) sample(SAMPLES[of][2][0], of);
+  else certify();
 });
+at("epsilon").addEventListener("input", (event) => setEpsilon(event.target.value));
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   choose(event.dataTransfer.files[0]);
 });
 document.addEventListener("paste", (event) => choose(event.clipboardData.files[0]));
-for (const button of document.querySelectorAll("[data-picture]")) {
-  button.addEventListener("click", () => {
-    at("model").value = button.dataset.model;
-    sample(button.dataset.picture);
-  });
-}
 document.documentElement.classList.toggle("dark", matchMedia("(prefers-color-scheme: dark)").matches);
-sample(at("model").selectedOptions[0].dataset.sample);
+offer(await (await fetch("models.json")).json());
+at("model").value = DEFAULT;
+sample("airplane", "cifar10");

@@ -94,8 +94,43 @@ def test_an_example_keeps_a_model_that_suits_it():
     from space.answers import suited
 
     other = "liresnet-l6w128-cifar10-jpeg75"
-    assert [suited(Path("ship.png"), name) for name in (COLOUR, other, GREY)] == [COLOUR, other, COLOUR]
-    assert [suited(Path("digit-3.png"), name) for name in (COLOUR, "4c3f-mnist", GREY)] == [GREY, "4c3f-mnist", GREY]
+    assert [suited("cifar10", name) for name in (COLOUR, other, GREY)] == [COLOUR, other, COLOUR]
+    assert [suited("mnist", name) for name in (COLOUR, "4c3f-mnist", GREY)] == [GREY, "4c3f-mnist", GREY]
+
+
+@pytest.mark.slow
+def test_the_examples_are_what_their_models_say():
+    """All but two at most: a drawn digit is none of MNIST's."""
+    from space.answers import SAMPLES as EXAMPLES
+
+    wrong = []
+    for model, pictures in EXAMPLES.values():
+        answers = zoo.load(model).predict([SAMPLES / f"{picture}.png" for picture in pictures])
+        said = [answer.name for answer in answers]
+        wrong += [
+            picture
+            for picture, name in zip(pictures, said, strict=True)
+            if name != picture.removeprefix("digit-").replace("-", " ")
+        ]
+    assert len(wrong) <= 2, wrong
+    assert {name for _, pictures in EXAMPLES.values() for name in pictures} == {path.stem for path in SAMPLES.glob("*")}
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "#x",
+        "#model=local-dir:/etc&epsilon=0.1&picture=",
+        "#model=2c2f-mnist&epsilon=-1&picture=",
+        "#model=2c2f-mnist&epsilon=1&picture=bm8=",
+        "#model=2c2f-mnist&epsilon=1&picture=%",
+    ],
+)
+def test_a_link_that_is_none_is_refused(link: str):
+    from space import app
+
+    with pytest.raises(app.ZooError):
+        app.shared(link)
 
 
 def test_space_imports_zoo_and_nothing_else_of_ours():
@@ -143,12 +178,17 @@ def test_in_linf_steps_go_to_the_corners_and_stay_in_the_box():
 
 
 def test_a_name_is_escaped_and_a_radius_is_rounded_down():
-    from space import answers, plots, words
+    from space import answers, words
 
     answer = answers.answer(SAMPLES / "ship.png", COLOUR)
     changed = dataclasses.replace(answer.prediction, name="<b>", radius=0.99999)
     answer = dataclasses.replace(answer, prediction=changed)
-    shown = words.verdict(answer, 0.1, 1.6), words.compared([answer]), plots.distances(answer), words.problem("<b>")
+    shown = (
+        words.verdict(answer, 0.1, 1.6),
+        words.compared([answer]),
+        words.distances(answer, 0.1),
+        words.problem("<b>"),
+    )
     assert not any("<b>" in text for text in shown)
     assert "certified radius 0.9999<" in shown[1]
     assert 'data-radius="0.99999"' in shown[0]
@@ -178,7 +218,7 @@ def test_the_folder_to_push_answers_by_itself(tmp_path: Path):
     script = "import zoo, space.app; print(zoo.__file__); space.app.page(); print(len(space.app.SAMPLES))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=pushed)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == [str(pushed / "zoo" / "__init__.py"), "14"]
+    assert run.stdout.split() == [str(pushed / "zoo" / "__init__.py"), "18"]
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules")  # it was imported by other tests

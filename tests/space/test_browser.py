@@ -14,7 +14,7 @@ from PIL import Image
 import zoo
 from tests.files import FILES
 from tests.space.conftest import ROOT, SAMPLES
-from tests.space.test_app import COLOUR, GREY, HOSTILE, expect, png
+from tests.space.test_app import COLOUR, GREY, HOSTILE, expect, png, violations
 from zoo.errors import InputError
 from zoo.figures import radius_text
 from zoo.inference.images import as_batch
@@ -33,7 +33,7 @@ def page(visit: Any) -> Any:
 
 
 def certify(page: Any, name: str, content: bytes) -> tuple[str, float]:
-    page.evaluate("document.querySelector('#verdict').replaceChildren()")
+    page.locator("zoo-verdict").evaluate_all("elements => elements.map((element) => element.remove())")
     page.locator("#file").set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
     verdict = page.locator("zoo-verdict")
     expect(verdict).to_have_count(1)
@@ -105,12 +105,35 @@ def test_epsilon_flips_the_verdict(page: Any, screenshot: Any):
 
 
 def test_an_example_brings_its_model_and_an_answer_says_what_it_is_worth(page: Any):
-    for picture, model in (("digit-3", GREY), ("ship", COLOUR)):
+    for picture, model in (("digit-3", GREY), ("goldfish", "liresnet-l4w32-tiny-imagenet"), ("ship", COLOUR)):
         page.locator(f"[data-picture={picture}]").click()
         expect(page.locator("#model")).to_have_value(model)
         expect(page.locator("zoo-verdict .label")).to_have_text(picture.removeprefix("digit-"))
         rate = f"{100 * zoo.load(model).evaluation.clean_accuracy:.2f} % of its test pictures"
-        expect(page.locator("zoo-verdict .worth")).to_contain_text(rate)
+        expect(page.locator("zoo-verdict .rate")).to_contain_text(rate)
+        assert page.locator("zoo-distances li").count() == 9
+
+
+def test_every_small_model_is_offered(page: Any):
+    from space import answers
+
+    offered = page.locator("#model option").evaluate_all("options => options.map((option) => option.value)")
+    assert set(offered) == {row["name"] for row in answers.in_browser()}
+    assert len(offered) > 25
+    page.select_option("#model", "linfdist-5x256-mnist")  # an l-infinity model, and its own epsilon and example
+    expect(page.locator("zoo-verdict .label")).to_have_text("0")
+    expect(page.locator("#size")).to_have_text("0.3")
+    radius = float(page.locator("zoo-verdict").get_attribute("data-radius"))
+    assert abs(radius - zoo.load("linfdist-5x256-mnist").predict(SAMPLES / "digit-0.png").radius) <= 1e-6
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_answer_comes_first_here_too(visit: Any, scheme: str):
+    page = visit("browser/", width=375, height=667, scheme=scheme).page
+    for part in (".label", ".badge", ".rate", ".sentence"):
+        box = page.locator(f"#verdict {part}").bounding_box()
+        assert box["y"] + box["height"] <= 667, part
+    assert violations(page) == []
 
 
 def test_nothing_is_sent(visit: Any):

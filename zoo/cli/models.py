@@ -274,7 +274,7 @@ def _predict_json(model: Model, images: list[str], answers: list[Prediction | In
 
 
 def samples(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them; it is made.")]) -> None:
-    """Draw fourteen pictures to try models on, as PNG files: ten digits and four scenes."""
+    """Draw eighteen pictures to try models on, as PNG files: ten digits, four scenes and four things."""
     from zoo.data.samples import draw
 
     draw(folder)

@@ -1,4 +1,5 @@
-"""Pictures to try a model on, drawn here: ten digits in the manner of MNIST and four scenes in that of CIFAR-10."""
+"""Pictures to try a model on, drawn here: ten digits like MNIST's, four scenes like CIFAR-10's, four of Tiny-ImageNet's
+things."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 FINE = 8  # pictures are drawn this much larger, then reduced, for smooth edges
-DIGIT, SCENE = 28, 32  # sides in pixels
+DIGIT, SCENE, THING = 28, 32, 64  # sides in pixels
 
 
 def digit(number: int) -> Image.Image:
@@ -63,10 +64,45 @@ def scene(name: str) -> Image.Image:
     return canvas.resize((SCENE, SCENE), Image.Resampling.BOX)
 
 
+def thing(name: str) -> Image.Image:
+    """A picture of 64 x 64 of a goldfish, lemon, orange or school bus."""
+    grounds = {"goldfish": (60, 110, 170), "school bus": (170, 205, 240)}
+    canvas = Image.new("RGB", (THING * FINE, THING * FINE), grounds.get(name, (250, 250, 250)))
+    draw = ImageDraw.Draw(canvas)
+
+    def box(left: float, top: float, right: float, bottom: float, fill: tuple[int, int, int]) -> None:
+        draw.rectangle([left * FINE, top * FINE, right * FINE, bottom * FINE], fill=fill)
+
+    def oval(left: float, top: float, right: float, bottom: float, fill: tuple[int, int, int]) -> None:
+        draw.ellipse([left * FINE, top * FINE, right * FINE, bottom * FINE], fill=fill)
+
+    if name == "goldfish":
+        oval(12, 20, 48, 44, (250, 130, 20))
+        draw.polygon([(46 * FINE, 32 * FINE), (62 * FINE, 18 * FINE), (62 * FINE, 46 * FINE)], fill=(250, 150, 40))
+        oval(18, 26, 22, 30, (0, 0, 0))
+    elif name == "lemon":
+        oval(8, 16, 56, 48, (250, 220, 40))
+        oval(52, 28, 60, 36, (240, 205, 40))
+    elif name == "orange":
+        oval(10, 10, 54, 54, (245, 140, 20))
+        oval(20, 16, 30, 24, (255, 180, 80))
+    elif name == "school bus":
+        box(0, 46, 64, 64, (90, 90, 95))
+        box(4, 16, 60, 46, (250, 190, 20))
+        for x in (8, 20, 32, 44):
+            box(x, 20, x + 9, 30, (40, 50, 70))
+        box(4, 34, 60, 36, (20, 20, 20))
+        for x in (16, 48):
+            oval(x - 6, 42, x + 6, 54, (20, 20, 20))
+    return canvas.resize((THING, THING), Image.Resampling.BOX)
+
+
 def draw(folder: Path) -> None:
-    """Write all fourteen into the folder, which is made, as PNG files."""
+    """Write all eighteen into the folder, which is made, as PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(10):
         digit(number).save(folder / f"digit-{number}.png")
     for name in ("airplane", "automobile", "ship", "truck"):
         scene(name).save(folder / f"{name}.png")
+    for name in ("goldfish", "lemon", "orange", "school bus"):
+        thing(name).save(folder / f"{name.replace(' ', '-')}.png")
