@@ -322,7 +322,11 @@ def page() -> gr.Blocks:
             None, [name, epsilon], link, js="(...shown) => window.shareLink(...shown)", api_visibility="private"
         )
         blocks.load(
-            restore, gr.State(""), [picture, name, epsilon, strength], js="() => [window.location.hash]", **private
+            restore,
+            gr.Textbox(visible=False),
+            [picture, name, epsilon, strength],
+            js="() => [window.location.hash]",
+            **private,
         )
         run.click(
             show_attack,

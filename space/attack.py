@@ -31,7 +31,7 @@ class Point(NamedTuple):
     floor: float  # proved: no image at this distance has a smaller margin
 
 
-def attack(answer: Answer, epsilon: float, advance: Callable[[int], None] = lambda count: None) -> list[Point]:
+def attack(answer: Answer, epsilon: float, advance: Callable[[int], object] = lambda count: None) -> list[Point]:
     """The path of projected gradient descent on the margin, from the image itself to size `epsilon` or nearly.
 
     At each size it starts from the perturbation of the size before and keeps the strongest of its steps; a path that

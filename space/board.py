@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas
 from pandas.io.formats.style import Styler
 
@@ -10,8 +12,8 @@ from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.registry import ENTRIES, Entry
 
-COLUMNS = ("model", "data", "clean %", "VRA %", "ACR", "the paper's VRA")
-FORMATS = {"clean %": "{:.2f}", "VRA %": "{:.2f}", "ACR": "{:.4f}"}
+COLUMNS = ["model", "data", "clean %", "VRA %", "ACR", "the paper's VRA"]
+FORMATS: dict[Any, Any] = {"clean %": "{:.2f}", "VRA %": "{:.2f}", "ACR": "{:.4f}"}
 
 
 def datasets() -> list[tuple[str, str]]:
@@ -38,7 +40,9 @@ def rows(dataset: str, norm: str, epsilon: str) -> Styler:
     found = sorted(
         (entry for entry in chosen(dataset, norm) if epsilon in entry.vra), key=lambda row: -row.vra[epsilon]
     )
-    return pandas.DataFrame([_row(entry, epsilon) for entry in found], columns=COLUMNS).style.format(FORMATS)
+    styled = pandas.DataFrame([_row(entry, epsilon) for entry in found], columns=COLUMNS).style
+    styled.format(FORMATS)
+    return styled
 
 
 def _row(entry: Entry, epsilon: str) -> tuple[str | float, ...]:
