@@ -40,7 +40,7 @@ def rows(dataset: str, norm: str, epsilon: str) -> Styler:
     found = sorted(
         (entry for entry in chosen(dataset, norm) if epsilon in entry.vra), key=lambda row: -row.vra[epsilon]
     )
-    styled = pandas.DataFrame([_row(entry, epsilon) for entry in found], columns=COLUMNS).style
+    styled = pandas.DataFrame([_row(entry, epsilon) for entry in found], columns=pandas.Index(COLUMNS)).style
     styled.format(FORMATS)
     return styled
 
