@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import split_torch_state_dict_into_shards
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from export import robustness
 from export.origin import beside, command_of, cost, epochs_made
@@ -36,10 +33,11 @@ from zoo.files import replacing, sha256
 from zoo.inference.evaluate import array_images, evaluation_of
 from zoo.inference.runtime import Model, onnx_model
 from zoo.publication.card import write_card
-from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
+from zoo.publication.folder import Folder, read_folder
 from zoo.publication.graph import write_graphs
 from zoo.publication.network import load_network, load_weights
-from zoo.publication.weights import INDEX, WEIGHTS, data_start, read_weights, shard_index, weights_sha256
+from zoo.publication.publish import is_replaceable, move_into_place, seal, unmeasured, weight_files
+from zoo.publication.weights import read_weights, weights_sha256
 from zoo.records import SAMPLE, Certificate, Evaluation, ModelConfig, aim, dumps
 
 CHECKOUT = Path(__file__).parents[1]
@@ -47,7 +45,6 @@ SHELF = CHECKOUT / "model_cards"
 REGISTRY = CHECKOUT / "zoo" / "published.json"
 MAX_FILE = 16 * 2**20  # bytes of a file on the shelf
 LICENSE = "apache-2.0"
-UNLISTED = (SUMS, SIGNATURE)  # in SHA256SUMS
 TIGHTNESS_STEPS = 60
 TIGHTNESS_IMAGES = 4
 
@@ -79,7 +76,7 @@ def publish(
         **cost(run, step),
         "paper": beside(entry, made),
     }
-    if output.exists() and not _replaceable(output):
+    if output.exists() and not is_replaceable(output):
         raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
     info = own.info if own else DATASETS[entry.dataset]
     split = _test_split(own, limit) if own else load_split(info.name, info.test_split, limit)
@@ -110,7 +107,7 @@ def publish(
         progress.update(graphs, total=1, completed=1)
         epsilons = info.epsilons[entry.norm]
         evaluation = (
-            unmeasured(config, sha256(folder / "model.onnx"))
+            unmeasured(config.dataset, sha256(folder / "model.onnx"))
             if split is None
             else _evaluate(folder, config, certificate, split, epsilons, attack_images, command, progress)
         )
@@ -127,11 +124,6 @@ def _test_split(own: OwnData, limit: int | None) -> Split | None:
     if own.test is None:
         return None
     return open_pictures(own.test, "test", own.labels).split("test", own.input_shape, limit)
-
-
-def unmeasured(config: ModelConfig, graph_sha256: str) -> Evaluation:
-    """What evaluation.json says where there is no test set."""
-    return Evaluation(config.dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", graph_sha256)
 
 
 def run_settings(run: Path) -> dict[str, Any]:
@@ -154,23 +146,6 @@ def _tensors(path: Path, entry: registry.Entry) -> dict[str, torch.Tensor]:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} does not hold the weights of {entry.name}: {reason}") from error
     return {key: value.contiguous() for key, value in network.state_dict().items()}
-
-
-def weight_files(tensors: dict[str, torch.Tensor], max_file: int | None) -> dict[str, bytes]:
-    """The bytes of `model.safetensors`, or, if that were more than `max_file`, of its shards and their index.
-
-    Raises InputError where a tensor alone is larger.
-    """
-    whole = save(tensors)
-    if max_file is None or len(whole) <= max_file:
-        return {WEIGHTS: whole}
-    plan = split_torch_state_dict_into_shards(tensors, max_shard_size=max_file - data_start(whole))
-    shards = {name: save({key: tensors[key] for key in keys}) for name, keys in plan.filename_to_tensors.items()}
-    for name, content in shards.items():
-        if len(content) > max_file:
-            tensor = plan.filename_to_tensors[name][0]
-            raise InputError(f"{tensor} is larger than {max_file:,} bytes, no file here may be: publish by --output")
-    return {**shards, INDEX: shard_index(shards)}
 
 
 def certificate_of(folder: Path, entry: registry.Entry, levels: Sequence[float], progress: Progress) -> Certificate:
@@ -271,12 +246,6 @@ def _tensor(images: np.ndarray) -> torch.Tensor:
     return pixels(torch.from_numpy(images).permute(0, 3, 1, 2))
 
 
-def seal(folder: Path) -> None:
-    """Write SHA256SUMS over the folder's files as they are."""
-    listed = sorted(child.name for child in folder.iterdir() if _is_published(child) and child.name not in UNLISTED)
-    (folder / SUMS).write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in listed))
-
-
 def pinned(folder: Folder) -> dict[str, Any]:
     """What the registry says of a published folder: the sha256 of its SHA256SUMS, and what was measured."""
     measured = folder.evaluation
@@ -293,29 +262,6 @@ def pin(folder: Folder) -> None:
     pins = json.loads(REGISTRY.read_text()) | {folder.config.name: pinned(folder)}
     with replacing(REGISTRY) as partial:
         partial.write_text(json.dumps(dict(sorted(pins.items())), indent=1) + "\n")
-
-
-def _replaceable(path: Path) -> bool:
-    return path.is_dir() and all(map(_is_published, path.iterdir()))
-
-
-def _is_published(path: Path) -> bool:
-    """Whether it has the name of a file that a published folder may have."""
-    return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in PATTERNS)
-
-
-def move_into_place(folder: Path, output: Path) -> None:
-    """Rename the finished folder to `output`; an older one leaves only when the new one is there, or comes back."""
-    older = folder.with_name(f"{folder.name}.older")
-    try:
-        if output.exists():
-            output.replace(older)
-        folder.replace(output)
-    except BaseException:
-        if older.exists() and not output.exists():
-            older.replace(output)
-        raise
-    shutil.rmtree(older, ignore_errors=True)
 
 
 def progress_bars() -> Progress:

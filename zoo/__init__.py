@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from zoo.errors import ZooError
     from zoo.hub.client import load, pull, push
     from zoo.inference.runtime import Model
+    from zoo.publication.publish import publish
     from zoo.records import Certificate, Evaluation, LayerBound, Prediction
     from zoo.registry import list_models
 
@@ -29,6 +30,7 @@ _HOMES = {
     "list_models": "zoo.registry",
     "load": "zoo.hub.client",
     "pull": "zoo.hub.client",
+    "publish": "zoo.publication.publish",
     "push": "zoo.hub.client",
 }
 
@@ -43,6 +45,7 @@ __all__ = [
     "certify",
     "list_models",
     "load",
+    "publish",
     "pull",
     "push",
 ]

@@ -273,6 +273,9 @@ def _training(config: ModelConfig) -> str:
     recipe = dict(config.recipe)
     command, hours, hardware, _ = (recipe.pop(key, None) for key in ("command", "hours", "hardware", "paper"))
     settings = "\n".join(f"| {key} | {json.dumps(value)} |" for key, value in recipe.items())
+    if command is None:  # `zoo.publish` wrote it
+        table = f"\n\n| setting | value |\n|---|---|\n{settings}" if settings else ""
+        return f"## Training\n\nIts author trained it, with code that is not part of the zoo.{table}"
     return f"""## Training
 
 `{command}`, then

@@ -1,0 +1,158 @@
+"""A network of one's own as a published folder; and how any such folder is written, whole or not at all."""
+
+from __future__ import annotations
+
+import fnmatch
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from zoo.architectures.layers import layers_of
+from zoo.bounds.written import weights_of
+from zoo.certificate.certify import certify
+from zoo.errors import InputError, one_line
+from zoo.files import sha256
+from zoo.publication.card import write_card
+from zoo.publication.folder import NAME, PATTERNS, SIGNATURE, SUMS, Folder, read_folder
+from zoo.publication.graph import write_graphs
+from zoo.publication.network import load_weights
+from zoo.publication.weights import INDEX, WEIGHTS, data_start, read_weights, shard_index, weights_sha256
+from zoo.records import Evaluation, ModelConfig, dumps
+
+UNLISTED = (SUMS, SIGNATURE)  # in SHA256SUMS
+
+
+def publish(
+    network: nn.Sequential,
+    folder: str | Path,
+    input_shape: Sequence[int],
+    labels: Sequence[str],
+    *,
+    name: str = "network",
+    norm: str = "l2",
+    levels: Sequence[float] = (),
+    dataset: str | None = None,
+    license: str = "other",
+    recipe: dict[str, Any] | None = None,
+) -> Folder:
+    """The network as a checked, published folder, which `zoo verify`, `zoo.load` and servers take; an older one leaves.
+
+    Its architecture is the list of its layers, so that nobody needs the code that made it. What is certified and
+    written is the network that this list and the weights' file give, read again,
+    in evaluation mode. How often it is right is not measured;
+    `zoo evaluate local-dir:FOLDER PICTURES` does that.
+
+    input_shape, norm, levels: as `zoo.certify` takes them.
+    labels: the names of the classes, in the order of the head's rows.
+    name, dataset, license, recipe: what config.json and the card say: of its pictures, if they have another name than it,
+        and how it was trained, as JSON.
+    Raises InputError where an argument cannot be used or the folder holds something else, UncertifiableLayerError and
+    CertificateError as `zoo.certify` does.
+    """
+    output, labels, dataset = Path(folder), tuple(labels), dataset or name
+    if not NAME.fullmatch(name):
+        raise InputError(f"name must be a model's name as on hubs, such as my-network, got {name[:80]!r}")
+    if not all(isinstance(label, str) for label in labels) or len(set(labels)) != len(labels):
+        raise InputError("labels must be different words, one for each class")
+    architecture = layers_of(network, input_shape)
+    if len(labels) != architecture.classes:
+        raise InputError(f"{len(labels)} labels, the network has {architecture.classes} classes")
+    with new_folder(output) as written:
+        for file, content in weight_files(weights_of(network)).items():
+            (written / file).write_bytes(content)
+        weights = read_weights(written)
+        digest = weights_sha256({file: sha256(written / file) for file in weights})
+        again = architecture.network().requires_grad_(False).eval()
+        again.load_state_dict(load_weights(weights), strict=True)
+        certificate = certify(
+            again, input_shape, norm, levels, name=name, architecture=architecture, weights_sha256=digest
+        )
+        shape = architecture.input_shape
+        config = ModelConfig(name, certificate.architecture, dataset, norm, shape, labels, recipe or {}, license)
+        (written / "config.json").write_text(dumps(config))
+        (written / "certificate.json").write_text(dumps(certificate))
+        write_graphs(written, config, certificate)
+        evaluation = unmeasured(dataset, sha256(written / "model.onnx"))
+        (written / "evaluation.json").write_text(dumps(evaluation))
+        write_card(written, config, certificate, evaluation)
+        seal(written)
+    return read_folder(output)
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """An empty folder to write to, which takes the place of `output` at the end; where the body raises, nothing does.
+
+    Raises InputError where `output` holds something else than a published folder, or cannot be written.
+    """
+    if output.exists() and not is_replaceable(output):
+        raise InputError(f"{output} is in use by something that is no published folder: choose another one")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-")
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {one_line(error)}") from error
+    with scratch:
+        written = Path(scratch.name) / output.name
+        written.mkdir()
+        yield written
+        move_into_place(written, output)
+
+
+def weight_files(tensors: dict[str, Tensor], max_file: int | None = None) -> dict[str, bytes]:
+    """The bytes of `model.safetensors`, or, if that were more than `max_file`, of its shards and their index.
+
+    Raises InputError where a tensor alone is larger.
+    """
+    whole = save(tensors)
+    if max_file is None or len(whole) <= max_file:
+        return {WEIGHTS: whole}
+    plan = split_torch_state_dict_into_shards(tensors, max_shard_size=max_file - data_start(whole))
+    shards = {name: save({key: tensors[key] for key in keys}) for name, keys in plan.filename_to_tensors.items()}
+    for name, content in shards.items():
+        if len(content) > max_file:
+            tensor = plan.filename_to_tensors[name][0]
+            raise InputError(f"{tensor} is larger than {max_file:,} bytes, no file here may be: publish by --output")
+    return {**shards, INDEX: shard_index(shards)}
+
+
+def unmeasured(dataset: str, graph_sha256: str) -> Evaluation:
+    """What evaluation.json says where there is no test set."""
+    return Evaluation(dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", graph_sha256)
+
+
+def seal(folder: Path) -> None:
+    """Write SHA256SUMS over the folder's files as they are."""
+    listed = sorted(child.name for child in folder.iterdir() if _is_published(child) and child.name not in UNLISTED)
+    (folder / SUMS).write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in listed))
+
+
+def is_replaceable(path: Path) -> bool:
+    """Whether it is a folder of nothing but files that a published folder may have."""
+    return path.is_dir() and all(map(_is_published, path.iterdir()))
+
+
+def _is_published(path: Path) -> bool:
+    """Whether it has the name of a file that a published folder may have."""
+    return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in PATTERNS)
+
+
+def move_into_place(folder: Path, output: Path) -> None:
+    """Rename the finished folder to `output`; an older one leaves only when the new one is there, or comes back."""
+    older = folder.with_name(f"{folder.name}.older")
+    try:
+        if output.exists():
+            output.replace(older)
+        folder.replace(output)
+    except BaseException:
+        if older.exists() and not output.exists():
+            older.replace(output)
+        raise
+    shutil.rmtree(older, ignore_errors=True)
