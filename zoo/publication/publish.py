@@ -51,8 +51,8 @@ def publish(
 
     input_shape, norm, levels: as `zoo.certify` takes them.
     labels: the names of the classes, in the order of the head's rows.
-    name, dataset, license, recipe: what config.json and the card say: of its pictures, if they have another name than it,
-        and how it was trained, as JSON.
+    name, dataset, license, recipe: what config.json and the card say; `dataset` is the name of its pictures, by default
+        its own, and `recipe` how it was trained, as JSON.
     Raises InputError where an argument cannot be used or the folder holds something else, UncertifiableLayerError and
     CertificateError as `zoo.certify` does.
     """
