@@ -54,6 +54,8 @@ for _step in range(150):
 print(f"loss {loss.item():.3f}")
 
 # %% [markdown]
+# The other losses of `training.losses` take the same arguments: `emma`, `cll`, `crm`.
+#
 # ## The certificate
 #
 # It speaks about exactly these weights: train on, and it says nothing of the network any more.
@@ -81,6 +83,35 @@ print(answers.label, answers.radius)
 picture = images[:1].clone().requires_grad_(True)
 model(picture).radius.sum().backward()
 print(picture.grad.norm())
+
+# %% [markdown]
+# A `DataLoader` gives it batches, as any module: how many are right, and certified at 0.05?
+
+# %%
+from torch.utils.data import DataLoader, TensorDataset
+
+certified = 0
+for batch, classes in DataLoader(TensorDataset(images, labels), batch_size=64):
+    answers = model(batch)
+    certified += int(((answers.label == classes) & (answers.radius > 0.05)).sum())
+print(f"{certified} of {len(images)} are right and certified at 0.05")
+
+# %% [markdown]
+# ## A folder that others can check
+#
+# The architecture in it is the list of the network's layers, so `zoo verify FOLDER` proves the certificate again with none
+# of this page's code; `zoo predict`, `zoo serve` and `zoo push` take `local-dir:FOLDER`.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from zoo.publication.verify import verify
+
+with tempfile.TemporaryDirectory() as scratch:
+    folder = zoo.publish(network, Path(scratch) / "sides", SHAPE, ["left", "right"], name="left-or-right")
+    print(zoo.load(f"local-dir:{folder.path}").predict(images[0].numpy(), epsilon=0.05))
+    assert verify(folder) == []
 
 # %% [markdown]
 # ## What is refused
