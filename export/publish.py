@@ -187,7 +187,7 @@ def measured(
 ) -> tuple[Model, Evaluation]:
     """The model of the folder's float64 graph, and what it answers on the split."""
     digests = {name: sha256(folder / name) for name in (*read_weights(folder), "model.onnx", "certificate.json")}
-    nothing = unmeasured(config, digests["model.onnx"])
+    nothing = unmeasured(config.dataset, digests["model.onnx"])
     model = onnx_model(Folder(folder, config, certificate, nothing, digests), "float64")
     data = array_images(config.dataset, split)
     task = progress.add_task("evaluate", total=data.count)
