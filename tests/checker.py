@@ -6,7 +6,7 @@ It reads the files by their formats, recomputes what every number of `certificat
 tables in `model.onnx` that radii are computed from. Where `zoo` proves a norm by a Cholesky factor, this proves it by
 verified eigenvalues; where `zoo` rounds the composition outward, this computes it in fractions. It prints what it found
 for each folder and exits with 1 where a number is too small, a file is not the one that SHA256SUMS names, or something
-cannot be checked this way: residual blocks, and the pairwise constants of LipLT.
+cannot be checked this way, such as residual blocks and the pairwise constants of LipLT.
 
 Not checked: that the graph computes the network (`zoo verify` compares its bytes), and the strides and paddings of
 convolutions, which are taken to be those that give the shapes of the certificate.

@@ -115,6 +115,7 @@ def test_models_of_one_network_stand_side_by_side():
     assert all(any(pair <= names for names in beside) for pair in pairs)
 
 
+@pytest.mark.slow
 def test_the_pictures_are_there_and_drawn_the_same_twice():
     drawn = pictures(shelf())
     assert drawn == pictures(shelf())

@@ -47,8 +47,7 @@ import training
 training.train("2c2f", "runs/shapes", data="shapes", test="shapes-test", license="cc0-1.0", epochs=5)
 
 # %% [markdown]
-# `init="liresnet-l4w32-cifar10-jpeg75"` would start `liresnet-l4w32` from a published model, with a new head: the better way
-# where your pictures are few and look like those that it knows.
+# `init="liresnet-l4w32-cifar10-jpeg75"` would start `liresnet-l4w32` from a published model, with a new head.
 #
 # ## Certify and measure
 #

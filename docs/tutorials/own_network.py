@@ -54,8 +54,17 @@ for _step in range(150):
 print(f"loss {loss.item():.3f}")
 
 # %% [markdown]
-# The other losses of `training.losses` take the same arguments: `emma`, `cll`, `crm`.
-#
+# The other losses of `training.losses` begin with the same four arguments; some have settings of their own:
+
+# %%
+from training.losses import cll, crm, emma
+
+logits, constants = network(images), margin_lipschitz(estimate(), network[-1].weight)
+print(f"EMMA {emma(logits, labels, constants, 0.05):.3f}")
+print(f"CLL  {cll(logits, labels, constants, 0.05, p=0.1, weight=1e-3):.3f}")
+print(f"CRM  {crm(logits, labels, constants, 0.05, sharpness=5.0, cap=0.2, weight=1.0):.3f}")
+
+# %% [markdown]
 # ## The certificate
 #
 # It speaks about exactly these weights: train on, and it says nothing of the network any more.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -90,10 +90,9 @@ def unpublished_table(entries: Iterable[Entry]) -> Table:
 
 
 def entry_pairs(entry: Entry) -> list[tuple[str, str]]:
-    sizes = ", ".join(f"{key} {value}" for key, value in describe(entry.architecture).items())
     return [
         ("name", entry.name),
-        ("architecture", sizes),
+        ("architecture", _sizes(describe(entry.architecture))),
         ("data set", DATASETS[entry.dataset].title + _ground(entry.dataset)),
         ("norm", entry.norm),
         ("parameters", f"{entry.parameters:,}" if entry.parameters else "?"),
@@ -102,6 +101,14 @@ def entry_pairs(entry: Entry) -> list[tuple[str, str]]:
 
 def _ground(dataset: str) -> str:
     return "; light on a black ground" if dataset in DATASETS and DATASETS[dataset].dark_ground else ""
+
+
+def _sizes(architecture: dict[str, Any]) -> str:
+    """Its family and sizes; of a list of layers, their types."""
+    told = {key: value for key, value in architecture.items() if key != "layers"}
+    if kinds := [layer["type"] for layer in architecture.get("layers", ())]:
+        told["layers"] = " ".join(kinds)
+    return ", ".join(f"{key} {value}" for key, value in told.items())
 
 
 def shape_table(architecture: Architecture) -> Table:
@@ -119,7 +126,7 @@ def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
     return [
         ("name", config.name),
         ("folder", str(folder.path)),
-        ("architecture", ", ".join(f"{key} {value}" for key, value in config.architecture.items())),
+        ("architecture", _sizes(config.architecture)),
         ("data set", config.dataset + _ground(config.dataset)),
         ("input", f"{shape_text(config.input_shape)}, values in [0, 1]"),
         ("labels", f"{len(config.labels)}: {known_labels(plain_labels(config.labels))}"),

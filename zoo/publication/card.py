@@ -106,17 +106,16 @@ def _choice(config: ModelConfig, evaluation: Evaluation) -> str:
         f"* It was made for {epsilon}; it certifies {', '.join(others)}." if others else "",
         f"* {uncertified} % of all {things} get the right answer, but without a certificate at {epsilon}."
         if evaluation.measured
-        else f"* It was made for {epsilon}.",
+        else "",
         _behind(config, evaluation),
         f"* Which model certifies most: `{rank}`." if config.dataset in DATASETS else "",
     ]
-    return f"""## For whom, and where another is better
+    text = f"""## For whom, and where another is better
 
 For whoever has {"points" if data.made else "pictures"} like those of {data.title} and asks whether a change of at most
 {epsilon} in the {config.norm} norm can flip the answer: in research, in teaching, in trials of services that answer
-with certificates. The classes are {known_labels(plain_labels(config.labels))}.
-
-""" + "\n".join(filter(None, lines))
+with certificates. The classes are {known_labels(plain_labels(config.labels))}."""
+    return "\n\n".join(filter(None, [text, "\n".join(filter(None, lines))]))
 
 
 def _behind(config: ModelConfig, evaluation: Evaluation) -> str:
@@ -304,11 +303,11 @@ def _citation(config: ModelConfig, certificate: Certificate) -> str:
     family, loss = FAMILIES.get(config.architecture["family"]), LOSSES.get(config.recipe.get("loss", ""))
     network = family and family.citation
     works = {"Network and loss": network} if network == loss else {"Network": network, "Loss": loss}
-    sources = "".join(f"* {what}: {work}\n" for what, work in works.items() if work)
+    lines = [f"* {what}: {work}\n" for what, work in works.items() if work]
+    sources = "".join([*lines, "\n"] if lines else [])
     return f"""## Citation
 
-{sources}
-This model is `{config.name}` of certified-zoo, weights sha256 `{certificate.weights_sha256}`."""
+{sources}This model is `{config.name}` of certified-zoo, weights sha256 `{certificate.weights_sha256}`."""
 
 
 def _percent(rate: float) -> str:
