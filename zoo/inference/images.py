@@ -218,7 +218,7 @@ def fitted(image: Image.Image, input_shape: tuple[int, int, int]) -> np.ndarray:
     left, top = (image.width - crop_width) // 2, (image.height - crop_height) // 2
     box = (left, top, left + crop_width, top + crop_height)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
-    return pixels.reshape(height, width, channels)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
 def _as_array(images: Any) -> np.ndarray:
