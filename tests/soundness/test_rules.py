@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
+from zoo.architectures.layers import layers_of
 from zoo.bounds import convolution
 from zoo.bounds.rule import Context
 from zoo.bounds.table import TABLE, bound_layer
@@ -446,8 +447,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 @pytest.mark.parametrize("case", NETWORKS)
 def test_a_network_that_no_theorem_covers_is_refused(case):
+    """Also where its list of layers, which would be refused, is not asked for."""
+    form = layers_of(plain(), (1, 2, 4))
     with pytest.raises(UncertifiableLayerError):
-        certify(NETWORKS[case](), (1, 2, 4))  # type: ignore[arg-type]
+        certify(NETWORKS[case](), (1, 2, 4), architecture=form, weights_sha256="0" * 64)  # type: ignore[arg-type]
 
 
 def test_the_plain_network_is_certified():

@@ -36,7 +36,7 @@ def test_without_torch_all_but_the_attack_works():
         "import space.app\n"
         "config = str(space.app.page().get_config_file())\n"
         "print('Attacks need PyTorch' in config, \"'attack'\" in config, \"'certify'\" in config)\n"
-        "answer = space.answers.answer(space.app.SAMPLES[0], space.app.DEFAULT)\n"
+        "answer = space.answers.answer(space.app.SAMPLES / 'airplane.png', space.app.DEFAULT)\n"
         "try: space.app.attack(answer, 1.0)\n"
         "except space.app.ZooError as error: print(error)\n"
         "print(sorted({'torch', 'onnx', 'training', 'export'} & set(sys.modules)))\n"
@@ -215,7 +215,10 @@ def test_the_folder_to_push_answers_by_itself(tmp_path: Path):
     pushed = tmp_path / "pushed"
     assert "app_file: app.py" in (pushed / "README.md").read_text()
     assert "torch" not in (pushed / "requirements.txt").read_text()
-    script = "import zoo, space.app; print(zoo.__file__); space.app.page(); print(len(space.app.SAMPLES))"
+    script = (
+        "import zoo, space.app; print(zoo.__file__); space.app.page(); "
+        "print(sum(map(len, space.answers.samples().values())))"
+    )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=pushed)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == [str(pushed / "zoo" / "__init__.py"), "18"]

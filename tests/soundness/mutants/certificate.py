@@ -102,7 +102,8 @@ MUTANTS = (
     ),
     mutant(
         "hooks inside of layers overlooked", "rules",
-        MODEL, "for layer in self.network.modules())", "for layer in (self.network, *self.network))",
+        MODEL, "changed_by_hooks(layer) for layer in self.network.modules())",
+        "changed_by_hooks(layer) for layer in (self.network, *self.network))",
     ),
     mutant(
         "images of another shape", "rules::test_images_of_another_shape_do_not_get_a_radius_of_their_own",

@@ -93,7 +93,8 @@ MUTANTS = (
     ),
     mutant(
         "scales assumed positive", "linf::test_no_point_of_the_ball_has_another_label",
-        LINF, "torch.minimum(one, other), torch.maximum(one, other)", "one, other",
+        LINF, "(upper.clamp(0, 1) - mean) * scale\n    return torch.minimum(one, other), torch.maximum(one, other)",
+        "(upper.clamp(0, 1) - mean) * scale\n    return one, other",
     ),
     mutant(
         "box forgotten", "linf::test_the_lower_edge_of_the_box_counts_as_well",
