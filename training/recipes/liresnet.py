@@ -22,7 +22,6 @@ UNLIKE = "the row's features are 512 as in its authors' code, the paper's text s
 
 # The row that each small network stands beside; of OLSA with LiFFN the table has no figure.
 SMALL = {
-    "liresnet-l4w32": "liresnet-l6w128",
     "resnet-l4w32": "resnet-l6w256",
     "convnet-l4w32": "convnet-l6w256",
     "spatialmlp-liffn-l4w32": "spatialmlp-liffn-l12w256",
@@ -36,6 +35,7 @@ def recipes() -> Iterable[Recipe]:
     """The rows of the tables, then the small ones for CPUs."""
     rows = {recipe.name: recipe for recipe in _rows()}
     yield from rows.values()
+    yield liresnet_l4w32_cifar10_jpeg75(rows["liresnet-l6w128-cifar10"].paper)
     for name, row in SMALL.items():
         yield small(f"{name}-cifar10-jpeg75", rows[f"{row}-cifar10"].paper if row else None)
     yield liresnet_l6w64_cifar10_jpeg75(rows["liresnet-l6w128-cifar10"].paper)
@@ -110,8 +110,7 @@ def imagenet(recipe: Recipe) -> Recipe:
 def small(name: str, paper: Paper | None) -> Recipe:
     """The smallest networks of the zoo, for one or two CPU cores: few epochs, smaller batches, a higher rate.
 
-    Measured: liresnet-l4w32 68.32 clean, 53.76 VRA at 36/255 on the test split. The cards of the others that are
-    published have the results, and for how many epochs each was run.
+    The cards of those that are published have the results, and for how many epochs each was run.
     """
     return Recipe(
         name=name,
@@ -124,7 +123,19 @@ def small(name: str, paper: Paper | None) -> Recipe:
         rate=Cosine(warmup=0.05),
         augment=(Crop(4), Flip()),
         paper=paper,
-        time="50 minutes on one shared core" if name == "liresnet-l4w32-cifar10-jpeg75" else "",
+    )
+
+
+def liresnet_l4w32_cifar10_jpeg75(paper: Paper | None) -> Recipe:
+    """The small LiResNet that the package has in it. Its rate was the best of three on validation images.
+
+    Measured: 70.44 clean, 55.51 VRA at 36/255 on the test split (its card); 68.32 and 53.76 after 40 epochs at 2e-3.
+    """
+    return replace(
+        small("liresnet-l4w32-cifar10-jpeg75", paper),
+        epochs=85,
+        learning_rate=6e-3,
+        time="2 hours on one shared core",
     )
 
 
