@@ -148,7 +148,7 @@ def test_an_attack_inside_the_radius_fails_and_outside_it_may_not(visit: Any, sc
     strength.fill("0.7")
     strength.press("Tab")
     page.locator("#run").click()
-    expect(page.locator(".outcome")).to_contain_text("inside the certified radius 0.7088: still airplane, as proved")
+    expect(page.locator(".outcome")).to_contain_text("inside the certified radius 0.6277: still airplane, as proved")
     expect(page.locator("#outcome figure")).to_have_count(3)
     sizes = page.locator("#outcome img").evaluate_all("images => images.map((image) => [image.width, image.height])")
     assert sizes[0] == sizes[1] == sizes[2]
@@ -157,7 +157,7 @@ def test_an_attack_inside_the_radius_fails_and_outside_it_may_not(visit: Any, sc
     strength.fill("3.2")
     strength.press("Tab")
     page.locator("#run").click()
-    expect(page.locator(".outcome")).to_contain_text("outside the certified radius 0.7088: now ")
+    expect(page.locator(".outcome")).to_contain_text("outside the certified radius 0.6277: now ")
     expect(page.locator("#path")).to_contain_text("size of the perturbation (l2 norm, pixels in [0, 1])")
     screenshot(page, "attack")
 
