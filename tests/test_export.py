@@ -246,7 +246,7 @@ def test_the_row_of_a_paper_and_what_differs_from_it():
     assert (row["model"], row["clean"], row["vra"], row["epsilon"]) == ("liresnet-l6w128-cifar10", 78.7, 64.4, "36/255")
     assert "data CIFAR-10 re-encoded as JPEG 75, not CIFAR-10" in row["differences"]
     assert {"depth 4, not 6", "width 32, not 128", "epochs 5, not 800"} < set(row["differences"])
-    assert {"other training epsilon", "learning rate 0.002, not 0.001", "other augmentation"} < set(row["differences"])
+    assert {"other training epsilon", "learning rate 0.006, not 0.001", "other augmentation"} < set(row["differences"])
     assert not any(word in line for line in row["differences"] for word in ("input", "loss", "optimizer", "clip"))
     *same, images = row["differences"]
     assert images == "45,000 training images (5,000 more for validation), not 50,000"
