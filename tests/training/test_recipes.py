@@ -75,7 +75,7 @@ def test_the_list_and_the_description_are_what_is_known(capsys, monkeypatch):
         "clean": "not stated",
         "vra": "not stated",
         "hardware": "not stated",
-        "time": "2 hours on one shared core",
+        "time": "1 to 4 hours on one shared core",
     }
 
 
