@@ -43,7 +43,7 @@ def test_a_lock_is_held_once(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize(
     "module",
-    ["epsilon", "records", "registry", "hub.client", "inference.runtime"],
+    ["certificate.certify", "epsilon", "records", "registry", "hub.client", "inference.runtime"],
 )
 def test_the_examples_in_docstrings_are_true(module: str):
     failed, tried = doctest.testmod(importlib.import_module(f"zoo.{module}"))

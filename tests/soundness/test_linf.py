@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds.estimates import estimate_linf
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.rule import Context, l1_of_rows
 from zoo.bounds.table import TABLE, bound_layer
-from zoo.certificate.certify import certify, estimate_linf
+from zoo.certificate.certify import certify
 from zoo.certificate.model import CertifiedModel, tables_of
 from zoo.errors import CertificateError, UncertifiableLayerError
 from zoo.layers import Abs, FirstChannels, GroupSort, Householder, LInfDistance, MinMax, PadChannels, Pixels, Residual

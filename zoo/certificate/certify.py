@@ -18,12 +18,13 @@ from torch import nn
 from zoo import __version__
 from zoo.architectures import Architecture, describe
 from zoo.architectures.layers import layers_of
+from zoo.bounds.estimates import estimate_linf, estimate_norm
 from zoo.bounds.liplt import liplt, refusal
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.rounding import OUTWARD, check_arithmetic, propagate
 from zoo.bounds.rule import Context, changed_by_hooks
 from zoo.bounds.spectral import Matrix
-from zoo.bounds.table import LINEAR, bound_layer
+from zoo.bounds.table import bound_layer
 from zoo.bounds.written import weights_of
 from zoo.errors import CertificateError, InputError, UncertifiableLayerError
 from zoo.layers import Pixels
@@ -62,8 +63,6 @@ LINF_COMPOSITION = (
 STATEMENTS = {"l2": (CLAIM, UNIT, COMPOSITION), "linf": (LINF_CLAIM, LINF_UNIT, LINF_COMPOSITION)}
 
 MAX_LEVELS = 16
-# Perhaps without parameters, and yet of another constant than 1.
-STRETCHING = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d, nn.BatchNorm2d)
 
 Advance = Callable[[str, int], None]  # a layer's name, and how many matrices its proof factors (0: one is done)
 
@@ -94,6 +93,11 @@ def certify(
     Raises UncertifiableLayerError where the network is another one, and names the layer; InputError for another
     shape; CertificateError for another norm, for levels that are not positive, rising, and in l-infinity, and in a
     thread that flushes subnormal numbers.
+
+    >>> body = Pixels([0.5], [2.0]), nn.Flatten(), nn.Linear(784, 32), nn.ReLU()
+    >>> network = nn.Sequential(*body, nn.Linear(32, 10)).eval()
+    >>> [layer.kind for layer in certify(network, (1, 28, 28)).layers]
+    ['Pixels', 'Flatten', 'Linear', 'ReLU']
     """
     check_arithmetic()
     if not (len(input_shape) == 3 and all(isinstance(side, int) and side > 0 for side in input_shape)):
@@ -184,76 +188,3 @@ def compose(
         "feature_error": feature_error,
         "tables_sha256": tables.sha256(),
     }
-
-
-def estimate_norm(layer: nn.Module, shape: tuple[int, ...], iterations: int = 100) -> float:
-    """At most the layer's Lipschitz constant, up to rounding: power iteration on the true zero-padded operator.
-
-    In float32, on weights scaled to at most 1. It tells how tight a bound is and proves nothing, so a layer that is no
-    single matrix is done as soon as five iterations gain less than a thousandth.
-    """
-    if isinstance(layer, Pixels):
-        return float(layer.scale.abs().max())
-    if next(layer.parameters(), None) is None and not isinstance(layer, STRETCHING):
-        return 1.0
-    if not isinstance(layer, nn.Linear | nn.Conv2d):
-        return _largest_jacobian(layer, shape, iterations)
-    scale = layer.weight.detach().abs().max().double()
-    if scale == 0.0:
-        return 0.0
-    weight = (layer.weight.detach() / scale).float()
-    vector = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-    norm = 0.0
-    for _ in range(iterations):
-        vector = (vector.detach() / vector.norm()).requires_grad_(True)
-        image = LINEAR[type(layer)](layer, weight, vector)
-        norm = float(image.detach().norm())
-        (vector,) = torch.autograd.grad(image, vector, image.detach())
-        if not vector.any():
-            break
-    return norm * float(scale)
-
-
-def _largest_jacobian(layer: nn.Module, shape: tuple[int, ...], iterations: int) -> float:
-    """At most the layer's Lipschitz constant, up to rounding: the norm of its Jacobian J at one random point."""
-    generator = torch.Generator().manual_seed(0)
-    point, vector = (torch.randn(1, *shape, generator=generator) for _ in range(2))
-    output = layer(point.requires_grad_(True))
-    cotangent = torch.zeros_like(output, requires_grad=True)
-    (pulled,) = torch.autograd.grad(output, point, cotangent, create_graph=True)  # J^T u, linear in u
-    norm = settled = 0.0
-    for iteration in range(iterations):
-        if iteration % 5 == 4:
-            if norm <= settled * (1 + 1e-3):
-                break
-            settled = norm
-        vector = vector / vector.norm()
-        (image,) = torch.autograd.grad(pulled, cotangent, vector, retain_graph=True)  # J v
-        norm = float(image.norm())
-        (vector,) = torch.autograd.grad(output, point, image, retain_graph=True)
-        if not vector.any():
-            break
-    return norm
-
-
-def estimate_linf(layer: nn.Module, shape: tuple[int, ...], rounds: int = 5) -> float:
-    """At most the layer's Lipschitz constant in l-infinity, up to rounding: an absolute row sum of one Jacobian J.
-
-    Ascent from v = (1, ..., 1): the row of the largest entry of J v, then v = its signs.
-    """
-    if next(layer.parameters(), None) is None and not isinstance(layer, STRETCHING):
-        return estimate_norm(layer, shape)
-    generator = torch.Generator().manual_seed(0)
-    point = torch.randn(1, *shape, generator=generator).requires_grad_(True)
-    output = layer(point)
-    cotangent = torch.zeros_like(output, requires_grad=True)
-    (pulled,) = torch.autograd.grad(output, point, cotangent, create_graph=True)  # J^T u, linear in u
-    vector, norm = torch.ones_like(point), 0.0
-    for _ in range(rounds):
-        (image,) = torch.autograd.grad(pulled, cotangent, vector, retain_graph=True)  # J v
-        unit = torch.zeros_like(image)
-        unit.view(-1)[image.abs().argmax()] = 1.0
-        (row,) = torch.autograd.grad(output, point, unit, retain_graph=True)
-        norm = max(norm, float(row.abs().double().sum()))
-        vector = row.sign()
-    return norm
