@@ -154,7 +154,9 @@ NETWORKS = {
 PRESETS = {
     "2c2f-mnist": Preset("2c2f", "mnist"),
     "2c2f-cll-mnist": Preset("2c2f", "mnist"),
+    "2c2f-fashion-mnist": Preset("2c2f", "fashion-mnist"),
     "4c3f-mnist": Preset("4c3f", "mnist"),
+    "4c3f-fashion-mnist": Preset("4c3f", "fashion-mnist"),
     "4c3f-cifar10": Preset("4c3f", "cifar10"),
     "4c3f-cifar10-jpeg75": Preset("4c3f", "cifar10-jpeg75"),
     "4c3f-cifar100": Preset("4c3f", "cifar100"),

@@ -34,6 +34,7 @@ class DatasetInfo:
     made: bool = False  # by `zoo.data.moons`, there are no files
     original: str | None = None  # the data set of which this one is a copy, in other quality
     dark_ground: bool = False  # light strokes on black: a photograph, or ink on paper, looks like none of its images
+    package: str | None = None  # Debian's, which puts the files into `PACKAGES`/NAME
     own_labels: tuple[str, ...] = ()  # of a data set that somebody brings; the others' are in `CLASSES`
 
     def levels(self, norm: str) -> tuple[float, ...]:
@@ -54,7 +55,8 @@ class DatasetInfo:
         known: dict[str, set[int]] = {}
         for number, label in enumerate(self._classes):
             wordnet = WORDNET.fullmatch(label)
-            for name in {label, *(wordnet.groups() if wordnet else ()), *(wordnet[2].split(", ") if wordnet else ())}:
+            others = [*wordnet.groups(), *wordnet[2].split(", ")] if wordnet else OTHER_NAMES.get(label, [])
+            for name in {label, *others}:
                 known.setdefault(name, set()).add(number)
         alone = {name: numbers.pop() for name, numbers in known.items() if len(numbers) == 1}
         return {**alone, **{label: number for number, label in enumerate(self.labels)}}
@@ -94,14 +96,32 @@ def known_labels(labels: tuple[str, ...]) -> str:
 
 
 CLASSES = Path(__file__).with_name("classes.json")  # of each data set; ImageNet's as WORDNET says
+OTHER_NAMES = {
+    "T-shirt/top": ["T - shirt / top", "T-shirt", "top"]
+}  # of classes: on the hub, and as a folder may be called
+PACKAGES = Path("/usr/share/datasets")  # of Debian
 
 DIGITS = {"l2": ("0.3", "1.58"), "linf": ("0.1", "0.3")}
+CLOTHES = {"l2": ("0.25", "0.5", "1.0"), "linf": ("0.1", "0.3")}
 LARGE = {**NATURAL, "linf": ("1/255",)}
 
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info
     for info in (
         DatasetInfo("mnist", "MNIST", 28, 1, 10, "test", "ylecun/mnist", 60_000, DIGITS, dark_ground=True),
+        DatasetInfo(
+            "fashion-mnist",
+            "Fashion-MNIST",
+            28,
+            1,
+            10,
+            "test",
+            "zalando-datasets/fashion_mnist",
+            60_000,
+            CLOTHES,
+            dark_ground=True,
+            package="dataset-fashion-mnist",
+        ),
         DatasetInfo("cifar10", "CIFAR-10", 32, 3, 10, "test", "uoft-cs/cifar10", 50_000, NATURAL),
         DatasetInfo(
             "cifar10-jpeg75",

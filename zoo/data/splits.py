@@ -1,4 +1,4 @@
-"""The splits of data sets: their parquet files under ZOO_DATA, else on the hub, read whole or as they are used.
+"""The splits of data sets: their files under ZOO_DATA, in a Debian package or on the hub, read whole or bit by bit.
 
 Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N].
 """
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.data.class_folders import is_leftover
-from zoo.data.datasets import DATASETS, DatasetInfo, data_folder
+from zoo.data.datasets import DATASETS, PACKAGES, DatasetInfo, data_folder
+from zoo.data.idx import IdxFiles, idx_files
 from zoo.data.parquet import ParquetFiles
 from zoo.errors import HubError, InputError, one_line
 from zoo.files import sha256
@@ -27,7 +28,7 @@ PARQUET_SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?\.parquet")  #
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The parquet files of a split, in order, and what they are: the split, or a part of it."""
+    """The files of a split, in order, and what they are: the split, or a part of it."""
 
     paths: tuple[Path, ...]
     name: str  # as Hugging Face names splits, with the shards where some are missing: train[shards 0-1 of 5]
@@ -40,9 +41,9 @@ class SplitStream:
     info: DatasetInfo
     name: str  # as `Split.name`
     whole: str  # the same without the limit
-    files: ParquetFiles
+    files: ParquetFiles | IdxFiles
     label_names: tuple[str, ...]
-    revision: str  # sha256 of the parquet files, in the order of their names
+    revision: str  # sha256 of the files, in the order of their names
     count: int  # images, no more than the limit
 
     def read(self, wanted: Collection[int], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -80,15 +81,15 @@ class Split(NamedTuple):
     images: np.ndarray  # uint8 [N, H, W, C]; float32 in [0, 1] where the data set is made
     labels: np.ndarray  # int64 [N]
     label_names: tuple[str, ...]
-    revision: str  # sha256 of the parquet files, in the order of their names
+    revision: str  # sha256 of the files, in the order of their names
     name: str  # of the split; where it is a part, with the part: test[:50], train[shards 0-1 of 5]
 
 
 def load_split(name: str, split: str, limit: int | None = None) -> Split:
     """Every image of a split (the first `limit` of them), each of the size and class that the data set promises.
 
-    Files are looked for in $ZOO_DATA/NAME, else in ../shared/data/NAME beside the checkout, else on the hub. Where
-    shards are missing, the name says which are there.
+    Files are looked for in $ZOO_DATA/NAME, else in ../shared/data/NAME beside the checkout, then where a Debian package
+    puts them, then, without ZOO_DATA, on the hub. Where shards are missing, the name says which are there.
     Raises InputError where the data are missing or are not what `DATASETS` says, MissingPackageError without pyarrow.
     """
     if name not in DATASETS:
@@ -106,7 +107,7 @@ def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream
     """The split for reading in chunks; only its labels and its sha256 are read here. Otherwise as `load_split`."""
     info = DATASETS[name]
     found = split_files(info, split)
-    files = ParquetFiles(found.paths, info)
+    files = (IdxFiles if "-idx" in found.paths[0].name else ParquetFiles)(found.paths, info)
     count = len(files.labels)
     kept = count if limit is None else min(limit, count)
     named = part_name(found.name, kept, count)
@@ -121,19 +122,25 @@ def part_name(split: str, kept: int, count: int) -> str:
 def split_files(info: DatasetInfo, split: str) -> SplitFiles:
     """The files of a split in the order of their names, fetched from the hub only where no folder has them.
 
+    A folder's parquet files come before its files in the MNIST format.
     Raises InputError where there are none, or more than one split's.
     """
     folder = data_folder(info.name)
     if paths := _found(folder, split):
         return SplitFiles(paths, _claim(split, paths))
+    packaged = PACKAGES / info.name if info.package else folder
+    if paths := idx_files(folder, split) or idx_files(packaged, split):
+        return SplitFiles(paths, split)
     given = os.environ.get("ZOO_DATA")
     where = f"no {split}-*.parquet in {folder}" if given else f"the {split} split of {info.name} is not on this machine"
+    advice = f"set ZOO_DATA to the folder that holds {info.name}/"
+    advice += f", or install Debian's {info.package}" if info.package else ""
     if given or info.hub is None:
-        raise InputError(f"{where}: set ZOO_DATA to the folder that holds {info.name}/")
+        raise InputError(f"{where}: {advice}")
     try:
         return hub_files(info.hub, split)
     except HubError as error:
-        raise InputError(f"{where}, and {error}: set ZOO_DATA to the folder that holds {info.name}/") from error
+        raise InputError(f"{where}, and {error}: {advice}") from error
 
 
 def hub_files(repository: str, split: str) -> SplitFiles:
