@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import zoo
-from zoo.data.datasets import DATASETS, plain_labels
+from zoo.data.datasets import dataset_of, plain_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.hub.client import fetch
@@ -46,24 +46,46 @@ class Answer:
         return [(self.model.labels[other], radii[other]) for other in others[:count]]
 
 
+_added: dict[str, str] = {}  # the source, as `zoo.load` takes it, of each model that is in no registry, by its name
+
+
+def add(source: str) -> None:
+    """Offer the model of this source, such as `local-dir:PATH`, beside the registered ones.
+
+    Raises ZooError where it has no checked folder, where its name is another model's, and where it takes no pictures.
+    """
+    chosen = fetch(source)
+    name = chosen.config.name
+    if name in names():
+        raise InputError(f"{source}: another model here is called {name}")
+    if chosen.architecture.input_shape[0] not in (1, 3):
+        raise InputError(f"{source}: it takes no pictures, which have 1 or 3 channels")
+    _added[name] = source
+
+
 def names() -> list[str]:
-    """Every registered model of pictures with published weights."""
+    """Every registered model of pictures with published weights, and those that were added."""
     published = zoo.list_models(pretrained=True)
-    return [name for name in published if DATASETS[ENTRIES[name].dataset].size > 1]  # points of a plane are none
+    return [name for name in published if ENTRIES[name].dataset != "two-moons"] + list(_added)
+
+
+def source(name: str) -> str:
+    """What `zoo.load` takes for a model that is offered. Raises InputError for any other name, sources included."""
+    if name not in names():
+        raise InputError(f"no published model is called {str(name)[:80]!r}, expected one of {', '.join(names())}")
+    return _added.get(name, name)
 
 
 @cache
 def folder(name: str) -> Folder:
-    """The published folder of this name, checked once. Raises InputError for anything else, sources included."""
-    if name not in names():
-        raise InputError(f"no published model is called {str(name)[:80]!r}, expected one of {', '.join(names())}")
-    return fetch(name)
+    """The folder of an offered model, checked once. Raises InputError as `source` does."""
+    return fetch(source(name))
 
 
 @cache
 def model(name: str) -> zoo.Model:
-    """The published model of this name, loaded once, when it is first asked. Raises InputError as `folder` does."""
-    return zoo.load(folder(name).config.name)
+    """An offered model, loaded once, when it is first asked. Raises InputError as `source` does."""
+    return zoo.load(source(name))
 
 
 def answer(path: str | Path | None, name: str) -> Answer:
@@ -82,8 +104,8 @@ def answer(path: str | Path | None, name: str) -> Answer:
 
 def family(name: str) -> str:
     """The data set whose pictures the model was made for, be they of less quality: a key of SAMPLES, or none."""
-    dataset = ENTRIES[name].dataset
-    return DATASETS[dataset].original or dataset
+    dataset = dataset_of(folder(name).config)
+    return dataset.original or dataset.name
 
 
 def samples() -> dict[str, tuple[str, ...]]:
@@ -98,9 +120,9 @@ def suited(kind: str, name: str) -> str:
 
 def another(name: str) -> str:
     """A model to compare it with: of its norm, and of its data where there is one; itself where it is alone."""
-    chosen = ENTRIES[name]
-    others = [other for other in names() if other != name and ENTRIES[other].norm == chosen.norm]
-    return max(others, key=lambda other: ENTRIES[other].dataset == chosen.dataset, default=name)
+    chosen = folder(name).config
+    others = [other for other in names() if other != name and folder(other).config.norm == chosen.norm]
+    return max(others, key=lambda other: folder(other).config.dataset == chosen.dataset, default=name)
 
 
 def unit(norm: str) -> str:
@@ -114,8 +136,13 @@ def own_epsilon(name: str) -> float:
 
 
 def last_epsilon(name: str) -> float:
-    """Beyond it no test image was certified."""
-    return max(epsilon for epsilon, _ in folder(name).evaluation.curve)
+    """Beyond it no test image was certified; four times its own epsilon where nothing was measured."""
+    return max((epsilon for epsilon, _ in folder(name).evaluation.curve), default=4 * own_epsilon(name))
+
+
+def accuracy(evaluation: zoo.Evaluation) -> float | None:
+    """The share of test images that a model gets right; None where it was not measured."""
+    return evaluation.clean_accuracy if evaluation.measured else None
 
 
 def record(name: str) -> dict[str, Any]:
@@ -127,10 +154,10 @@ def record(name: str) -> dict[str, Any]:
         "norm": chosen.config.norm,
         "input_shape": list(chosen.config.input_shape),
         "labels": list(plain_labels(chosen.config.labels)),
-        "clean_accuracy": chosen.evaluation.clean_accuracy,
+        "clean_accuracy": accuracy(chosen.evaluation),
         "vra": chosen.evaluation.vra,
-        "acr": chosen.evaluation.acr,
-        "parameters": ENTRIES[name].parameters,
+        "acr": chosen.evaluation.acr if chosen.evaluation.measured else None,
+        "parameters": ENTRIES[name].parameters if name in ENTRIES else None,
         "paper": chosen.config.recipe.get("paper"),
         "claim": chosen.certificate.claim,
         "files": [f"browser/models/{name}/{file}" for file in sorted([*chosen.digests, "SHA256SUMS"])],
@@ -144,9 +171,17 @@ def in_browser() -> list[dict[str, Any]]:
         published = folder(name)
         files = [file for file in published.digests if file.endswith(".safetensors")]
         if len(files) == 1 and sum((published.path / file).stat().st_size for file in files) <= BROWSER_BYTES:
-            entry = ENTRIES[name]
-            group = f"{DATASETS[entry.dataset].title}, {NORM_NAMES[entry.norm]}"
-            rows.append({"name": name, "group": group, "family": family(name), "accuracy": entry.clean_accuracy})
+            group = f"{dataset_of(published.config).title}, {NORM_NAMES[published.config.norm]}"
+            rows.append(
+                {
+                    "name": name,
+                    "group": group,
+                    "family": family(name),
+                    "accuracy": accuracy(published.evaluation),
+                    "epsilon": own_epsilon(name),
+                    "limit": last_epsilon(name),
+                }
+            )
     return sorted(rows, key=lambda row: row["group"])
 
 

@@ -29,7 +29,7 @@ from starlette.staticfiles import StaticFiles
 from space import answers, board, plots, words
 from space.answers import DEFAULT
 from space.attack import SIZES, attack, attacked_name
-from zoo.cli.shell import run_script
+from zoo.cli.shell import run_script, source_of
 from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, ZooError
@@ -381,9 +381,14 @@ def has_display() -> bool:
 
 
 def main(
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Models to offer as well: a folder, hf-hub:ORG/NAME@REVISION.")
+    ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open it in a browser too, where there is a display.")] = False,
 ) -> None:
     """Serve the demo on loopback, or where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say, and print its address."""
+    for source in sources or ():
+        answers.add(source_of(source))
     assert isinstance(sys.stdout, TextIOWrapper)
     sys.stdout.reconfigure(line_buffering=True)  # the address is Gradio's to print, and must not wait in a pipe
     # Not gr.mount_gradio_app: only in an app that was launched does Gradio check that files were uploaded.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 
 import zoo
-from space.answers import Answer
+from space.answers import Answer, source
 from zoo.errors import require
 from zoo.records import Prediction
 
@@ -100,7 +100,7 @@ def distance(image: np.ndarray, other: np.ndarray, norm: str) -> float:
 
 @cache
 def _module(name: str) -> CertifiedModel:
-    module = cast("CertifiedModel | None", zoo.load(name, backend="torch").module)
+    module = cast("CertifiedModel | None", zoo.load(source(name), backend="torch").module)
     assert module is not None
     return module
 

@@ -8,50 +8,50 @@ import pandas
 from pandas.io.formats.style import Styler
 
 from space import answers
-from zoo.data.datasets import DATASETS
+from zoo.data.datasets import DATASETS, dataset_of
 from zoo.epsilon import parse_epsilon
-from zoo.registry import ENTRIES, Entry
+from zoo.publication.folder import Folder
 
 COLUMNS = ["model", "data", "clean %", "VRA %", "ACR", "the paper's VRA"]
 FORMATS: dict[Any, Any] = {"clean %": "{:.2f}", "VRA %": "{:.2f}", "ACR": "{:.4f}"}
 
 
 def datasets() -> list[tuple[str, str]]:
-    """Title and name of each data set that has a model here."""
-    found = dict.fromkeys(entry.dataset for entry in _entries())
-    return [(DATASETS[name].title, name) for name in DATASETS if name in found]
+    """Title and name of each data set that a model here was measured on: those that the zoo knows first."""
+    found = {folder.config.dataset: dataset_of(folder.config).title for folder in _measured()}
+    return [(found[name], name) for name in dict.fromkeys([*DATASETS, *found]) if name in found]
 
 
 def norms(dataset: str) -> list[str]:
-    return sorted({entry.norm for entry in _entries() if entry.dataset == dataset})
+    return sorted({folder.config.norm for folder in _measured() if folder.config.dataset == dataset})
 
 
 def epsilons(dataset: str, norm: str) -> list[str]:
     """Where the models of this kind were measured, in order of size."""
-    return sorted({text for entry in chosen(dataset, norm) for text in entry.vra}, key=parse_epsilon)
+    return sorted({text for folder in chosen(dataset, norm) for text in folder.evaluation.vra}, key=parse_epsilon)
 
 
-def chosen(dataset: str, norm: str) -> list[Entry]:
-    return [entry for entry in _entries() if (entry.dataset, entry.norm) == (dataset, norm)]
+def chosen(dataset: str, norm: str) -> list[Folder]:
+    return [folder for folder in _measured() if (folder.config.dataset, folder.config.norm) == (dataset, norm)]
 
 
 def rows(dataset: str, norm: str, epsilon: str) -> Styler:
     """A row for each model, the largest VRA first."""
-    found = sorted(
-        (entry for entry in chosen(dataset, norm) if epsilon in entry.vra), key=lambda row: -row.vra[epsilon]
-    )
-    styled = pandas.DataFrame([_row(entry, epsilon) for entry in found], columns=pandas.Index(COLUMNS)).style
+    found = [folder for folder in chosen(dataset, norm) if epsilon in folder.evaluation.vra]
+    found.sort(key=lambda folder: -folder.evaluation.vra[epsilon])
+    styled = pandas.DataFrame([_row(folder, epsilon) for folder in found], columns=pandas.Index(COLUMNS)).style
     styled.format(FORMATS)
     return styled
 
 
-def _row(entry: Entry, epsilon: str) -> tuple[str | float, ...]:
-    folder = answers.folder(entry.name)
-    paper = folder.config.recipe.get("paper")
+def _row(folder: Folder, epsilon: str) -> tuple[str | float, ...]:
+    config, evaluation = folder.config, folder.evaluation
+    paper = config.recipe.get("paper")
     beside = f"{paper['vra']:.2f} at {paper['epsilon']}, {paper['model']}" if paper else "none published"
-    clean, acr = folder.evaluation.clean_accuracy, folder.evaluation.acr
-    return entry.name, entry.dataset, 100 * clean, 100 * entry.vra[epsilon], acr, beside
+    clean, vra = 100 * evaluation.clean_accuracy, 100 * evaluation.vra[epsilon]
+    return config.name, config.dataset, clean, vra, evaluation.acr, beside
 
 
-def _entries() -> list[Entry]:
-    return [ENTRIES[name] for name in answers.names()]
+def _measured() -> list[Folder]:
+    folders = map(answers.folder, answers.names())
+    return [folder for folder in folders if folder.evaluation.measured]

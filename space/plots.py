@@ -63,7 +63,8 @@ def curves(answers: Sequence[Answer]) -> str:
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for answer, colour, line in zip(answers, (BLUE, ORANGE), ("-", "--"), strict=True):
-        epsilons, rates = np.array(answer.model.evaluation.curve).T
+        measured = answer.model.evaluation.curve or ((0.0, 0.0),)  # where nothing was, the picture's radius alone
+        epsilons, rates = np.array(measured).T
         axes.plot(epsilons, 100 * rates, line, color=colour)
         radius = answer.prediction.radius
         rate = 100 * np.interp(radius, epsilons, rates, right=0)

@@ -13,7 +13,7 @@ import numpy as np
 from gradio.themes import Default
 from PIL import Image
 
-from space.answers import Answer
+from space.answers import Answer, accuracy
 from space.attack import Point
 from zoo.figures import radius_text, shape_text
 from zoo.inference.images import MAX_IMAGE_BYTES, MAX_PIXELS
@@ -106,7 +106,7 @@ def verdict(answer: Answer, epsilon: float, limit: float) -> str:
     attributes = _data(
         label=answer.prediction.name,
         labels=json.dumps(answer.model.labels),
-        accuracy=repr(answer.model.evaluation.clean_accuracy),
+        accuracy=json.dumps(accuracy(answer.model.evaluation)),
         radius=repr(answer.prediction.radius),
         norm=answer.model.norm,
         shape=",".join(map(str, answer.model.input_shape)),

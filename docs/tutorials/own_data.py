@@ -63,7 +63,8 @@ print(folder.config.name, folder.config.labels, folder.evaluation.vra)
 # %% [markdown]
 # ## Use
 #
-# The folder is as good as any published one: `zoo verify`, `zoo serve local-dir:runs/shapes/published`, `zoo push`.
+# The folder is as good as any published one: `zoo verify`, `zoo serve local-dir:runs/shapes/published`, `zoo push`, and
+# `python -m space.app local-dir:runs/shapes/published` shows it in the demo.
 
 # %%
 import zoo

@@ -85,7 +85,9 @@ class Verdict extends Follower {
     const head = element("div", "head");
     head.setAttribute("role", "status");
     this.badge = element("span", "badge");
-    const rate = `right for ${(100 * Number(accuracy)).toFixed(2)} % of its test pictures`;
+    const rate = accuracy === "null"
+      ? "how often it is right was not measured"
+      : `right for ${(100 * Number(accuracy)).toFixed(2)} % of its test pictures`;
     head.append(element("span", "label", label), this.badge, element("span", "rate", rate));
     this.sentence = element("p", "sentence");
     this.gauge = element("div", "gauge");

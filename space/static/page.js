@@ -15,8 +15,8 @@ const SAMPLES = {
   mnist: ["2c2f-mnist", "MNIST", [...Array(10).keys()].map((number) => `digit-${number}`)],
   "tiny-imagenet": ["liresnet-l4w32-tiny-imagenet", "Tiny-ImageNet", ["goldfish", "lemon", "orange", "school-bus"]],
 };
-const loaded = new Map(); // name to the promise of { config, evaluation, session }
-const families = new Map(); // name to the data set whose pictures the model was made for
+const loaded = new Map(); // name to the promise of { config, session }
+const offered = new Map(); // name to what `space.answers.in_browser` says of the model
 let picture = null;
 let kind = null; // of the example that is shown; null for a visitor's own picture
 let shown = null; // the model whose answer is shown
@@ -33,8 +33,8 @@ async function json(name, file) {
 }
 
 async function load(name) {
-  const [config, evaluation, graph, weights] = await Promise.all([
-    json(name, "config.json"), json(name, "evaluation.json"), bytes(name, "model.onnx"), bytes(name, "model.safetensors"),
+  const [config, graph, weights] = await Promise.all([
+    json(name, "config.json"), bytes(name, "model.onnx"), bytes(name, "model.safetensors"),
   ]);
   // Not optimised: the graph that was certified is the graph that runs.
   const session = await ort.InferenceSession.create(graph, {
@@ -42,7 +42,7 @@ async function load(name) {
     externalData: [{ path: "model.safetensors", data: weights }],
     graphOptimizationLevel: "disabled",
   });
-  return { config, evaluation, session };
+  return { config, session };
 }
 
 function model(name) {
@@ -68,14 +68,14 @@ async function certify() {
   at("state").textContent = "Loading the model and certifying...";
   at("problem").hidden = true;
   try {
-    const { config, evaluation, session } = await model(name);
+    const { config, session } = await model(name);
     const tensor = await tensorOf(picture, config.input_shape);
     const start = performance.now();
     const answer = await session.run({ images: new ort.Tensor("float32", tensor, [1, ...config.input_shape]) });
     if (mine !== turn) return;
-    const limit = evaluation.curve.at(-1)[0];
+    const { accuracy, limit, epsilon: own } = offered.get(name);
     at("epsilon").max = limit;
-    if (shown !== name) setEpsilon(aim(config, evaluation));
+    if (shown !== name) setEpsilon(own.toFixed(3));
     shown = name;
     const labels = config.labels.map((label) => label.replace(/^n\d{8} /, ""));
     const predicted = Number(answer.label.data[0]);
@@ -83,7 +83,7 @@ async function certify() {
     const nearest = others.filter((_, index) => index !== predicted).sort((one, other) => one[1] - other[1]);
     const epsilon = at("epsilon").value;
     at("verdict").replaceChildren(made("zoo-verdict", {
-      label: labels[predicted], labels: JSON.stringify(labels), accuracy: evaluation.clean_accuracy,
+      label: labels[predicted], labels: JSON.stringify(labels), accuracy,
       radius: answer.radius.data[0], norm: config.norm, shape: config.input_shape.join(","), epsilon, limit,
     }));
     at("distances").replaceChildren(made("zoo-distances", {
@@ -110,12 +110,6 @@ function made(tag, data) {
   return element;
 }
 
-// The epsilon that the model was made for, as its evaluation lists it.
-function aim(config, evaluation) {
-  const values = Object.keys(evaluation.vra).map((text) => text.split("/").map(Number).reduce((one, other) => one / other));
-  return (values.find((value) => Math.abs(value - config.recipe.epsilon) < 1e-9) ?? values[0]).toFixed(3);
-}
-
 function setEpsilon(value) {
   at("epsilon").value = value;
   at("size").value = Number(at("epsilon").value);
@@ -135,20 +129,21 @@ async function sample(name, of) {
 
 function offer(models) {
   for (const [group, rows] of Map.groupBy(models, (row) => row.group)) {
-    const options = rows.map(({ name, accuracy }) => new Option(`${name}, right for ${(100 * accuracy).toFixed(0)} %`, name));
+    const rate = (accuracy) => (accuracy === null ? "not measured" : `right for ${(100 * accuracy).toFixed(0)} %`);
+    const options = rows.map(({ name, accuracy }) => new Option(`${name}, ${rate(accuracy)}`, name));
     const part = Object.assign(document.createElement("optgroup"), { label: group });
     part.append(...options);
     at("model").append(part);
-    rows.forEach((row) => families.set(row.name, row.family));
+    rows.forEach((row) => offered.set(row.name, row));
   }
   for (const [of, [model, title, names]] of Object.entries(SAMPLES)) {
-    if (!families.has(model)) continue;
+    if (!offered.has(model)) continue;
     const buttons = names.map((name) => {
       const button = document.createElement("button");
       button.dataset.picture = name;
       button.append(Object.assign(new Image(), { src: `samples/${name}.png`, alt: name.replace("-", " ") }));
       button.addEventListener("click", () => {
-        if (families.get(at("model").value) !== of) at("model").value = model;
+        if (offered.get(at("model").value).family !== of) at("model").value = model;
         sample(name, of);
       });
       return button;
@@ -162,7 +157,7 @@ function offer(models) {
 
 at("file").addEventListener("change", (event) => choose(event.target.files[0]));
 at("model").addEventListener("change", (event) => {
-  const of = families.get(event.target.value);
+  const of = offered.get(event.target.value).family;
   if (kind !== null && kind !== of) sample(SAMPLES[of][2][0], of);
   else certify();
 });

@@ -48,7 +48,7 @@ def largest_stretch(layer: nn.Module, shape: Shape, seed: int, points: int = 20)
     found = 0.0
     for scale in np.logspace(-3, 3, points):
         x = float(scale) * torch.randn(1, *shape, dtype=torch.float64, generator=generator)
-        jacobian = torch.autograd.functional.jacobian(layer, x).reshape(-1, math.prod(shape))
+        jacobian = torch.autograd.functional.jacobian(layer, x, vectorize=True).reshape(-1, math.prod(shape))
         found = max(found, float(torch.linalg.matrix_norm(jacobian, ord=2)))
     return found
 
@@ -123,16 +123,16 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
 }
 
 
-@pytest.mark.parametrize("cost", [-1, 1e9])
 @pytest.mark.parametrize("spread", [1e-3, 0.3, 3.0])
 @pytest.mark.parametrize("case", LAYERS)
-def test_no_jacobian_exceeds_the_bound(case, spread, cost):
+def test_no_jacobian_exceeds_the_bound(case, spread):
     make, shape = LAYERS[case]
     for seed in range(3):
         layer = randomised(make(), seed, spread)
-        with patch.object(convolution, "DENSE_COST", cost):
-            bound = lipschitz_bound(layer, shape)
-        assert largest_stretch(layer, shape, seed) <= bound * (1 + 1e-14)  # the Jacobian's own rounding
+        stretch = largest_stretch(layer, shape, seed)
+        for cost in (-1, 1e9):  # by symbol, and as one matrix
+            with patch.object(convolution, "DENSE_COST", cost):
+                assert stretch <= lipschitz_bound(layer, shape) * (1 + 1e-14)  # the Jacobian's own rounding
 
 
 # Norms in closed form ------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ with warnings.catch_warnings():  # of Gradio's own, when it is imported
     pytest.importorskip("gradio", reason="needs the extra [space]")
 
 import zoo
+import zoo.layers
 from tests.space.conftest import ROOT, SAMPLES
 
 COLOUR, GREY = "liresnet-l4w32-cifar10-jpeg75", "2c2f-mnist"
@@ -236,3 +237,49 @@ def test_arguments_are_read(module: str, monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_the_committed_pictures_are_small():
     assert sum(path.stat().st_size for path in SAMPLES.glob("*.png")) < 30_000
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The source of a model that nobody measured, offered as `python -m space.app FOLDER` offers it."""
+    torch = pytest.importorskip("torch", reason="needs the extra [torch]")
+    from space import answers, app
+
+    torch.manual_seed(0)
+    layers = zoo.layers.Pixels([0.5] * 3, [2.0] * 3), torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3)
+    network = torch.nn.Sequential(*layers).requires_grad_(False).eval()
+    zoo.publish(network, tmp_path / "shapes", (3, 32, 32), ("circle", "square", "triangle"), name="shapes")
+    monkeypatch.setattr(answers, "_added", {})
+    monkeypatch.setattr(app, "page", lambda: SimpleNamespace(launch=lambda **options: None))
+    app.main([str(tmp_path / "shapes")])
+    return "shapes"
+
+
+def test_a_model_of_ones_own_is_shown_like_any_other(own: str, capfd: pytest.CaptureFixture[str]):
+    from space import answers, app
+
+    upload = {"path": str(SAMPLES / "ship.png")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "get_upload_folder", lambda: str(SAMPLES))
+        verdict, distances = app.show_certify(upload, own, 0.1)
+        said, curve = app.show_comparison(upload, own, COLOUR)
+        outcome, path = app.show_attack(upload, own, 0.1, lambda *_, **options: None)
+    assert 'data-accuracy="null"' in verdict
+    assert sum(name in verdict + distances for name in ("circle", "square", "triangle")) == 3
+    assert f"{own}: " in said
+    assert "zoo-plot" in curve
+    assert "zoo-plot" in path
+    assert "Original: " in outcome
+    row = next(row for row in answers.in_browser() if row["name"] == own)
+    assert (row["accuracy"], row["epsilon"], row["limit"]) == (None, 36 / 255, 4 * 36 / 255)
+    assert answers.record(own)["clean_accuracy"] is None
+    assert "not measured" in answers.card(own)
+
+
+def test_what_cannot_be_offered_is_told_in_one_line(own: str, tmp_path: Path):
+    from space import answers
+
+    with pytest.raises(zoo.ZooError, match="another model here is called shapes"):
+        answers.add(f"local-dir:{tmp_path / 'shapes'}")
+    with pytest.raises(zoo.ZooError, match="takes no pictures"):
+        answers.add("mlp-two-moons")
