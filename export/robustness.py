@@ -51,7 +51,7 @@ def pgd_accuracy(
     certificate is wrong.
     """
     before = model.outputs(images.numpy())
-    logits = _differentiable(network, images[:1], precision)
+    logits = differentiable(network, images[:1], precision)
     standing = np.flatnonzero(before.label == labels)
     generator = torch.Generator().manual_seed(0)
     left: dict[str, float] = {}
@@ -90,7 +90,7 @@ def most_seconds(
     It takes less where images fall early, which is seen only then.
     """
     before = model.outputs(images.numpy())
-    right, logits, wanted = before.label == labels, _differentiable(network, images[:1], precision), images[:BATCH]
+    right, logits, wanted = before.label == labels, differentiable(network, images[:1], precision), images[:BATCH]
 
     def attack(steps: int) -> float:
         start, answers = time.perf_counter(), torch.from_numpy(before.label[:BATCH])
@@ -103,7 +103,7 @@ def most_seconds(
     return one * STEPS * float(np.sum(starts))
 
 
-def _differentiable(network: nn.Module, example: Tensor, precision: str) -> Callable[[Tensor], Tensor]:
+def differentiable(network: nn.Module, example: Tensor, precision: str) -> Callable[[Tensor], Tensor]:
     """The network, made to give gradients quickly."""
     quick = copy.deepcopy(network).to(memory_format=torch.channels_last)
     densify(quick, example)

@@ -62,3 +62,86 @@ def direction(gradients: Tensor, norm: str) -> Tensor:
 
 def _length(batch: Tensor) -> Tensor:
     return batch.flatten(1).norm(dim=1)[:, None, None, None]
+
+
+Gap = Callable[[Tensor], Tensor]  # what an ascent climbs: points [N, C, H, W] to [N]
+
+
+def apgd(gap: Gap, images: Tensor, reach: Tensor, norm: str, steps: int, generator: torch.Generator) -> Tensor:
+    """Points of [0, 1] within `reach` [N] of the images, with the largest gap that was met on the way.
+
+    Ascent with momentum from a random point of each ball. The step begins at twice the reach; at checkpoints it is
+    halved, and the ascent goes back to its best point, where fewer than three quarters of the steps since the last
+    one climbed, or neither step nor best point changed.
+    Source: Croce & Hein 2020, arXiv 2003.01690, algorithm 1 (APGD).
+    """
+    reach = reach[:, None, None, None]
+    noise = torch.randn(images.shape, generator=generator)
+    x = _within(images, noise * reach / _size(noise, norm), reach, norm)
+    value, slope = _climb(gap, x)
+    before, best, best_value, best_slope = x, x, value, slope
+    step, climbed, checkpoint, interval = 2 * reach, torch.zeros(len(images)), 0, max(1, round(0.22 * steps))
+    halved, improved = torch.zeros(len(images), dtype=torch.bool), best_value.clone()
+    for count in range(1, steps + 1):
+        straight = _within(images, x + step * direction(slope, norm) - images, reach, norm)
+        moved = straight if count == 1 else x + 0.75 * (straight - x) + 0.25 * (x - before)
+        before, x, last = x, _within(images, moved - images, reach, norm), value
+        value, slope = _climb(gap, x)
+        climbed += value > last
+        better = (value > best_value)[:, None, None, None]
+        best, best_slope = torch.where(better, x, best), torch.where(better, slope, best_slope)
+        best_value = torch.maximum(value, best_value)
+        if count - checkpoint == interval:
+            stuck = ~halved & (best_value <= improved)
+            halved = (climbed < 0.75 * interval) | stuck
+            back = halved[:, None, None, None]
+            step = torch.where(back, step / 2, step)
+            x, before, slope = (
+                torch.where(back, best, x),
+                torch.where(back, best, before),
+                torch.where(back, best_slope, slope),
+            )
+            value, climbed, improved = (
+                torch.where(halved, best_value, value),
+                torch.zeros(len(images)),
+                best_value.clone(),
+            )
+            checkpoint, interval = count, max(1, interval - max(1, round(0.03 * steps)), round(0.06 * steps))
+    return best
+
+
+def steepest(gap: Gap, images: Tensor, reach: Tensor, norm: str, steps: int) -> Tensor:
+    """Points of [0, 1] within `reach` [N] of the images, with the largest rise of the gap over the distance.
+
+    The direction turns to the gradient at its own end, as in power iteration, while the distance falls from the reach
+    to a hundredth of it: far away the ascent sees more, and near by the quotient is the derivative.
+    """
+    reach = reach[:, None, None, None]
+    start, slope = _climb(gap, images)
+    best, best_quotient = images, torch.zeros(len(images))
+    for step in range(steps):
+        length = reach * 0.01 ** (step / max(1, steps - 1))
+        x = _within(images, length * direction(slope, norm), length, norm)
+        value, slope = _climb(gap, x)
+        quotient = (value - start) / _size(x - images, norm).flatten().clamp(min=1e-30)
+        better = quotient > best_quotient
+        best, best_quotient = torch.where(better[:, None, None, None], x, best), torch.maximum(quotient, best_quotient)
+    return best
+
+
+def _climb(gap: Gap, x: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.detach().requires_grad_(True)
+    value = gap(x)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), slope
+
+
+def _size(offset: Tensor, norm: str) -> Tensor:
+    return offset.abs().amax(dim=(1, 2, 3), keepdim=True) if norm == "linf" else _length(offset)
+
+
+def _within(images: Tensor, offset: Tensor, reach: Tensor, norm: str) -> Tensor:
+    """The offset's end, pulled into the ball of this reach [N, 1, 1, 1] and into [0, 1]."""
+    if norm == "linf":
+        return (images + torch.maximum(torch.minimum(offset, reach), -reach)).clamp(0, 1)
+    return (images + offset * (reach / torch.maximum(_length(offset), reach).clamp(min=1e-30))).clamp(0, 1)

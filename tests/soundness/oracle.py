@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
@@ -111,6 +111,7 @@ def operator(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, shape: Shape) ->
 
 
 SCALE = 149  # every float32 is an integer times 2^-149
+DIGIT = 16  # bits of the digits that exact products are made of
 
 
 def is_above_norm(bound: float, matrix: NDArray[np.float64]) -> bool:
@@ -160,7 +161,7 @@ def exact(array: ArrayLike | Tensor) -> Exact:
     return fractions
 
 
-def replay(layers: nn.Sequential, image: Exact) -> Exact:
+def replay(layers: Iterable[nn.Module], image: Exact) -> Exact:
     """The network's value for one image [C, H, W], in exact arithmetic."""
     for layer in layers:
         image = _apply(layer, image)
@@ -208,7 +209,7 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case nn.Flatten():
             return x.reshape(-1)
         case Residual():
-            return (x if layer.skip is None else replay([layer.skip], x)) + replay(layer.branch, x)  # type: ignore
+            return (x if layer.skip is None else replay([layer.skip], x)) + replay(layer.branch, x)
         case PadChannels():
             zeros = np.full((layer.channels - len(x), *x.shape[1:]), Fraction(0), dtype=object)
             return np.concatenate([x, zeros])
@@ -364,11 +365,23 @@ def _same(weight: Tensor, x: Exact) -> Exact:
 def _product(weight: Tensor, x: Exact) -> Exact:
     """The matrix product over the first axis of x, in integers over one denominator."""
     denominator = math.lcm(*(entry.denominator for entry in x.flat))
-    numerators = np.empty(x.shape, dtype=object)
-    for index in np.ndindex(x.shape):
-        numerators[index] = x[index].numerator * (denominator // x[index].denominator)
-    sums = np.tensordot(_integers(weight.detach().double().numpy()), numerators, axes=1)
-    product = np.empty(sums.shape, dtype=object)
-    for index in np.ndindex(sums.shape):
-        product[index] = Fraction(int(sums[index]), denominator * 2**SCALE)
-    return product
+    numerators = [entry.numerator * (denominator // entry.denominator) for entry in x.flat]
+    matrix = [int(math.ldexp(entry, SCALE)) for entry in weight.detach().double().flatten().tolist()]
+    inner, columns = weight.shape[1], x.size // len(x)
+    first, second = _digits(matrix).reshape(-1, len(weight), inner), _digits(numerators).reshape(-1, inner, columns)
+    sums = np.zeros((len(first) + len(second) - 1, len(weight), columns), dtype=object)
+    for place, digit in enumerate(first):
+        if digit.any():
+            products = digit @ second  # of at most 2^20 terms below 2^32: exact in binary64
+            sums[place : place + len(second)] += products.astype(np.int64)
+    total = sum(level << DIGIT * place for place, level in enumerate(sums))
+    fractions = [Fraction(int(entry), denominator << SCALE) for entry in np.ravel(total)]
+    return np.array(fractions, dtype=object).reshape(len(weight), *x.shape[1:])
+
+
+def _digits(numbers: list[int]) -> NDArray[np.float64]:
+    """Integers as sums of digits times powers of 2^DIGIT, each digit with the number's sign: [digits, N]."""
+    size = max(1, -(-max(map(abs, numbers)).bit_length() // DIGIT))
+    content = b"".join(abs(number).to_bytes(size * DIGIT // 8, "little") for number in numbers)
+    signs = np.array([-1.0 if number < 0 else 1.0 for number in numbers])
+    return np.frombuffer(content, f"<u{DIGIT // 8}").reshape(-1, size).T * signs

@@ -1,0 +1,1 @@
+"""An adversary's bench: every published model is asked for a counter-example. `python -m benchmarks.soundness`."""

@@ -1,0 +1,82 @@
+"""Ask every published model for a counter-example to its certificate: `make soundness`.
+
+    python -m benchmarks.soundness [NAME ...] [--images 900] [--starts 128] [--replays 2]
+
+Each part's row of a model is written to benchmarks/soundness.json as soon as it is known; a row that is there for the
+same files and the same count is not measured again. docs/soundness.md says what the parts test. Exit code 1 where
+something was found.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.soundness import attacks, pairs, replay
+from benchmarks.soundness.page import PAGE, rendered
+from benchmarks.soundness.subject import Subject
+from export.cards import shelf
+from zoo.cli.shell import run_script
+from zoo.errors import UnknownModelError
+from zoo.files import replacing
+from zoo.inference.evaluate import machine
+
+RESULTS = Path(__file__).parents[1] / "soundness.json"
+PARTS: dict[str, Callable[[Subject, int], dict[str, Any]]] = {
+    "pairs": pairs.test,
+    "attacks": attacks.test,
+    "replay": replay.test,
+}
+IMAGES = 2000  # of a test split, at most, that the parts choose from
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Models; all of model_cards/.")] = None,
+    images: Annotated[int, typer.Option(min=0, help="Images whose pairs are compared; 0 for none.")] = 900,
+    starts: Annotated[int, typer.Option(min=0, help="Attacks on a model.")] = 128,
+    replays: Annotated[int, typer.Option(min=0, help="Images that are evaluated exactly.")] = 2,
+    output: Annotated[Path, typer.Option(help="The file of results, which is added to.")] = RESULTS,
+) -> int:
+    """Look for counter-examples to the certificates of published models."""
+    folders = {folder.config.name: folder for folder in shelf()}
+    if unknown := sorted(set(names or ()) - set(folders)):
+        raise UnknownModelError(f"model_cards/ has no {unknown[0]!r}, it has {', '.join(folders)}")
+    counts = {"pairs": images, "attacks": starts, "replay": replays}
+    results = json.loads(output.read_text()) if output.exists() else {"machine": machine(), "models": {}}
+    for name in names or folders:
+        folder = folders[name]
+        known = results["models"].get(name, {})
+        row: dict[str, Any] = known if known.get("sha256") == folder.digest else {"sha256": folder.digest}
+        subject = None
+        for part, count in counts.items():
+            if not count or row.get(part, {}).get("asked") == count:
+                continue
+            subject = subject or Subject.of(folder, IMAGES)
+            start = time.process_time()
+            found = PARTS[part](subject, count)
+            row[part] = {"asked": count, **found, "seconds": round(time.process_time() - start, 1)}
+            print(name, part, json.dumps(row[part]), flush=True)
+            results["models"] = dict(sorted({**results["models"], name: row}.items()))
+            write(results, output)
+    return (
+        1 if any(row[part]["violations"] for row in results["models"].values() for part in PARTS if part in row) else 0
+    )
+
+
+def write(results: dict[str, Any], path: Path) -> None:
+    """The results, and the page where they are those of the repository."""
+    texts = {path: json.dumps(results, indent=1) + "\n"}
+    if path == RESULTS:
+        texts[PAGE] = rendered(PAGE.read_text(), results)
+    for place, text in texts.items():
+        with replacing(place) as partial:
+            partial.write_text(text)
+
+
+if __name__ == "__main__":
+    run_script(main, "python -m benchmarks.soundness")
