@@ -10,7 +10,7 @@
 #
 # A new layer stands in three places, each under its exact type:
 #
-# 1. its class, in `zoo/layers.py`;
+# 1. its class, in a file of `zoo/layers/`;
 # 2. its row in the table of `zoo/bounds/table.py`: the rule that proves its bound, and its lowering, the layer as ONNX nodes;
 # 3. its row in the table of `training/layers.py`: its constraint, if it has one, and its estimate.
 #

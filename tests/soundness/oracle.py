@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
+import mpmath
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,7 @@ from zoo.layers import (
     ConvExponential,
     ConvexPotential,
     FirstChannels,
+    FrequencyConv,
     GroupSort,
     Householder,
     LInfDistance,
@@ -34,6 +36,7 @@ from zoo.layers import (
     PatchPool,
     Pixels,
     Residual,
+    Sandwich,
     SelfAttention,
     TokenLinear,
 )
@@ -244,6 +247,15 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
                 term = _same(layer.weight, term) / Fraction(power)
                 total = total + term
             return total + exact(layer.bias)[:, None, None]
+        case FrequencyConv():
+            return _circular(exact(layer.weight), x, layer.padding) + exact(layer.bias)[:, None, None]
+        case Sandwich():
+            outer, inner = np.split(exact(layer.weight), [layer.out_features], axis=-1)
+            if layer.size is None:
+                return 2 * outer.T @ np.maximum(inner @ x + exact(layer.bias), Fraction(0))
+            hidden = np.maximum(_circular(inner, x, 0) + exact(layer.bias)[:, None, None], Fraction(0))
+            adjoint = outer.swapaxes(-1, -2) * np.array([1, -1], dtype=object)[:, None, None, None, None]
+            return 2 * _circular(adjoint, hidden, 0)
         case LInfDistance():
             return np.abs(x - exact(layer.weight)).max(axis=1) + exact(layer.bias)
         case nn.Linear():
@@ -269,6 +281,32 @@ def _attention(layer: SelfAttention, tokens: Exact) -> Exact:
             scores = 1 + key[:, head] @ query[i, head]
             mixed[i, head] = (scores @ value[:, head]) / Fraction(4 * len(tokens))
     return mixed
+
+
+def turns(torus: int) -> tuple[Exact, Exact]:
+    """Cosines and sines of the multiples of 2 pi / torus, to 2^-400."""
+    parts = np.empty((2, torus), dtype=object)
+    with mpmath.workprec(440):
+        for turn in range(torus):
+            for part, function in enumerate((mpmath.cospi, mpmath.sinpi)):
+                parts[part, turn] = Fraction(int(mpmath.nint(function(mpmath.mpf(2 * turn) / torus) * 2**400)), 2**400)
+    return parts[0], parts[1]
+
+
+def _circular(weight: Exact, x: Exact, padding: int) -> Exact:
+    """By the definition: the kernel on the torus that has these matrices [2, h, t, O, I], then its sums."""
+    half, torus, outputs, inputs = weight.shape[1:]
+    cosine, sine = turns(torus)
+    kernel = np.full((torus, torus, outputs, inputs), Fraction(0), dtype=object)
+    for row, column, k, m in np.ndindex(torus, torus, torus, torus):
+        at, sign = ((k, m), 1) if k < half else ((-k % torus, -m % torus), -1)
+        turn = (k * row + m * column) % torus
+        kernel[row, column] += (weight[0][at] * cosine[turn] - sign * weight[1][at] * sine[turn]) / torus**2
+    side = x.shape[1]
+    y = np.full((outputs, side, side), Fraction(0), dtype=object)
+    for i, j, k, m in np.ndindex(side, side, side, side):
+        y[:, i, j] += kernel[(i - k) % torus, (j - m) % torus] @ x[:, k, m]
+    return y
 
 
 def _tap_by_tap(layer: nn.Conv2d, x: Exact) -> Exact:

@@ -14,13 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo import layers
 from zoo.bounds.interval import least_margins
 from zoo.bounds.rounding import propagate
 from zoo.bounds.rule import intervals_of
 from zoo.bounds.table import TABLE
 from zoo.certificate.model import cast_network
-from zoo.layers import Abs, FirstChannels, GroupSort, LInfDistance, MinMax, PadChannels, Pixels, Residual
+from zoo.layers import Abs, FirstChannels, GroupSort, LInfDistance, MinMax, PadChannels, Pixels, Residual, trained
 from zoo.publication.graph import write_graph
 from zoo.records import Outputs
 
@@ -310,7 +309,7 @@ def test_the_graph_tries_the_level_that_it_answers(level: float, tmp_path: Path)
 
 def test_distances_agree_with_the_graph_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A layer in several pieces, two levels at once."""
-    monkeypatch.setattr(layers, "DIFFERENCES", 20)
+    monkeypatch.setattr(trained, "DIFFERENCES", 20)
     g = np.random.default_rng(0)
     body = (distance(g.standard_normal((9, 8)), g.standard_normal(9)), distance(g.standard_normal((3, 9))))
     net = network(Pixels([0.1, 0.2], [3.0, 5.0]), nn.Flatten(), *body, linear(-np.eye(3)))

@@ -21,6 +21,7 @@ from zoo.layers import (
     ConvExponential,
     ConvexPotential,
     FirstChannels,
+    FrequencyConv,
     GroupSort,
     Householder,
     MinMax,
@@ -28,6 +29,7 @@ from zoo.layers import (
     PatchPool,
     Pixels,
     Residual,
+    Sandwich,
     SelfAttention,
     TokenLinear,
 )
@@ -52,6 +54,11 @@ def normalisation(channels: int, seed: int) -> nn.BatchNorm2d:
         assert layer.running_var is not None
         layer.running_var.copy_(torch.rand(channels, generator=generator))
     return layer.eval()
+
+
+def biased(layer: nn.Module) -> nn.Module:
+    nn.init.normal_(layer.bias, generator=torch.Generator().manual_seed(0))
+    return layer
 
 
 SOUND: dict[type[nn.Module], list[Case]] = {
@@ -117,6 +124,14 @@ SOUND: dict[type[nn.Module], list[Case]] = {
     ],
     ConvExponential: [Case(ConvExponential(3, 3), (3, 4, 5), exact=False)],
     Householder: [Case(Householder(4), (4, 2, 3), exact=False), Case(Householder(2), (2,), exact=False)],
+    FrequencyConv: [
+        Case(biased(FrequencyConv(2, 3, 4)), (2, 4, 4), exact=False),
+        Case(FrequencyConv(3, 2, 3, padding=1), (3, 3, 3), exact=False),
+    ],
+    Sandwich: [
+        Case(biased(Sandwich(5, 4, 3)), (5,), exact=False),
+        Case(biased(Sandwich(2, 3, 2, size=3)), (2, 3, 3), exact=False),
+    ],
     TokenLinear: [Case(TokenLinear(6), (2, 3, 2), exact=False)],
     SelfAttention: [
         Case(SelfAttention(4, 2), (4, 2, 3), exact=False),

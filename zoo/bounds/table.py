@@ -44,6 +44,7 @@ from zoo.bounds.form import (
     two,
     whole,
 )
+from zoo.bounds.frequency import frequency_conv, sandwich
 from zoo.bounds.linear import (
     apply_batch_norm,
     apply_convolution,
@@ -80,6 +81,7 @@ from zoo.layers import (
     ConvExponential,
     ConvexPotential,
     FirstChannels,
+    FrequencyConv,
     GroupSort,
     Householder,
     LInfDistance,
@@ -88,10 +90,11 @@ from zoo.layers import (
     PatchPool,
     Pixels,
     Residual,
+    Sandwich,
     SelfAttention,
     TokenLinear,
 )
-from zoo.lowering import intervals, layers, taps
+from zoo.lowering import frequency, intervals, layers, taps
 from zoo.lowering import pooling as pools
 from zoo.lowering.values import Value
 
@@ -139,6 +142,8 @@ def _residual(branch: nn.Sequential, skip: nn.Module | None) -> Residual:
 
 
 CHANNELS = SIZE.of(lambda layer: layer.weight.shape[1])  # of layers that keep the weight's shape alone
+MAX_TORUS = 512  # side of a map that is transformed
+TORUS = whole(1, MAX_TORUS)
 KERNEL = whole(1, MAX_SIDE).of(lambda layer: layer.weight.shape[2])
 
 TABLE: Rows = {
@@ -321,6 +326,30 @@ TABLE: Rows = {
         "composed",
         layers.conv_exponential,
         Form(ConvExponential, channels=CHANNELS, kernel=KERNEL, terms=whole(1, 100)),
+    ),
+    FrequencyConv: _l2(
+        frequency_conv,
+        "single",
+        frequency.frequency_conv,
+        Form(
+            FrequencyConv,
+            in_channels=SIZE.of(lambda layer: layer.weight.shape[4]),
+            out_channels=SIZE.of(lambda layer: layer.weight.shape[3]),
+            size=TORUS,
+            padding=whole(0, MAX_TORUS),
+        ),
+    ),
+    Sandwich: _l2(
+        sandwich,
+        "composed",
+        frequency.sandwich,
+        Form(
+            Sandwich,
+            in_features=SIZE.of(lambda layer: layer.weight.shape[-1] - layer.out_features),
+            hidden=SIZE.of(lambda layer: layer.weight.shape[-2]),
+            out_features=SIZE,
+            size=TORUS.or_null(),
+        ),
     ),
     Householder: _l2(
         householder,

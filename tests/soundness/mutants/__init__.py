@@ -1,6 +1,6 @@
 """The mutants of the proof; `mutate.py` tries them."""
 
-from . import certificate, linf, liplt, local, lowered, norms
+from . import certificate, frequency, linf, liplt, local, lowered, norms
 from .mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -10,6 +10,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *local.MUTANTS,
     *lowered.MUTANTS,
     *linf.MUTANTS,
+    *frequency.MUTANTS,
 )
 
 # Those that `make test` tries, one for each kind of claim.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .mutant import CERTIFY, LAYERS, MARGINS, MODEL, ROUNDING, VERIFY, mutant
+from .mutant import CERTIFY, FIXED_LAYERS, MARGINS, MODEL, ROUNDING, VERIFY, mutant
 
 K = "distance * body_lipschitz * OUTWARD * ROUND_DOWN"
 RADII = "class_radii = ((margins - slack) / lipschitz).relu()"
@@ -36,7 +36,7 @@ MUTANTS = (
     ),
     mutant(
         "clamp left out", "rounding::test_points_of_the_ball_outside_the_box_are_clamped",
-        LAYERS, "(images.clamp(0, 1) - mean)", "(images - mean)",
+        FIXED_LAYERS, "(images.clamp(0, 1) - mean)", "(images - mean)",
     ),
     # The head and the radius
     mutant(
