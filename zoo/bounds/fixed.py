@@ -1,6 +1,6 @@
-"""Rules of maps without trained weights: normalisation, activations, what only moves, pads or averages numbers.
+"""Rules of layers without trained weights: pixels, activations, and layers that move, pad or average numbers.
 
-Where no other is named, a rule holds in l2 and in l-infinity.
+Each holds in l2 and in l-infinity, but for `patch_pool`, which holds in l2.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import math
 import numpy as np
 from torch import nn
 
-from zoo.bounds.rule import Bound, Context, l2
+from zoo.bounds.rule import Bound, Context
 from zoo.layers import FirstChannels, GroupSort, MinMax, PadChannels, PatchPool, Pixels
 
 
 def pixels(layer: Pixels, context: Context) -> Bound:
-    """x -> (clamp(x, 0, 1) - mean) * scale: Lipschitz max |scale|; the clamp is 1-Lipschitz and exact."""
+    """x -> (clamp(x, 0, 1) - mean) * scale: Lipschitz max |scale|; the clamp is 1-Lipschitz and exact.
+
+    It rounds twice; an end of an interval, x -+ epsilon, rounds once more. Both are at most gamma_3.
+    """
     channels, rows, columns = context.map_shape()
     mean, scale = context.exact(layer.mean, channels), np.abs(context.exact(layer.scale, channels))
     pixels = rows * columns
@@ -27,20 +30,20 @@ def pixels(layer: Pixels, context: Context) -> Bound:
         {},
         fan_in=1,
         absolute_norm=float(scale.max()),
-        offset_norm=l2(mean * scale, pixels),
-        range_norm=l2(reach, pixels),
+        offset_norm=context.size(mean * scale, pixels),
+        range_norm=context.size(reach, pixels),
     )
 
 
 def nonexpansive(layer: nn.Module, context: Context) -> Bound:
-    """ReLU, MinMax, absolute values, and what changes nothing: 1-Lipschitz, 0 to 0, exact in floating point."""
+    """ReLU, MinMax, absolute values and the identity: 1-Lipschitz, with 0 at 0, exact in floating point."""
     if isinstance(layer, MinMax) and layer.pairing == "halves" and context.input_shape[0] % 2:
         raise context.refuse(f"halves of {context.input_shape[0]} channels do not pair")
     return Bound(context.input_shape, 1.0, "nonexpansive", {})
 
 
 def group_sort(layer: GroupSort, context: Context) -> Bound:
-    """In sorted order the numbers of two groups lie at most as far apart as in any other; exact."""
+    """1-Lipschitz, for two groups are nowhere closer than when both are sorted; exact in floating point."""
     if context.input_shape[0] % layer.size:
         raise context.refuse(f"groups of {layer.size} do not divide {context.input_shape[0]} channels")
     return Bound(context.input_shape, 1.0, "nonexpansive", {})
@@ -54,12 +57,12 @@ def leaky_relu(layer: nn.LeakyReLU, context: Context) -> Bound:
 
 
 def hardtanh(layer: nn.Hardtanh, context: Context) -> Bound:
-    """Cut to an interval [a, b]: 1-Lipschitz and exact; 0 goes to the point of the interval next to it."""
+    """Cut to an interval [a, b]: 1-Lipschitz and exact. 0 becomes the number of the interval that is nearest to it."""
     low, high = layer.min_val, layer.max_val
     if not -math.inf < low <= high < math.inf:
         raise context.refuse(f"[{low}, {high}] is no bounded interval")
-    count = math.prod(context.input_shape) if context.norm == "l2" else 1
-    offset, reach = (l2(np.array([value]), count) for value in (min(max(0.0, low), high), max(-low, high)))
+    ends = (min(max(0.0, low), high), max(-low, high))
+    offset, reach = (context.size(np.array([value]), math.prod(context.input_shape)) for value in ends)
     return Bound(context.input_shape, 1.0, "clamp", {}, offset_norm=offset, range_norm=reach)
 
 

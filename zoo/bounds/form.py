@@ -16,24 +16,22 @@ class Argument(NamedTuple):
     """One argument of a layer's class."""
 
     expected: str  # what it may be, in words
-    is_valid: Callable[[Any], bool]  # of a JSON value
-    state: Callable[[Any], Any] = lambda value: value  # what the layer has, as JSON
-    make: Callable[[Any], Any] = lambda value: value  # a JSON value, as the class takes it
-    read: Callable[[Any], Any] | None = None  # from the layer; None where it is the attribute of its name
+    is_valid: Callable[[Any], bool]  # whether a JSON value may be it
+    state: Callable[[Any], Any] = lambda value: value  # from the layer's value to JSON
+    make: Callable[[Any], Any] = lambda value: value  # from JSON to what the class takes
+    read: Callable[[Any], Any] | None = None  # the layer's value; None where it is the attribute of this name
 
     def of(self, read: Callable[[Any], Any]) -> Argument:
-        """The same argument, read from the layer otherwise than by its name."""
+        """The same argument, which `read` gets from the layer."""
         return self._replace(read=read)
 
     def or_null(self) -> Argument:
         valid = self.is_valid
-        return self._replace(
-            expected=f"{self.expected} or null", is_valid=lambda value: value is None or valid(value)
-        )  # fmt: skip
+        return self._replace(expected=f"{self.expected} or null", is_valid=lambda value: value is None or valid(value))
 
 
 class Form:
-    """The arguments with which `make` makes a layer that computes the same, given the same weights."""
+    """The arguments from which `make` makes a layer that, with the same weights, computes the same."""
 
     def __init__(self, make: Callable[..., nn.Module], **arguments: Argument):
         self.make, self.arguments = make, arguments
@@ -50,7 +48,7 @@ def whole(low: int, high: int) -> Argument:
 
 
 def two(argument: Argument) -> Argument:
-    """Rows and columns; classes of PyTorch take one number for both."""
+    """A pair for rows and columns; PyTorch's classes also take one number for both."""
 
     def are_valid(value: Any) -> bool:
         return isinstance(value, list) and len(value) == 2 and all(map(argument.is_valid, value))

@@ -1,4 +1,4 @@
-"""Rules in l2 of the trained layers that are one linear map and a bias, and the maps themselves."""
+"""Rules of the trained layers that are one linear map and a bias, in l2, and the maps themselves."""
 
 from __future__ import annotations
 
@@ -16,90 +16,50 @@ from zoo.bounds.convolution import (
     output_shape,
     sizes_of,
 )
-from zoo.bounds.lowered import rounding, rounding_of_sums
-from zoo.bounds.rule import RAISED, Bound, Context, l2, matrix_of, schur_bound
+from zoo.bounds.lowered import Rounding, rounding, rounding_of_sums
+from zoo.bounds.rule import RAISED, Bound, Context, Shape, l2, matrix_of, schur_bound
+from zoo.bounds.spectral import Matrix
 from zoo.layers import TokenLinear
 from zoo.lowering.taps import is_plain
 
 
 def linear(layer: nn.Linear, context: Context) -> Bound:
-    weight = matrix_of(layer, context)
-    proof = context.prove([(weight, None)])
-    return Bound(
-        (layer.out_features,),
-        proof.bound,
-        "gram-cholesky",
-        asdict(proof),
-        fan_in=layer.in_features,
-        absolute_norm=schur_bound(np.abs(weight)),
-        offset_norm=l2(context.exact(layer.bias, layer.out_features)),
-    )
-
-
-def convolution(layer: nn.Conv2d, context: Context) -> Bound:
-    kernel, outputs = kernel_of(layer, context)
-    shape = context.map_shape()
-    kernels, sizes, inputs = groups_of(kernel, layer, shape)
-    method, proof, torus = convolution_norm(kernels, sizes, inputs, context)
-    rounded = rounding(kernel, sizes_of(layer, shape)) if is_plain(layer) else rounding_of_sums(kernels, kernel[0].size)
-    return Bound(
-        outputs,
-        proof.bound,
-        method,
-        {**asdict(proof), **torus},
-        fan_in=rounded.terms,
-        absolute_norm=rounded.absolute,
-        offset_norm=l2(context.exact(layer.bias, layer.out_channels), outputs[1] * outputs[2]) + rounded.offset,
-        lowering=str(rounded.lowering),
-    )
-
-
-def batch_norm(layer: nn.BatchNorm2d, context: Context) -> Bound:
-    """In evaluation mode (x - m) s + b with s = w / sqrt(v + eps): as a matrix diagonal, so Lipschitz max |s|.
-
-    PyTorch computes x (w t) + (b - m (w t)) with t = 1 / sqrt(v + eps), the graph (x - m) s + b: either way at most 8
-    roundings stand at any product, so the error is at most gamma_8 (|s| (|x| + |m|) + |b|). In l2 and l-infinity.
-    """
-    channels, rows, columns = context.map_shape()
-    if layer.running_mean is None or layer.running_var is None:
-        raise context.refuse("it has no running mean and variance; instead: track_running_stats=True")
-    mean, variance = context.exact(layer.running_mean, channels), context.exact(layer.running_var, channels)
-    if not (layer.eps >= 0.0 and (variance >= 0.0).all() and (variance + layer.eps > 0.0).all()):
-        raise context.refuse("a variance is negative, or it and eps are 0")
-    weight = np.ones(channels) if layer.weight is None else np.abs(context.exact(layer.weight, channels))
-    scale = weight / np.sqrt(variance + layer.eps) * RAISED  # elementwise, so the same bits on every machine
-    offset = scale * np.abs(mean) + np.abs(context.exact(layer.bias, channels))
-    norm = l2(offset, rows * columns) if context.norm == "l2" else float(offset.max()) * RAISED
-    bound = float(scale.max())
-    return Bound(context.input_shape, bound, "scale", {}, fan_in=8, absolute_norm=bound, offset_norm=norm)
+    return _matrix((layer.out_features,), matrix_of(layer, context), layer.bias, 1, context)
 
 
 def token_linear(layer: TokenLinear, context: Context) -> Bound:
     """A kron I: the norm of the matrix A, once for all channels."""
     channels, rows, columns = context.map_shape()
     tokens = rows * columns
-    weight = context.exact(layer.weight, tokens, tokens)
+    return _matrix(context.input_shape, context.exact(layer.weight, tokens, tokens), layer.bias, channels, context)
+
+
+def _matrix(shape: Shape, weight: Matrix, bias: Tensor | None, copies: int, context: Context) -> Bound:
+    """The bound of x -> A x + b, applied to `copies` vectors by themselves."""
     proof = context.prove([(weight, None)])
     return Bound(
-        context.input_shape,
+        shape,
         proof.bound,
         "gram-cholesky",
         asdict(proof),
-        fan_in=tokens,
+        fan_in=weight.shape[1],
         absolute_norm=schur_bound(np.abs(weight)),
-        offset_norm=l2(context.exact(layer.bias, tokens), channels),
+        offset_norm=l2(context.exact(bias, len(weight)), copies),
     )
 
 
-def apply_linear(layer: nn.Linear, weight: Tensor | None, x: Tensor) -> Tensor:
-    assert weight is not None
-    return F.linear(x, weight)
+def convolution(layer: nn.Conv2d, context: Context) -> Bound:
+    kernel, outputs = kernel_of(layer, context)
+    shape = context.map_shape()
+    kernels, part, inputs = groups_of(kernel, layer, shape)
+    rounded = rounding(kernel, sizes_of(layer, shape)) if is_plain(layer) else rounding_of_sums(kernels, kernel[0].size)
+    return _convolution(kernels, part, inputs, rounded, outputs, layer.bias, context)
 
 
 def transposed_convolution(layer: nn.ConvTranspose2d, context: Context) -> Bound:
-    """The adjoint of the convolution by the same kernel that maps its output's shape to its input's: of the same norm.
+    """The adjoint of the convolution by the same kernel from its outputs to its inputs: of the same norm.
 
-    Each output is a sum of at most I k k products. Entrywise absolute values go with adjoints as well.
+    Each output is a sum of at most I k k products. The adjoint's entrywise absolute value has the same norm, too.
     """
     channels, rows, columns = context.map_shape()
     for option, proved in (("groups", 1), ("dilation", (1, 1))):
@@ -118,8 +78,21 @@ def transposed_convolution(layer: nn.ConvTranspose2d, context: Context) -> Bound
     if min(sides) < 1 or output_shape(adjoint, outputs) != (channels, rows, columns):
         raise context.refuse(f"no convolution of {sides[0]} x {sides[1]} cells is its adjoint; instead: less padding")
     weight = context.exact(layer.weight, channels, layer.out_channels, *kernel)
-    method, proof, torus = convolution_norm([weight], adjoint, outputs, context)
     rounded = rounding_of_sums([weight], weight[:, 0].size)
+    return _convolution([weight], adjoint, outputs, rounded, outputs, layer.bias, context)
+
+
+def _convolution(
+    kernels: list[Matrix],
+    sizes: Convolution,
+    inputs: tuple[int, int, int],
+    rounded: Rounding,
+    outputs: tuple[int, int, int],
+    bias: Tensor | None,
+    context: Context,
+) -> Bound:
+    """The bound of a layer whose linear map has the norm of these convolutions, one for each group of channels."""
+    method, proof, torus = convolution_norm(kernels, sizes, inputs, context)
     return Bound(
         outputs,
         proof.bound,
@@ -127,9 +100,33 @@ def transposed_convolution(layer: nn.ConvTranspose2d, context: Context) -> Bound
         {**asdict(proof), **torus},
         fan_in=rounded.terms,
         absolute_norm=rounded.absolute,
-        offset_norm=l2(context.exact(layer.bias, layer.out_channels), sides[0] * sides[1]),
+        offset_norm=l2(context.exact(bias, outputs[0]), outputs[1] * outputs[2]) + rounded.offset,
         lowering=str(rounded.lowering),
     )
+
+
+def batch_norm(layer: nn.BatchNorm2d, context: Context) -> Bound:
+    """In evaluation mode (x - m) s + b with s = w / sqrt(v + eps): a diagonal matrix, so Lipschitz max |s|.
+
+    PyTorch computes x (w t) + (b - m (w t)) with t = 1 / sqrt(v + eps), the graph (x - m) s + b: in both at most 8
+    roundings act on any product, so the error is at most gamma_8 (|s| (|x| + |m|) + |b|). In l2 and l-infinity.
+    """
+    channels, rows, columns = context.map_shape()
+    if layer.running_mean is None or layer.running_var is None:
+        raise context.refuse("it has no running mean and variance; instead: track_running_stats=True")
+    mean, variance = context.exact(layer.running_mean, channels), context.exact(layer.running_var, channels)
+    if not (layer.eps >= 0.0 and (variance >= 0.0).all() and (variance + layer.eps > 0.0).all()):
+        raise context.refuse("a variance is negative, or it and eps are 0")
+    weight = np.ones(channels) if layer.weight is None else np.abs(context.exact(layer.weight, channels))
+    scale = weight / np.sqrt(variance + layer.eps) * RAISED  # elementwise, so the same bits on every machine
+    offset = scale * np.abs(mean) + np.abs(context.exact(layer.bias, channels))
+    norm, bound = context.size(offset, rows * columns), float(scale.max())
+    return Bound(context.input_shape, bound, "scale", {}, fan_in=8, absolute_norm=bound, offset_norm=norm)
+
+
+def apply_linear(layer: nn.Linear, weight: Tensor | None, x: Tensor) -> Tensor:
+    assert weight is not None
+    return F.linear(x, weight)
 
 
 def apply_convolution(layer: nn.Conv2d, weight: Tensor | None, x: Tensor) -> Tensor:
@@ -138,7 +135,7 @@ def apply_convolution(layer: nn.Conv2d, weight: Tensor | None, x: Tensor) -> Ten
 
 
 def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The layer with other numbers."""
+    """The layer's convolution of x by another kernel and bias."""
     padding = (int(layer.padding[0]), int(layer.padding[1]))
     if layer.padding_mode == "circular":
         x, padding = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), mode="circular"), (0, 0)
@@ -157,5 +154,5 @@ def apply_batch_norm(layer: nn.BatchNorm2d, weight: Tensor | None, x: Tensor) ->
 
 
 def apply_fixed(layer: nn.Module, weight: Tensor | None, x: Tensor) -> Tensor:
-    """A linear layer that has neither weight nor bias."""
+    """A linear layer that has neither weight nor bias is its own linear map."""
     return layer(x)

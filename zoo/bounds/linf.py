@@ -1,4 +1,4 @@
-"""Rules in l-infinity: constants of the layers that have another one there than in l2, and intervals of all layers.
+"""Rules in l-infinity: constants of the layers that have another rule there than in l2, and intervals of all layers.
 
 The norm of a matrix is its largest absolute row sum; that of its entrywise absolute value is the same number.
 
@@ -36,23 +36,6 @@ from zoo.lowering.choice import PLAIN_SUMS
 # Constants -----------------------------------------------------------------------------------------------------------
 
 
-def pixels_linf(layer: Pixels, context: Context) -> Bound:
-    """x -> (clamp(x, 0, 1) - mean) * scale: max |scale|. An end of a box, x -+ epsilon, rounds once more: gamma_3."""
-    channels, *_ = context.map_shape()
-    mean, scale = context.exact(layer.mean, channels), np.abs(context.exact(layer.scale, channels))
-    reach = np.maximum(np.abs(mean), np.abs(1.0 - mean)) * scale * RAISED
-    return Bound(
-        context.input_shape,
-        float(scale.max()),
-        "scale",
-        {},
-        fan_in=1,
-        absolute_norm=float(scale.max()),
-        offset_norm=float((np.abs(mean) * scale).max()) * RAISED,
-        range_norm=float(reach.max()),
-    )
-
-
 def linear_linf(layer: nn.Linear, context: Context) -> Bound:
     bias = context.exact(layer.bias, layer.out_features)
     return _affine((layer.out_features,), matrix_of(layer, context), bias)
@@ -61,7 +44,7 @@ def linear_linf(layer: nn.Linear, context: Context) -> Bound:
 def convolution_linf(layer: nn.Conv2d, context: Context) -> Bound:
     """A row of the operator holds the taps of one output channel, without those that fall on the padding.
 
-    The graph adds these up as well: `zoo.lowering.choice` has no other lowering in l-infinity.
+    The graph sums over the taps as well: `zoo.lowering.choice` has no other lowering in l-infinity.
     """
     kernel, outputs = kernel_of(layer, context)
     bound = _affine(outputs, kernel.reshape(len(kernel), -1), context.exact(layer.bias, layer.out_channels))
@@ -99,12 +82,12 @@ def distance_linf(layer: LInfDistance, context: Context) -> Bound:
 
 
 def monotone(layer: nn.Module, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
-    """Without weights, and no output falls where an input rises: the ends go to the ends."""
+    """A layer without weights of which no output falls when an input rises: each end becomes an end of the output."""
     return layer(lower), layer(upper)
 
 
 def pixel_ends(layer: Pixels, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
-    """Clamped, as the layer does: x outside of [0, 1] count as the nearest in it, wherever the layer stands."""
+    """Both ends are clamped to [0, 1], as the layer clamps every x between them."""
     mean, scale = layer.mean[:, None, None], layer.scale[:, None, None]
     one, other = (lower.clamp(0, 1) - mean) * scale, (upper.clamp(0, 1) - mean) * scale
     return torch.minimum(one, other), torch.maximum(one, other)  # a scale may be negative
@@ -135,7 +118,7 @@ def _affine_ends(product: Callable[..., Tensor], layer: nn.Linear | nn.Conv2d, l
 
 
 def distance_ends(layer: LInfDistance, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
-    """The least and the largest of max over i of |x_i - w_ji|: for each i alone, for x_i vary apart."""
+    """The least and the largest of max over i of |x_i - w_ji|, from those of each i, since the x_i vary apart."""
     nearest, farthest = [], []
     for weights in few_rows(layer.weight):
         low, high = lower[:, None] - weights, upper[:, None] - weights

@@ -45,10 +45,11 @@ PERRON_STEPS = 30  # of power iteration, which proposes a vector for `perron_bou
 
 
 class Rounding(NamedTuple):
-    """A convolution without bias errs by at most gamma_terms absolute |x|, computed either way.
+    """The computed convolution without bias errs by at most gamma_terms (absolute |x| + offset).
 
-    So it does by gamma_{terms + j} absolute |x| with j more roundings, j <= 2; `absolute` is at least the norm of the
-    convolution by the kernel's absolute values. Underflow adds less than gamma_terms offset.
+    That holds for PyTorch's sums and for the graph's lowering. With j more roundings, j <= 2, the error is at most
+    gamma_{terms + j} (absolute |x| + offset). `absolute` is at least the norm of the
+    convolution by the kernel's absolute values; `offset` pays for underflow.
     """
 
     lowering: Lowering
@@ -57,9 +58,9 @@ class Rounding(NamedTuple):
     offset: float
 
 
-def rounding(kernel: Matrix, sizes: Sizes, norm: str = "l2") -> Rounding:
-    """The constants of the convolution by a kernel [O, I, kh, kw], with the lowering that the graph has."""
-    lowering = choose(sizes, norm)
+def rounding(kernel: Matrix, sizes: Sizes) -> Rounding:
+    """The constants of the convolution by a kernel [O, I, kh, kw], in the lowering that the graph has for it in l2."""
+    lowering = choose(sizes)
     terms, absolute = math.prod(kernel.shape[1:]), schur_bound(np.abs(kernel).sum(axis=(2, 3)))
     if lowering.tile == (1, 1):
         return Rounding(lowering, terms, absolute, 0.0)
@@ -71,7 +72,7 @@ def rounding(kernel: Matrix, sizes: Sizes, norm: str = "l2") -> Rounding:
 
 
 def rounding_of_sums(kernels: Sequence[Matrix], terms: int) -> Rounding:
-    """The constants of plain sums of so many products, for the kernels of separate groups of channels."""
+    """The constants of plain sums of `terms` products, for one kernel for each group of channels."""
     absolute = max(schur_bound(np.abs(kernel).sum(axis=(2, 3))) for kernel in kernels)
     return Rounding(PLAIN_SUMS, terms, absolute, 0.0)
 

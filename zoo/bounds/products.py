@@ -26,7 +26,7 @@ from zoo.bounds.rounding import OUTWARD, TINY, gamma
 from zoo.bounds.spectral import NormProof, spectral_norm_bound
 
 MAX_BATCH_ENTRIES = 2**27  # of a batch of vectors: a GiB
-MAX_NORM = 1e60  # norm of a product: its Gram matrix is squared once more, within binary64
+MAX_NORM = 1e60  # of a product: so that the square of its Gram matrix stays within binary64
 
 Shape = tuple[int, ...]
 
@@ -63,7 +63,7 @@ class Operator:
         self.norm, self.absolute = bound.lipschitz_bound, bound.absolute_norm
         weight = getattr(layer, "weight", None)
         self.terms = bound.fan_in
-        if weight is not None and weight.ndim > 1:  # one of a number a channel multiplies alone, either way
+        if weight is not None and weight.ndim > 1:  # the adjoint's sums; a weight [C] scales channels and sums nothing
             self.terms = max(bound.fan_in, weight.numel() // weight.shape[1])
         self.weight = None if weight is None else weight.detach().double()
 
@@ -82,7 +82,7 @@ Chain = tuple[Operator, ...]  # one after the other; empty: the identity
 
 
 def chain_norm(chain: Chain) -> float:
-    """At least the norm of the product: that of the norms."""
+    """At least the norm of the product: the product of the norms."""
     return math.prod(operator.norm * OUTWARD for operator in chain) * OUTWARD
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 Record = Literal["single", "composed", "composed, at least 1"]
 NORMS = ("l2", "linf")  # of a network's input and of each layer's; the fields of `Row` that hold their rules
-# What to take instead of layers that people ask for, by name.
+# For layers without a row that people ask for: what to use instead.
 INSTEAD = {
     "Sequential": "its layers, one after the other, in the outer nn.Sequential",
     **dict.fromkeys(
@@ -54,14 +54,14 @@ Ends = tuple[Tensor, Tensor]  # the least and the largest values of a batch of m
 class Row:
     """All that the proof knows of one exact layer type; no field has a default, so that none is forgotten.
 
-    l2, linf: its rule in either norm, None where it has none; one of them at least.
-    intervals: from the ends of its input to those of its output, for what has a rule in l-infinity, else None.
-    linear: the layer without its bias, given its weight (None where it has none) and a batch; None where not linear.
+    l2, linf: its rules in the two norms. One of them may be None.
+    intervals: from the least and largest inputs to the least and largest outputs; None without a rule in l-infinity.
+    linear: the layer without its bias, given its weight (or None) and a batch; None where it is not linear.
     slopes: alpha and beta, 0 <= alpha <= beta, of an activation that acts on each number by itself, else None.
-    record: how the bound in its published record follows from the proof there, which is how `zoo verify` checks it:
-        "single": it is that of the one `NormProof`, or, without a proof, 1 or a number from the weights;
-        "composed": it follows from more than one `NormProof`'s terms and is compared with the one computed anew;
-        "composed, at least 1": the same, and it is never below 1, which no machine rounds.
+    record: how `zoo verify` checks the published bound against the published proof:
+        "single": the bound is that of the one `NormProof`; without a proof it is 1 or a number from the weights;
+        "composed": the bound follows from several `NormProof`s and is compared with the one computed anew;
+        "composed, at least 1": as "composed", and never below 1.
     lowering: the layer as nodes of a graph.
     ends: `intervals` as nodes of a graph.
     form: how a layer of the type is written in JSON.
@@ -108,20 +108,23 @@ class Bound:
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may know besides its layer: the norm, the input's shape, taus to start from, a progress bar.
+    """What a rule is given besides its layer.
 
-    `advance` is called with the number of matrices that a proof will factor, then with 0 after each of them.
+    name: the layer's, for messages and `taus`.
+    advance: called with the number of matrices that a proof will factor, then with 0 after each of them.
+    taus: where a proof starts, by the full name of the layer or of its part; a missing one is found.
+    norm: "l2" or "linf", of the layer's input and of its output.
+    gain: inside a block, at least the factor by which the block's layers before this one enlarge the block's input.
+    rows: the table, for layers inside the layer.
     """
 
     name: str
     input_shape: Shape
     advance: Callable[[int], None] = lambda total: None
-    taus: Mapping[str, float] = field(default_factory=dict)  # by the full name of a layer, or of a part of one
-    norm: str = "l2"  # or "linf": of the layer's input and of its output
-    gain: float = 1.0  # inside a block: at least what the block's layers before this one multiply its input by
-    rows: Rows = field(
-        default_factory=dict
-    )  # of the layers that may stand inside the layer; `table.bound_layer` gives its table
+    taus: Mapping[str, float] = field(default_factory=dict)
+    norm: str = "l2"
+    gain: float = 1.0
+    rows: Rows = field(default_factory=dict)
 
     def refuse(self, reason: str) -> UncertifiableLayerError:
         return UncertifiableLayerError(f"layer {self.name!r} cannot be certified: {reason}")
@@ -167,14 +170,18 @@ class Context:
         perturbation: float = 0.0,
         divisor: float = 1.0,
     ) -> NormProof:
-        """The proof for a family of `count` matrices, from its tau, with its progress."""
+        """The proof of the largest norm in a family of `count` matrices; see `spectral_norm_bound`."""
         self.advance(count)
         tau = self.taus.get(self.name, 0.0)
         return spectral_norm_bound(family, tau, perturbation, divisor, lambda: self.advance(0))
 
+    def size(self, vector: Matrix, copies: int = 1) -> float:
+        """At least the norm, in the norm of the context, of `copies` copies of the vector one after the other."""
+        return l2(vector, copies) if self.norm == "l2" else float(np.abs(vector).max()) * RAISED
+
 
 def no_row(kind: type, rows: Mapping[type[nn.Module], Any], norm: str = "") -> str:
-    """That the type is not one of the rows, and what would do instead."""
+    """The message for a type without a row: what to use instead, or which types have one."""
     instead = INSTEAD.get(kind.__name__)
     known = ", ".join(sorted(known.__name__ for known in rows))
     hint = f"instead: {instead}" if instead else f"there are rules for {known}"
@@ -182,26 +189,26 @@ def no_row(kind: type, rows: Mapping[type[nn.Module], Any], norm: str = "") -> s
 
 
 def changed_by_hooks(layer: nn.Module) -> bool:
-    """Whether something besides its class decides what the layer computes: a hook, also of all, or its own method."""
+    """Whether more than its class decides what the layer computes: a hook, its own or global, or a replaced method."""
     replaced = any(callable(getattr(type(layer), name, None)) for name in vars(layer))
     of_all = module._global_forward_hooks or module._global_forward_pre_hooks
     return bool(layer._forward_hooks or layer._forward_pre_hooks or of_all or replaced)
 
 
 def in_training(layer: nn.Module) -> bool:
-    """Whether it is a layer with two modes, and in the one that depends on chance or on the batch."""
+    """Whether it is a Dropout or BatchNorm2d in training mode, where its output depends on chance or on the batch."""
     return layer.training and isinstance(layer, nn.Dropout | nn.BatchNorm2d)
 
 
 def intervals_of(layer: nn.Module, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
-    """The ends behind a layer that has a rule in l-infinity, given those before it."""
+    """The least and largest outputs of a layer that has a rule in l-infinity, from those of its input."""
     rule = rows[type(layer)].intervals
     assert rule is not None
     return rule(layer, lower, upper, rows)
 
 
-# Sums in `schur_bound` and `l2` have fewer than 2^22 terms; their results are published this far above them, as is all
-# that `zoo.publication.verify` accepts a little below what it finds itself, for another machine's order of summation.
+# Covers the rounding of `schur_bound` and `l2`, whose sums have fewer than 2^22 terms. It also leaves room for another
+# order of summation on another machine, since `zoo.publication.verify` accepts a number a little below its own.
 RAISED = 1.0 + 2.0**-30
 
 
@@ -219,7 +226,10 @@ def l2(vector: Matrix, copies: int = 1) -> float:
 
 
 def l1_of_rows(rows: Matrix) -> Matrix:
-    """At least the l1 norm of each row, added column by column, the same bits on every machine; rows known up to u."""
+    """At least the l1 norm of each row, also where each entry carries a relative error of u.
+
+    Columns are added one after the other, so that the bits are the same on every machine.
+    """
     total = np.zeros(len(rows))
     for column in np.ascontiguousarray(np.abs(rows).T):
         total = total + column
@@ -227,7 +237,7 @@ def l1_of_rows(rows: Matrix) -> Matrix:
 
 
 def matrix_of(layer: nn.Linear, context: Context) -> Matrix:
-    """The matrix of a Linear that fits its input."""
+    """The matrix of a Linear. Raises UncertifiableLayerError where it does not fit its input."""
     if context.input_shape != (layer.in_features,):
         raise context.refuse(f"it expects [{layer.in_features}], its input has the shape {list(context.input_shape)}")
     return context.exact(layer.weight, layer.out_features, layer.in_features)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.bounds.attention import self_attention
 from zoo.bounds.fixed import (
@@ -68,7 +68,6 @@ from zoo.bounds.linf import (
     linear_linf,
     monotone,
     pixel_ends,
-    pixels_linf,
     residual_ends,
 )
 from zoo.bounds.orthogonal import conv_exponential, householder
@@ -100,7 +99,7 @@ from zoo.lowering.values import Value
 
 
 def _moving(rule: Callable[[Any, Context], Bound], lowering: Callable[..., Value], form: Form) -> Row:
-    """A layer that only moves its numbers, or adds zeros: the same in either norm."""
+    """A layer that only moves its numbers, drops some or adds zeros; its rule holds in both norms."""
     return Row(rule, rule, monotone, apply_fixed, None, "single", lowering, intervals.monotone, form)
 
 
@@ -110,13 +109,19 @@ def _activation(
     form: Form,
     rule: Callable[[Any, Context], Bound] = nonexpansive,
 ) -> Row:
-    """What never falls where an input rises, and is 1-Lipschitz in either norm by the same rule."""
+    """An activation of which no output falls when an input rises; its rule holds in both norms."""
     return Row(rule, rule, monotone, None, slopes, "single", lowering, intervals.monotone, form)
 
 
-def _l2(rule: Callable[[Any, Context], Bound], record: Record, lowering: Callable[..., Value], form: Form) -> Row:
-    """A layer with weights, and a rule in l2 alone."""
-    return Row(rule, None, None, None, None, record, lowering, None, form)
+def _l2(
+    rule: Callable[[Any, Context], Bound],
+    record: Record,
+    lowering: Callable[..., Value],
+    form: Form,
+    linear: Callable[[Any, Tensor | None, Tensor], Tensor] | None = None,
+) -> Row:
+    """A layer that has a rule in l2 alone."""
+    return Row(rule, None, None, linear, None, record, lowering, None, form)
 
 
 def _average(form: Form) -> Row:
@@ -141,16 +146,17 @@ def _residual(branch: nn.Sequential, skip: nn.Module | None) -> Residual:
     return block
 
 
-CHANNELS = SIZE.of(lambda layer: layer.weight.shape[1])  # of layers that keep the weight's shape alone
-MAX_TORUS = 512  # side of a map that is transformed
+SIDE = whole(1, MAX_SIDE)
+CHANNELS = SIZE.of(lambda layer: layer.weight.shape[1])  # for layers that keep no sizes but their weight's shape
+ROWS = SIZE.of(lambda layer: len(layer.weight))
+MAX_TORUS = 512  # the largest side of a map that is transformed
 TORUS = whole(1, MAX_TORUS)
-KERNEL = whole(1, MAX_SIDE).of(lambda layer: layer.weight.shape[2])
 
 TABLE: Rows = {
     # l2, l-infinity, intervals, linear, slopes, record, lowering, ends, form
     Pixels: Row(
         pixels,
-        pixels_linf,
+        pixels,
         pixel_ends,
         None,
         None,
@@ -232,20 +238,8 @@ TABLE: Rows = {
     nn.Flatten: _moving(flatten, layers.flatten, Form(nn.Flatten, start_dim=AXIS, end_dim=AXIS)),
     PadChannels: _moving(pad_channels, layers.pad_channels, Form(PadChannels, channels=SIZE)),
     FirstChannels: _moving(first_channels, layers.first_channels, Form(FirstChannels, channels=SIZE)),
-    nn.PixelUnshuffle: _moving(
-        space_to_depth, layers.pixel_unshuffle, Form(nn.PixelUnshuffle, downscale_factor=whole(1, MAX_SIDE))
-    ),
-    PatchPool: Row(
-        patch_pool,
-        None,
-        None,
-        apply_fixed,
-        None,
-        "single",
-        layers.patch_pool,
-        None,
-        Form(PatchPool, size=whole(1, MAX_SIDE)),
-    ),
+    nn.PixelUnshuffle: _moving(space_to_depth, layers.pixel_unshuffle, Form(nn.PixelUnshuffle, downscale_factor=SIDE)),
+    PatchPool: _l2(patch_pool, "single", layers.patch_pool, Form(PatchPool, size=SIDE), apply_fixed),
     nn.Linear: Row(
         linear,
         linear_linf,
@@ -297,17 +291,7 @@ TABLE: Rows = {
             padding_mode=one_of("zeros"),
         ),
     ),
-    TokenLinear: Row(
-        token_linear,
-        None,
-        None,
-        apply_token_linear,
-        None,
-        "single",
-        layers.token_linear,
-        None,
-        Form(TokenLinear, tokens=SIZE.of(lambda layer: len(layer.weight))),
-    ),
+    TokenLinear: _l2(token_linear, "single", layers.token_linear, Form(TokenLinear, tokens=ROWS), apply_token_linear),
     ConvexPotential: _l2(
         convex_potential,
         "composed, at least 1",
@@ -315,17 +299,20 @@ TABLE: Rows = {
         Form(
             ConvexPotential,
             channels=CHANNELS,
-            hidden=SIZE.of(lambda layer: len(layer.weight)),
-            kernel=whole(1, MAX_SIDE)
-            .or_null()
-            .of(lambda layer: layer.weight.shape[2] if layer.weight.ndim == 4 else None),
+            hidden=ROWS,
+            kernel=SIDE.or_null().of(lambda layer: layer.weight.shape[2] if layer.weight.ndim == 4 else None),
         ),
     ),
     ConvExponential: _l2(
         conv_exponential,
         "composed",
         layers.conv_exponential,
-        Form(ConvExponential, channels=CHANNELS, kernel=KERNEL, terms=whole(1, 100)),
+        Form(
+            ConvExponential,
+            channels=CHANNELS,
+            kernel=SIDE.of(lambda layer: layer.weight.shape[2]),
+            terms=whole(1, 100),
+        ),
     ),
     FrequencyConv: _l2(
         frequency_conv,
@@ -372,7 +359,7 @@ TABLE: Rows = {
         "single",
         layers.linf_distance,
         intervals.distance_ends,
-        Form(LInfDistance, in_features=CHANNELS, out_features=SIZE.of(lambda layer: len(layer.weight))),
+        Form(LInfDistance, in_features=CHANNELS, out_features=ROWS),
     ),
     Residual: Row(
         residual,

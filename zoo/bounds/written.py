@@ -1,7 +1,7 @@
-"""Networks written as lists of layers in JSON, and made of such lists again.
+"""Networks written as lists of layers in JSON, and networks made from such lists.
 
-What is read comes from outside: a value is checked before a class is called with it, and the classes are those of the
-table alone.
+The lists come from outside: each value is checked before a class is called with it, and only classes of the table are
+called.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def _written(name: str, layer: nn.Module | None) -> dict[str, Any]:
 
 
 def make_network(layers: Sequence[Mapping[str, Any]]) -> nn.Sequential:
-    """The network of layers as `write_layers` wrote them; its weights are any.
+    """The network of layers as `write_layers` wrote them, untrained.
 
-    Raises CertificateError where a layer is of a type without a row, or an argument is none of its values.
+    Raises CertificateError where a layer is of a type without a row, or an argument has no valid value.
     """
     try:
         return nn.Sequential(OrderedDict((layer["name"], _made(layer)) for layer in layers))
@@ -66,9 +66,9 @@ def make_network(layers: Sequence[Mapping[str, Any]]) -> nn.Sequential:
 
 
 def check_sizes(network: nn.Sequential, input_shape: Sequence[int], parameters: int, values: int) -> None:
-    """Raise CertificateError where layers on the device "meta" do not fit, or are larger than this.
+    """Raise CertificateError where a layer of a network on the device "meta" does not fit its input, or is too large.
 
-    parameters: numbers in all weights. values: numbers that the layers make of one image.
+    parameters: the most numbers in all weights. values: the most numbers that all layers make of one image.
     """
     if sum(tensor.numel() for tensor in network.state_dict().values()) > parameters:
         raise CertificateError(f"the layers have more than {parameters:,} weights")

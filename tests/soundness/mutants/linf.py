@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .mutant import CERTIFY, INTERVAL, LAYERS, LINF, MARGINS, MODEL, POOLING, RESIDUAL, RULE, mutant
+from .mutant import CERTIFY, FIXED, INTERVAL, LAYERS, LINF, MARGINS, MODEL, POOLING, RESIDUAL, RULE, mutant
 
 MUTANTS = (
     mutant(
@@ -27,7 +27,7 @@ MUTANTS = (
     ),
     mutant(
         "scale counted as 1 in l-infinity", "linf::test_every_rule_holds_for_its_layer",
-        LINF, 'float(scale.max()),\n        "scale"', '1.0,\n        "scale"',
+        FIXED, 'float(scale.max()),\n        "scale"', '1.0,\n        "scale"',
     ),
     mutant(
         "distances from weights of no size", "linf::test_every_rule_holds_for_its_layer",
@@ -35,7 +35,7 @@ MUTANTS = (
     ),
     mutant(
         "averages divided as if they were whole", "linf::test_every_rule_holds_for_its_layer[AvgPool2d]",
-        POOLING, "for axis in axes) / windows.divisor", "for axis in axes) / 9",
+        POOLING, "for counts in axes) / windows.divisor", "for counts in axes) / 9",
     ),
     mutant(
         "absolute values taken as rising", "linf_intervals::test_ends_err_by_no_more_than_the_certificate_says",
