@@ -1,4 +1,7 @@
-"""Which products a convolution becomes in the float64 graph, from its sizes alone: in integers, the same everywhere."""
+"""Which matrix products a convolution becomes in the float64 graph.
+
+The choice follows from its sizes alone, by arithmetic on integers, so that it is the same on every machine.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from typing import NamedTuple
 Pair = tuple[int, int]
 
 TILES = (1, 2, 4)  # outputs of a tile along each axis
-BATCH = 6  # images of a run that the choice is made for: few, since a single one should not wait for constants
+BATCH = 6  # images of the run that the choice is made for: few, so that a single image does not wait for constants
 
-# Time that each takes, in products of a large matrix product (0.1 ns on the machine where they were measured). Sums of
-# the transforms have few terms; a number is moved by a copy, and by reading and writing it in a transform; a constant
-# is read and packed once in each run.
+# The time of one operation of each kind, in units of a multiplication inside a large matrix product (0.1 ns on the
+# machine where they were measured): a term of a transform's short sums; a number that is copied, or read and written by
+# a transform; a constant, which is read and packed once in each run.
 TRANSFORMED, MOVED, CONSTANT = 2, 10, 22
 
 
@@ -50,7 +53,7 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Lowering:
-    """The sides of a tile of outputs that are computed together. Of 1 x 1 they are the sums over taps, as defined."""
+    """The sides of a tile of outputs that are computed together; 1 x 1 stands for plain sums over the taps."""
 
     tile: Pair = (1, 1)
 
@@ -62,7 +65,7 @@ PLAIN_SUMS = Lowering()
 
 
 def choose(sizes: Sizes, norm: str = "l2") -> Lowering:
-    """The lowering that costs least. In l-infinity, whose rule bounds no other, it is the sums over taps."""
+    """The lowering that costs least; in l-infinity the plain sums over taps, since its rule bounds no other."""
     taps = sizes.cells.kernel
     if norm == "linf" or taps == (1, 1):
         return PLAIN_SUMS
@@ -71,13 +74,13 @@ def choose(sizes: Sizes, norm: str = "l2") -> Lowering:
 
 
 def cost(sizes: Sizes, lowering: Lowering) -> int:
-    """Of a run of BATCH images, for a convolution of stride 1."""
+    """The time of a convolution of stride 1 on a run of BATCH images, in the units above."""
     (tall, wide), (rows, columns) = lowering.tile, sizes.outputs
     high, broad = (tile + taps - 1 for tile, taps in zip(lowering.tile, sizes.kernel, strict=True))
     tiles, frequencies = -(-rows // tall) * -(-columns // wide), high * broad
     inner, outer = sizes.in_channels, sizes.out_channels
     products = tiles * frequencies * inner * outer
-    transforms = [  # of one channel of a tile: sums and their terms, numbers that are written
+    transforms = [  # each on one channel of a tile: the channels, the terms of its sums, the numbers that it writes
         *([(inner, frequencies * high, frequencies)] if tall > 1 else []),
         *([(inner, frequencies * broad, frequencies)] if wide > 1 else []),
         (outer, tall * broad * high, tall * broad),

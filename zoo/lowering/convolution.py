@@ -1,4 +1,4 @@
-"""A convolution as ONNX nodes: native in float32; in float64 copies of pixels and matrix products, no more."""
+"""A convolution as ONNX nodes: ONNX's own in float32; in float64 nothing but copies of pixels and matrix products."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def _product(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, bias: str | None
 
 
 def product(nodes: Nodes, x: str, matrix: str, shape: tuple[int, int], bias: str | None, rows: int = 1) -> str:
-    """x W^T + b for x [R, inputs], with `rows` rows an image, W of a shape [outputs, inputs] and b [outputs].
+    """x W^T + b for x [R, inputs] with `rows` rows for each image, W of the shape [outputs, inputs] and b [outputs].
 
-    A large matrix is the left factor where there are few rows: ONNX Runtime copies the right one in every run.
+    With few rows, a large W is the left factor, because ONNX Runtime copies the right one in every run.
     """
     if nodes.precision == "float32" or rows > 16 or math.prod(shape) < 2**14:
         return nodes.add("Gemm", x, matrix, *([bias] if bias else []), transB=1)
@@ -70,9 +70,10 @@ def product(nodes: Nodes, x: str, matrix: str, shape: tuple[int, int], bias: str
 
 
 def _tiles(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Lowering) -> Value:
-    """Tiles copied, B along either axis, one product of channels for each of the a a frequencies, A along either axis.
+    """The convolution by Toom-Cook tiles.
 
-    A tile of one output has no B, and A adds up the taps.
+    Each tile's inputs are copied; B is applied along both axes; at each frequency the channels are multiplied by one
+    matrix; A is applied along both axes. Where tiles have one output there is no B, and A sums over the taps.
     """
     (tall, wide), (rows, columns) = lowering.tile, sizes.outputs
     vertical, horizontal = (algorithm(tile, taps) for tile, taps in zip(lowering.tile, sizes.kernel, strict=True))
@@ -109,9 +110,10 @@ def _transformed(nodes: Nodes, kernel: str, sizes: Sizes, vertical: ToomCook, ho
 
 
 def _reads(x: Value, sizes: Sizes, row: int, column: int, outputs: tuple[int, int] | None = None) -> Places:
-    """The place that a tap reads for each output, -1 outside of the map.
+    """For each output the place of the pixel that this tap reads, -1 where it is outside of the map.
 
-    So are places that a tile reads for outputs behind the last one: any other number there would be rounded as well.
+    -1 stands for a pixel of zeros. What a tile reads for outputs beyond the map's last one is -1 as well, since any
+    other number would add its rounding.
     """
     assert x.places is not None
     wanted = outputs or sizes.outputs
@@ -126,7 +128,7 @@ def _reads(x: Value, sizes: Sizes, row: int, column: int, outputs: tuple[int, in
 
 
 def with_zeros(nodes: Nodes, x: Value, *reads: Places) -> str:
-    """The tensor, with a pixel of zeros behind the others where some place is -1; that place is then the zeros'."""
+    """The tensor; if some place is -1, with a pixel of zeros appended, and these places made that pixel's."""
     if all((places >= 0).all() for places in reads):
         return x.name
     for places in reads:

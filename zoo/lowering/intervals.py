@@ -1,4 +1,4 @@
-"""Interval propagation as ONNX nodes: `zoo.bounds.interval` once more, for the graph."""
+"""Interval propagation as ONNX nodes: what `zoo.bounds.interval` and the rules of `zoo.bounds.linf` are in PyTorch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def least_margins(
 
 
 def middle(nodes: Nodes, lower: Value, upper: Value) -> Ends:
-    """Centre and half width."""
+    """The centre and half the width of each interval."""
     two = nodes.numbers(2)
     return tuple(  # type: ignore[return-value]
         nodes.each("Div", nodes.each(kind, one, other.name), two)
@@ -69,7 +69,7 @@ def batch_norm_ends(nodes: Nodes, layer: nn.BatchNorm2d, name: str, lower: Value
 
 def linear_ends(nodes: Nodes, layer: nn.Linear, name: str, lower: Value, upper: Value) -> Ends:
     matrix, shape = nodes.weight(f"{name}.weight"), (layer.out_features, layer.in_features)
-    bias = None if layer.bias is None else nodes.weight(f"{name}.bias")
+    bias = nodes.bias(layer, name)
     centre, half = middle(nodes, lower, upper)
     value = Value(product(nodes, centre.name, matrix, shape, bias), shape[:1])
     reach = product(nodes, half.name, nodes.add("Abs", matrix), shape, None)
@@ -77,7 +77,7 @@ def linear_ends(nodes: Nodes, layer: nn.Linear, name: str, lower: Value, upper: 
 
 
 def convolution_ends(nodes: Nodes, layer: nn.Conv2d, name: str, lower: Value, upper: Value) -> Ends:
-    kernel, bias = nodes.weight(f"{name}.weight"), None if layer.bias is None else nodes.weight(f"{name}.bias")
+    kernel, bias = nodes.weight(f"{name}.weight"), nodes.bias(layer, name)
     centre, half = middle(nodes, nodes.own_channels(lower), nodes.own_channels(upper))
     if not is_plain(layer):
         value = convolve_taps(nodes, layer, centre, kernel, bias)

@@ -1,7 +1,7 @@
-"""Each layer type as ONNX nodes: the rules that `zoo.bounds.table` has in the layers' rows.
+"""Each layer type as ONNX nodes: the functions in the column `lowering` of `zoo.bounds.table`.
 
-A rule is given the nodes so far, the layer, its name in the state dict and its input. Only float64 is proved, and only
-there pixels lie as products want them; a float32 graph has maps and convolutions as ONNX has them.
+Each is given the nodes so far, the layer, its name in the state dict and its input. In a float64 graph, the one that is
+proved, a map is laid out by pixels, as matrix products need it; a float32 graph has ONNX's own maps and convolutions.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def minmax(nodes: Nodes, layer: MinMax, name: str, x: Value) -> Value:
 
 
 def _neighbours(nodes: Nodes, x: Value, half: int) -> Value:
-    """MinMax of channels that stand beside each other, and are put back so."""
+    """MinMax of neighbouring channels, which stay neighbours."""
     ends, axis, two = nodes.ints(2 * half), nodes.ints(x.axis), nodes.ints(2)
     pair = [nodes.add("Slice", x.name, nodes.ints(start), ends, axis, two) for start in (0, 1)]
     sides = [nodes.add("Unsqueeze", nodes.add(kind, *pair), nodes.ints(x.axis + 1)) for kind in ("Max", "Min")]
@@ -74,7 +74,7 @@ def _neighbours(nodes: Nodes, x: Value, half: int) -> Value:
 
 
 def evens_first(channels: int) -> np.ndarray:
-    """The order in which neighbours stand half of the channels apart; of an odd number the last one stays last."""
+    """The channels 0, 2, 4, ..., then 1, 3, 5, ...; if their number is odd, the last channel stays last."""
     paired = channels - channels % 2
     return np.concatenate([np.arange(0, paired, 2), np.arange(1, paired, 2), np.arange(paired, channels)])
 
@@ -93,7 +93,7 @@ def identity(nodes: Nodes, layer: nn.Module, name: str, x: Value) -> Value:
 
 
 def leaky_relu(nodes: Nodes, layer: nn.LeakyReLU, name: str, x: Value) -> Value:
-    """Not ONNX's LeakyRelu, whose slope is a float32."""
+    """Written as a maximum, because the slope of ONNX's LeakyRelu is a float32."""
     return nodes.each("Max", x, nodes.add("Mul", x.name, nodes.numbers(layer.negative_slope)))
 
 
@@ -140,8 +140,7 @@ def batch_norm(nodes: Nodes, layer: nn.BatchNorm2d, name: str, x: Value) -> Valu
 
 
 def linear(nodes: Nodes, layer: nn.Linear, name: str, x: Value) -> Value:
-    shape = (layer.out_features, layer.in_features)
-    bias = None if layer.bias is None else nodes.weight(f"{name}.bias")
+    shape, bias = (layer.out_features, layer.in_features), nodes.bias(layer, name)
     return Value(product(nodes, x.name, nodes.weight(f"{name}.weight"), shape, bias), shape[:1])
 
 
@@ -151,12 +150,12 @@ def sizes_of(layer: nn.Conv2d, x: Value) -> Sizes:
 
 
 def conv2d(nodes: Nodes, layer: nn.Conv2d, name: str, x: Value) -> Value:
-    """Before a MinMax of neighbours its outputs stand in the order `evens_first`, and its kernel is read so."""
+    """Before a MinMax of neighbours, its output channels and the kernel's come in the order `evens_first`."""
     if not is_plain(layer):
-        bias = None if layer.bias is None else nodes.weight(f"{name}.bias")
+        bias = nodes.bias(layer, name)
         return convolve_taps(nodes, layer, x, nodes.weight(f"{name}.weight"), bias)
     kernel, sizes = nodes.weight(f"{name}.weight"), sizes_of(layer, x)
-    bias, order = None if layer.bias is None else nodes.weight(f"{name}.bias"), None
+    bias, order = nodes.bias(layer, name), None
     if x.order is not None:
         kernel = nodes.add("Gather", kernel, nodes.constant(x.order), axis=1)
     if nodes.precision == "float64" and nodes.paired:
@@ -328,6 +327,6 @@ def linf_distance(nodes: Nodes, layer: LInfDistance, name: str, x: Value) -> Val
 
 
 def row_slices(nodes: Nodes, layer: LInfDistance, weight: str) -> list[str]:
-    """The rows of the weight, as many at a time as the layer takes."""
+    """The weight in parts of as many rows as `few_rows` takes at a time."""
     counts = [len(rows) for rows in few_rows(layer.weight)]
     return nodes.add_many("Split", weight, nodes.ints(*counts), outputs=len(counts), axis=0) if counts[1:] else [weight]

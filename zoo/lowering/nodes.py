@@ -1,4 +1,4 @@
-"""ONNX nodes with names that depend on nothing but their order."""
+"""ONNX nodes whose names follow from their order alone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Nodes:
         self.norm = norm
         self.paired = False  # whether the layer after the one being lowered is a MinMax of neighbours
         self._rows = rows
-        self.number = {"float64": TensorProto.DOUBLE, "float32": TensorProto.FLOAT}[precision]
+        self.data_type = {"float64": TensorProto.DOUBLE, "float32": TensorProto.FLOAT}[precision]
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
         self._stored = stored
@@ -52,7 +52,7 @@ class Nodes:
         self._scope = ""
 
     def once(self, key: Any, make: Callable[[], str]) -> str:
-        """What `make` adds, the first time that the key comes; then the same tensor."""
+        """The name of the tensor that `make` adds when the key comes for the first time."""
         if key not in self._once:
             self._once[key] = make()
         return self._once[key]
@@ -67,11 +67,11 @@ class Nodes:
             self._scope = before
 
     def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """A node with one output, whose name is returned."""
+        """Add a node with one output; the name of that."""
         return self.add_many(operator, *inputs, outputs=[output] if output else 1, **attributes)[0]
 
     def add_many(self, operator: str, *inputs: str, outputs: Sequence[str] | int, **attributes: Any) -> list[str]:
-        """A node with these outputs, or with so many."""
+        """Add a node with outputs of these names, or with this number of outputs; their names."""
         name = f"{self._scope}{operator}_{len(self.nodes)}"
         if isinstance(outputs, int):
             outputs = [name] if outputs == 1 else [f"{name}_{index}" for index in range(outputs)]
@@ -80,12 +80,12 @@ class Nodes:
         return list(outputs)
 
     def constant(self, array: NDArray[Any], name: str = "") -> str:
-        """An initializer in the graph itself; equal ones are one, unless they are named."""
+        """The name of an array that the graph itself holds. Equal arrays without a name are stored once."""
         array = np.asarray(array, order="C")
         key = (name, str(array.dtype), array.shape, array.tobytes())
         if key not in self._constants:
             self._constants[key] = name or f"constant_{len(self._constants)}"
-            # Little endian on every machine, which `numpy_helper` sees to.
+            # `numpy_helper` writes little endian on every machine.
             self.initializers[self._constants[key]] = numpy_helper.from_array(array, self._constants[key])
         return self._constants[key]
 
@@ -97,20 +97,24 @@ class Nodes:
         return self.constant(np.asarray(values, dtype=self.precision))
 
     def weight(self, name: str) -> str:
-        """The network's stored float32 tensor, in the graph's precision. Names are those of the state dict."""
+        """The stored float32 tensor of this name in the state dict, in the graph's precision."""
         if name not in self._cast:
             self.initializers[name] = self._stored[name]
             self._cast[name] = name
             if self.precision == "float64":
-                self._cast[name] = self.add("Cast", name, output=f"{name}.float64", to=self.number)
+                self._cast[name] = self.add("Cast", name, output=f"{name}.float64", to=self.data_type)
         return self._cast[name]
 
-    def number_of(self, x: str) -> str:
+    def bias(self, layer: nn.Module, name: str) -> str | None:
+        """The bias of the layer of this name, as `weight`; None where it has none."""
+        return None if layer.bias is None else self.weight(f"{name}.bias")
+
+    def cast(self, x: str) -> str:
         """A float32 tensor in the graph's precision."""
-        return x if self.precision == "float32" else self.add("Cast", x, to=self.number)
+        return x if self.precision == "float32" else self.add("Cast", x, to=self.data_type)
 
     def through(self, layers: Iterable[tuple[str, nn.Module | None]], x: Value) -> Value:
-        """The layers, each with the name of its weights in the state dict, one after the other.
+        """The output of these layers, one after the other. Their names are those of their weights in the state dict.
 
         Raises UncertifiableLayerError for a type without a row.
         """
@@ -122,7 +126,7 @@ class Nodes:
         return x
 
     def ends_through(self, layers: Iterable[tuple[str, nn.Module | None]], lower: Value, upper: Value) -> Ends:
-        """The same for the ends of what the layers' input can be."""
+        """The least and largest outputs of these layers, from those of their input."""
         self.paired = False
         for name, layer in layers:
             row = self._row(name, layer)
@@ -132,7 +136,7 @@ class Nodes:
         return lower, upper
 
     def lowering(self, layer: nn.Module, name: str, x: Value) -> Value:
-        """One layer."""
+        """The output of one layer."""
         return self._row(name, layer).lowering(self, layer, name, x)
 
     def _row(self, name: str, layer: nn.Module | None) -> Lowered:
@@ -150,7 +154,7 @@ class Nodes:
         return self.add("Transpose", x, perm=order)
 
     def gather(self, x: str, places: Places) -> str:
-        """Pixels of [pixels, N, channels], in the order of an array of their places."""
+        """The pixels at these places of a tensor [pixels, N, channels], in this order."""
         return self.add("Gather", x, self.constant(np.asarray(places, dtype=np.int32)), axis=0)
 
     # Maps and vectors ------------------------------------------------------------------------------------------------
@@ -190,7 +194,7 @@ class Nodes:
         return replace(x, name=name, order=None)
 
     def like(self, x: Value, other: Value) -> Value:
-        """x in the layout of the other."""
+        """x in the layout of the other: its order of pixels, with channels in their own order."""
         if other.places is None:
             return self.planes(x)
         x = self.own_channels(self.pixels(x))
@@ -209,17 +213,17 @@ class Nodes:
         return Value(self.reshape(self.planes(x).name, -1, size), (size,))
 
     def per_channel(self, tensor: str, x: Value) -> str:
-        """A tensor [channels], so shaped that it goes with each channel of x."""
+        """A tensor [channels] in the shape in which it is broadcast to the channels of x."""
         return self.reshape(tensor, -1, 1, 1) if len(x.shape) == 3 and x.places is None else tensor
 
     def split(self, x: Value, *counts: int) -> list[Value]:
-        """The channels as they lie, so many at a time; a part of them has no order of its own."""
+        """Parts of the channels of x, of these sizes, in the order in which they lie in the tensor."""
         names = self.add_many("Split", x.name, self.ints(*counts), outputs=len(counts), axis=x.axis)
         shapes = [(count, *x.shape[1:]) for count in counts]
         return [replace(x, name=name, shape=shape, order=None) for name, shape in zip(names, shapes, strict=True)]
 
     def join(self, *parts: Value) -> Value:
-        """Channels one after the other."""
+        """The channels of the parts, one part after the other."""
         name = self.add("Concat", *(part.name for part in parts), axis=parts[0].axis)
         return replace(parts[0], name=name, shape=(sum(part.shape[0] for part in parts), *parts[0].shape[1:]))
 

@@ -1,4 +1,4 @@
-"""Pools as ONNX nodes: native in float32; in float64, which has none, copies of pixels and one sum or maximum."""
+"""Pools as ONNX nodes: ONNX's own in float32; in float64, which has none, copies of pixels and a sum or maximum."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def average_pool(nodes: Nodes, layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d, name:
 
 
 def max_pool(nodes: Nodes, layer: nn.MaxPool2d, name: str, x: Value) -> Value:
-    """A tap outside of the map reads another pixel of its window once more."""
+    """A tap outside of the map reads a pixel of its window that is read anyway, which leaves the maximum as it is."""
     windows, shape = _windows(layer, x)
     if nodes.precision == "float32":
         options = {"kernel_shape": windows.kernel, "strides": windows.stride, "pads": windows.padding * 2}
@@ -46,7 +46,7 @@ def _windows(
     layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.MaxPool2d, x: Value
 ) -> tuple[Windows, tuple[int, int, int]]:
     _, windows = windows_of(layer, (x.shape[1], x.shape[2]))
-    assert windows is not None  # its rule refused it otherwise
+    assert windows is not None  # or the layer's rule would have refused it
     return windows, (x.shape[0], *windows.outputs)
 
 

@@ -1,6 +1,6 @@
-"""Convolutions with groups, gaps, a torus or a stride of their input, as nodes: the plain sums over taps.
+"""Convolutions with groups, dilation or circular padding, and transposed ones, as nodes: plain sums over the taps.
 
-Every tap's pixels are gathered, and each group of channels is one matrix product of taps and channels.
+The pixels that the taps read are gathered, and each group of channels is one matrix product over taps and channels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def is_plain(layer: nn.Conv2d) -> bool:
 
 
 def convolve_taps(nodes: Nodes, layer: nn.Conv2d, x: Value, kernel: str, bias: str | None) -> Value:
-    """Any Conv2d that is certified, by a kernel [O, I / groups, rows, columns]."""
+    """The convolution of a certified Conv2d of any kind, by a kernel [O, I / groups, rows, columns]."""
     padding = (int(layer.padding[0]), int(layer.padding[1]))
     circular = layer.padding_mode == "circular" and any(padding)
     sides = [
@@ -53,9 +53,9 @@ def convolve_taps(nodes: Nodes, layer: nn.Conv2d, x: Value, kernel: str, bias: s
 
 
 def transposed(nodes: Nodes, layer: nn.ConvTranspose2d, name: str, x: Value) -> Value:
-    """An output o reads the pixel (o + padding - tap) / stride for each tap, where that is a whole number."""
+    """Output o is a sum over the taps for which (o + padding - tap) / stride is the whole number of a pixel."""
     kernel = nodes.weight(f"{name}.weight")
-    bias = None if layer.bias is None else nodes.weight(f"{name}.bias")
+    bias = nodes.bias(layer, name)
     sides, axes = [], []
     padding, extra = ((int(pair[0]), int(pair[1])) for pair in (layer.padding, layer.output_padding))
     for axis in (0, 1):
@@ -74,7 +74,7 @@ def transposed(nodes: Nodes, layer: nn.ConvTranspose2d, name: str, x: Value) -> 
 def _sum_taps(
     nodes: Nodes, x: Value, axes: list[Places], kernel: str, bias: str | None, groups: int, shape: tuple[int, int, int]
 ) -> Value:
-    """axes: for rows and for columns the position that each tap of each output reads, -1 where it reads 0."""
+    """The sums over taps. axes: for rows and for columns, what each tap of each output reads, -1 where it reads 0."""
     x = nodes.own_channels(nodes.pixels(x))
     assert x.places is not None
     rows, columns = axes[0][:, None, :, None], axes[1][None, :, None, :]

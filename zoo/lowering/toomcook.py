@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float64]
 Exact = tuple[tuple[Fraction, ...], ...]
 
-# Infinity is the last one of every algorithm. Each point and its powers are short binary fractions, and neighbours in
-# size keep the numbers small.
+# The finite points of the algorithms, in the order in which they are taken; infinity is always the last one. All their
+# powers are short binary fractions, and points of similar size keep the numbers small.
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "1/2", "-2", "-1/2", "2", "1/4", "-4")))
 
 

@@ -14,16 +14,16 @@ Places = NDArray[np.int64]
 class Value:
     """A tensor of the graph, for a batch of N.
 
-    Vectors are [N, features]. Maps are [N, channels, rows, columns], or, where `places` is given, [pixels, N,
-    channels]: a pixel's numbers lie together for the whole batch, the pixels in any order and perhaps some that are
-    not in the map. Gathering pixels then copies long runs, and a product over channels is one matrix product.
+    Vectors are [N, features]. Maps are [N, channels, rows, columns], or, if `places` is given, [pixels, N, channels]:
+    the numbers of a pixel lie together for the whole batch. The pixels may be in any order, and some may be outside of
+    the map. In this layout gathering pixels copies long runs, and a product over channels is one matrix product.
     """
 
     name: str
     shape: tuple[int, ...]  # without the batch: [features] or [channels, rows, columns]
     places: Places | None = None  # [rows, columns]: where in the tensor each pixel of the map is
-    pixels: int = 0  # in the tensor, where places are given
-    order: Places | None = None  # [channels]: which channel stands where, where they do not stand in their own order
+    pixels: int = 0  # in the tensor, if places are given
+    order: Places | None = None  # [channels]: the channel at each position; None for 0, 1, 2, ...
 
     @property
     def axis(self) -> int:

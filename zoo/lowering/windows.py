@@ -12,7 +12,7 @@ Pair = tuple[int, int]
 
 
 class Windows(NamedTuple):
-    """Windows of kernel[0] x kernel[1] taps on a map; zero padding, or none in a maximum."""
+    """Windows of kernel[0] x kernel[1] taps on a map; a tap on the padding reads 0, or nothing in a maximum."""
 
     kernel: Pair
     stride: Pair
@@ -47,7 +47,7 @@ class Windows(NamedTuple):
 
 
 def windows_of(layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.MaxPool2d, sides: Pair) -> tuple[str, Windows | None]:
-    """The windows of a pool on a map; or why it has none that are proved, and None."""
+    """The windows of a pool on a map; if these are not proved, the reason and None."""
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         outputs = tuple(
             side if wanted is None else int(wanted)

@@ -95,7 +95,7 @@ def certified_graph(model: CertifiedModel, stored: Mapping[str, TensorProto]) ->
     outside = nodes.add("ReduceL1", nodes.add("Sub", "images", clamped), nodes.ints(1, 2, 3), keepdims=1)
     inside = nodes.add("LessOrEqual", nodes.reshape(outside, -1, 1), nodes.constant(np.array(np.float32(0))))
     with nodes.scope(first):
-        x = normalise(nodes, first, Value(nodes.number_of(clamped), shape))
+        x = normalise(nodes, first, Value(nodes.cast(clamped), shape))
     x = nodes.through(body, x)
     nodes.add("Gemm", x.name, nodes.weight(f"{name}.weight"), nodes.weight(f"{name}.bias"), output=logits, transB=1)
     nodes.add("ArgMax", logits, output=label, axis=1, keepdims=0)
@@ -109,7 +109,7 @@ def certified_graph(model: CertifiedModel, stored: Mapping[str, TensorProto]) ->
     )
     quotients = nodes.add("Div", nodes.add("Sub", margins, slack), lipschitz)
     if levels:
-        images = nodes.number_of("images")
+        images = nodes.cast("images")
         least = least_margins(nodes, network, images, shape, label, levels)
         proved = nodes.add("Greater", least, nodes.add("Mul", slack, nodes.numbers(2)))
         proved = nodes.add("And", proved, admissible)
@@ -135,7 +135,7 @@ def output_names(precision: str) -> list[str]:
 def _model(nodes: Nodes, shape: tuple[int, ...], classes: int) -> ModelProto:
     ranks = min(TOP_K, classes - 1)
     shapes = (("N", classes), ("N",), ("N",), ("N", classes), ("N", ranks))
-    kinds = (nodes.number, TensorProto.INT64, nodes.number, nodes.number, nodes.number)
+    kinds = (nodes.data_type, TensorProto.INT64, nodes.data_type, nodes.data_type, nodes.data_type)
     outputs = [
         helper.make_tensor_value_info(name, kind, sides)
         for name, kind, sides in zip(output_names(nodes.precision), kinds, shapes, strict=True)
