@@ -19,7 +19,6 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +28,7 @@ from rich.table import Table
 
 from training import train
 from zoo.architectures import NETWORKS
-from zoo.cli.display import heading, table
+from zoo.cli.display import grouped, table
 from zoo.cli.shell import run_script
 from zoo.errors import InputError, require
 from zoo.registry import ENTRIES
@@ -105,7 +104,7 @@ def main(
 
 
 def _table(recipes: Iterable[Recipe]) -> Table:
-    """What there is to train, by data set and norm, with the papers' clean accuracy and VRA in percent."""
+    """The recipes by data set and norm, with the papers' clean accuracy and VRA in percent."""
 
     def place(recipe: Recipe) -> str:
         entry = ENTRIES[recipe.name]
@@ -117,12 +116,8 @@ def _table(recipes: Iterable[Recipe]) -> Table:
         vra, epsilon = (f"{paper.vra:.2f}", paper.epsilon) if paper else ("", "")
         return (recipe.name, recipe.loss.__name__.replace("_", " "), str(recipe.epochs), clean, vra, epsilon)
 
-    rows = []
-    for name, group in groupby(sorted(recipes, key=place), key=place):
-        rows += [[""] * 6, [heading(name), *[""] * 5]]
-        rows += [cells(recipe) for recipe in group]
     columns = ("recipe", "loss", "epochs", "clean", "VRA", "at")
-    result = table(columns, rows, ("epochs", "clean", "VRA", "at"), tight=True)
+    result = table(columns, grouped(recipes, place, cells), ("epochs", "clean", "VRA", "at"), tight=True)
     result.columns[0].no_wrap = True
     return result
 

@@ -10,19 +10,24 @@ RADIUS_DIGITS, BOUND_DIGITS = 4, 6
 
 
 def radius_text(radius: float) -> str:
-    """The radius with 4 decimals, never more than it is; nothing is certified by NaN."""
+    """The radius with 4 decimals, rounded down; NaN, which certifies nothing, is written as 0."""
     if radius == math.inf:
         return "inf"
     return _decimal(math.floor(Fraction(radius) * 10**RADIUS_DIGITS) if radius > 0 else 0, RADIUS_DIGITS)
 
 
 def bound_text(bound: float) -> str:
-    """The finite bound with 6 decimals, never less than it is."""
+    """The finite bound with 6 decimals, rounded up."""
     return _decimal(math.ceil(Fraction(bound) * 10**BOUND_DIGITS), BOUND_DIGITS)
 
 
+def percent(rate: float) -> str:
+    """The rate in percent with two decimals, without the sign."""
+    return f"{100 * rate:.2f}"
+
+
 def percent_text(rate: float) -> str:
-    return f"{100 * rate:.2f} %"
+    return f"{percent(rate)} %"
 
 
 def seconds_text(seconds: float) -> str:
@@ -34,7 +39,7 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def count_text(number: int | None) -> str:
-    """Millions with two decimals, thousands with none; a question mark where nobody has counted."""
+    """The number in millions, or in thousands below a tenth of one; a question mark where it is not known."""
     if number is None:
         return "?"
     return f"{number / 1e6:.2f} M" if number >= 10**5 else f"{number / 1e3:.1f} k"

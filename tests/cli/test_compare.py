@@ -59,9 +59,9 @@ def test_both_are_measured_on_the_same_images(run: Zoo, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("2c2f-mnist", "mlp-two-moons"), "2c2f-mnist knows mnist, mlp-two-moons two-moons: no comparison"),
+        (("2c2f-mnist", "mlp-two-moons"), "2c2f-mnist knows mnist, mlp-two-moons two-moons: choose two"),
         (("2c2f-mnist", "4c3f-mnist", "mnits"), "did you mean mnist?"),
-        (("2c2f-mnist", "4c3f-mnist", "--limit", "3"), "--limit is of DATASET"),
+        (("2c2f-mnist", "4c3f-mnist", "--limit", "3"), "--limit needs a DATASET"),
         (("2c2f-mnist", "sll-xl-cifar10"), "has no published weights"),
     ],
 )

@@ -1,7 +1,7 @@
-"""The command `zoo`. What needs NumPy, onnxruntime or torch is imported inside the commands that need it.
+"""The command `zoo`. NumPy, onnxruntime and torch are imported inside the commands that need them.
 
-Exit codes: 0 done; 1 a check failed (`verify` found a difference, `doctor` a problem, `predict` an image that cannot be
-read beside others); 2 a mistake, told in one line.
+Exit codes: 0 done; 1 a check failed (`verify` found a difference, `doctor` a problem, `predict` could not read some of
+the images); 2 a mistake, told in one line.
 """
 
 from __future__ import annotations
@@ -46,17 +46,18 @@ def zoo(
 
 app.command("list", cls=Command)(models.list_command)
 for _command in (
-    *(
-        models.info,
-        comparison.compare,
-        models.predict,
-        models.samples,
-        proofs.verify,
-        evaluation.evaluate,
-        server.serve,
-        server.doctor,
-    ),
-    *(hub.pull, hub.push, hub.sign, hub.hub),
+    models.info,
+    comparison.compare,
+    models.predict,
+    models.samples,
+    proofs.verify,
+    evaluation.evaluate,
+    server.serve,
+    server.doctor,
+    hub.pull,
+    hub.push,
+    hub.sign,
+    hub.hub,
 ):
     app.command(cls=Command)(_command)
 

@@ -39,11 +39,13 @@ def compare(
     if dataset is not None:
         check_dataset(dataset)
     elif limit is not None:
-        raise InputError("--limit is of DATASET, and none was named")
+        raise InputError("--limit needs a DATASET")
     folders = fetch(first), fetch(second)
     one, other = (folder.config for folder in folders)
     if one.labels != other.labels:
-        raise InputError(f"{one.name} knows {one.dataset}, {other.name} {other.dataset}: no comparison")
+        raise InputError(
+            f"{one.name} knows {one.dataset}, {other.name} {other.dataset}: choose two that know the same classes"
+        )
     evaluations = [folder.evaluation for folder in folders]
     if dataset is not None:
         evaluations = [
@@ -79,7 +81,7 @@ def _measure(name: str, dataset: str, limit: int | None, folder: Folder) -> Eval
 
 
 def side_by_side(folders: tuple[Folder, Folder], evaluations: list[Evaluation]) -> Table:
-    """What the two are and what they achieve; differences are second less first."""
+    """What the two models are and what they achieve; a difference is the second's rate less the first's."""
     one, other = evaluations
 
     def fact(name: str, of: list[str]) -> tuple[str, ...]:
@@ -113,7 +115,7 @@ def _megabytes(folder: Folder) -> float:
 
 
 def image_by_image(one: Evaluation, other: Evaluation) -> Table | None:
-    """On how many of the first images both, one or none is right and certified; None where the images differ."""
+    """On how many of the first images both, one or neither is right and certified; None if they are other images."""
     if (one.dataset, one.split, one.revision) != (other.dataset, other.split, other.revision):
         return None
     radii = list(zip(one.radii, other.radii, strict=False))  # 0 where the label is wrong

@@ -1,9 +1,11 @@
-"""How the command line shows numbers and tables: radii rounded down, bounds rounded up, 80 columns."""
+"""How the command line shows text, tables and progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from typing import TypeVar
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -11,20 +13,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+Item = TypeVar("Item")
+
 
 def printable(text: str) -> str:
-    """The text without control characters, which words from outside may hold to rewrite the terminal."""
+    """The text without control characters, by which text from outside could rewrite the terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def plain(text: str) -> Text:
-    """The printable text as it is: no markup."""
+    """The printable text, of which nothing is markup."""
     return Text(printable(text), overflow="fold")
 
 
-def heading(text: str) -> Text:
-    """A row of a table that heads those below it."""
-    return Text(text, style="bold")
+def grouped(
+    items: Iterable[Item], title: Callable[[Item], str], cells: Callable[[Item], Sequence[str]]
+) -> list[Sequence[str | Text]]:
+    """A row for each item, sorted by title; before the items of each title an empty row and the title."""
+    rows: list[Sequence[str | Text]] = []
+    for name, group in groupby(sorted(items, key=title), key=title):
+        members = [cells(item) for item in group]
+        empty = [""] * (len(members[0]) - 1)
+        rows += [["", *empty], [Text(name, style="bold"), *empty], *members]
+    return rows
 
 
 def table(
@@ -59,7 +70,7 @@ def progress() -> Progress:
 
 @contextmanager
 def proof_progress() -> Iterator[Callable[[str, int], None]]:
-    """The `advance` of a proof, as a progress bar for each layer: a layer with `count` steps, or, with 0, a step."""
+    """The `advance` of a proof as a progress bar that starts anew with each layer."""
     with progress() as bar:
         task = bar.add_task("reading", total=None)
 

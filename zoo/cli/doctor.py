@@ -1,4 +1,4 @@
-"""What `zoo doctor` looks at: is this installation able to run, and to check, the models that it ships?"""
+"""What `zoo doctor` looks at: can this installation run and check the models that it ships?"""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ OPTIONAL_PACKAGES = (
     "starlette",
     "uvicorn",
     "tritonclient",
+    "model-signing",
 )
-OPTIONAL_PACKAGES += ("model-signing",)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `problem` is None where it is as it should be."""
+    """One thing that was looked at; `problem` is None if it is as it should be."""
 
     subject: str
     found: str
@@ -106,7 +106,7 @@ def _data() -> Finding:
 
 
 def _model(name: str) -> Finding:
-    """Loads the model, with all checks of its files, and asks it for one answer."""
+    """Whether the model loads, with all checks of its files, and answers for one image."""
     try:
         import numpy as np
 

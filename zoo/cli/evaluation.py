@@ -84,7 +84,7 @@ def evaluate(
     console.print(evaluation_table(result))
     facts = dict(evaluation_pairs(result))
     if output is not None and output.suffix == ".parquet":
-        del facts["took"]  # earlier runs and other processes may have had their share in it
+        del facts["took"]  # it leaves out the time of earlier runs and of other processes
     console.print(pairs(facts.items()))
     console.print()
     console.print(unit_line(model))
@@ -122,7 +122,7 @@ def _check_output(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """The file is the whole text, or what it was before. Raises InputError."""
+    """Write the file, which is left as it was if that fails. Raises InputError."""
     try:
         with replacing(path) as partial:
             partial.write_text(text)

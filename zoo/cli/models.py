@@ -43,9 +43,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 NORMS = ("l2", "linf")
-LIGHT = (
-    0.25  # a border's mean from which a ground is not black; above it are 0 test images of MNIST, 5 of Fashion-MNIST
-)
+# A picture whose border is on average lighter has no black ground: none of MNIST's test images, 5 of Fashion-MNIST's.
+LIGHT = 0.25
 
 
 def list_command(
@@ -73,7 +72,7 @@ def list_command(
     elsewhere = [entry for entry in matching if entry.digest is not None]
     others = [entry for entry in matching if entry.digest is None]
     here, elsewhere, others = (
-        [entry for entry in entries if _of(entry, dataset, norm)] for entries in (here, elsewhere, others)
+        [entry for entry in entries if _matches(entry, dataset, norm)] for entries in (here, elsewhere, others)
     )
     entries = here if pretrained else here + elsewhere + others
     if not entries:
@@ -109,13 +108,16 @@ def list_command(
     return 0
 
 
-def _of(entry: Entry, dataset: str | None, norm: str | None) -> bool:
-    """Whether the model is of this data set, or of a copy of it, and of this norm."""
+def _matches(entry: Entry, dataset: str | None, norm: str | None) -> bool:
+    """Whether the model has this data set, or a copy of it, and this norm; None stands for any."""
     return dataset in (None, entry.dataset, DATASETS[entry.dataset].original) and norm in (None, entry.norm)
 
 
 def _best_first(entries: list[Entry], epsilon: str) -> list[Entry]:
-    """The models that were measured at epsilon, by data set and norm, the largest VRA first. Raises InputError."""
+    """The models that were measured at epsilon, by data set and norm, the largest VRA first.
+
+    Raises InputError where there is none.
+    """
     size = parse_epsilon(epsilon)
     measured = [entry for entry in entries if entry.vra_at(size) is not None]
     if not measured:
@@ -213,7 +215,7 @@ def predict(
 
 
 def _files(image: str) -> list[str]:
-    """The pictures in a folder, in the order of their names, hidden ones left out; anything else as it was given."""
+    """The pictures in a folder, in the order of their names and without hidden ones; anything else as it was given."""
     if not os.path.isdir(image):  # noqa: PTH112, Path.is_dir raises where a name is too long
         return [image]
     files = sorted(path for path in Path(image).iterdir() if path.suffix.lower() in SUFFIXES)
@@ -221,7 +223,7 @@ def _files(image: str) -> list[str]:
 
 
 def _answers(model: Model, images: list[str], epsilon: float | None) -> tuple[list[Prediction | InputError], list[str]]:
-    """For each image its answer, or why it has none; and those that look like none of the model's data set."""
+    """The answer for each image, or why it has none; and the images that do not look like the model's data set."""
     from zoo.inference.images import as_batch
 
     dark_ground = model.config.dataset in DATASETS and DATASETS[model.config.dataset].dark_ground

@@ -60,7 +60,7 @@ def verify(
 
 
 def _recompute(folder: Folder) -> list[str]:
-    """What `verify` finds, with a progress bar for each layer; a certificate that does not hold is a finding."""
+    """The differences that `verify` finds, with a progress bar; an error over the certificate is one of them."""
     from zoo.publication.verify import verify as recompute
 
     with proof_progress() as advance:
@@ -71,6 +71,6 @@ def _recompute(folder: Folder) -> list[str]:
 
 
 def _differ(differences: list[str]) -> int:
-    """Prints what `verify` found; the exit code."""
+    """Prints the differences; the exit code."""
     typer.echo("\n".join(f"differs: {printable(difference)}" for difference in differences))
     return 1

@@ -1,4 +1,4 @@
-"""What every command shares: its help, its end, its arguments."""
+"""What all commands share: the form of their help, their arguments, and how they end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo.registry import ENTRIES
 from zoo.threads import limit_threads
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
-LATER = 3  # seconds; torchrun looks ten times a second
+LATER = 3  # seconds that the other processes of a launch leave the first one to tell of a mistake and end them all
 READER_LEFT = 141  # 128 + SIGPIPE
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name, local-dir:PATH or hf-hub:ORG/NAME.")]
@@ -29,15 +29,12 @@ FolderArgument = Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A na
 
 
 class Command(TyperCommand):
-    """A command whose help names its arguments by their metavars alone, without types and doubled brackets.
-
-    Its mistakes name the command.
-    """
+    """A command whose help shows its arguments by their metavars alone, and whose mistakes name the command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
-        except typer.TyperException as error:  # of an option without its value it does not say whose option it is
+        except typer.TyperException as error:  # for an option without its value, it does not name the command itself
             error.ctx = ctx  # type: ignore[attr-defined]
             raise
 
@@ -54,7 +51,7 @@ class Command(TyperCommand):
                     formatter.write_dl(rows)
 
     def _arguments(self, ctx: Any) -> list[tuple[str, bool, str]]:
-        """Name, whether it must be given, and help of each argument."""
+        """The name of each argument, whether it must be given, and its help."""
         return [
             (
                 f"{parameter.metavar or parameter.name}{'...' * (parameter.nargs != 1)}",
@@ -102,15 +99,15 @@ def print_json(value: Any) -> int:
 
 
 def source_of(name: str) -> str:
-    """The source that is meant; a folder may be given as it is, where the answer says which one it was."""
+    """The name or source that was meant: a folder may be given without `local-dir:`."""
     return LOCAL + name if name not in ENTRIES and is_folder(name) else name
 
 
 def _fail(message: str, label: str = "zoo") -> int:
     """Prints the error as one line on stderr; the exit code.
 
-    Of several processes that torchrun or accelerate started, each meets the same mistake. The first tells it, and as it
-    ends they are ended; another one is left, and tells it, where the mistake was its own.
+    If torchrun or accelerate started several processes, all of them mostly meet the same mistake. The first one tells
+    it and ends, and the launcher ends the others while they wait; one that is still there had a mistake of its own.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(LATER)

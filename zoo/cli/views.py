@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from zoo.architectures import Architecture, describe, layer_shapes
-from zoo.cli.display import heading, plain, table
+from zoo.cli.display import grouped, plain, table
 from zoo.data.datasets import DATASETS, known_labels, plain_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
@@ -32,7 +31,7 @@ def unit_line(model: Model) -> Text:
 
 
 def worth_line(model: Model) -> Text:
-    """What a label is worth, certified or not."""
+    """How often the model is right, which no certificate says."""
     if not model.evaluation.measured:
         return plain("No proof that a label is right, and how often it is was not measured: there was no test set.")
     rate = percent_text(model.evaluation.clean_accuracy)
@@ -40,38 +39,26 @@ def worth_line(model: Model) -> Text:
 
 
 def published_table(entries: Iterable[Entry], title: str) -> Table:
-    """Published models, by data set, each with what was measured at the epsilon that it was made for."""
+    """Published models by data set, each with its rates at the epsilon that it was made for."""
 
     def cells(entry: Entry) -> tuple[str, ...]:
         rates = (percent_text(entry.clean_accuracy or 0.0), percent_text(entry.vra[entry.epsilon]), entry.epsilon)
         return (entry.name, entry.norm, count_text(entry.parameters), *rates)
 
-    def dataset(entry: Entry) -> str:
-        return entry.dataset
-
-    rows: list[Sequence[str | Text]] = []
-    for name, group in groupby(sorted(entries, key=dataset), key=dataset):
-        rows += [[""] * 6, [heading(name), *[""] * 5]]
-        rows += [cells(entry) for entry in group]
     columns = (title, "norm", "params", "clean", "VRA", "at")
+    rows = grouped(entries, lambda entry: entry.dataset, cells)
     return table(columns, rows, ("params", "clean", "VRA", "at"), tight=True)
 
 
 def ranking_table(entries: Iterable[Entry], here: Sequence[Entry], epsilon: str) -> Table:
-    """Published models in the order given, by data set and norm, with their VRA at epsilon and what loads now."""
+    """Published models by data set and norm, each group in the order given, with their VRA at epsilon."""
     size = parse_epsilon(epsilon)
 
     def cells(entry: Entry) -> tuple[str, ...]:
         rates = (percent_text(entry.vra_at(size) or 0.0), percent_text(entry.clean_accuracy or 0.0))
         return (entry.name, *rates, entry.epsilon, count_text(entry.parameters), "now" if entry in here else "pull")
 
-    def place(entry: Entry) -> tuple[str, str]:
-        return entry.dataset, entry.norm
-
-    rows: list[Sequence[str | Text]] = []
-    for names, group in groupby(entries, key=place):
-        rows += [[""] * 6, [heading(", ".join(names)), *[""] * 5]]
-        rows += [cells(entry) for entry in group]
+    rows = grouped(entries, lambda entry: f"{entry.dataset}, {entry.norm}", cells)
     columns = (f"at {epsilon}, best first", "VRA", "clean", "made for", "params", "loads")
     return table(columns, rows, ("VRA", "clean", "made for", "params"), tight=True)
 
@@ -79,13 +66,10 @@ def ranking_table(entries: Iterable[Entry], here: Sequence[Entry], epsilon: str)
 def unpublished_table(entries: Iterable[Entry]) -> Table:
     """The models without weights, by family."""
 
-    def family(entry: Entry) -> str:
-        return type(entry.architecture).__name__
+    def cells(entry: Entry) -> tuple[str, ...]:
+        return (entry.name, entry.dataset, entry.norm, count_text(entry.parameters))
 
-    rows: list[Sequence[str | Text]] = []
-    for name, group in groupby(sorted(entries, key=family), key=family):
-        rows += [("", "", "", ""), (heading(name), "", "", "")]
-        rows += [(entry.name, entry.dataset, entry.norm, count_text(entry.parameters)) for entry in group]
+    rows = grouped(entries, lambda entry: type(entry.architecture).__name__, cells)
     return table(("without weights", "data set", "norm", "params"), rows, ("params",), tight=True)
 
 
@@ -104,7 +88,7 @@ def _ground(dataset: str) -> str:
 
 
 def _sizes(architecture: dict[str, Any]) -> str:
-    """Its family and sizes; of a list of layers, their types."""
+    """The family and sizes of an architecture; the types of its layers if it is a list of layers."""
     told = {key: value for key, value in architecture.items() if key != "layers"}
     if kinds := [layer["type"] for layer in architecture.get("layers", ())]:
         told["layers"] = " ".join(kinds)
@@ -184,7 +168,7 @@ ABSTAIN = "ABSTAIN"
 
 
 def abstention_line(model: Model, predictions: list[Prediction], epsilon: str) -> str | None:
-    """What the parentheses mean, where the table has an abstention; and that an epsilon is larger than the domain."""
+    """What an abstention in the table means, and whether epsilon is too large for any answer; None without one."""
     if ABSTAIN not in {_verdict(prediction) for prediction in predictions if prediction.label is None}:
         return None
     line = f"{ABSTAIN}: the radius is not above epsilon; the label in parentheses is not certified."
@@ -203,7 +187,7 @@ def _verdict(prediction: Prediction) -> str:
 def prediction_table(
     model: Model, images: list[str], answers: Sequence[Prediction | InputError], epsilon: str | None
 ) -> Table:
-    """One row for each image: its answer, or why it got none."""
+    """One row for each image: its answer, or why it has none."""
     columns = ["image", "label", "radius" if model.proved else "radius estimate"]
     if epsilon is not None:
         columns.append(f"at {epsilon}")
