@@ -10,6 +10,7 @@ import typer
 from zoo.cli.shell import run_script
 from zoo.data.datasets import dataset_of
 from zoo.errors import InputError, require
+from zoo.figures import percent_text
 from zoo.publication.folder import Folder
 from zoo.records import SAMPLE
 
@@ -46,9 +47,10 @@ def main(
 def _measured(folder: Folder) -> str:
     if not folder.evaluation.measured:
         return "not measured, there was no test set (--test of the training)"
-    rates = ", ".join(f"{100 * rate:.2f} % at {epsilon}" for epsilon, rate in folder.evaluation.vra.items())
-    measured = f"{folder.evaluation.images:,} images of {folder.config.dataset}, {folder.evaluation.split}"
-    return f"on {measured}: clean {100 * folder.evaluation.clean_accuracy:.2f} %, VRA {rates}"
+    evaluation = folder.evaluation
+    rates = ", ".join(f"{percent_text(rate)} at {epsilon}" for epsilon, rate in evaluation.vra.items())
+    measured = f"{evaluation.images:,} images of {evaluation.dataset}, {evaluation.split}"
+    return f"on {measured}: clean {percent_text(evaluation.clean_accuracy)}, VRA {rates}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python -m export.cards [FOLDER]: every card, the leaderboard and the README's table, from the records; or a card."""
+"""python -m export.cards [FOLDER]: all cards, the leaderboard and the README's table; or the card of one folder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Annotated
 import typer
 
 from export.leaderboard import leaderboard_json, leaderboard_markdown
-from export.publish import CHECKOUT, SHELF, move_into_place, pin, seal
+from export.publish import CHECKOUT, SHELF, pin
 from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
+from zoo.figures import percent_text
 from zoo.publication.card import card_picture, render, write_card
 from zoo.publication.distance import PICTURE
 from zoo.publication.folder import SIGNATURE, SUMS, Folder, read_folder
+from zoo.publication.publish import move_into_place, seal
 from zoo.records import aim
 
 README = CHECKOUT / "README.md"
@@ -31,7 +33,7 @@ def models_table(folders: list[Folder]) -> str:
         epsilon = aim(folder.config, evaluation)
         rows.append(
             f"| [{name}](model_cards/{name}/README.md) | {DATASETS[folder.config.dataset].title} "
-            f"| {100 * evaluation.clean_accuracy:.2f} % | {100 * evaluation.vra[epsilon]:.2f} % "
+            f"| {percent_text(evaluation.clean_accuracy)} | {percent_text(evaluation.vra[epsilon])} "
             f"| {folder.config.norm} {epsilon} | {evaluation.acr:.3f} |"
         )
     return "\n".join(rows) + "\n"
@@ -62,7 +64,7 @@ def main(
 
 
 def pages(folders: list[Folder]) -> dict[Path, str]:
-    """What each page that follows from the records of all folders should say."""
+    """The text of each page that follows from the records of all folders."""
     return {
         README: MARKS.sub(lambda _: models_table(folders), README.read_text()),
         SHELF / "README.md": leaderboard_markdown(folders),
@@ -71,7 +73,7 @@ def pages(folders: list[Folder]) -> dict[Path, str]:
 
 
 def renew_card(folder: Folder) -> Path:
-    """The folder's own path, when it holds the card of its records: changed as a whole, where it was another."""
+    """The folder's path, once it holds the card and picture of its records; otherwise it is replaced as a whole."""
     path, records = folder.path.resolve(), (folder.config, folder.certificate, folder.evaluation)
     picture = folder.read(PICTURE) if PICTURE in folder.digests else None
     if (folder.read("README.md").decode(), picture) == (

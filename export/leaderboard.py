@@ -9,6 +9,7 @@ from typing import Any
 
 from zoo.architectures import Architecture
 from zoo.data.datasets import DATASETS
+from zoo.figures import percent
 from zoo.publication.card import NO_DIFFERENCE
 from zoo.publication.folder import Folder
 from zoo.records import aim
@@ -64,19 +65,19 @@ def _best(models: Sequence[dict[str, Any]]) -> str:
         chosen = list(of_kind)
         for epsilon in chosen[0]["vra"]:
             best = max(chosen, key=lambda row: row["vra"][epsilon])
-            cells = [DATASETS[dataset].title, norm, epsilon, _link(best["name"]), _percent(best["vra"][epsilon])]
-            lines.append(_line([*cells, _percent(best["clean_accuracy"]), f"{best['parameters']:,}"]))
+            cells = [DATASETS[dataset].title, norm, epsilon, _link(best["name"]), percent(best["vra"][epsilon])]
+            lines.append(_line([*cells, percent(best["clean_accuracy"]), f"{best['parameters']:,}"]))
     said = "The largest VRA at each epsilon. `zoo list --dataset D --norm N --epsilon E` has the others in this order."
     return "\n".join(lines) + f"\n\n{said}"
 
 
 def group(dataset: str) -> str:
-    """The data set that this one stands for: of CIFAR-10 there is a copy of less quality."""
+    """The data set under whose heading the models of this one stand: CIFAR-10 for its copy of less quality."""
     return dataset.removesuffix("-jpeg75")
 
 
 def _place(folder: Folder) -> tuple[int, str, float]:
-    """By data set and norm, then the best at the first epsilon."""
+    """A sort key: by data set and norm, then the largest VRA at the first epsilon first."""
     config = folder.config
     return list(DATASETS).index(config.dataset), config.norm, -next(iter(folder.evaluation.vra.values()))
 
@@ -107,7 +108,7 @@ def _row(folder: Folder) -> dict[str, Any]:
 
 
 def _paper(folder: Folder) -> dict[str, Any] | None:
-    """The row of the paper, and by how many percent points ours is above it; None where that was not measured."""
+    """The paper's row with how many percent points ours is above it, each None where either is not known."""
     paper = folder.config.recipe.get("paper")
     if not paper:
         return None
@@ -130,10 +131,11 @@ def _measured(models: Sequence[dict[str, Any]]) -> str:
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for row in models:
         vra = row["attacked_vra"]
-        attacked = [f"{_percent(rate)} ({_percent(vra[text])})" for text, rate in row["pgd_accuracy"].items()]
+        attacked = [f"{percent(rate)} ({percent(vra[text])})" for text, rate in row["pgd_accuracy"].items()]
         cells = [_link(row["name"]), _words(row["loss"]), row["made_for"], f"{row['parameters']:,}"]
-        cells += [str(row["epochs"]), _known(row["hours"]), _percent(row["clean_accuracy"])]
-        cells += [_percent(row["vra"][text]) for text in epsilons]
+        hours = "?" if row["hours"] is None else str(row["hours"])
+        cells += [str(row["epochs"]), hours, percent(row["clean_accuracy"])]
+        cells += [percent(row["vra"][text]) for text in epsilons]
         cells += [f"{row['acr']:.4f}", ", ".join(attacked) or "not attacked"]
         lines.append(_line(cells))
     what, first = "points" if DATASETS[models[0]["dataset"]].made else "images", models[0]["pgd_images"]
@@ -175,7 +177,7 @@ def _beside(models: Sequence[dict[str, Any]]) -> str:
 
 
 def _trained_otherwise(models: Sequence[dict[str, Any]]) -> str:
-    """The models whose network another one has as well, side by side; empty where there is none."""
+    """The models that share their network with another one, side by side; empty if there are none."""
     networks: dict[Architecture, list[dict[str, Any]]] = {}
     for row in models:
         networks.setdefault(ENTRIES[row["name"]].architecture, []).append(row)
@@ -186,7 +188,7 @@ def _trained_otherwise(models: Sequence[dict[str, Any]]) -> str:
     for row in [row for same in networks.values() if len(same) > 1 for row in same]:
         cells = [_link(row["name"]), _words(row["loss"]), row["made_for"], _words(row["optimizer"])]
         cells += [str(row["batch_size"]), str(row["epochs"])]
-        cells += [_percent(rate) for rate in (row["clean_accuracy"], *row["vra"].values())]
+        cells += [percent(rate) for rate in (row["clean_accuracy"], *row["vra"].values())]
         lines.append(_line([*cells, f"{row['acr']:.4f}"]))
     title = "The same network, trained otherwise, which is not the loss alone: rates and augmentation are in the cards."
     return f"{title}\n\n" + "\n".join(lines) if len(lines) > 2 else ""
@@ -202,11 +204,3 @@ def _link(name: str) -> str:
 
 def _words(value: str) -> str:
     return value.replace("_", " ")
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.2f}"
-
-
-def _known(value: object) -> str:
-    return "?" if value is None else str(value)

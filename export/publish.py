@@ -1,10 +1,9 @@
-"""A training run becomes a published folder; each file is written from what was reloaded, never from memory."""
+"""From a training run to a published folder; what is certified and measured is read back from the written files."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from zoo.publication.card import write_card
 from zoo.publication.folder import Folder, read_folder
 from zoo.publication.graph import write_graphs
 from zoo.publication.network import load_network, load_weights
-from zoo.publication.publish import is_replaceable, move_into_place, seal, unmeasured, weight_files
+from zoo.publication.publish import new_folder, unmeasured, weight_files
 from zoo.publication.weights import read_weights, weights_sha256
 from zoo.records import SAMPLE, Certificate, Evaluation, ModelConfig, aim, dumps
 
@@ -70,52 +69,42 @@ def publish(
     entry = own.entry if own else registry.find(settings["name"])
     step, steps = trained_steps(run / "weights.safetensors")
     made = {**settings, "epochs": epochs_made(settings["epochs"], step, steps)}
-    # The card shows the run's settings, what it cost, and the published row that it stands for.
+    # For the card, beside the run's settings: what it cost, and the published row that it stands for.
     origin = {
         "command": command_of(settings, step if step < steps else None),
         **cost(run, step),
         "paper": beside(entry, made),
     }
-    if output.exists() and not is_replaceable(output):
-        raise InputError(f"{output} is in use by something that is no published folder: choose another --output")
     info = own.info if own else DATASETS[entry.dataset]
-    split = _test_split(own, limit) if own else load_split(info.name, info.test_split, limit)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch,
-        progress_bars() as progress,
-    ):
-        folder = Path(scratch) / output.name
-        folder.mkdir()
+    with new_folder(output) as folder:
+        split = _test_split(own, limit) if own else load_split(info.name, info.test_split, limit)
         for file, content in weight_files(_tensors(run / "weights.safetensors", entry), max_file).items():
             (folder / file).write_bytes(content)
-        certificate = certificate_of(folder, entry, info.levels(entry.norm), progress)
-        config = ModelConfig(
-            name=entry.name,
-            architecture=describe(entry.architecture),
-            dataset=entry.dataset,
-            norm=entry.norm,
-            input_shape=entry.architecture.input_shape,
-            labels=info.labels,
-            recipe={**made, **origin},
-            license=own.license if own else LICENSE,
-        )
-        (folder / "config.json").write_text(dumps(config))
-        (folder / "certificate.json").write_text(dumps(certificate))
-        graphs = progress.add_task("write graphs", total=None)
-        write_graphs(folder, config, certificate)
-        progress.update(graphs, total=1, completed=1)
-        epsilons = info.epsilons[entry.norm]
-        evaluation = (
-            unmeasured(config.dataset, sha256(folder / "model.onnx"))
-            if split is None
-            else _evaluate(folder, config, certificate, split, epsilons, attack_images, command, progress)
-        )
+        with progress_bars() as progress:
+            certificate = certificate_of(folder, entry, info.levels(entry.norm), progress)
+            config = ModelConfig(
+                name=entry.name,
+                architecture=describe(entry.architecture),
+                dataset=entry.dataset,
+                norm=entry.norm,
+                input_shape=entry.architecture.input_shape,
+                labels=info.labels,
+                recipe={**made, **origin},
+                license=own.license if own else LICENSE,
+            )
+            (folder / "config.json").write_text(dumps(config))
+            (folder / "certificate.json").write_text(dumps(certificate))
+            graphs = progress.add_task("write graphs", total=None)
+            write_graphs(folder, config, certificate)
+            progress.update(graphs, total=1, completed=1)
+            epsilons = info.epsilons[entry.norm]
+            evaluation = (
+                unmeasured(config.dataset, sha256(folder / "model.onnx"))
+                if split is None
+                else _evaluate(folder, config, certificate, split, epsilons, attack_images, command, progress)
+            )
         (folder / "evaluation.json").write_text(dumps(evaluation))
         write_card(folder, config, certificate, evaluation)
-        seal(folder)
-        read_folder(folder)
-        move_into_place(folder, output)
     return read_folder(output)
 
 

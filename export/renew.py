@@ -1,22 +1,21 @@
 """python -m export.renew [NAME ...]: published folders again, after a change of certificates, graphs or cards.
 
-Of each folder of model_cards/, or of those named, the weights and the recipe stay, and so do the attacks, which are of
-the weights. The certificate is proved anew, both graphs are written, the graph is evaluated on the whole test split,
-and the card, SHA256SUMS and the registry follow. Then `python -m export.cards` writes what all of them are in. Needs
-the test splits (ZOO_DATA). An older folder stays until the new one is whole.
+In each folder of model_cards/, or in those named, the weights and the recipe stay, and so do the results of attacks,
+which depend on the weights alone. The certificate is proved anew, both graphs are written, model.onnx is evaluated on
+the whole test split, and the card, SHA256SUMS and the registry follow. Then `python -m export.cards` writes the pages
+of all models. Needs the test splits (ZOO_DATA). An older folder stays until the new one is whole.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from export.publish import SHELF, certificate_of, measured, move_into_place, pin, progress_bars, seal
+from export.publish import SHELF, certificate_of, measured, pin, progress_bars
 from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split
@@ -24,11 +23,12 @@ from zoo.errors import CertificateError, InputError
 from zoo.publication.card import write_card
 from zoo.publication.folder import Folder, read_folder
 from zoo.publication.graph import write_graphs
+from zoo.publication.publish import new_folder
 from zoo.publication.weights import INDEX, weight_names
 from zoo.records import Evaluation, ModelConfig, dumps, loads
 from zoo.registry import find
 
-ATTACK = ("pgd_accuracy", "pgd_images", "pgd", "tightness", "tightness_search")  # of an evaluation: of the weights
+ATTACK = ("pgd_accuracy", "pgd_images", "pgd", "tightness", "tightness_search")  # what of an evaluation stays
 
 
 def main(names: Annotated[list[str] | None, typer.Argument(help="Models; all published ones where none is.")] = None):
@@ -53,11 +53,8 @@ def renew(path: Path) -> Folder:
         raise InputError(f"{path} is no published folder: {error.strerror}") from error
     entry, info = find(config.name), DATASETS[config.dataset]
     split = load_split(info.name, info.test_split)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch, progress_bars() as progress:
-        folder = Path(scratch) / path.name
-        folder.mkdir()
-        kept = [*weight_names(child.name for child in path.iterdir()), "config.json", INDEX]
-        for name in kept:
+    with new_folder(path) as folder, progress_bars() as progress:
+        for name in (*weight_names(child.name for child in path.iterdir()), "config.json", INDEX):
             if (path / name).exists():
                 shutil.copy(path / name, folder / name)
         certificate = certificate_of(folder, entry, info.levels(entry.norm), progress)
@@ -71,9 +68,6 @@ def renew(path: Path) -> Folder:
                 raise CertificateError(f"{config.name}: PGD at {epsilon} left fewer images than are certified: {left}")
         (folder / "evaluation.json").write_text(dumps(evaluation))
         write_card(folder, config, certificate, evaluation)
-        seal(folder)
-        read_folder(folder)
-        move_into_place(folder, path)
     return read_folder(path)
 
 

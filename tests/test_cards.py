@@ -12,6 +12,7 @@ from export import cards, publish
 from zoo.cli.shell import run_script
 from zoo.publication.card import render
 from zoo.publication.folder import SIGNATURE, read_folder
+from zoo.publication.publish import move_into_place
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])
@@ -32,9 +33,9 @@ def test_an_older_folder_comes_back_where_the_new_one_does_not(
 
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        publish.move_into_place(new, output)
+        move_into_place(new, output)
     assert (output / "README.md").read_text() == "old"
-    publish.move_into_place(new, output)
+    move_into_place(new, output)
     assert (output / "README.md").read_text() == "new"
     assert list((tmp_path / "scratch").iterdir()) == []
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from zoo.architectures import FAMILIES
 from zoo.citations import LOSSES
 from zoo.data.datasets import DATASETS, dataset_of, known_labels, plain_labels
-from zoo.figures import bound_text, radius_text, seconds_text, shape_text
+from zoo.figures import bound_text, percent, radius_text, seconds_text, shape_text
 from zoo.publication.distance import PICTURE, Change, changes, distance_picture
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
 
-NO_DIFFERENCE = "the same data, sizes, loss, epochs and batch"  # in what a run differs from the row that it stands for
+NO_DIFFERENCE = (
+    "the same data, sizes, loss, epochs and batch"  # said of a run that does not differ from its paper's row
+)
 NOT_PUBLISHED = " It is not on the Hugging Face hub; the project's README says how to make such a set."
 PINNED = """The name means the folder that the installed
 package pins; any other is `zoo.load("local-dir:FOLDER")` and `zoo verify FOLDER`."""
@@ -77,15 +79,15 @@ def _front_matter(config: ModelConfig, evaluation: Evaluation) -> str:
         f'    dataset: {{name: {data.title}, type: {config.dataset}, split: "{evaluation.split}"}}',
         "    metrics:",
     ]
-    lines += [f'    - {{type: {kind}, name: "{name}", value: {_percent(value)}}}' for kind, name, value in metrics]
+    lines += [f'    - {{type: {kind}, name: "{name}", value: {percent(value)}}}' for kind, name, value in metrics]
     return "\n".join(lines) + "\n"
 
 
 def _summary(config: ModelConfig, evaluation: Evaluation) -> str:
     epsilon, title = aim(config, evaluation), dataset_of(config).title
     measured = (
-        f"On the split `{evaluation.split}` it is right for {_percent(evaluation.clean_accuracy)} % of the images, and "
-        f"right *and* certified at {epsilon} for {_percent(evaluation.vra[epsilon])} %."
+        f"On the split `{evaluation.split}` it is right for {percent(evaluation.clean_accuracy)} % of the images, and "
+        f"right *and* certified at {epsilon} for {percent(evaluation.vra[epsilon])} %."
         if evaluation.measured
         else "How often it is right was not measured: there was no test set."
     )
@@ -96,11 +98,11 @@ def _summary(config: ModelConfig, evaluation: Evaluation) -> str:
 
 
 def _choice(config: ModelConfig, evaluation: Evaluation) -> str:
-    """For whom the model is, and where another one is better."""
+    """For whom the model is, and when another one is better."""
     epsilon, data = aim(config, evaluation), dataset_of(config)
-    others = [f"{_percent(rate)} % at {text}" for text, rate in evaluation.vra.items() if text != epsilon]
+    others = [f"{percent(rate)} % at {text}" for text, rate in evaluation.vra.items() if text != epsilon]
     things = "points" if data.made else "images"
-    uncertified = _percent(evaluation.clean_accuracy - evaluation.vra.get(epsilon, 0.0))
+    uncertified = percent(evaluation.clean_accuracy - evaluation.vra.get(epsilon, 0.0))
     rank = f"zoo list --dataset {config.dataset} --norm {config.norm} --epsilon {epsilon}"
     lines = [
         f"* It was made for {epsilon}; it certifies {', '.join(others)}." if others else "",
@@ -119,7 +121,7 @@ with certificates. The classes are {known_labels(plain_labels(config.labels))}."
 
 
 def _behind(config: ModelConfig, evaluation: Evaluation) -> str:
-    """By how much the published row is better, where it is."""
+    """By how much the published row is better; empty if it is not."""
     paper = config.recipe.get("paper")
     rate = evaluation.vra.get(paper["epsilon"]) if paper else None
     if not paper or rate is None or paper["vra"] <= 100 * rate:
@@ -128,7 +130,7 @@ def _behind(config: ModelConfig, evaluation: Evaluation) -> str:
 
 
 def _pictures(config: ModelConfig, evaluation: Evaluation) -> str:
-    """What the epsilon that the model was made for looks like; empty where the input is no picture."""
+    """What the epsilon that the model was made for looks like; empty if the input is no picture."""
     epsilon = aim(config, evaluation)
     found = changes(config.input_shape, config.norm, epsilon)
     if not found:
@@ -168,19 +170,19 @@ subfolder for each class."""
         "",
         "| | |",
         "|---|---|",
-        f"| clean accuracy | {_percent(evaluation.clean_accuracy)} % |",
+        f"| clean accuracy | {percent(evaluation.clean_accuracy)} % |",
     ]
     for text, value in evaluation.vra.items():
         attacked = evaluation.pgd_accuracy.get(text)
         upper = (
             ""
             if attacked is None
-            else f" (of the first {evaluation.pgd_images:,}: {_percent(evaluation.attacked_vra(text))} %, "
-            f"PGD leaves {_percent(attacked)} %)"
+            else f" (of the first {evaluation.pgd_images:,}: {percent(evaluation.attacked_vra(text))} %, "
+            f"PGD leaves {percent(attacked)} %)"
         )
-        rows.append(f"| VRA at {config.norm} {text} | {_percent(value)} %{upper} |")
+        rows.append(f"| VRA at {config.norm} {text} | {percent(value)} %{upper} |")
     rows.append(f"| average certified radius | {evaluation.acr:.4f} |")
-    rows += [f"| tightness, {what} | {_percent(value)} % |" for what, value in evaluation.tightness.items()]
+    rows += [f"| tightness, {what} | {percent(value)} % |" for what, value in evaluation.tightness.items()]
     rows += [
         "",
         "VRA, verified-robust accuracy: right and certified radius > epsilon.",
@@ -204,7 +206,7 @@ def _tightness(evaluation: Evaluation) -> str:
 
 
 def paper_text(config: ModelConfig) -> str:
-    """The published row that the model stands for, and in what it differs; empty where there is none."""
+    """The published row that the model stands for, and how the model differs from it; empty if there is none."""
     paper = config.recipe.get("paper")
     if not paper:
         return ""
@@ -308,7 +310,3 @@ def _citation(config: ModelConfig, certificate: Certificate) -> str:
     return f"""## Citation
 
 {sources}This model is `{config.name}` of certified-zoo, weights sha256 `{certificate.weights_sha256}`."""
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.2f}"

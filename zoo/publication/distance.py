@@ -12,22 +12,22 @@ from zoo.epsilon import parse_epsilon
 
 PICTURE = "distance.png"
 FULL = 255  # steps of a value of 8 bits
-MIDDLE = 127  # so many steps lead each value towards the other end of its range, and never out of it
+MIDDLE = 127  # the most steps by which any value can move towards the other end of its range
 PANEL, GAP = 160, 8  # the least side of a panel and the space between two, in pixels
 
 
 class Change(NamedTuple):
-    """So many `values` of a picture, each changed by `steps` of 255: scattered, or those of a square of this side."""
+    """`values` numbers of a picture, each changed by `steps` of 255: scattered ones, or those of a square."""
 
     values: int
     steps: int
-    side: int  # 0 where they are scattered
+    side: int  # of the square; 0 if they are scattered
 
 
 def changes(shape: Sequence[int], norm: str, epsilon: str) -> list[Change]:
-    """The largest changes of 8 bits a value that lie within epsilon: over all of the picture and, in l2, in one square.
+    """The largest changes of 8-bit values within epsilon: over the whole picture and, in l2, in one square.
 
-    Empty where none is so small, or where the input [C, H, W] is no picture.
+    Empty if every change is larger than epsilon, or if the input [C, H, W] is no picture.
     """
     channels, height, width = shape
     values, size = math.prod(shape), Fraction(parse_epsilon(epsilon)).limit_denominator(10**6) * FULL

@@ -1,4 +1,4 @@
-"""A network of one's own as a published folder; and how any such folder is written, whole or not at all."""
+"""A network of one's own as a published folder, and how any published folder is written: whole or not at all."""
 
 from __future__ import annotations
 
@@ -42,19 +42,26 @@ def publish(
     license: str = "other",
     recipe: dict[str, Any] | None = None,
 ) -> Folder:
-    """The network as a checked, published folder, which `zoo verify`, `zoo.load` and servers take; an older one leaves.
+    """The network as a checked, published folder, which `zoo verify`, `zoo.load` and servers take.
 
-    Its architecture is the list of its layers, so that nobody needs the code that made it. What is certified and
-    written is the network that this list and the weights' file give, read again,
-    in evaluation mode. How often it is right is not measured;
-    `zoo evaluate local-dir:FOLDER PICTURES` does that.
+    A published folder that is there already is replaced. The architecture is written as the list of its layers, so that
+    nobody needs the code that made it; what is certified is the network that this list and the weights' file give when
+    they are read again, in evaluation mode. How often it is right is not measured: `zoo evaluate local-dir:FOLDER
+    PICTURES` does that.
 
     input_shape, norm, levels: as `zoo.certify` takes them.
     labels: the names of the classes, in the order of the head's rows.
-    name, dataset, license, recipe: what config.json and the card say; `dataset` is the name of its pictures, by default
-        its own, and `recipe` how it was trained, as JSON.
+    name, license: what config.json and the card say. dataset: what the pictures are called there, by default `name`.
+    recipe: how the network was trained, as JSON.
     Raises InputError where an argument cannot be used or the folder holds something else, UncertifiableLayerError and
     CertificateError as `zoo.certify` does.
+
+    >>> from zoo.layers import Pixels
+    >>> network = nn.Sequential(Pixels([0.5], [2.0]), nn.Flatten(), nn.Linear(784, 10))
+    >>> with tempfile.TemporaryDirectory() as scratch:
+    ...     folder = publish(network, f"{scratch}/linear", (1, 28, 28), "0123456789", name="linear")
+    >>> folder.config.name, folder.certificate.layers[1].kind
+    ('linear', 'Flatten')
     """
     output, labels, dataset = Path(folder), tuple(labels), dataset or name
     if not NAME.fullmatch(name):
@@ -82,17 +89,17 @@ def publish(
         evaluation = unmeasured(dataset, sha256(written / "model.onnx"))
         (written / "evaluation.json").write_text(dumps(evaluation))
         write_card(written, config, certificate, evaluation)
-        seal(written)
     return read_folder(output)
 
 
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
-    """An empty folder to write to, which takes the place of `output` at the end; where the body raises, nothing does.
+    """An empty folder to write a published folder to.
 
+    At the end it gets its SHA256SUMS, is checked, and takes the place of `output`; if the body raises, nothing changes.
     Raises InputError where `output` holds something else than a published folder, or cannot be written.
     """
-    if output.exists() and not is_replaceable(output):
+    if output.exists() and not (output.is_dir() and all(map(_is_published, output.iterdir()))):
         raise InputError(f"{output} is in use by something that is no published folder: choose another one")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -103,13 +110,15 @@ def new_folder(output: Path) -> Iterator[Path]:
         written = Path(scratch.name) / output.name
         written.mkdir()
         yield written
+        seal(written)
+        read_folder(written)
         move_into_place(written, output)
 
 
 def weight_files(tensors: dict[str, Tensor], max_file: int | None = None) -> dict[str, bytes]:
-    """The bytes of `model.safetensors`, or, if that were more than `max_file`, of its shards and their index.
+    """The files of the weights by name: `model.safetensors`, or shards and their index if it had over `max_file` bytes.
 
-    Raises InputError where a tensor alone is larger.
+    Raises InputError where a single tensor is larger.
     """
     whole = save(tensors)
     if max_file is None or len(whole) <= max_file:
@@ -134,18 +143,13 @@ def seal(folder: Path) -> None:
     (folder / SUMS).write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in listed))
 
 
-def is_replaceable(path: Path) -> bool:
-    """Whether it is a folder of nothing but files that a published folder may have."""
-    return path.is_dir() and all(map(_is_published, path.iterdir()))
-
-
 def _is_published(path: Path) -> bool:
-    """Whether it has the name of a file that a published folder may have."""
+    """Whether a published folder may have a file of this name."""
     return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in PATTERNS)
 
 
 def move_into_place(folder: Path, output: Path) -> None:
-    """Rename the finished folder to `output`; an older one leaves only when the new one is there, or comes back."""
+    """Rename the finished folder to `output`. An older one is removed once that is done, and put back if it fails."""
     older = folder.with_name(f"{folder.name}.older")
     try:
         if output.exists():

@@ -1,7 +1,7 @@
-"""What an ONNX file reads besides itself, found without the onnx package.
+"""The files that an ONNX file refers to, found without the onnx package.
 
-ONNX Runtime reads tensors from wherever the file says. The zoo hashes the published folder's own weights only, so its
-graph may name these and nothing else.
+ONNX Runtime reads tensors from any file that a graph names. The zoo checks the weights of the published folder only, so
+its graphs may name these and no others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MESSAGE_FIELDS: dict[str, dict[int, str]] = {
     "attribute": {5: "constant", 10: "constant"},
     "initializer": {13: "external"},  # external_data: pairs of key (1) and value (2)
 }
-# What no graph of the zoo has, and ONNX Runtime would read past the files that it was given.
+# Parts that no graph of the zoo has, through which ONNX Runtime could read other files than those it was given.
 REFUSED: dict[str, dict[int, str]] = {
     "model": {20: "a training graph", 25: "a function"},
     "graph": {15: "a sparse tensor"},
@@ -27,9 +27,9 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf wire types
 
 
 def external_files(model: bytes) -> set[str]:
-    """Every file that an initializer of the ONNX model is read from, as it is written there.
+    """The name of every file that an initializer of the ONNX model is read from, as the model writes it.
 
-    Raises ValueError where the bytes are not an ONNX model, and for what could read a file elsewhere (`REFUSED`).
+    Raises ValueError where the bytes are no ONNX model, or it has a part that could name other files (`REFUSED`).
     """
     if model[4:8] == b"ORTM":  # ONNX Runtime's own format, which it knows by this
         raise ValueError("it is in ORT format")
@@ -56,7 +56,7 @@ def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)
-        if not 8 <= tag < 2**32:  # where other readers cut off what is above, and find another field
+        if not 8 <= tag < 2**32:  # other readers drop the higher bits, and would find another field
             raise ValueError("its protobuf is damaged")
         wire = tag & 7
         if wire == VARINT:

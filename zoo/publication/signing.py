@@ -68,9 +68,9 @@ def check_signature(folder: Folder, public_key: Path) -> None:
 
 
 def _hashing(folder: Folder) -> hashing.Config:
-    """The sha256 of the published files and of no other, which must still be those that were read.
+    """How model-signing hashes the folder: the published files alone, each with the sha256 with which it was read.
 
-    A snapshot in the Hugging Face cache consists of links.
+    Links are followed, because a snapshot in the Hugging Face cache consists of them.
     """
     from model_signing import hashing
 

@@ -27,17 +27,23 @@ from zoo.records import GRAPH_FORMAT, Certificate, LayerBound, Outputs
 STATEMENT_FIELDS = ("claim", "norm", "unit", "domain", "arithmetic", "composition")
 LAYER_FIELDS = ("name", "kind", "input_shape", "output_shape", "method", "fan_in", "lowering")
 MEASURED = ("residual", "rounding", "perturbation")  # terms of a proof that depend on the machine's order of summation
-REPEATED = 1.0 + 2.0**-31  # less than `zoo.bounds.rule.RAISED`, more than that order changes
+REPEATED = (
+    1.0 + 2.0**-31
+)  # more than the order of summation changes, less than `zoo.bounds.rule.RAISED` leaves room for
 PROBES = 8  # random images on which graph and weights are compared
 
 
 def verify(folder: Folder, advance: Advance = lambda layer, total: None) -> list[str]:
-    """What does not hold when the folder's certificate is proved again from its weights; empty if all of it does.
+    """A line for each thing that does not hold when the folder's certificate is proved again; empty if all holds.
 
-    Every layer is bounded anew and its published numbers must be at least what is proved; what follows from them (the
-    body's constants, K and T) must be equal bit for bit; the words must be this zoo's; and the graphs must be those of
-    weights and certificate, see `_graph_differences`. evaluation.json, the labels and the card are not checked.
+    Every layer is bounded anew, and its published numbers must be at least what is proved. What follows from them, the
+    body's constants, K and T, must be equal bit for bit. The words must be this zoo's, and the graphs must be those of
+    the weights and the certificate, see `_graph_differences`. evaluation.json, the labels and the card are not checked.
     Raises CertificateError or UncertifiableLayerError where there is nothing to prove.
+
+    >>> from zoo.hub.client import fetch
+    >>> verify(fetch("mlp-two-moons"))
+    []
     """
     published = folder.certificate
     if published.graph_format != GRAPH_FORMAT:
@@ -67,12 +73,12 @@ def verify(folder: Folder, advance: Advance = lambda layer, total: None) -> list
     )
     follows = compose(published.layers, *head_weights(network), shape, norm, published.pairwise)
     other_words = [field for field in STATEMENT_FIELDS if _differ(published, proved, field)]
-    loose_ends = [field for field, value in follows.items() if getattr(published, field) != value]
+    unfounded = [field for field, value in follows.items() if getattr(published, field) != value]
     differences = [
         *(f"certificate.json: {field} is not in this zoo's words" for field in other_words),
         *_layer_differences(published, proved, network),
         *_pairwise_differences(published, proved),
-        *(f"certificate.json: {field} does not follow from its layers" for field in loose_ends),
+        *(f"certificate.json: {field} does not follow from its layers" for field in unfounded),
     ]
     return differences or list(_graph_differences(folder))
 
@@ -104,7 +110,7 @@ def _layer_differences(published: Certificate, proved: Certificate, network: nn.
 
 
 def _pairwise_differences(published: Certificate, proved: Certificate) -> Iterator[str]:
-    """Where a pairwise constant is not what LipLT proves, up to the order of summation of another machine."""
+    """A line for each pairwise constant that is not what LipLT proves, up to another order of summation."""
     claims, bounds = published.pairwise, proved.pairwise
     if (claims is None) != (bounds is None) or len(claims or ()) != len(bounds or ()):
         yield f"certificate.json: {len(claims or ())} pairwise constants, the proof gives {len(bounds or ())}"
@@ -115,7 +121,7 @@ def _pairwise_differences(published: Certificate, proved: Certificate) -> Iterat
 
 
 def _least(bound: LayerBound, row: Row) -> dict[str, float]:
-    """Each published number of a layer with the least value that it may have."""
+    """The published numbers of a layer by name, each with the least value that it may have."""
     least = {"offset_norm": bound.offset_norm / REPEATED}
     if bound.range_norm is not None:
         least["range_norm"] = bound.range_norm / REPEATED
@@ -123,13 +129,13 @@ def _least(bound: LayerBound, row: Row) -> dict[str, float]:
         least["lipschitz_bound"] = bound.lipschitz_bound / REPEATED
         if row.record == "composed, at least 1":
             least["lipschitz_bound"] = max(1.0, least["lipschitz_bound"])
-    elif not bound.proof:  # then both are a stored weight, or 1
+    elif not bound.proof:  # both norms are then a stored weight, or 1, and exact
         return {**least, "lipschitz_bound": bound.lipschitz_bound, "absolute_norm": bound.absolute_norm}
     return {**least, "absolute_norm": bound.absolute_norm / REPEATED}
 
 
 def _proof_differences(claimed: LayerBound, bound: LayerBound, row: Row) -> Iterator[str]:
-    """Where the terms of a layer's proof are not those of the weights, or its bound does not follow from them."""
+    """A line for each term of a layer's proof that its weights do not give, and for a bound that does not follow."""
     where = f"the proof of layer {bound.name!r}"
     if set(claimed.proof) != set(bound.proof):
         yield f"certificate.json: {where} has the terms {sorted(claimed.proof)}, expected {sorted(bound.proof)}"
@@ -146,17 +152,17 @@ def _proof_differences(claimed: LayerBound, bound: LayerBound, row: Row) -> Iter
 
 
 def _holds(term: str, claimed: float, value: float) -> bool:
-    """Whether a published term of a proof is what the weights give; a term's last word says what it is."""
+    """Whether a published term of a proof is what the weights give: equal, or nearly so for the terms of `MEASURED`."""
     if term.split(".")[-1] in MEASURED:
         return value / PUBLISHED <= claimed <= value * PUBLISHED
     return claimed == value
 
 
 def _graph_differences(folder: Folder) -> Iterator[str]:
-    """Where a graph is not, byte for byte, the one that is written for the weights and the certificate.
+    """A line for each graph that is not, byte for byte, the one written for the weights and the certificate.
 
-    Its answers to a few images are compared with those of the network in PyTorch, too: two programs that were written
-    apart, of which the runtime is a part of one.
+    If both are, the answers of model.onnx to a few images are compared with those of PyTorch, since the bytes say
+    nothing of the runtime.
     """
     if INDEX in folder.digests and folder.read(INDEX) != shard_index(folder.weights()):
         yield f"{INDEX}: not the index of these shards"

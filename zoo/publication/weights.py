@@ -1,6 +1,6 @@
-"""The files of a published folder's weights: one safetensors file, or shards of it where no file may be so large.
+"""The files of a published folder's weights: one safetensors file, or its shards where it would be too large.
 
-Shards and their index are named as everywhere on the Hugging Face hub. Loads no torch.
+Shards and their index are named as on the Hugging Face hub. Loads no torch.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from zoo.errors import CertificateError
 WEIGHTS = "model.safetensors"
 WEIGHT_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 SHARDS = "model-?????-of-?????.safetensors"  # the same for a shell
-INDEX = f"{WEIGHTS}.index.json"  # of shards: for other readers, no reader of the zoo needs it
+INDEX = f"{WEIGHTS}.index.json"  # of shards: other libraries read it, the zoo does not need it
 
 
 def expected_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The names of a whole set of weights that has as many shards as there are among `names`."""
+    """The names that all files of the weights must have, given the number of shards among `names`."""
     count = sum(WEIGHT_SHARD.fullmatch(name) is not None for name in names)
     shards = (f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1))
     return (*shards, INDEX) if count else (WEIGHTS,)
 
 
 def weight_names(names: Iterable[str]) -> list[str]:
-    """Those of the names that are safetensors files of weights, in their order."""
+    """The names among these of safetensors files with weights, in order."""
     return sorted(name for name in names if name == WEIGHTS or WEIGHT_SHARD.fullmatch(name))
 
 
@@ -38,9 +38,9 @@ def read_weights(folder: Path) -> dict[str, bytes]:
 
 
 def weights_sha256(digests: Mapping[str, str]) -> str:
-    """What a certificate names the weights by, from the sha256 of each file; files that are no weights do not count.
+    """The sha256 by which a certificate names the weights, from that of each file; other files do not count.
 
-    That of the one file; where there are shards, the sha256 of their lines in SHA256SUMS.
+    For one file its own; for shards, the sha256 of their lines in SHA256SUMS.
     """
     names = weight_names(digests)
     if names == [WEIGHTS]:
@@ -51,7 +51,7 @@ def weights_sha256(digests: Mapping[str, str]) -> str:
 def header(content: bytes) -> dict[str, Any]:
     """Each tensor of a safetensors file: its dtype, shape and data_offsets, which count from `data_start`.
 
-    Raises CertificateError where one is written otherwise; some readers take lists, too.
+    Raises CertificateError where a tensor is not described by an object; some readers accept lists as well.
     """
     tensors: dict[str, Any] = json.loads(content[8 : data_start(content)])
     tensors.pop("__metadata__", None)
@@ -67,7 +67,7 @@ def data_start(content: bytes) -> int:
 
 
 def shard_index(weights: Mapping[str, bytes]) -> bytes:
-    """The index of shards: which of them has which tensor, and the bytes of all tensors."""
+    """The index of shards: the shard of each tensor, and the bytes of all tensors together."""
     places = {tensor: name for name, content in weights.items() for tensor in header(content)}
     size = sum(len(content) - data_start(content) for content in weights.values())
     text = json.dumps({"metadata": {"total_size": size}, "weight_map": dict(sorted(places.items()))}, indent=2)
