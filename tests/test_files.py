@@ -43,7 +43,16 @@ def test_a_lock_is_held_once(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize(
     "module",
-    ["certificate.certify", "epsilon", "records", "registry", "hub.client", "inference.runtime"],
+    [
+        "certificate.certify",
+        "epsilon",
+        "hub.client",
+        "inference.runtime",
+        "publication.publish",
+        "publication.verify",
+        "records",
+        "registry",
+    ],
 )
 def test_the_examples_in_docstrings_are_true(module: str):
     failed, tried = doctest.testmod(importlib.import_module(f"zoo.{module}"))

@@ -1,6 +1,6 @@
-"""Works that several families, or a loss and a family, stand on; and whose work each loss is.
+"""The papers that more than one architecture or loss cites, and in `LOSSES` the paper of each loss.
 
-The work behind a network is its class's `citation` (`zoo.architectures`).
+The paper of a network is its class's `citation` (`zoo.architectures`).
 """
 
 from __future__ import annotations

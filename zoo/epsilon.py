@@ -43,7 +43,7 @@ def parse_epsilon(value: str | float) -> float:
 
 
 def _parse(text: str) -> float:
-    """The number that the text writes, rounded once. Raises ValueError and what the division raises."""
+    """The number that the text writes, rounded once. Raises ValueError, ZeroDivisionError for a denominator of 0."""
     if NOT_FINITE.fullmatch(text):
         return math.nan
     match = SIZE.fullmatch(text) if len(text) <= MAX_LENGTH else None

@@ -18,7 +18,7 @@ def exists(path: str | Path) -> bool:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether there is a folder; false as in `exists`."""
+    """Whether there is a folder; false where the path is too long, malformed or out of reach."""
     with suppress(OSError, ValueError):
         return Path(path).is_dir()
     return False
@@ -40,10 +40,10 @@ def partial_path(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path, partial: Path | None = None) -> Iterator[Path]:
-    """A path to write to, beside `path` unless `partial` is given, which takes the place of `path` at the end.
+    """A path to write to, which takes the place of `path` at the end: `partial`, or a file beside `path`.
 
-    At any time, also after a loss of power, `path` is what it was before or the whole new file. Where the body raises,
-    it stays what it was.
+    At any time, also after a loss of power, `path` is the old file or the whole new one. It stays the old one if the
+    body raises.
     """
     partial = partial or partial_path(path)
     try:
@@ -65,8 +65,8 @@ def flush(path: Path) -> None:
 def locked(path: Path, busy: Exception, wait: bool = False) -> Iterator[int]:
     """Hold the lock of a folder, or of a file, which is made if missing; yields its open descriptor.
 
-    The system takes the lock back when the process ends, however it ends. Raises `busy` if another process holds it,
-    unless this one is to wait.
+    The system releases the lock when the process ends, however it ends. If another process holds it, raises `busy`, or
+    waits if `wait` is true.
     """
     import fcntl  # POSIX only
 

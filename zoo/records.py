@@ -1,7 +1,7 @@
-"""What the zoo writes down: certificates, evaluations, predictions. Frozen, standard library only, exact as JSON.
+"""Certificates, evaluations and predictions as frozen records, and their JSON. Standard library only.
 
-A float is written with `repr`, so that reading it back gives the same 64 bits; infinity is not JSON and never
-occurs in a file.
+A float is written with `repr`, so that reading it back gives the same 64 bits. JSON has no infinity, and no file has
+one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError
 
 GRAPH_FORMAT = 1  # of both graphs: the same number, network and certificate give the same bytes
-FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader refuses what it does not know
+FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader refuses any other
 
 MAX_RECORD_BYTES = 16 * 2**20
-SAMPLE = 1000  # of the first images an evaluation holds the radii one by one
-NATURAL = {"l2": ("36/255", "72/255", "108/255", "1.0"), "linf": ("2/255", "8/255", "16/255")}  # epsilons, of papers
-TOP_K = 5  # as many ranks as `topk_radius` tells, where there are so many classes
+SAMPLE = 1000  # an evaluation keeps the radii of this many images, the first ones
+TOP_K = 5  # ranks of `topk_radius`; fewer where there are not so many other classes
+# The epsilons at which papers report for natural images, by norm.
+NATURAL = {"l2": ("36/255", "72/255", "108/255", "1.0"), "linf": ("2/255", "8/255", "16/255")}
 
 Record = TypeVar("Record")
 
@@ -43,7 +44,7 @@ class Outputs(NamedTuple):
 
 
 NOT_PROVED = "float32, not proved"  # the `arithmetic` of model.float32.onnx
-ESTIMATES = {"radius", "class_radii", "topk_radius"}  # so named in the float64 graph, with _estimate in the other
+ESTIMATES = {"radius", "class_radii", "topk_radius"}  # outputs whose names end in _estimate in the float32 graph
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class LayerBound:
     output_shape: tuple[int, ...]
     lipschitz_bound: float  # never below the true constant
     lipschitz_estimate: float  # power iteration in float32: says how tight the bound is, proves nothing
-    method: str  # of the proof: the geometry of a linear layer, the theorem of another
+    method: str  # of the proof: for a linear layer its geometry, for others the theorem
     proof: dict[str, float]  # tau, residual and rounding terms of the method; see zoo/bounds/spectral.py
     # Its rounding on an input of norm R is at most gamma_{fan_in + 2} (absolute_norm R + offset_norm), in that norm.
     fan_in: int  # products in a sum that gives one output; 0 where the layer is exact in floating point
-    absolute_norm: float  # of a linear layer at least the operator norm of the entrywise absolute value
+    absolute_norm: float  # for a linear layer, at least the operator norm of the entrywise absolute value
     offset_norm: float  # also at least the norm of the layer's value at 0
-    range_norm: float | None  # at least the norm of any output, where the layer alone bounds it
-    lowering: str = ""  # the products that its convolutions are in the graph, see zoo/lowering/choice.py
+    range_norm: float | None  # at least the norm of any output; None where it depends on the input's norm
+    lowering: str = ""  # the form that its convolutions take in the graph, see zoo/lowering/choice.py
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,10 @@ class Evaluation:
     pgd_accuracy: dict[str, float] = field(default_factory=dict)  # empirical upper bound, by epsilon as text
     pgd_images: int = 0
     pgd: str = ""  # the attack in words
-    tightness: dict[str, float] = field(default_factory=dict)  # largest quotients found / their bounds, by what of
+    tightness: dict[str, float] = field(default_factory=dict)  # the largest quotient found over its bound, by name
     tightness_search: str = ""  # the search in words
     command: str = ""
-    radii: tuple[float, ...] = ()  # below which each of the first images counts for VRA: 0 where its label is wrong
+    radii: tuple[float, ...] = ()  # of the first images, 0 where the label is wrong
     format: int = FORMAT
 
     @property
@@ -138,15 +139,15 @@ class Evaluation:
         return self.images > 0
 
     def attacked_vra(self, epsilon: str) -> float:
-        """The VRA of the attacked images, which are the first ones: no attack on them can leave less."""
+        """The VRA of the images that were attacked, the first `pgd_images`: no attack can leave fewer of them right."""
         size = parse_epsilon(epsilon)
         return sum(radius > size for radius in self.radii[: self.pgd_images]) / self.pgd_images
 
 
 def aim(config: ModelConfig, evaluation: Evaluation) -> str:
-    """The epsilon that the model was made for, as its VRA is listed; the first where it was made for none of them.
+    """The epsilon that the model was made for, as `evaluation.vra` writes it, or `NATURAL` if nothing was measured.
 
-    Where nothing was measured, as papers write it.
+    If the model was made for an epsilon that is not listed there, the first one that is.
     """
     known, epsilon = list(evaluation.vra) or list(NATURAL[config.norm]), config.recipe.get("epsilon")
     made_for = (text for text in known if isinstance(epsilon, float) and math.isclose(parse_epsilon(text), epsilon))
@@ -220,7 +221,7 @@ def loads(kind: type[Record], text: str | bytes, source: str = "record") -> Reco
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object; of two values for one key, readers would differ in which they take."""
+    """The pairs as a dict. Raises ValueError for a key that occurs twice: readers differ in which value they take."""
     value = dict(pairs)
     if len(value) != len(pairs):
         seen: set[str] = set()

@@ -1,8 +1,8 @@
 """Every model of the zoo by name: `architecture-dataset` or `architecture-training-dataset`, published or not.
 
-Loads no torch. `parameters.json` has the counts, and `recipes.json` the names with a recipe in `training/`, that a test
-counts again; `python -m export.parameters` writes both. `published.json` pins the sha256 of each
-published folder's SHA256SUMS, and so of every byte in it, and has the rates that were measured.
+Loads no torch, so what torch would tell stands in files: `parameters.json` has each model's number of parameters,
+`recipes.json` the names that have a recipe in `training/`. `python -m export.parameters` writes both, and a test checks
+them. `published.json` has the rates of each published folder and the sha256 of its SHA256SUMS, which pins every byte.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Entry:
     dataset: str
     norm: str = "l2"
     reported: Reported | None = None  # where a paper has this very model
-    parameters: int | None = None  # None where parameters.json was not written anew: `python -m export.parameters`
+    parameters: int | None = None  # None until `python -m export.parameters` writes parameters.json anew
     digest: str | None = None  # sha256 of the published SHA256SUMS
     clean_accuracy: float | None = None
     vra: dict[str, float] = field(default_factory=dict)  # by epsilon as text
-    epsilon: str = ""  # of these, that which the model was made for
+    epsilon: str = ""  # the key of `vra` that the model was made for
     recipe: bool = False  # whether a checkout can train it: `python -m training NAME`
 
     @property
     def training(self) -> str:
-        """What its name has between network and data set, "cll" or "p0.4"; empty for the network's first training."""
+        """The part of its name between network and data set, such as "cll" or "p0.4"; mostly empty."""
         return self.name.removeprefix(self.network).removesuffix(self.dataset).strip("-")
 
     def vra_at(self, epsilon: float) -> float | None:
@@ -70,7 +70,7 @@ def _entries() -> dict[str, Entry]:
 
 
 def _architecture(name: str, data: DatasetInfo, others: Mapping[str, int]) -> Architecture:
-    """The network with the sizes of its data set, where it takes any, and others. Raises ValueError, as it does."""
+    """The network with the sizes that its data set asks for, and `others`. Raises ValueError where it has none such."""
     network = NETWORKS[name]
     taken = {field.name for field in fields(network)}
     sizes = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
@@ -78,9 +78,9 @@ def _architecture(name: str, data: DatasetInfo, others: Mapping[str, int]) -> Ar
 
 
 def own_entry(network: str, data: DatasetInfo, training: str = "") -> Entry:
-    """What the registry would say of this network on a data set that somebody brings.
+    """The entry of this network for a data set that somebody brings.
 
-    Raises InputError where the network does not take its images, or the registry has this model for another data set.
+    Raises InputError where the network does not take its images, or a registered model has the same name.
     """
     name = "-".join(part for part in (network, training, data.name) if part)
     try:
@@ -96,7 +96,7 @@ def own_entry(network: str, data: DatasetInfo, training: str = "") -> Entry:
 
 
 def _natural(name: str) -> list[tuple[float, str]]:
-    """Sorts l6 before l12, and p0.05 before p0.1."""
+    """A sort key by which l6 comes before l12, and p0.05 before p0.1."""
     return [(float(part), "") if part[0].isdigit() else (0.0, part) for part in re.findall(r"\d+(?:\.\d+)?|\D+", name)]
 
 
@@ -104,7 +104,7 @@ ENTRIES: dict[str, Entry] = _entries()
 
 
 def find(name: str) -> Entry:
-    """The registered model of this name. Raises UnknownModelError with the nearest names, first what can be loaded."""
+    """The registered model of this name. Raises UnknownModelError with the nearest names, first those that load."""
     if name in ENTRIES:
         return ENTRIES[name]
     here = near(name, list_models(pretrained=True))
@@ -114,7 +114,7 @@ def find(name: str) -> Entry:
 
 
 def near(name: str, names: Iterable[str]) -> list[str]:
-    """Of the names, the three at most that are nearest to this one, the nearest first."""
+    """The names that are nearest to this one, at most three, the nearest first."""
     return difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.5)
 
 

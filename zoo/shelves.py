@@ -6,18 +6,18 @@ from pathlib import Path
 
 from zoo.files import sha256
 
-ORGANISATION = "certified-zoo"  # where registered models that are not shipped lie on a hub; the registry pins them
+ORGANISATION = "certified-zoo"  # on a hub, the owner of registered models; the registry pins their bytes
 PACKAGE = Path(__file__).parent
 SHELVES = (PACKAGE / "embedded", PACKAGE.parent / "model_cards")  # in an installed package; in a checkout
 
 
 def shipped(name: str) -> Path | None:
-    """The folder of a registered model that came with the zoo, unchecked; None where it did not."""
+    """The folder of a registered model that came with the zoo, not checked yet; None where none came."""
     return next((shelf / name for shelf in SHELVES if (shelf / name).is_dir()), None)
 
 
 def is_here(name: str, digest: str) -> bool:
-    """Whether a registered model can be loaded without a network: it was shipped, or the cache has what is pinned."""
+    """Whether a registered model loads without a network: it came with the zoo, or the cache has the pinned folder."""
     if shipped(name) is not None:
         return True
     from huggingface_hub import try_to_load_from_cache

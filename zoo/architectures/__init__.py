@@ -1,8 +1,8 @@
 """Architectures: frozen sizes whose `network()` is an `nn.Sequential` of plain layers, the last named `head`.
 
-Each other file of this package is a family: the dataclass of its sizes with the `citation` of the work it is, then its
-NETWORKS and its models, PRESETS, by name. A new file is found without being named anywhere. `layers` has the form of
-networks that have no family. Importing this package loads no torch; `network()` does.
+Each other file of this package is a family: a dataclass of its sizes with the `citation` of its paper, then two tables
+by name, its NETWORKS and its models, PRESETS. A new file is found by itself. `layers` is for networks that belong to no
+family. Importing this package loads no torch; `network()` does.
 """
 
 from dataclasses import asdict, fields
@@ -48,8 +48,8 @@ __all__ = [
     "layer_shapes",
 ]
 
-# Of a size in a description: files from outside must not ask for more. The certificate has a constant for each pair of
-# classes, and a layer takes time to make even where it has no weights.
+# The largest sizes that a description, which comes from outside, may ask for. Classes and depths have lower limits: the
+# certificate has a constant for each pair of classes, and each layer takes time to make even without its weights.
 MAX_SIZE = 1_000_000
 LIMITS = {"classes": 10_000, "depth": 1_000, "dense_depth": 1_000}
 
@@ -70,7 +70,7 @@ class LayerShape(NamedTuple):
 
 
 def layer_shapes(architecture: Architecture) -> list[LayerShape]:
-    """The layers of the network in order, from a pass without numbers; needs torch, and no memory."""
+    """The layers of the network in order, found on the device "meta", which takes no memory. Needs torch."""
     import torch
 
     rows = []
@@ -89,7 +89,7 @@ def describe(architecture: Architecture) -> dict[str, Any]:
 
 
 def from_description(description: dict[str, Any]) -> Architecture:
-    """The architecture that `describe` wrote down. Raises CertificateError for anything else."""
+    """The architecture that `describe` describes so. Raises CertificateError for anything else."""
     sizes = dict(description)
     family = str(sizes.pop("family", None))
     kinds = {**FAMILIES, "Layers": Layers}

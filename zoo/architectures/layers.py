@@ -1,7 +1,7 @@
-"""A network that is nothing but its list of layers, in JSON: no family, and none of its author's code.
+"""Networks described by their list of layers in JSON, so that nobody needs their author's code.
 
-Each layer is an object with its `name` in the network, its `type`, and the arguments of its class, which the row of
-`zoo.bounds.table` knows; an argument may hold further layers. Reading such a list from a file calls no other class.
+Each layer is an object with its `name` in the network, its `type`, and the arguments of its class, which its row of
+`zoo.bounds.table` lists; an argument may hold further layers. Reading such a list calls only classes of that table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
-MAX_LAYERS = 2_000  # with those inside other layers
+MAX_LAYERS = 2_000  # including those inside other layers
 MAX_DEPTH = 8  # of layers inside layers
 MAX_CLASSES = 10_000  # the certificate has a constant for each pair
 MAX_PIXELS = 2**26  # numbers of an image
@@ -31,8 +31,8 @@ MAX_PARAMETERS = 2**34
 class Layers:
     """The list of a network's layers, the last of which is a Linear.
 
-    Raises ValueError where the list is too long or too deep, a layer has no name or type of its own, or an image is too
-    large; `network()` raises CertificateError where a layer is of a type without a row, or cannot be made so.
+    Raises ValueError where the list is too long or too deep, a layer lacks a name of its own or a type, or an image is
+    too large. `network()` raises CertificateError where a layer's type has no row, or its arguments make no layer.
     """
 
     input_shape: tuple[int, int, int]
@@ -71,7 +71,7 @@ class Layers:
 
 
 def layers_of(network: nn.Sequential, input_shape: Sequence[int]) -> Layers:
-    """The list of the network's layers. Raises InputError where one is of a type without a row, or too large."""
+    """The list of the network's layers. Raises UncertifiableLayerError for a type without a row, InputError."""
     from zoo.bounds.written import write_layers
 
     try:
@@ -85,7 +85,7 @@ def _is_size(value: object, most: int = MAX_PIXELS) -> bool:
 
 
 def _each(layers: Sequence[Any], depth: int) -> Iterator[dict[str, Any]]:
-    """All layers, those inside others too. Raises ValueError where one is none."""
+    """Every layer, also those inside others. Raises ValueError for an entry that is no layer."""
     if depth > MAX_DEPTH:
         raise ValueError(f"layers inside layers are more than {MAX_DEPTH} deep")
     names: set[str] = set()

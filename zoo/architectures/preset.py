@@ -1,4 +1,4 @@
-"""What the file of a family consists of: the class of its networks, and tables of the networks and models by name."""
+"""The types that the files of families use: the protocol of their classes, and the rows of their tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Architecture(Protocol):
-    """Frozen sizes, and the untrained network that has them; each family is a dataclass of this form."""
+    """Frozen sizes, and the untrained network that has them. Each family's class follows this protocol."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     citation: ClassVar[str]  # whose work a network of this family is
@@ -41,10 +41,10 @@ class Reported:
 
 @dataclass(frozen=True)
 class Preset:
-    """A registered model: a network that its family names, on a data set."""
+    """A registered model: a network of its family's table on a data set."""
 
     network: str
     dataset: str
     reported: Reported | None = None
     norm: Literal["l2", "linf"] = "l2"
-    sizes: Mapping[str, int] = field(default_factory=dict)  # other than the network's and the data set's
+    sizes: Mapping[str, int] = field(default_factory=dict)  # that replace the network's own

@@ -90,8 +90,8 @@ def certify(
         the form is the list of its layers, and the weights are those of the file that `zoo.publish` writes for it.
     advance: called with a layer's name and how many matrices its proof factors, then with 0 after each.
     taus: where each layer's proof starts, from an earlier certificate; without them they are found.
-    Raises UncertifiableLayerError where the network is another one, and names the layer; InputError for another
-    shape; CertificateError for another norm, for levels that are not positive, rising, and in l-infinity, and in a
+    Raises UncertifiableLayerError, which names the layer, for any other network; InputError for an input_shape that is
+    none; CertificateError for another norm, for levels that are not positive and rising or not in l-infinity, and in a
     thread that flushes subnormal numbers.
 
     >>> body = Pixels([0.5], [2.0]), nn.Flatten(), nn.Linear(784, 32), nn.ReLU()
@@ -174,9 +174,9 @@ def compose(
     norm: str = "l2",
     pairwise: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """What a certificate says that follows from its layers, its pairwise constants and the head's weights.
+    """The fields of a certificate that follow from its layers, its pairwise constants and the head's weights.
 
-    The same bits on every machine.
+    They have the same bits on every machine.
     """
     body_lipschitz = math.prod(layer.lipschitz_bound * OUTWARD for layer in layers) * OUTWARD
     domain_norm = math.sqrt(math.prod(input_shape)) if norm == "l2" else 1.0

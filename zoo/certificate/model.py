@@ -33,11 +33,11 @@ class CertifiedModel(nn.Module):
     or infinite, and one whose logits are not finite, keeps its label and gets radius 0.
 
     The weights are stored as float32 and evaluated in `dtype`: each call casts them into a copy of its own, so that any
-    number of threads may call one model. Only float64 is proved; a float32 model answers the
-    same five arrays as *estimates*. A module whose types or methods were changed since, a float64 one that is not on
-    the CPU, and a thread that flushes subnormal numbers raise CertificateError; weights overwritten in place are not
-    noticed. Images of another shape than `input_shape` raise InputError, also where the network would take them: of
-    them the constants say nothing.
+    number of threads may call one model. Only float64 is proved; a float32 model answers the same five arrays as
+    *estimates*. A module whose types or methods were changed since, a float64 module that is not on the CPU, and a
+    thread that flushes subnormal numbers raise CertificateError; weights overwritten in place are not noticed. Images
+    of another shape than `input_shape` raise InputError, even if the network would take them, since the constants hold
+    for that shape only.
     """
 
     margin_lipschitz: Tensor
@@ -63,7 +63,7 @@ class CertifiedModel(nn.Module):
 
     @classmethod
     def of(cls, network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64) -> Self:
-        """The model that the certificate describes, of its network. Raises CertificateError as `tables_of` does."""
+        """The model of a network and its certificate. Raises CertificateError as `tables_of` does."""
         tables, shape = tables_of(network, certificate), certificate.layers[0].input_shape
         return cls(network, tables, shape, dtype, certificate.norm, certificate.levels).eval()
 
@@ -77,8 +77,8 @@ class CertifiedModel(nn.Module):
         logits = network(images)
         label = logits.argmax(dim=1)
         margins = logits.amax(dim=1, keepdim=True) - logits
-        inside = (images == images.clamp(0, 1)).amin(dim=(1, 2, 3))  # of truths, so all of them; NaN equals nothing
-        # A sum, because it keeps a NaN on every runtime; a maximum may lose it.
+        inside = (images == images.clamp(0, 1)).amin(dim=(1, 2, 3))  # whether all are true; a NaN equals nothing
+        # The sum of the margins, because on every runtime a sum keeps a NaN, which a maximum may lose.
         admissible = (inside & (margins.sum(dim=1) < math.inf)).unsqueeze(1)
         margins = torch.where(admissible, margins, 0)
         slack, lipschitz = F.embedding(label, self.slack), F.embedding(label, self.margin_lipschitz)

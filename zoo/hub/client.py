@@ -162,11 +162,17 @@ def push(
     tag: str | None = None,
     advance: Advance = lambda layer, total: None,
 ) -> str:
-    """The source `hf-hub:ORG/NAME@COMMIT` of the folder's files, all of them uploaded in one commit.
+    """Upload the folder's files in one commit; the source `hf-hub:ORG/NAME@COMMIT` by which they load again.
 
-    source: a name or local-dir:PATH. repository: ORG/NAME, made where it is missing. private: if it is made.
     Nothing is uploaded unless the whole certificate is proved again from the weights, as `zoo verify` does, and the
-    card is the one that the records render to. Raises ZooError.
+    card is the one that the records give.
+    source: a name or local-dir:PATH. repository: ORG/NAME, made if it is missing, and then private if `private`.
+    Raises ZooError.
+
+    >>> push("2c2f-mnist", "my-copy")
+    Traceback (most recent call last):
+        ...
+    zoo.errors.InputError: 'my-copy' is no repository: write ORG/NAME
     """
     repository = repository.removeprefix(HUB)
     if not REPOSITORY.fullmatch(repository):

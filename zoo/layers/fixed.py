@@ -66,7 +66,7 @@ class MinMax(nn.Module):
         return paired[:, :, 0], paired[:, :, 1]
 
     def join(self, first: Tensor, second: Tensor, x: Tensor) -> Tensor:
-        """Both in the places of `x` that `split` took them from, and what it left."""
+        """The reverse of `split`: both put back where it took them from in `x`, with the channel that it left out."""
         if self.pairing == "halves":
             return torch.cat([first, second], dim=1)
         paired = 2 * first.shape[1]
@@ -135,7 +135,7 @@ class FirstChannels(nn.Module):
 
 
 class PatchPool(nn.Module):
-    """Each size x size patch summed and divided by `size`, not by its square: 1-Lipschitz, and no smaller.
+    """Each size x size patch summed and divided by `size`, not by its square: its Lipschitz constant is exactly 1.
 
     CPL and SLL write it AvgPool2d(4, divisor_override=4). Shapes: [N, C, H, W] to [N, C, H / size, W / size].
     """

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-DIFFERENCES = 2**18  # numbers x_i - w_ji that an LInfDistance holds at a time, for each image
+DIFFERENCES = 2**18  # the most differences x_i - w_ji of an image that an LInfDistance holds at a time
 
 
 class Residual(nn.Module):
@@ -175,10 +175,10 @@ class SelfAttention(nn.Module):
 
 
 class LInfDistance(nn.Module):
-    """u_j = max over i of |x_i - w_ji|, + b_j: 1-Lipschitz in l-infinity. The bias is where mean shifts fold to.
+    """u_j = b_j + max over i of |x_i - w_ji|: 1-Lipschitz in l-infinity.
 
-    p is infinity exactly, whatever exponent the weights were trained with. Each output is one rounded difference and
-    one rounded sum: no error accumulates.
+    The distance is that of l-infinity exactly, whatever exponent p the weights were trained with. Each output is one
+    rounded difference and one rounded sum: no error accumulates.
 
     Shapes: [N, in_features] to [N, out_features]; weight [out_features, in_features].
     Source: Zhang, Cai, Lu, He, Wang 2021, "Towards certifying l-infinity robustness using neural networks with
@@ -199,5 +199,5 @@ class LInfDistance(nn.Module):
 
 
 def few_rows(weight: Tensor) -> tuple[Tensor, ...]:
-    """The rows of an LInfDistance's weight, so many at a time that the differences from them fit into memory."""
+    """An LInfDistance's weight in parts of so few rows that the differences from them fit into memory."""
     return weight.split(max(1, DIFFERENCES // weight.shape[1]))
