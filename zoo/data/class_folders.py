@@ -1,4 +1,4 @@
-"""A folder of pictures with a subfolder for each class, as people and operating systems leave it."""
+"""Folders of pictures with a subfolder for each class, in which operating systems may have left files of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_leftover(name: str) -> bool:
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
-    """The names of a folder's subfolders, in order: its classes. Raises InputError where there is none."""
+    """The names of a folder's subfolders, in order, which are its classes. Raises InputError if there are none."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: expected one with a subfolder for each class")
     names = tuple(entry.name for entry in _entries(folder) if entry.is_dir())
@@ -36,9 +36,9 @@ def class_names(folder: Path) -> tuple[str, ...]:
 def class_files(folder: Path, numbers: Mapping[str, int], whose: str, known: str) -> list[tuple[Path, int]]:
     """The pictures in a folder's subfolders, each with the number of the class that its subfolder is named after.
 
-    Classes take turns in the order of their numbers, so that the first pictures are spread over them; those of one
-    are in the order of their names. What operating systems leave is left out.
-    numbers: the class of each name. whose: has these classes, for messages. known: their names in a line.
+    The classes take turns in the order of their numbers, so that the first pictures are spread over them; the pictures
+    of a class are in the order of their names. Files of operating systems are left out.
+    numbers: the class of each name. For messages, whose: what has these classes; known: their names in a line.
     Raises InputError where a subfolder is no class or has no pictures, two are one class, or a file is no picture.
     """
     if not folder.is_dir():
@@ -77,7 +77,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in the folder, in the order of names, but for leftovers."""
+    """The folder's files and subfolders without leftovers, in the order of their names."""
     try:
         with os.scandir(folder) as entries:
             return sorted((entry for entry in entries if not is_leftover(entry.name)), key=lambda entry: entry.name)

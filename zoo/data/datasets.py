@@ -13,13 +13,13 @@ from pathlib import Path
 from zoo.epsilon import parse_epsilon
 from zoo.records import NATURAL, ModelConfig
 
-HUB = "hf:"  # before a data set on the Hugging Face hub that somebody trains on: hf:org/name
+HUB = "hf:"  # the prefix of a data set on the Hugging Face hub: hf:org/name
 WORDNET = re.compile(r"(n\d{8}) (.+)")  # a class of ImageNet: its number in WordNet, and its names
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What the zoo must know of a data set before it reads one image of it."""
+    """What the zoo knows of a data set before it reads an image of it."""
 
     name: str
     title: str
@@ -30,17 +30,17 @@ class DatasetInfo:
     hub: str | None  # the data set on the Hugging Face hub; None where it is local only
     train_images: int  # in the whole training split, validation included
     epsilons: dict[str, tuple[str, ...]]  # the radii at which papers report, by norm, in pixels of [0, 1]
-    streamed: bool = False  # images of all sizes, too many to hold decoded: training reads them from disk as it goes
-    made: bool = False  # by `zoo.data.moons`, there are no files
-    original: str | None = None  # the data set of which this one is a copy, in other quality
-    dark_ground: bool = False  # light strokes on black: a photograph, or ink on paper, looks like none of its images
+    streamed: bool = False  # images of many sizes, too many for memory: training reads them from disk as it goes
+    made: bool = False  # `zoo.data.moons` makes it, there are no files
+    original: str | None = None  # the data set of which this one is a copy in other quality
+    dark_ground: bool = False  # light strokes on black, so that photographs and ink on paper look different
     package: str | None = None  # Debian's, which puts the files into `PACKAGES`/NAME
-    own_labels: tuple[str, ...] = ()  # of a data set that somebody brings; the others' are in `CLASSES`
+    own_labels: tuple[str, ...] = ()  # of a data set that somebody brings; those of the others are in `CLASSES`
 
     def levels(self, norm: str) -> tuple[float, ...]:
         """The radii that a certificate's interval propagation tries: in l-infinity just above the epsilons, else none.
 
-        An image is certified at an epsilon where its radius, which may be a level, is larger.
+        They lie above, because an image is certified at an epsilon if its radius, which may be a level, is larger.
         """
         return tuple(parse_epsilon(text) * (1 + 2.0**-20) for text in self.epsilons[norm]) if norm == "linf" else ()
 
@@ -51,7 +51,7 @@ class DatasetInfo:
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """The class of each label, and of each other name of one class alone: in ImageNet WordNet's number or names."""
+        """The class of each name that means one class: its label, or in ImageNet its WordNet number or another name."""
         known: dict[str, set[int]] = {}
         for number, label in enumerate(self._classes):
             wordnet = WORDNET.fullmatch(label)
@@ -69,14 +69,14 @@ class DatasetInfo:
 
 
 def own_dataset(name: str, labels: Sequence[str], input_shape: Sequence[int], hub: str | None = None) -> DatasetInfo:
-    """A data set that somebody brings, with images brought to this shape: channels, height and width."""
+    """A data set that somebody brings, with images of this shape: channels, height and width."""
     channels, size, _ = input_shape
     labels = tuple(labels)
     return DatasetInfo(name, name, size, channels, len(labels), "test", hub, 0, NATURAL, own_labels=labels)
 
 
 def dataset_of(config: ModelConfig) -> DatasetInfo:
-    """The data set of a published model: one that the zoo knows, or its owner's, as the model's records tell it."""
+    """The data set of a published model: one that the zoo knows, or its owner's, as its records describe it."""
     if config.dataset in DATASETS:
         return DATASETS[config.dataset]
     source = config.recipe.get("data")
@@ -85,13 +85,13 @@ def dataset_of(config: ModelConfig) -> DatasetInfo:
 
 
 def plain_labels(labels: tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    """The labels as people say them: "goldfish" for "n01443537 goldfish", unless another label would be the same."""
+    """The labels without WordNet's numbers, "goldfish" for "n01443537 goldfish", unless two would be the same."""
     plain = [WORDNET.sub(r"\2", label) for label in labels]
     return tuple(short if plain.count(short) == 1 else label for short, label in zip(plain, labels, strict=True))
 
 
 def known_labels(labels: tuple[str, ...]) -> str:
-    """The first of the labels in a line."""
+    """The first ten labels in a line."""
     return ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
 
 
@@ -147,7 +147,7 @@ DATASETS: dict[str, DatasetInfo] = {
 
 
 def data_folder(name: str) -> Path:
-    """$ZOO_DATA/NAME, or ../shared/data/NAME beside the checkout where ZOO_DATA is not set or empty."""
+    """$ZOO_DATA/NAME; if ZOO_DATA is not set or empty, ../shared/data/NAME beside the checkout."""
     setting = os.environ.get("ZOO_DATA")
     root = Path(setting) if setting else Path(__file__).parents[3] / "shared" / "data"
     return root / name

@@ -1,9 +1,9 @@
-"""The two moons: a data set of points in the plane that is made, not read.
+"""The two moons: a data set of points in the plane that is computed, not read from files.
 
 Source: the data of CLL's figures 2 and 4 (Losch, Stutz, Schiele, Fritz 2023): half circles of radius 1 around (0, 0)
 and (1, 0.5), 2000 points, noise uniform in a disc of radius 0.1. The half circles are 0.5 apart, so the noisy ones are
 no closer than 0.3: every point has a margin of 0.15, the epsilon of their figure. Where we differ: angles are uniform
-at random, not on a grid, so that as many others can be drawn as a test split; they show training points only.
+at random, not on a grid, so that a test split of other points can be drawn; they show training points only.
 """
 
 from __future__ import annotations

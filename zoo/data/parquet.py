@@ -1,9 +1,9 @@
-"""Labelled images in parquet files: the one reader, for measuring and for training.
+"""Labelled images in parquet files, for measuring and for training.
 
 An image column is what Hugging Face's `datasets` reads as images: encoded files (Arrow's binary types, or the field
 `bytes` of a struct) or pixels (lists of integers from 0 to 255, [H, W] or [H, W, 1 or 3]). A label column holds class
-numbers or class names. Both may be dictionaries, and each file may have a layout of its own. Anything else is refused
-in a line that names file and column, and what was expected.
+numbers or class names. Both may be dictionaries, and each file may have another layout. Anything else is refused in a
+line that names the file, the column and what was expected.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ BATCH_ROWS = 1024  # read from a file at a time
 IMAGE = ("image", "img"), "Image", "encoded images (binary, or a struct with the field `bytes`) or lists of pixels"
 LABEL = ("label", "fine_label"), "ClassLabel", "class numbers or class names"
 WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow would clip them to 8 bits
+# Arrow's types by what they hold.
+BINARY = ("binary", "large_binary", "binary_view", "fixed_size_binary")
+TEXT = ("string", "large_string", "string_view")
+LISTS = ("list", "large_list", "fixed_size_list")
 
 
 class ParquetFiles:
@@ -43,8 +47,8 @@ class ParquetFiles:
         self.info, self.paths = info, tuple(paths)
         self.groups: list[tuple[int, int]] = []  # file and row group
         self.starts = [0]  # the first image of each row group, and the number of all images
-        self._first: list[int] = []  # image of each file
-        self._columns: list[str] = []
+        self._first: list[int] = []  # the first image of each file
+        self._columns: list[str] = []  # the image column of each file
         labels = []
         for number, path in enumerate(self.paths):
             self._first.append(self.starts[-1])
@@ -88,10 +92,10 @@ class ParquetFiles:
 
 
 def label_names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The classes that some files have, of which nothing else is known.
+    """The names of the classes in files of an unknown data set.
 
-    Their names as the metadata have them; else the labels that occur, in order, where they are words; else "0", "1" and
-    so on up to the largest. Raises InputError as `ParquetFiles`, and where the files disagree or numbers are left out.
+    They are the names in the metadata; without these, the labels that occur, sorted, if they are words, and otherwise
+    "0", "1" and so on. Raises InputError as `ParquetFiles` does, and where numbers are left out.
     """
     require("pyarrow", "data")
     found: set[str | int] = set()
@@ -101,7 +105,7 @@ def label_names(paths: Sequence[Path]) -> tuple[str, ...]:
             column = _column(file.schema_arrow, features, path, *LABEL)
             names = features.get(column, {}).get("names")
             if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-                return tuple(names)  # `ParquetFiles` compares those of the other files
+                return tuple(names)  # `ParquetFiles` compares them with the names in the other files
             found |= set(file.read([column])[column].unique().to_pylist()) - {None}
             if not all(type(label) in (str, int) for label in found):
                 raise InputError(f"{path}: column {column!r} has other labels than {LABEL[2]}")
@@ -111,7 +115,7 @@ def label_names(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def numbered_labels(numbers: Sequence[int], path: Path) -> tuple[str, ...]:
-    """The names "0", "1" and so on of classes without names, of which these occur. Raises InputError for gaps."""
+    """The names "0", "1" and so on for classes with these numbers. Raises InputError if one is left out."""
     if not numbers or sorted(set(numbers)) != list(range(len(set(numbers)))):
         shown = ", ".join(map(str, sorted(set(numbers))[:10]))
         raise InputError(f"{path} has the labels {shown}: expected 0, 1, 2 and so on, each of them, or names")
@@ -147,7 +151,7 @@ def picture(value: Any, place: str, channels: int) -> Image.Image:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
-    """The open file. Raises InputError where it, or what is read from it, cannot be read."""
+    """The open file. Raises InputError where it cannot be opened, or reading from it fails in the body."""
     import pyarrow
     import pyarrow.parquet
 
@@ -159,7 +163,7 @@ def _opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
 
 
 def _features(schema: pyarrow.Schema, path: Path) -> dict[str, Any]:
-    """What the schema's metadata say of the columns, as Hugging Face's `datasets` writes it; empty without."""
+    """What Hugging Face's `datasets` wrote about the columns into the schema's metadata; empty if it wrote nothing."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
         return {column: feature for column, feature in features.items() if isinstance(feature, dict)}
@@ -170,7 +174,7 @@ def _features(schema: pyarrow.Schema, path: Path) -> dict[str, Any]:
 def _column(
     schema: pyarrow.Schema, features: dict[str, Any], path: Path, names: tuple[str, ...], kind: str, expected: str
 ) -> str:
-    """The column of one of these names, else the only one that the metadata call one of this kind."""
+    """The column of one of these names, or else the only one that is of this kind by the metadata."""
     declared = [name for name in schema.names if features.get(name, {}).get("_type") == kind]
     found = [name for name in names if name in schema.names] or (declared if len(declared) == 1 else [])
     if not found or schema.names.count(found[0]) > 1:
@@ -186,27 +190,27 @@ def _check_images(kind: pyarrow.DataType, path: Path, column: str) -> None:
     inner = _plain(kind)
     if types.is_struct(inner):
         place = inner.get_field_index("bytes")
-        held = place >= 0 and _is_binary(_plain(inner.field(place).type))
-    elif _is_list(inner):
-        while _is_list(inner):
+        held = place >= 0 and _is_any(_plain(inner.field(place).type), BINARY)
+    elif _is_any(inner, LISTS):
+        while _is_any(inner, LISTS):
             inner = inner.value_type
         held = types.is_integer(inner)
     else:
-        held = _is_binary(inner)
+        held = _is_any(inner, BINARY)
     if not held:
         raise InputError(f"{path}: column {column!r} is {kind}, expected {IMAGE[2]}")
 
 
 def _check_names(feature: dict[str, Any] | None, path: Path, column: str, info: DatasetInfo) -> None:
-    """Raise InputError where the metadata name other classes than the data set has, or in another order.
+    """Raise InputError unless the metadata name no classes, or those of the data set in its order.
 
-    One name in a hundred may be misspelt, as it is in the hub's CIFAR-100, but may not be another class's.
+    One name in a hundred may be misspelt, as it is in the hub's CIFAR-100, but may not be that of another class.
     """
     names = (feature or {}).get("names")
     if names is None:
         return
     if not isinstance(names, list) or len(names) != info.classes:
-        raise InputError(f"{path}: column {column!r} names not {info.classes} classes, as {info.name} has: another one")
+        raise InputError(f"{path}: column {column!r} does not name {info.classes} classes, as {info.name} has")
     found = [info.numbers.get(name) if isinstance(name, str) else None for name in names]
     unknown = [number for number, other in enumerate(found) if other is None and names[number] != info.labels[number]]
     wrong = [number for number, other in enumerate(found) if other not in (None, number)]
@@ -227,7 +231,7 @@ def _labels(column: pyarrow.ChunkedArray, path: Path, name: str, info: DatasetIn
     kind = column.type
     if types.is_dictionary(kind):
         column = column.cast(kind.value_type)
-    is_text = _is_text(column.type)
+    is_text = _is_any(column.type, TEXT)
     if not (is_text or types.is_integer(column.type)):
         raise InputError(f"{path}: column {name!r} is {kind}, expected {LABEL[2]}")
     if column.null_count:
@@ -245,14 +249,14 @@ def _labels(column: pyarrow.ChunkedArray, path: Path, name: str, info: DatasetIn
 
 
 def _number(text: str, info: DatasetInfo) -> int:
-    """The class of a name, or of a number in words; -1 where there is none."""
+    """The class of a name, or of a number in digits; -1 if there is none."""
     if text in info.numbers:
         return info.numbers[text]
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < info.classes else -1
 
 
 def class_numbers(values: np.ndarray, info: DatasetInfo, path: Path) -> np.ndarray:
-    """The integers as int64. Raises InputError unless all are integers, and classes of the data set."""
+    """The values as int64. Raises InputError unless all are integers and classes of the data set."""
     import numpy as np
 
     if values.dtype.kind not in "iu":
@@ -278,26 +282,12 @@ def _values(array: pyarrow.Array) -> pyarrow.Array:
 
 
 def _plain(kind: pyarrow.DataType) -> pyarrow.DataType:
+    """The type itself, or that of a dictionary's values."""
+    return kind.value_type if _is_any(kind, ("dictionary",)) else kind
+
+
+def _is_any(kind: pyarrow.DataType, names: tuple[str, ...]) -> bool:
+    """Whether the type has one of these names of Arrow."""
     from pyarrow import types
 
-    return kind.value_type if types.is_dictionary(kind) else kind
-
-
-def _is_binary(kind: pyarrow.DataType) -> bool:
-    from pyarrow import types
-
-    return any(
-        is_kind(kind) for is_kind in (types.is_binary, types.is_large_binary, types.is_binary_view)
-    ) or types.is_fixed_size_binary(kind)
-
-
-def _is_text(kind: pyarrow.DataType) -> bool:
-    from pyarrow import types
-
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-
-
-def _is_list(kind: pyarrow.DataType) -> bool:
-    from pyarrow import types
-
-    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return any(getattr(types, f"is_{name}")(kind) for name in names)

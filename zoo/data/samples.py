@@ -1,5 +1,4 @@
-"""Pictures to try a model on, drawn here: ten digits like MNIST's, four scenes like CIFAR-10's, four of Tiny-ImageNet's
-things."""
+"""Drawn pictures to try models on: ten digits (MNIST), four scenes (CIFAR-10), four things (Tiny-ImageNet)."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-FINE = 8  # pictures are drawn this much larger, then reduced, for smooth edges
+FINE = 8  # pictures are drawn this many times larger, then reduced, for smooth edges
 DIGIT, SCENE, THING = 28, 32, 64  # sides in pixels
 
 

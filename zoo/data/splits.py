@@ -1,6 +1,6 @@
-"""The splits of data sets: their files under ZOO_DATA, in a Debian package or on the hub, read whole or bit by bit.
+"""The splits of data sets: files under ZOO_DATA, in a Debian package or on the hub, read as a whole or in chunks.
 
-Loads no torch. Images leave as uint8 arrays [N, H, W, C] and labels as int64 [N].
+Loads no torch. Images are uint8 arrays [N, H, W, C] and labels int64 [N].
 """
 
 from __future__ import annotations
@@ -28,28 +28,29 @@ PARQUET_SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?\.parquet")  #
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The files of a split, in order, and what they are: the split, or a part of it."""
+    """The files of a split, or of a part of it, in order."""
 
     paths: tuple[Path, ...]
-    name: str  # as Hugging Face names splits, with the shards where some are missing: train[shards 0-1 of 5]
+    name: str  # of the split; if shards are missing, with those that are there: train[shards 0-1 of 5]
 
 
 @dataclass(frozen=True)
 class SplitStream:
-    """A split that is read as it is used, in memory that grows with it by a label for each image alone."""
+    """A split that is read in chunks as it is used; only its labels are in memory as a whole."""
 
     info: DatasetInfo
     name: str  # as `Split.name`
-    whole: str  # the same without the limit
+    whole: str  # `name` without the limit
     files: ParquetFiles | IdxFiles
     label_names: tuple[str, ...]
     revision: str  # sha256 of the files, in the order of their names
-    count: int  # images, no more than the limit
+    count: int  # of images, at most the limit
 
     def read(self, wanted: Collection[int], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Images and labels of the wanted chunks in order, chunk n being the images n size to (n + 1) size - 1.
+        """Images and labels of the wanted chunks, in order. Chunk n is the images n size to (n + 1) size - 1.
 
-        What is not wanted is not decoded, nor read where it is after them. Raises InputError as `load_split` does.
+        Other images are not decoded, and files are not read beyond the last wanted one. Raises InputError as
+        `load_split` does.
         """
         end = min(self.count, size * (1 + max(wanted, default=-1)))
         if end <= 0:
@@ -60,7 +61,7 @@ class SplitStream:
                 yield self._decoded(items), self.files.labels[chunk * size : min((chunk + 1) * size, self.count)]
 
     def _decoded(self, items: Iterable[tuple[int, Any]]) -> np.ndarray:
-        """The decoded images [N, H, W, C]; one of another size is refused, never resized."""
+        """The decoded images [N, H, W, C]. Raises InputError for one of another size, which is never resized."""
         import numpy as np
 
         info, decoded = self.info, []
@@ -82,15 +83,16 @@ class Split(NamedTuple):
     labels: np.ndarray  # int64 [N]
     label_names: tuple[str, ...]
     revision: str  # sha256 of the files, in the order of their names
-    name: str  # of the split; where it is a part, with the part: test[:50], train[shards 0-1 of 5]
+    name: str  # of the split; if it is a part, with which one: test[:50], train[shards 0-1 of 5]
 
 
 def load_split(name: str, split: str, limit: int | None = None) -> Split:
-    """Every image of a split (the first `limit` of them), each of the size and class that the data set promises.
+    """Every image of a split, or the first `limit` of them, each of the size and class that `DATASETS` says.
 
-    Files are looked for in $ZOO_DATA/NAME, else in ../shared/data/NAME beside the checkout, then where a Debian package
-    puts them, then, without ZOO_DATA, on the hub. Where shards are missing, the name says which are there.
-    Raises InputError where the data are missing or are not what `DATASETS` says, MissingPackageError without pyarrow.
+    Files are looked for in $ZOO_DATA/NAME, or in ../shared/data/NAME beside the checkout if ZOO_DATA is not set, then
+    where a Debian package puts them, then, without ZOO_DATA, on the hub. If shards are missing, the name says which are
+    there.
+    Raises InputError where the data are missing or not what `DATASETS` says, MissingPackageError without pyarrow.
     """
     if name not in DATASETS:
         raise InputError(f"no data set is called {name!r}, expected one of {', '.join(DATASETS)}")
@@ -104,7 +106,7 @@ def load_split(name: str, split: str, limit: int | None = None) -> Split:
 
 
 def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream:
-    """The split for reading in chunks; only its labels and its sha256 are read here. Otherwise as `load_split`."""
+    """The split for reading in chunks, of which this reads the labels and the sha256. Otherwise as `load_split`."""
     info = DATASETS[name]
     found = split_files(info, split)
     files = (IdxFiles if "-idx" in found.paths[0].name else ParquetFiles)(found.paths, info)
@@ -115,15 +117,15 @@ def stream_split(name: str, split: str, limit: int | None = None) -> SplitStream
 
 
 def part_name(split: str, kept: int, count: int) -> str:
-    """The name of the first `kept` of a split's images, as Hugging Face data sets slice: test, test[:50]."""
+    """The name of the first `kept` of a split's images, as Hugging Face's data sets write it: test, test[:50]."""
     return split if kept == count else f"{split}[:{kept}]"
 
 
 def split_files(info: DatasetInfo, split: str) -> SplitFiles:
-    """The files of a split in the order of their names, fetched from the hub only where no folder has them.
+    """The files of a split in the order of their names, fetched from the hub if no folder has them.
 
     A folder's parquet files come before its files in the MNIST format.
-    Raises InputError where there are none, or more than one split's.
+    Raises InputError if there are none, or two copies of them.
     """
     folder = data_folder(info.name)
     if paths := _found(folder, split):
@@ -161,7 +163,7 @@ def hub_files(repository: str, split: str) -> SplitFiles:
 
 
 def own_files(folder: Path, split: str) -> SplitFiles | None:
-    """The parquet files of a folder that are a split by their names, or all where none is; None where it has none."""
+    """The parquet files in a folder that are named after the split, or all if none is; None if it has none at all."""
     if paths := _found(folder, split):
         return SplitFiles(paths, _claim(split, paths))
     paths = tuple(sorted(path for path in folder.glob("*.parquet") if path.is_file() and not is_leftover(path.name)))
@@ -169,14 +171,14 @@ def own_files(folder: Path, split: str) -> SplitFiles | None:
 
 
 def _found(folder: Path, split: str) -> tuple[Path, ...]:
-    """The split's files in a folder and its subfolders, leaving out those that operating systems made."""
+    """The split's files in a folder and its subfolders, without those of operating systems."""
     paths = [path for path in folder.rglob(f"{split}*.parquet") if path.is_file()]
     kept = [path for path in paths if not any(map(is_leftover, path.relative_to(folder).parts))]
     return tuple(sorted(path for path in kept if path.stem == split or PARQUET_SHARD.fullmatch(path.name, len(split))))
 
 
 def _claim(split: str, paths: tuple[Path, ...]) -> str:
-    """What files of these names are: the split, or a part of it. Raises InputError where some are there twice."""
+    """The name of what these files are: the split, or a part of it. Raises InputError if some are there twice."""
     shards = [match for path in paths if (match := PARQUET_SHARD.fullmatch(path.name, len(split)))]
     numbers = [int(match[1]) for match in shards]
     totals = {int(match[2]) for match in shards}
@@ -187,7 +189,7 @@ def _claim(split: str, paths: tuple[Path, ...]) -> str:
         return split
     if numbers[-1] >= total:
         raise InputError(f"{paths[-1]} is shard {numbers[-1]} of {total}, expected 0 to {total - 1}: name it anew")
-    # Neighbours differ from their place in the list by the same number.
+    # Consecutive numbers have the same difference from their place in the list.
     runs = [[number for _, number in run] for _, run in itertools.groupby(enumerate(numbers), lambda x: x[1] - x[0])]
     ranges = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
     return f"{split}[shard{'s' * (len(numbers) > 1)} {ranges} of {total}]"
