@@ -1,7 +1,7 @@
-"""From a name to a model and back to a hub: registered names, `local-dir:PATH` and `hf-hub:ORG/NAME@REVISION`.
+"""Models loaded from, and pushed to, their sources: registered names, `local-dir:PATH`, `hf-hub:ORG/NAME@REVISION`.
 
-A bare `org/name` or path is refused: to guess would be to load other weights than were meant.
-Every source ends in the same checked folder, and nothing is unpickled on the way.
+A bare `org/name` or path is refused, because a guess might load other weights than were meant. From every source comes
+a checked folder, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -123,10 +123,10 @@ def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None
 def pull(
     source: str, output: str | Path | None = None, revision: str | None = None, cache_dir: str | Path | None = None
 ) -> Path:
-    """The path of the checked folder of a name or source, in the cache; with `output`, of a copy of it there.
+    """The path of the checked folder of a name or source, or of a copy of it at `output`.
 
-    `output` must not exist, and becomes the whole copy at once; or be an empty folder, which gets the checked files,
-    SHA256SUMS last. Raises ZooError.
+    If `output` does not exist, it becomes the whole copy at once; if it is an empty folder, it gets the checked files,
+    SHA256SUMS last. Raises ZooError, also for any other `output`.
 
     >>> pull("2c2f-mnist").joinpath("model.onnx").is_file()
     True
@@ -147,7 +147,7 @@ def pull(
             read_folder(copy, folder.digest)
             if not there:
                 copy.replace(target)
-            else:  # it stays the folder that it is, in which somebody may stand
+            else:  # the folder itself stays, since it may be somebody's working directory
                 for file in sorted(copy.iterdir(), key=lambda file: file.name == SUMS):
                     file.replace(target / file.name)
     except OSError as error:
@@ -218,7 +218,7 @@ def push(
 
 
 def contents(folder: Folder) -> Iterator[tuple[str, bytes]]:
-    """Each file of the folder with its bytes as they were checked, and its signature where there is one."""
+    """The name and the checked bytes of each file of the folder, and of its signature if it has one."""
     for name in folder.digests:
         yield name, folder.read(name)
     yield SUMS, folder.sums
@@ -227,11 +227,11 @@ def contents(folder: Folder) -> Iterator[tuple[str, bytes]]:
 
 
 def _published(entry: Entry, digest: str, cache_dir: str | Path | None) -> Folder:
-    """The folder of a registered model whose bytes the registry pins: shipped with the zoo, or else from the hub."""
+    """The folder of a registered model whose bytes the registry pins: shipped with the zoo, or from the hub."""
     if (path := shipped(entry.name)) is not None:
         return _named(entry, read_folder(path, digest))
     repository = f"{ORGANISATION}/{entry.name}"
-    with suppress(ZooError):  # what the registry pins does not change: no need to ask the hub
+    with suppress(ZooError):  # pinned bytes do not change, so that the cache needs no question to the hub
         return _named(entry, read_folder(_download(repository, None, cache_dir, local=True), digest))
     try:
         path = _download(repository, None, cache_dir)
@@ -244,7 +244,7 @@ def _published(entry: Entry, digest: str, cache_dir: str | Path | None) -> Folde
 
 
 def _instead(entry: Entry) -> str:
-    """What to do about a model without weights: the recipe that there is, or models that can be had."""
+    """What to do instead of loading a model without weights: train it by its recipe, or load a similar one."""
     name, run = entry.name, f"runs/{entry.name}"
     if entry.recipe:
         return (
@@ -264,7 +264,7 @@ def _named(entry: Entry, folder: Folder) -> Folder:
 
 
 def _read_snapshot(path: Path, digest: str | None = None) -> Folder:
-    """The folder of a snapshot in the cache, checked. The client trusts what it has: say how to be rid of it."""
+    """The checked folder of a snapshot in the cache. If it is damaged, the error says how to fetch it again."""
     try:
         return read_folder(path, digest)
     except IntegrityError as error:
@@ -301,9 +301,9 @@ def _untrained(name: str, backend: str) -> nn.Sequential:
 
 
 def _download(source: str, revision: str | None, cache_dir: str | Path | None, local: bool = False) -> Path:
-    """The snapshot of the published files in the Hugging Face cache; HF_ENDPOINT, HF_HUB_OFFLINE and such are obeyed.
+    """The snapshot of a repository's published files in the Hugging Face cache, by the client's HF_ settings.
 
-    A whole commit id that the cache has asks the hub nothing. With `local`, only the cache is looked at.
+    The hub is not asked for a whole commit id that the cache has. With `local`, only the cache is looked at.
     """
     repository, at, pinned = source.partition("@")
     if not repository or (at and not pinned) or revision == "":
@@ -337,7 +337,7 @@ def _download(source: str, revision: str | None, cache_dir: str | Path | None, l
 
 
 def _failed(where: str, error: BaseException) -> HubError:
-    """What the hub's client says, or, where no connection came about, what to do about that."""
+    """The error of the hub's client in one line; if there was no connection, with what to do."""
     from huggingface_hub import constants
 
     cause = error

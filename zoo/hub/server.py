@@ -1,8 +1,8 @@
 """The hub protocol over a `Store`, as far as the stock huggingface_hub client needs it for models.
 
-Reading: list, info, tree, refs, and files with Range and ETag; main, tags and every commit that ever was. Writing, with
-the token: create, upload, tag. Each upload is one commit. Files come inside the commit (`uploadMode: regular`): for
-anything else the client would ask for Xet storage, which only huggingface.co has.
+Reading: list, info, tree, refs, and files with Range and ETag, of main, of tags and of every commit that ever was.
+Writing, with the token: create, upload, tag. Each upload is one commit, which holds its files (`uploadMode: regular`):
+for any other mode the client would use Xet storage, which only huggingface.co has.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from zoo.shelves import ORGANISATION
 
 MAX_BODY = 2**20  # of a request that is no commit
 MAX_COMMIT = 512 * 2**20  # files are a third larger in base64: enough for 380 MiB of weights
-CONNECTIONS = 256  # at once; one more is answered with 503
+CONNECTIONS = 256  # at once; further ones are answered with 503
 SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -146,7 +146,7 @@ class Hub:
         except Refusal as refusal:
             if refusal.status != 409:
                 raise
-            status = 409  # with the url, which the client reads where it may exist
+            status = 409  # with the url, which the client reads if the repository may exist
         return JSONResponse({"name": name, "url": f"{_base(request)}/{name}"}, status)
 
     async def preupload(self, request: Request) -> Response:
@@ -159,7 +159,7 @@ class Hub:
         return JSONResponse({"files": rows})
 
     async def commit(self, request: Request) -> Response:
-        """The whole body on the disk first, then one commit of it."""
+        """Write the whole body to the disk, then make it one commit."""
         self._authorise(request)
         repository = self._main(request)
         if request.query_params.get("create_pr") not in (None, "0", "false"):
@@ -254,7 +254,7 @@ def _slashes(path: str) -> list[int]:
 
 
 def _row(path: str, file: StoredFile) -> dict[str, Any]:
-    """A file as git LFS keeps it: its `oid` is that of the pointer, and the client checks `lfs.oid` when asked to."""
+    """A file as git LFS describes it: `oid` is that of its pointer file, `lfs.oid` is the sha256 of its content."""
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{file.sha256}\nsize {file.size}\n"
     oid = _sha1(f"blob {len(pointer)}\0{pointer}")
     lfs = {"oid": file.sha256, "size": file.size, "pointerSize": len(pointer)}
@@ -276,7 +276,7 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 async def _receive(request: Request, limit: int, write: Callable[[bytes], Any]) -> None:
-    """Raises Refusal where the body is larger, as soon as that is known."""
+    """Pass the body on in pieces. Raises Refusal as soon as it is known to be larger than the limit."""
     announced = request.headers.get("content-length", "0")
     received = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
     if received <= limit:
@@ -324,9 +324,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _left(request: Request, error: Exception) -> Response:
+    """The client has gone, so that nobody reads this."""
     return Response(status_code=499)
 
 
 async def _full(request: Request, error: Exception) -> Response:
-    """Of the disk, mostly: nothing of the commit is kept."""
+    """The commit could not be written, mostly because the disk is full; nothing of it is kept."""
     return await _refused(request, Refusal(507, f"the hub cannot store this: {error}"))

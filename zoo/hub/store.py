@@ -1,9 +1,9 @@
 """What a self-hosted hub keeps: repositories of content-addressed files, with every commit they ever had.
 
-Two kinds of repository live in one folder. A published folder FOLDER/NAME is `certified-zoo/NAME` at one commit: it is
-checked when the hub starts and never written. An uploaded repository lives in FOLDER/.hub: each file once under its
-sha256, and one JSON file for each repository, replaced whole, so that a commit is there or is not. Nothing is deleted,
-so a commit that was pinned once can be had for ever.
+One folder holds two kinds of repository. A published folder FOLDER/NAME is `certified-zoo/NAME` with one commit: it is
+checked when the hub starts and never written. Uploaded repositories are in FOLDER/.hub: each file once under its
+sha256, and one JSON file for each repository, which is replaced as a whole, so that a commit is there or is not.
+Nothing is deleted, so that every commit stays available.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Commit:
 
 @dataclass
 class Repository:
-    """A name, its commits, and what `main` and the tags point to; `shelf` where it is a published folder."""
+    """A name, its commits, and what `main` and the tags point to; `shelf` is true for a published folder."""
 
     name: str
     shelf: bool
@@ -77,7 +77,7 @@ class Repository:
     tags: dict[str, str] = field(default_factory=dict)
 
     def resolve(self, revision: str) -> str:
-        """The commit of `main`, of a tag, or of its own id. Raises Refusal."""
+        """The id of the commit that `main`, a tag or a commit's own id names. Raises Refusal."""
         commit = self.main if revision == MAIN else self.tags.get(revision, revision)
         if commit not in self.commits:
             raise Refusal(404, f"{self.name} has no revision {revision[:80]!r}", "RevisionNotFound")
@@ -88,7 +88,7 @@ class Repository:
 
 
 class Store:
-    """The repositories of one folder. A writable store holds a lock, so that one process at a time writes."""
+    """The repositories of one folder. A writable store holds a lock, so that only one process writes at a time."""
 
     def __init__(self, folder: Path, writable: bool = False):
         """Reads and checks everything. Raises InputError, IntegrityError, CertificateError, HubError."""
@@ -106,7 +106,7 @@ class Store:
                 self._lock.acquire(timeout=0)
             except Timeout:
                 raise HubError(f"another hub writes to {folder}: stop it, or start this one read-only") from None
-            for left in self._incoming.iterdir():  # by a hub that was killed
+            for left in self._incoming.iterdir():  # behind by a hub that was killed
                 left.unlink()
         for sums in sorted(folder.glob(f"*/{SUMS}")):
             self._add_shelf(sums.parent)
@@ -228,7 +228,7 @@ class Store:
         self.repositories[name] = repository
 
     def _write(self, repository: Repository) -> Repository:
-        """The repository on disk as it is given, whole; then in memory."""
+        """Write the whole repository to the disk, then put it in memory."""
         content = {"main": repository.main, "tags": repository.tags,
                    "commits": {key: asdict(commit) for key, commit in repository.commits.items()}}  # fmt: skip
         organisation, _, model = repository.name.partition("/")
@@ -238,13 +238,16 @@ class Store:
         return repository
 
     def _place(self, content: bytes, path: Path) -> None:
-        """The content at `path`, on the disk; never a part of it."""
+        """Write the content to `path`, as a whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, partial_path(self._incoming / path.name)) as partial:
             partial.write_bytes(content)
 
     def _operations(self, lines: Iterable[bytes]) -> tuple[dict[str, Any], dict[str, StoredFile], list[str]]:
-        """Header, files to add (their bytes kept already) and paths to delete, a folder's with a final slash."""
+        """A commit's header, the files that it adds, whose bytes are stored here, and the paths that it deletes.
+
+        The path of a folder ends with a slash. Raises Refusal.
+        """
         header: dict[str, Any] = {}
         added: dict[str, StoredFile] = {}
         deleted: list[str] = []
@@ -285,7 +288,7 @@ class Store:
 
 
 def _checked(path: str) -> str:
-    """The path of a file in a repository: relative, with no part that a file system takes as an order."""
+    """The path of a file in a repository. Raises Refusal unless it is relative, with parts that are plain names."""
     parts = path.split("/")
     if not path.isprintable() or "\\" in path or ":" in path or len(path) > MAX_PATH:
         raise Refusal(400, f"{path[:80]!r} cannot be the path of a file")
@@ -299,7 +302,7 @@ def _deleted(path: str, deleted: list[str]) -> bool:
 
 
 def _check_tree(files: dict[str, StoredFile]) -> None:
-    """Raise Refusal unless the files can lie beside each other: not too many, and none is also a folder."""
+    """Raise Refusal if there are too many files, or one of them is also a folder."""
     if len(files) > MAX_FILES:
         raise Refusal(413, f"more than {MAX_FILES} files")
     for path in files:

@@ -18,9 +18,9 @@ from zoo.publication.network import load_network, load_weights
 class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo"):
     """A `CertifiedModel` with `from_pretrained`, `save_pretrained` and `push_to_hub`, of published folders only.
 
-    The mixin itself loads what fits (`strict=False`), and unpickles `pytorch_model.bin` where there is no
-    safetensors file; of a certified model neither may happen. Here every file is checked as `zoo.load` checks it, every
-    tensor must be there, and what is saved or pushed are the published bytes.
+    The mixin itself loads the tensors that fit (`strict=False`), and unpickles `pytorch_model.bin` if there is no
+    safetensors file; neither may happen to a certified model. Here every file is checked as `zoo.load` checks it, every
+    tensor must be there, and the published bytes are what is saved or pushed.
     """
 
     folder: Folder
@@ -66,8 +66,7 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
             )
         folder = read_folder(path)
         network = load_network(folder.weights(), folder.certificate)
-        dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
-        model = cls.of(network, folder.certificate, dtype)
+        model = cls.of(network, folder.certificate, getattr(torch, precision))
         model.folder = folder
         return model.to(map_location)
 
@@ -82,7 +81,7 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
             (Path(save_directory) / name).write_bytes(content)
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, **options: Any) -> str:
-        """As `zoo.push`: the whole certificate is proved again first. The source `hf-hub:ORG/NAME@COMMIT`."""
+        """As `zoo.push`, which first proves the whole certificate again; the source `hf-hub:ORG/NAME@COMMIT`."""
         if options:
             raise InputError(f"push_to_hub of a certified model has no option {min(options)!r}: see zoo.push")
         self._check_weights()

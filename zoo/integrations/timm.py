@@ -5,14 +5,14 @@
     timm.create_model("2c2f", pretrained=True, pretrained_cfg_overlay=dict(file=FOLDER))
     timm.create_model("2c2f", pretrained=True, pretrained_cfg_overlay=dict(hf_hub_id="org/name@revision"))
 
-Pretrained weights come from a published folder that is checked as `zoo.load` checks it; its certificate must be that of
-these weights. What timm gets is then the plain float32 network: it answers logits and **no radius**, its arithmetic is
-not the certified one, and once its weights or its head are changed the certificate speaks of another network. For
-radii use `zoo.load`. Images are in [0, 1]: the networks normalise them inside, so `mean` is 0 and `std` is 1.
+Pretrained weights come from a published folder, which is checked as `zoo.load` checks it, together with its
+certificate. What timm gets is the plain float32 network: it answers logits and **no radius**, its arithmetic is not the
+certified one, and once its weights or its head are changed the certificate speaks of another network. For radii use
+`zoo.load`. Images are in [0, 1]: the networks normalise them inside, so `mean` is 0 and `std` is 1.
 
-timm's own prefixes `local-dir:` and `hf-hub:` do not load a published folder: timm reads `config.json` itself and wants
-one word as its `architecture`. `checkpoint_path="FOLDER/model.safetensors"` does work, of weights in one file, and
-checks nothing.
+timm's own prefixes `local-dir:` and `hf-hub:` cannot load a published folder: timm reads `config.json` itself and
+expects one word as its `architecture`. `checkpoint_path="FOLDER/model.safetensors"` works if the weights are in one
+file, and checks nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _name(prefix: str) -> str:
 
 
 def _published() -> dict[str, tuple[str, Entry]]:
-    """`architecture.tag` of each model with published weights, with its prefix and entry; the tag names its data."""
+    """The network and entry of each model with published weights by `architecture.tag`; the tag names its data."""
     found = {}
     for entry in ENTRIES.values():
         if entry.digest:
