@@ -44,7 +44,12 @@ class Outputs(NamedTuple):
 
 
 NOT_PROVED = "float32, not proved"  # the `arithmetic` of model.float32.onnx
-ESTIMATES = {"radius", "class_radii", "topk_radius"}  # outputs whose names end in _estimate in the float32 graph
+
+
+def output_names(precision: str) -> list[str]:
+    """The names of `Outputs` in the graph of this precision: in float32 the radii are called estimates."""
+    radii = {"radius", "class_radii", "topk_radius"} if precision == "float32" else set()
+    return [f"{name}_estimate" if name in radii else name for name in Outputs._fields]
 
 
 @dataclass(frozen=True)

@@ -31,14 +31,14 @@ Read = Callable[[Sequence[int]], Iterator[Batch]]  # the chunks of these ascendi
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images with their classes, in chunks of CHUNK; `revision` is a sha256 of the files they come from."""
+    """Images with their classes, read in chunks of CHUNK; `revision` is a sha256 of the files they come from."""
 
     dataset: str
     split: str
     revision: str
     count: int
     read: Read
-    name: Callable[[int], str]  # of the image of a number
+    name: Callable[[int], str]  # of the image with this number
 
     @property
     def chunks(self) -> range:
@@ -52,7 +52,7 @@ def evaluation_of(
     advance: Callable[[int], None] = lambda count: None,
     command: str = "",
 ) -> Evaluation:
-    """What the model's own outputs say over the images: an image counts for VRA if right and radius > epsilon.
+    """The rates of the model's outputs over the images: an image counts for VRA if it is right and radius > epsilon.
 
     advance: called with the number of images that each step has finished. Raises InputError.
     """
@@ -76,7 +76,7 @@ def summarise(
     seconds: float,
     command: str,
 ) -> Evaluation:
-    """The rates over images of which these are right, bool [N], with these radii, float64 [N]. Raises InputError."""
+    """The rates over images, given whether each is right, bool [N], and its radius, float64 [N]. Raises InputError."""
     sizes = {text: parse_epsilon(text) for text in epsilons}
     certified = np.where(right, radii, 0.0)  # the radius up to which an image counts
 
@@ -103,13 +103,13 @@ def summarise(
 
 
 def curve_epsilons(norm: str, input_shape: Sequence[int]) -> list[float]:
-    """The epsilons of a curve that never reaches 0: up to the diameter of the domain [0, 1]^d."""
+    """The epsilons of a curve up to the diameter of the domain [0, 1]^d; most curves reach 0 before."""
     diameter = math.prod(input_shape) ** 0.5 if norm == "l2" else 1.0
     return [round(step * CURVE_STEP[norm], 3) for step in range(int(diameter / CURVE_STEP[norm]) + 1)]
 
 
 def dataset_images(model: Model, name: str, limit: int | None = None) -> LabelledImages:
-    """The test split of a data set that `zoo.data.datasets` knows, the first `limit` images of it.
+    """The test split of a data set that `zoo.data.datasets` knows, or its first `limit` images.
 
     Raises InputError where its images or classes are not the model's.
     """
@@ -152,8 +152,8 @@ def _numbered(split: str) -> Callable[[int], str]:
 def folder_images(model: Model, path: Path, limit: int | None = None) -> LabelledImages:
     """The images in a folder with one subfolder for each class, named as the model names it.
 
-    Classes take turns, so that the first `limit` images are spread over them. The classes of a data set that the zoo
-    knows may have any of their names there. See `class_files` for what is left out, and what raises InputError.
+    Classes take turns, so that the first `limit` images are spread over them. If the zoo knows the model's data set,
+    any name of a class will do. See `class_files` for what is left out, and what raises InputError.
     """
     info = dataset_of(model.config)
     numbers = info.numbers if info.labels == model.labels else {}

@@ -1,13 +1,13 @@
-"""Pictures and arrays in, float32 tensors in [0, 1] out; a certificate speaks of the tensor, from there on.
+"""Pictures and arrays as float32 tensors in [0, 1], of which the certificates speak.
 
-Pictures (files and PIL images) are brought to the model's size: turned upright as their EXIF data say, cropped
-to the largest centred region of the model's proportions, resized with antialiased bicubic interpolation, and
-converted between grey (ITU-R 601-2 luma) and RGB where the model wants the other. A picture of the model's own size
-keeps its exact pixels. Colour profiles are ignored. What would silently change meaning is refused: several frames,
-transparent pixels, CMYK, 16 bits per channel.
+Pictures (files and PIL images) are brought to the model's size: turned upright by their EXIF data, cropped to the
+largest centred region of the model's proportions, resized with antialiased bicubic interpolation, and converted to grey
+(ITU-R 601-2 luma) or RGB if the model needs it. A picture of the model's own size keeps its exact pixels. Colour
+profiles are ignored. What would silently change its meaning is refused: several frames, transparent pixels, CMYK, 16
+bits per channel.
 
-Arrays (NumPy, PyTorch) are never resized: they have exactly the model's shape, or they are refused. So are subclasses
-that mean more than their values, such as masked arrays.
+Arrays (NumPy, PyTorch) are never resized: they must have exactly the model's shape. Subclasses that mean more than
+their values, such as masked arrays, are refused.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from zoo.inference.pictures import Picture, exif_orientation, read_picture
 
 MAX_IMAGE_BYTES = 32 * 2**20
 MAX_PIXELS = 64 * 10**6
-MAX_SIDE = 2**16 - 1  # of a JPEG, and of what a browser draws
-MAX_WORK = 16 * MAX_PIXELS  # a JPEG's scans times its pixels: each scan passes over the whole picture
-SCAN_PIXELS = 2**16  # that a scan counts at least
+MAX_SIDE = 2**16 - 1  # the largest of a JPEG, and of what a browser draws
+MAX_WORK = 16 * MAX_PIXELS  # of the scans of a JPEG times its pixels, since each scan passes over the whole picture
+SCAN_PIXELS = 2**16  # the least pixels that a scan counts for
 
 GREY = ("L", "1", "LA")  # Pillow's modes
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)  # one letter and a colon are a drive
-ROUNDING = 1e-3  # so far outside [0, 1] a value was rounded, not scaled
+ROUNDING = 1e-3  # a value that is closer to [0, 1] was rounded, not scaled
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,8 +54,8 @@ def open_image(source: File) -> Image.Image:
     """The one picture in a PNG, JPEG or WebP file, decoded, upright, grey (L) or RGB.
 
     `source` is a path, the file's bytes, or a file opened for reading bytes, which is read from its start.
-    The bytes are counted before they are read, the parts before they are looked at, and the pixels and how often a
-    JPEG passes over them before they are decoded.
+    Files that would take too long are refused early: for their bytes before they are read, for their parts before these
+    are looked at, and for their pixels, times the scans of a JPEG, before they are decoded.
     Raises InputError with one line that names the file and what is wrong with it.
     """
     image, picture, name = _undecoded(source)
@@ -66,7 +66,7 @@ def open_image(source: File) -> Image.Image:
 
 
 def glance(source: File) -> tuple[int, bool]:
-    """The short side of the picture in a file, and whether it is grey; not decoded. Otherwise as `open_image`."""
+    """The short side of the picture in a file, and whether it is grey, without decoding it. Else as `open_image`."""
     image, _, _ = _undecoded(source)
     return min(image.size), image.mode in GREY
 
@@ -76,11 +76,11 @@ def as_batch(images: Any, input_shape: tuple[int, int, int]) -> tuple[np.ndarray
 
     `images` is one picture (a path, an open file or its bytes, a PIL image); one image or a batch as a NumPy array or
     PyTorch tensor of exactly the model's shape (channels first or last, for one channel also without it; uint8, or
-    float in [0, 1]); or a list or tuple, each element of which is one picture or one image. Where a shape fits twice,
-    channels first comes before channels last, and one image before a batch.
-    Other float types, and uint8 divided by 255, are rounded to float32: that tensor is the x of the guarantee. So where
-    two pixels differ by n levels of 8 bits, it may differ by up to n / 255 + 2^-24. Tensors may be on any device, and
-    require gradients, of which nothing is recorded. Raises InputError for everything else.
+    float in [0, 1]); or a list or tuple, each element of which is one picture or one image. If a shape can be read in
+    two ways, channels first goes before channels last, and one image before a batch.
+    Other float types, and uint8 divided by 255, are rounded to float32: that tensor is the x of the guarantee. So if
+    two pixels differ by n levels of 8 bits, the tensors may differ by up to n / 255 + 2^-24. Tensors may be on any
+    device, and may require gradients, which are not recorded. Raises InputError for everything else.
     """
     if isinstance(images, (list, tuple)):
         if not images:
@@ -95,7 +95,7 @@ def as_batch(images: Any, input_shape: tuple[int, int, int]) -> tuple[np.ndarray
 
 
 def _undecoded(source: File) -> tuple[Image.Image, Picture, str]:
-    """The image that a decoder would decode, what its file says before, and its name."""
+    """The image with its pixels not decoded yet, what its file says about it, and the file's name."""
     data, name = _contents(source)
     if len(data) > MAX_IMAGE_BYTES:
         raise InputError(f"{name}: more than {MAX_IMAGE_BYTES // 2**20} MiB")
@@ -122,7 +122,7 @@ def _element(image: Any, number: int, input_shape: tuple[int, int, int]) -> np.n
 
 
 def _contents(source: File) -> tuple[bytes, str]:
-    """The bytes, at most one more than the limit or as many as there were already, and a name for them."""
+    """The bytes and a name for them. At most one byte more than the limit is read."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source), "the image"
     if not isinstance(source, (str, os.PathLike)):
@@ -142,7 +142,7 @@ def _contents(source: File) -> tuple[bytes, str]:
 
 
 def _read(file: Any) -> tuple[bytes, str]:
-    """The bytes of an open file, from its start where it can go there: what has just been written ends at its end."""
+    """The bytes of an open file, from its start if it can go there, since a file just written stands at its end."""
     name, data = str(getattr(file, "name", "the file")), bytearray()
     try:
         if hasattr(file, "seekable") and file.seekable():
@@ -175,7 +175,7 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
     if isinstance(image, PngImageFile) and any("16" in str(tile.args) for tile in image.tile):  # as it will be decoded
         raise InputError(f"{name}: 16 bits per channel; save it with 8")
     try:
-        preview = image.format == "MPO" and image.tell() == 0  # of a phone's JPEG, after the picture
+        preview = image.format == "MPO" and image.tell() == 0  # a phone's JPEG, with a preview after the picture
         if getattr(image, "is_animated", False) and not preview:
             raise InputError(f"{name}: animated; give one frame")
         image.load()
@@ -278,5 +278,5 @@ def unit_interval(batch: np.ndarray) -> np.ndarray:
 
 
 def _digits(value: np.floating) -> str:
-    """As many digits as tell the value from its neighbours."""
+    """The value with as many digits as its type needs."""
     return str(value).removesuffix(".0")

@@ -1,7 +1,7 @@
-"""What a picture's file says before it is decoded: its kind, its parts, and which way up it is.
+"""What a picture's file says before it is decoded: its kind, its parts, and its orientation.
 
-A decoder gets the pixels alone: colour profiles, EXIF data, texts and previews are left out, so that none of them is
-acted on here and not there, warned of, or in the way. `space/static/file.js` does the same in the browser.
+A decoder gets the pixels alone. Colour profiles, EXIF data, texts and previews are left out, so that no decoder acts on
+them or warns of them. `space/static/file.js` does the same in the browser.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from zoo.errors import InputError
 
-MAX_PARTS = 2**16  # a PNG's or WebP's chunks, or a JPEG's segments, which decoders read one by one
+MAX_PARTS = 2**16  # chunks of a PNG or WebP, or segments of a JPEG, which decoders read one by one
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # of a segment; what a scan's own data hold is none
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # of a segment; the data of a scan hold no such bytes
 SCAN, END = b"\xff\xda", b"\xff\xd9"
 BARE = (b"\xff\x01", b"\xff\xd8", END)  # segments without a length
 PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 FORMAT_SEGMENTS = (b"\xff\xe0", b"\xff\xee")  # of JFIF and Adobe, which say what the components are
-ANCILLARY = 0x20  # a bit of a chunk's name: decoders may do without it
+ANCILLARY = 0x20  # a bit of a chunk's name, set if decoders may leave the chunk out
 METADATA_CHUNKS = (b"ICCP", b"EXIF", b"XMP ")
 METADATA_FLAGS, ANIMATION = 0x2C, 0x02  # of a WebP's VP8X chunk
 ORIENTATION, SHORT = 0x0112, 3  # a tag of EXIF, and the type that it has
@@ -35,10 +35,10 @@ ORIENTATION, SHORT = 0x0112, 3  # a tag of EXIF, and the type that it has
 class Picture(NamedTuple):
     """A file that has one picture, not decoded yet."""
 
-    decoder: Any  # of its kind, told by its first bytes, never by its name
-    pixels: bytes  # the file without all that does not belong to its pixels
-    orientation: int  # as EXIF numbers it, 1 to 8; 1 is upright
-    scans: int  # that a JPEG has, each of which passes over the whole picture
+    decoder: Any  # for its kind, which its first bytes tell, never its name
+    pixels: bytes  # the file without the parts that do not belong to its pixels
+    orientation: int  # by the numbers of EXIF, 1 to 8; 1 is upright
+    scans: int  # of a JPEG, each of which passes over the whole picture
 
 
 class Section(NamedTuple):
@@ -55,8 +55,8 @@ def read_picture(data: bytes, name: str) -> Picture:
 
     Raises InputError, naming the file, for any other kind, an animation, too many parts, and a file that is cut off.
     """
-    # Not Pillow's own `Image.open`, which would count the pixels later and differently, and take a phone's JPEG with
-    # an embedded preview for an animation.
+    # Pillow's own `Image.open` would count the pixels later and differently, and take a phone's JPEG with an embedded
+    # preview for an animation.
     if data.startswith(PNG):
         decoder, parts = PngImageFile, _few(_png_chunks(data), name)
         if any(part.name == b"acTL" for part in parts):
@@ -127,7 +127,7 @@ def _png_chunks(data: bytes) -> Iterator[Section]:
 
 
 def _png_damage(data: bytes, chunks: list[Section]) -> str | None:
-    """What is wrong with the chunks, where decoders differ in whether they look."""
+    """What is wrong with the chunks, as far as only some decoders would notice; None if nothing is."""
     if not chunks or chunks[-1].name != b"IEND":
         return "it is cut off"
     for part in chunks:
@@ -145,7 +145,7 @@ def _png_damage(data: bytes, chunks: list[Section]) -> str | None:
 
 
 def _segments(data: bytes) -> Iterator[Section]:
-    """A JPEG's segments up to the end of its image, each with what follows it, such as the data of a scan."""
+    """A JPEG's segments up to the end of its image, each together with the data that follow it, such as a scan's."""
     found = MARKER.search(data, len(JPEG))
     while found:
         length = 0 if found[0] in BARE else int.from_bytes(data[found.end() : found.end() + 2])

@@ -1,10 +1,10 @@
-"""One row for each image of a data set: journals that survive a crash, joined as one parquet file.
+"""One row for each image of a data set, in a parquet file that is joined from journals, which survive a crash.
 
-Beside FILE.parquet, while it is made, stands the folder FILE.parquet.parts with a journal for each process: JSON
-lines, one for each chunk of CHUNK images, each written when its chunk is done. A run that ended early goes on where
-its journals end, with any number of processes. Who ends last, as the lock FILE.parquet.lock decides, writes the file
-and removes both; a process that was about to finds the file, and is done, too. Chunks, not images, are shared out, so
-that each image is run in the same batch whoever runs it: the file has the same bytes for one process and for many.
+While FILE.parquet is made, the folder FILE.parquet.parts beside it holds a journal for each process: JSON lines, one
+for each chunk of CHUNK images, each written when its chunk is done. A run that ended early goes on where its journals
+end, with any number of processes. The process that ends last, under the lock FILE.parquet.lock, writes the file and
+removes journals and lock. Whole chunks are shared out, so that each image is in the same batch in any case: the file
+has the same bytes for one process and for many.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Share(NamedTuple):
 
 
 def share() -> Share:
-    """What torchrun, accelerate launch and their like say by RANK and WORLD_SIZE; alone without them.
+    """This process's share by RANK and WORLD_SIZE, which torchrun and accelerate launch set; all without them.
 
-    Raises InputError where they make no sense.
+    Raises InputError where they name no process.
     """
     rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
@@ -55,10 +55,10 @@ class Results:
     data: LabelledImages
 
     def certify(self, part: Share, advance: Callable[[int], None]) -> bool:
-        """Whether the file is there, with every row, after this process has done its share of what was missing.
+        """Run this process's share of the missing chunks; whether the whole file is there now.
 
-        advance: called with the number of images of each chunk that is done, or was. Raises InputError where the
-        file or its journals are of another run, or another process has this rank.
+        advance: called with the number of images of each chunk of the share, also of those done before. Raises
+        InputError where the file or its journals are of another run, or another process has this rank.
         """
         require("pyarrow", "data")
         if exists(self.path):
@@ -68,13 +68,13 @@ class Results:
         try:
             self._run_share(part, advance)
         except FileNotFoundError:
-            if not exists(self.path):  # else another process has just finished it, and removed the journals
+            if not exists(self.path):  # otherwise another process has just finished it, and removed the journals
                 raise
         return self._join()
 
     def _run_share(self, part: Share, advance: Callable[[int], None]) -> None:
         self._parts.mkdir(exist_ok=True)
-        self._index()  # of another run? Then nothing is written into it
+        self._index()  # raises InputError for the journals of another run, before anything is written into them
         path = self._parts / f"{part.rank}.jsonl"
         busy = InputError(f"{path} is being written by another process: give each its own RANK")
         with locked(path, busy) as descriptor, os.fdopen(descriptor, "r+b", closefd=False) as journal:
@@ -126,7 +126,7 @@ class Results:
         raise InputError(f"{where} is of another run, its {field} differs: delete it, or name another --output")
 
     def _begin(self, journal: IO[bytes]) -> None:
-        """The journal after its last whole line; a new one says first what it is of."""
+        """Go to the end of the journal's last whole line; a new journal gets a first line that describes its run."""
         content = journal.read()
         journal.seek(content.rfind(b"\n") + 1)
         journal.truncate()
@@ -135,7 +135,7 @@ class Results:
             journal.flush()
 
     def _index(self) -> dict[int, tuple[Path, int]]:
-        """Where the line of each chunk that is done begins."""
+        """The journal and the offset of the line of each chunk that is done. Raises InputError."""
         found = {}
         for path in sorted(self._parts.glob("*.jsonl")):
             for offset, line in _lines(path):
@@ -148,7 +148,7 @@ class Results:
         return found
 
     def _join(self) -> bool:
-        """Whether the file is there; written now where every chunk is done. What it was made from is removed then."""
+        """Write the file if every chunk is done, and remove the journals; whether the file is there."""
         with locked(self._lock, busy=InputError(f"{self._lock} is held"), wait=True):
             if not exists(self.path):
                 found = self._index()
@@ -156,7 +156,7 @@ class Results:
                     return False
                 self._write(found)
             shutil.rmtree(self._parts, ignore_errors=True)
-            self._lock.unlink(missing_ok=True)  # who locks another file of this name, or still this one, finds the rows
+            self._lock.unlink(missing_ok=True)  # a process that waits for it, or makes it again, finds the file
         return True
 
     def _write(self, found: dict[int, tuple[Path, int]]) -> None:
@@ -206,7 +206,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     offset = 0
     with path.open("rb") as file:
         for line in file:
-            if not line.endswith(b"\n"):  # being written now, or when its process was killed
+            if not line.endswith(b"\n"):  # it is being written, or was when its process was killed
                 return
             try:
                 yield offset, json.loads(line)
@@ -220,7 +220,7 @@ def _damaged(path: Path, offset: int) -> InputError:
 
 
 def _metadata(path: Path) -> Any:
-    """What the file says of its run, None where it says nothing. Raises InputError where it is no Parquet file."""
+    """What the file says about its run; None if it says nothing. Raises InputError if it is no Parquet file."""
     import pyarrow
     import pyarrow.parquet
 

@@ -1,4 +1,4 @@
-"""A loaded model: the same class, whatever computes its answers. Loads neither torch nor onnxruntime by itself."""
+"""A loaded model, in one class for ONNX Runtime and PyTorch. Importing this loads neither."""
 
 from __future__ import annotations
 
@@ -21,7 +21,16 @@ from zoo.files import is_folder
 from zoo.inference.images import File, as_batch
 from zoo.publication.folder import Folder, read_folder
 from zoo.publication.references import external_files
-from zoo.records import ESTIMATES, NOT_PROVED, TOP_K, Certificate, Evaluation, ModelConfig, Outputs, Prediction
+from zoo.records import (
+    NOT_PROVED,
+    TOP_K,
+    Certificate,
+    Evaluation,
+    ModelConfig,
+    Outputs,
+    Prediction,
+    output_names,
+)
 from zoo.threads import threads as own_threads
 
 if TYPE_CHECKING:
@@ -29,30 +38,30 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import nn
 
-CHUNK = 32  # images that a request or a line of results has at most
-# Images in one run: where features leave a core's caches, more of them take longer each (`python -m benchmarks.graph`),
-# and the float64 graph of the widest LiResNet needs about 20 MB for each.
+CHUNK = 32  # the most images in a request or in a line of results
+# Images in one run of a graph. With more, features no longer fit into a core's caches and each image takes longer
+# (`python -m benchmarks.graph`); the float64 graph of the widest LiResNet needs about 20 MB for each image.
 RUN = 8
-PROCESS = os.getpid()  # that imported this module; another one is a fork of it
+PROCESS = os.getpid()  # the process that imported this module; one of another number is its fork
 
 Run = Callable[[np.ndarray], Outputs]  # float32 [N, C, H, W] in [0, 1] to NumPy arrays
 
 
 class Origin(NamedTuple):
-    """Where a model was loaded from, for another process to load it again."""
+    """Where a model was loaded from, so that another process can load it again."""
 
     path: Path  # of its folder, absolute
-    digest: str  # of the folder's SHA256SUMS
-    options: dict[str, Any]  # of `onnx_model` or `torch_model`
+    digest: str  # sha256 of the folder's SHA256SUMS
+    options: dict[str, Any]  # for `onnx_model` or `torch_model`
 
 
 @dataclass(frozen=True, repr=False)
 class Model:
     """A classifier that answers with certified radii: in its norm, pixels of [0, 1], at the model's own resolution.
 
-    The radii are proved where `proved` is true; else they are estimates. Any number of threads may call one model. A
-    pickled model is its folder's path, so that it can go to the workers of multiprocessing or joblib; there it is
-    loaded and checked again.
+    The radii are proved if `proved` is true; otherwise they are estimates. Any number of threads may call one model. A
+    model is pickled as the path of its folder, from which the workers of multiprocessing or joblib load and check it
+    again.
     """
 
     config: ModelConfig
@@ -62,7 +71,7 @@ class Model:
     backend: str  # "onnx" or "torch"
     run: Run = field(compare=False)
     module: nn.Module | None = field(default=None, compare=False)  # what PyTorch runs; None for ONNX
-    origin: Origin | None = field(default=None, compare=False)  # None for one that was made by hand
+    origin: Origin | None = field(default=None, compare=False)  # None if it was not loaded from a folder
 
     @property
     def name(self) -> str:
@@ -99,7 +108,7 @@ class Model:
     def outputs(self, images: Any) -> Outputs:
         """The five arrays of `Outputs` for one image or a batch, see `images.as_batch` for what is accepted.
 
-        Runs RUN images at a time, so that memory does not grow with the batch but for its input and output.
+        RUN images run at a time, so that only the input and the output need more memory for a larger batch.
         Raises InputError.
 
         >>> import numpy as np, zoo
@@ -152,7 +161,7 @@ class Model:
 def onnx_model(
     folder: Folder, precision: str, providers: Sequence[str] | None = None, threads: int | None = None
 ) -> Model:
-    """The folder's graph in ONNX Runtime; `threads` compute one run, see `zoo.threads` where it is None.
+    """The folder's graph in ONNX Runtime. `threads` compute one run; if it is None, see `zoo.threads`.
 
     Raises MissingPackageError, InputError, IntegrityError.
     """
@@ -174,7 +183,7 @@ def onnx_model(
         check_arithmetic()
         try:
             outputs = Outputs(*session.run(names, {"images": images}))
-        except Exception as error:  # as in _session
+        except Exception as error:  # as in onnx_session
             raise IntegrityError(f"{path}: onnxruntime cannot run it: {one_line(error)}") from error
         if not _well_formed(outputs, len(images), len(folder.config.labels)):
             raise IntegrityError(f"{path}: its answers have not the shapes or labels that config.json gives")
@@ -191,7 +200,7 @@ def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
     from zoo.publication.network import load_module
 
     if precision == "float64" and device != "cpu":
-        # Convolutions elsewhere may use Winograd or FFT kernels, which the certificate's arithmetic excludes.
+        # Other devices may compute convolutions by Winograd or FFT, which the certificate's arithmetic excludes.
         raise InputError(f"float64 is proved on the CPU only: use precision='float32' on {device}")
 
     try:
@@ -201,7 +210,7 @@ def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
     module = load_module(folder, precision, device)
 
     def run(images: np.ndarray) -> Outputs:
-        if os.getpid() != PROCESS:  # a fork has none of OpenMP's threads, and would wait for them
+        if os.getpid() != PROCESS:  # a fork lacks OpenMP's threads, and would wait for them
             torch.set_num_threads(1)
         with torch.inference_mode():
             return Outputs(*(value.cpu().numpy() for value in module(torch.tensor(images, device=device))))
@@ -222,7 +231,7 @@ def _model(
 
 
 def _load_again(backend: str, precision: str, path: Path, digest: str, options: dict[str, Any]) -> Model:
-    """The model that was pickled, from its folder. Raises ZooError where that is not here, or not the same."""
+    """The model that was pickled, from its folder. Raises ZooError if the folder is not here, or another one."""
     if not is_folder(path):
         raise InputError(f"no folder {path}: a model travels by its folder, which must lie at this path here too")
     folder = read_folder(path)
@@ -237,15 +246,15 @@ def onnx_session(
     providers: Sequence[str] = ("CPUExecutionProvider",),
     threads: int | None = None,
 ) -> onnxruntime.InferenceSession:
-    """The graph ready to run; its outputs are those of `Outputs`, in that order.
+    """The graph ready to run; its outputs are the fields of `Outputs` in their order.
 
-    Raises InputError where a provider does not start, IntegrityError where the graph is not what the folder says.
+    Raises InputError where a provider does not start, IntegrityError where the graph is not what the records say.
     """
     import onnxruntime
 
     path = folder.graph(precision)
-    # The bytes that are hashed are the bytes that run: ONNX Runtime gets all files from memory, so what happens to
-    # them on disk later, or in between, changes nothing.
+    # The bytes that were checked are the bytes that run: ONNX Runtime gets all files from memory, whatever happens to
+    # them on the disk.
     graph, weights = folder.read(path.name), folder.weights()
     try:
         strangers = sorted(external_files(graph) - set(weights))
@@ -259,13 +268,13 @@ def onnx_session(
     )
     options.intra_op_num_threads = threads or own_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # what goes wrong is raised below, once
+    options.log_severity_level = 4  # silent: what goes wrong is raised below
     if precision == "float64":
-        # What follows from the weights is computed once, now, and nothing else is changed; the default, all
-        # optimisations, gives the same bits (`tests/test_models.py`).
+        # At this level what follows from the weights is computed once, now. With all optimisations, the default, the
+        # answers have the same bits (`tests/test_models.py`).
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
-        # Without ONNX Runtime's own fallback, which would try again elsewhere and print that it does.
+        # Without ONNX Runtime's fallback, which would try another provider and print that it does.
         session = onnxruntime.InferenceSession(graph, options, providers=list(providers), enable_fallback=False)
         metadata = dict(session.get_modelmeta().custom_metadata_map)
         inputs = [(value.name, value.type, tuple(value.shape[1:])) for value in session.get_inputs()]
@@ -276,10 +285,8 @@ def onnx_session(
     if missing := sorted(set(providers) - set(session.get_providers())):
         raise InputError(f"{missing[0]} could not start, see `zoo doctor`")
     _check_metadata(path, metadata, folder, precision)
-    suffix = "" if precision == "float64" else "_estimate"
-    names = [name + suffix if name in ESTIMATES else name for name in Outputs._fields]
     real = {"float64": "tensor(double)", "float32": "tensor(float)"}[precision]
-    answers = [(name, "tensor(int64)" if name == "label" else real) for name in names]
+    answers = [(name, "tensor(int64)" if name == "label" else real) for name in output_names(precision)]
     if outputs != answers:
         raise IntegrityError(f"{path}: answers {outputs}, expected {answers}")
     expected = [("images", "tensor(float)", folder.config.input_shape)]

@@ -1,8 +1,8 @@
 """The certified model as ONNX graphs whose weights are read from `model.safetensors`, or from its shards.
 
 The bytes of a graph follow from the network's layers, the certificate and the graph format alone. Every weight is
-external data that points into a safetensors file (file, offset, length), so one sha256 covers the bytes that every
-runtime reads; what follows from weights is computed in the graph.
+external data that points into a safetensors file (file, offset, length), so that every runtime reads the same bytes,
+which one sha256 covers. Whatever follows from the weights is computed in the graph.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zoo.lowering.values import Value
 from zoo.publication.folder import GRAPHS
 from zoo.publication.network import load_network
 from zoo.publication.weights import data_start, header, read_weights
-from zoo.records import ESTIMATES, GRAPH_FORMAT, NOT_PROVED, TOP_K, Certificate, ModelConfig, Outputs
+from zoo.records import GRAPH_FORMAT, NOT_PROVED, TOP_K, Certificate, ModelConfig, output_names
 
 OPSET, IR_VERSION = 20, 10
 
@@ -52,10 +52,10 @@ def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) ->
 
 
 def write_graph(model: CertifiedModel, path: Path, metadata: dict[str, str]) -> None:
-    """The model as an ONNX file beside its weights, with a dynamic batch.
+    """Write the model as an ONNX file beside its weights, for batches of any size.
 
-    A float64 model writes the proved graph with the names of `Outputs`. A float32 model writes native convolutions,
-    and every radius is called an estimate.
+    The graph of a float64 model is the proved one. That of a float32 model has ONNX's own convolutions, and calls every
+    radius an estimate.
     """
     graph = certified_graph(model, stored_tensors(read_weights(path.parent)))
     helper.set_model_props(graph, metadata)
@@ -124,12 +124,6 @@ def certified_graph(model: CertifiedModel, stored: Mapping[str, TensorProto]) ->
     )
     nodes.add("Gather", topk_radius, nodes.constant(np.array(0)), output=radius, axis=1)
     return _model(nodes, shape, head.out_features)
-
-
-def output_names(precision: str) -> list[str]:
-    """Those of `Outputs`; radii that are not proved are estimates."""
-    suffix = "" if precision == "float64" else "_estimate"
-    return [name + suffix if name in ESTIMATES else name for name in Outputs._fields]
 
 
 def _model(nodes: Nodes, shape: tuple[int, ...], classes: int) -> ModelProto:

@@ -37,7 +37,7 @@ def load_network(weights: Mapping[str, bytes], certificate: Certificate) -> nn.S
 
 
 def load_weights(weights: Mapping[str, bytes]) -> dict[str, Tensor]:
-    """The tensors of safetensors files. Raises SafetensorError, CertificateError where two files have the same one."""
+    """The tensors of safetensors files. Raises SafetensorError, and CertificateError for a tensor in two files."""
     tensors: dict[str, Tensor] = {}
     for name, content in weights.items():
         shard = load_safetensors(content)
@@ -50,5 +50,4 @@ def load_weights(weights: Mapping[str, bytes]) -> dict[str, Tensor]:
 def load_module(folder: Folder, precision: str = "float64", device: str = "cpu") -> CertifiedModel:
     """The certified model of a published folder, on a device."""
     network = load_network(folder.weights(), folder.certificate)
-    dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
-    return CertifiedModel.of(network, folder.certificate, dtype).to(device)
+    return CertifiedModel.of(network, folder.certificate, getattr(torch, precision)).to(device)
