@@ -41,7 +41,7 @@ def serve(
             fetch(name)  # a mistake here should not wait for the port
     for package in ("fastapi_offline", "onnxruntime", "python_multipart", "tritonclient"):
         require(package, "serve")
-    from zoo.serve.server import serve_models
+    from zoo.serve.server import run_server, serve_models
     from zoo.serve.service import Limits
 
     def announce(models: Sequence[str], url: str, grpc: str) -> None:
@@ -50,14 +50,10 @@ def serve(
         typer.echo(f"documents {url}/docs, metrics {url}/metrics, gRPC {grpc}")
         sys.stdout.flush()
 
-    serve_models(
-        names, host, port, _next_port(port) if grpc_port is None else grpc_port, token, Limits(timeout, queue), announce
-    )
+    if grpc_port is None:
+        grpc_port = min(port + 1, 65535) if port else 0
+    run_server(serve_models(names, host, port, grpc_port, token, Limits(timeout, queue), announce))
     return 0
-
-
-def _next_port(port: int) -> int:
-    return min(port + 1, 65535) if port else 0
 
 
 def doctor() -> int:

@@ -1,4 +1,4 @@
-"""The application: every route, one shape of error, the pages that tell of the models and of the server itself."""
+"""The application: all routes, one form of error, and the pages about the models and the server itself."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def application(service: Service) -> FastAPI:
-    """The routes over a service; admission and limits are the gate's."""
+    """The routes over a service, for requests that the gate has admitted."""
     app = FastAPIOffline(
         title="certified-zoo",
         version=__version__,
@@ -45,7 +45,7 @@ def application(service: Service) -> FastAPI:
         redoc_url=None,
         favicon_url="/static-offline-docs/favicon.png",
         responses=PROBLEMS,
-        telemetry={"tracing": False, "metrics": False},  # what is measured, the gate measures
+        telemetry={"tracing": False, "metrics": False},  # the gate measures
     )
     _errors(app)
     add_inference(app, service)
@@ -75,7 +75,7 @@ def _pages(app: FastAPI, service: Service) -> None:
 
 
 def _errors(app: FastAPI) -> None:
-    """Every error, Starlette's own included, has one shape."""
+    """Give all errors, also Starlette's, one form."""
 
     async def told(request: Request, error: Exception) -> Response:
         headers: dict[str, str] = {}

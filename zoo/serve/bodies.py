@@ -1,6 +1,6 @@
-"""Bodies as clients send them, to bytes: gzip and deflate decoded, the picture taken out of an upload form.
+"""Bodies decoded from gzip or deflate, and pictures taken out of upload forms.
 
-Both work in memory only, and stop at the limit, not after it.
+Both happen in memory only, and stop as soon as the limit is reached.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FIELD_BYTES = 2**10
 
 
 def coding(field: str) -> str | None:
-    """The one encoding that a Content-Encoding field names, None where it is none. Raises EncodingError."""
+    """The encoding that a Content-Encoding field names, None for no encoding. Raises EncodingError for another."""
     name = field.strip().lower()
     if name in ("", "identity"):
         return None
@@ -30,7 +30,7 @@ def coding(field: str) -> str | None:
 
 
 def decoded(data: bytes, name: str, limit: int) -> bytes:
-    """The data out of this encoding, at most `limit` bytes. Raises InputError and TooLongError."""
+    """The data decoded, at most `limit` bytes. Raises InputError and TooLongError."""
     decoder = zlib.decompressobj(WINDOWS[name])
     try:
         result = decoder.decompress(data, limit + 1)
@@ -46,7 +46,7 @@ def decoded(data: bytes, name: str, limit: int) -> bytes:
 
 
 def upload(data: bytes, content_type: str) -> tuple[bytes, dict[str, str]]:
-    """The one file of a form, whatever its field is called, and the form's other fields. Raises InputError."""
+    """The one file of a form, in a field of any name, and the form's other fields. Raises InputError."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if boundary is None:
         raise InputError(f"{FORM} without a boundary: let the client write the Content-Type itself")

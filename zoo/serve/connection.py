@@ -1,7 +1,7 @@
-"""A connection of uvicorn's whose headers must arrive soon and be short.
+"""A connection of uvicorn's whose headers must be short and arrive soon.
 
-uvicorn takes a protocol class for this (its setting `http`), because it has itself no limit of time for a header, and
-one of length for its slower h11 protocol alone.
+uvicorn takes a protocol class for this (its setting `http`). It has no limit of time for a header itself, and a limit
+of length only for its slower h11 protocol.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ HEADER_BYTES = 64 * 2**10
 
 
 class Connection(HttpToolsProtocol):
-    """Closed with 431 where a header grows beyond HEADER_BYTES, with 408 where it takes longer than `seconds`.
+    """Closes with 431 if a header grows beyond HEADER_BYTES, with 408 if it takes longer than `seconds`.
 
-    Tells the application of a request that is there as a whole: scope["state"]["arrived"] is then true.
+    Sets scope["state"]["arrived"] to true once the whole request is there.
     """
 
     def __init__(self, *arguments: Any, seconds: float, **options: Any):
@@ -38,7 +38,7 @@ class Connection(HttpToolsProtocol):
         before = self._in_header
         super().data_received(data)
         idle = self.cycle is None or self.cycle.response_complete
-        if self._deadline is None and (self._in_header or idle):  # a later request, which did not come at once
+        if self._deadline is None and (self._in_header or idle):  # the header of a later request is still to come
             self._expect_header()
         if before and self._in_header:
             self._header_bytes += len(data)

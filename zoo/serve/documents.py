@@ -1,4 +1,4 @@
-"""The JSON documents of the Open Inference Protocol, and of the extensions of it that are offered here.
+"""The JSON documents of the Open Inference Protocol, and of those of its extensions that are offered here.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol and, for the extensions,
 https://github.com/triton-inference-server/server/tree/main/docs/protocol.

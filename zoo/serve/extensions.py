@@ -1,7 +1,7 @@
-"""What clients of the Open Inference Protocol ask besides inference: Triton's extensions, over REST and gRPC.
+"""The Open Inference Protocol's requests besides inference: Triton's extensions, over REST and gRPC.
 
-https://github.com/triton-inference-server/server/tree/main/docs/protocol. What is fixed can be read; whatever would
-change the server, or let it reach into a client's memory, is refused.
+https://github.com/triton-inference-server/server/tree/main/docs/protocol. Settings can be read; whatever would change
+the server, or let it reach into a client's memory, is refused.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STREAM = "there are no streams: ModelInfer gives the one answer of a request"
 
 
 def configuration(served: Served) -> dict[str, Any]:
-    """A model's configuration; its shapes come after the number of images, which is at most `max_batch_size`."""
+    """A model's configuration; its shapes leave out the number of images, which is at most `max_batch_size`."""
     told = protocol.metadata(served)
     inputs, outputs = (
         [
@@ -61,7 +61,7 @@ def configuration(served: Served) -> dict[str, Any]:
 
 
 def statistics(service: Service, name: str = "", version: str = "") -> dict[str, Any]:
-    """What was answered since the start by one model, or by each. Raises UnknownModelError and NotReadyError."""
+    """The counts since the start for one model, or for each. Raises UnknownModelError and NotReadyError."""
     models = [protocol.find(service, name, version)] if name else list(service.served.values())
     return {
         "model_stats": [
@@ -71,7 +71,7 @@ def statistics(service: Service, name: str = "", version: str = "") -> dict[str,
 
 
 def index(service: Service, ready: bool) -> list[dict[str, str]]:
-    """Every model that is loaded; only those that answer already, where `ready`."""
+    """Every model that is loaded and its state; with `ready`, only models that answer already."""
     state = "READY" if service.ready else "LOADING"
     return [
         {"name": name, "version": protocol.VERSION, "state": state, "reason": ""}
@@ -81,7 +81,7 @@ def index(service: Service, ready: bool) -> list[dict[str, str]]:
 
 
 def trace(service: Service, name: str, changes: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """The trace settings, of all models or of one: nothing is traced. Raises UnsupportedError for a change."""
+    """The trace settings, by which nothing is traced. Raises UnsupportedError for a change."""
     if name:
         service.find(name)
     if changes:

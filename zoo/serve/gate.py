@@ -1,4 +1,4 @@
-"""Before and after every HTTP request: its id, token, limits and body; the log line, the metrics."""
+"""What happens before and after every HTTP request: id, token, limits and body; then the log line and the metrics."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from zoo.serve.problems import BusyError, SlowBodyError, TokenError, TooLongErro
 from zoo.serve.service import HELD_BYTES, Service
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-OPEN = ("/v2/health/", "/docs", "/openapi.json", "/static-offline-docs/")  # need no token: they tell of no model
-LINGER_SECONDS = 2.0  # for a refused client to stop sending and read why
+OPEN = ("/v2/health/", "/docs", "/openapi.json", "/static-offline-docs/")  # paths that need no token
+LINGER_SECONDS = 2.0  # in which a refused client may finish sending and read the answer
 
 log = logging.getLogger("zoo.serve")
 
 
 class Gate:
-    """The application behind it sees admitted requests only, each with its whole body."""
+    """An application of which the one behind it sees only admitted requests, each with its whole body."""
 
     def __init__(self, app: ASGIApp, service: Service, token: str | None):
         self._app, self._service, self._token = app, service, token
@@ -90,7 +90,7 @@ class Gate:
             raise TokenError("this server asks for a token: send 'Authorization: Bearer TOKEN'")
 
     async def _body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, held: ExitStack) -> Receive:
-        """A `receive` that gives the whole body at once, decoded. Raises ZooError where it is too long, or too slow."""
+        """A `receive` that gives the whole decoded body at once. Raises ZooError if it is too long or too slow."""
         service, limit = self._service, self._service.limits.body
         length, name = (
             headers.get(b"content-length", b"0"),
@@ -134,7 +134,7 @@ class Gate:
         return whole
 
     async def _refuse(self, refused: ZooError, identity: str, receive: Receive, send: Send) -> None:
-        """Answers, then lets the client finish: to close with bytes unread would destroy the answer on its way."""
+        """Answers, then lets the client finish: closing with bytes unread would destroy the answer on its way."""
         code, _ = status(refused)
         body, headers = problem(code, str(refused), identity)
         fields: dict[str, Any] = {**headers, "content-length": str(len(body)), "connection": "close"}

@@ -18,12 +18,12 @@ from zoo.serve.service import SMALL, Served, Service
 
 TAGS: list[Any] = ["Open Inference Protocol"]
 MODEL = "/v2/models/{name}"
-VERSIONED = f"{MODEL}/versions/{{version}}"  # the same: a model has one version
+VERSIONED = f"{MODEL}/versions/{{version}}"  # another path to the same, since a model has one version
 UNDOCUMENTED: dict[str, Any] = {"include_in_schema": False}
 
 
 class DirectRoute(APIRoute):
-    """Calls its endpoint with the model's name and the request; FastAPI reads nothing and has nothing to close."""
+    """Calls its endpoint with the model's name and the request, without FastAPI's own reading of the request."""
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
@@ -107,13 +107,13 @@ def _add_server(app: FastAPI, service: Service) -> None:
 
     @app.post("/v2/repository/index", tags=TAGS, response_model=list[documents.IndexEntry])
     async def index(request: Request) -> Response:
-        """Every model and its state; with `{"ready": true}` those that answer already."""
+        """Every model and its state; with `{"ready": true}` only those that answer already."""
         asked = parsed(documents.IndexRequest, await request.body() or b"{}")
         return json_answer(extensions.index(service, asked.ready))
 
     @app.get("/v2/models/stats", tags=TAGS, response_model=documents.ServerStatistics)
     async def statistics() -> Response:
-        """What was answered since the start, by model."""
+        """The counts since the start, by model."""
         return json_answer(extensions.statistics(service))
 
 
@@ -140,7 +140,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
 
 
 def _add_settings(app: FastAPI, service: Service) -> None:
-    """What can be read and not changed, and what is not offered."""
+    """The routes for settings, which can be read only, and for what is not offered."""
 
     @app.api_route("/v2/trace/setting", methods=["GET", "POST"], **UNDOCUMENTED)
     @app.api_route(f"{MODEL}/trace/setting", methods=["GET", "POST"], **UNDOCUMENTED)
@@ -169,5 +169,5 @@ def _model(service: Service, request: Request) -> Served:
 
 
 def _version(request: Request) -> str:
-    """The version in the path; the query says nothing of it."""
+    """The version in the path, empty if it has none."""
     return request.path_params.get("version", "")

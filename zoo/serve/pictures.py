@@ -115,7 +115,7 @@ def add_pictures(app: FastAPI, service: Service) -> None:
 
 
 def _bodies(kind: type[BaseModel], parameters: type[BaseModel], example: Any) -> dict[str, Any]:
-    """The OpenAPI document's word on a picture's three ways in."""
+    """What the OpenAPI document says of the three kinds of body that hold a picture."""
     form = schema(parameters)["schema"]
     form["properties"] = {"image": BINARY["schema"], **form["properties"]}
     form["required"] = ["image"]

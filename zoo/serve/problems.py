@@ -1,4 +1,4 @@
-"""What may end a request without an answer, with its status over HTTP and over gRPC."""
+"""The errors that end a request without an answer, with their statuses over HTTP and over gRPC."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from grpc import StatusCode
 
 from zoo.errors import InputError, UnknownModelError, ZooError
 
-ENCODINGS = "gzip, deflate"  # that a body may come in, as the field Accept-Encoding says it
+ENCODINGS = "gzip, deflate"  # of bodies, as the field Accept-Encoding lists them
 
 
 class UnsupportedError(ZooError):
-    """The protocol knows this, and this server does not offer it."""
+    """The protocol has this, but this server does not offer it."""
 
 
 class TokenError(ZooError):

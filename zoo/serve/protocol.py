@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol to arrays and back, over REST and gRPC, and what it tells of a model."""
+"""The Open Inference Protocol over REST and gRPC: its tensors to arrays and back, and its metadata of a model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VERSION = "1"
 INPUTS = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
 CONTENTS = {"FP32": "fp32_contents", "UINT8": "uint_contents"}  # the fields of gRPC's InferTensorContents
 OUTPUTS = {"<f8": "FP64", "<i8": "INT64"}
-MAX_FLOAT64 = float(np.finfo(np.float64).max)  # stands for infinity in JSON, which has none, and is below it
+MAX_FLOAT64 = float(np.finfo(np.float64).max)  # stands for infinity, which JSON lacks
 SERVER = {
     "name": "certified-zoo",
     "version": __version__,
@@ -36,7 +36,7 @@ SERVER = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input: its values as they lie in memory, or as numbers, nested or not."""
+    """An input, whose values are the bytes of an array, or numbers in lists, nested or not."""
 
     name: str
     datatype: str
@@ -47,23 +47,23 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request for inference, however it came."""
+    """A request for inference, over REST or gRPC."""
 
     identity: str
     tensors: list[Tensor]
-    outputs: dict[str, bool]  # by name, whether as bytes; none for all
-    binary: bool  # whether all go as bytes
+    outputs: dict[str, bool]  # by name whether it goes as bytes; empty for all outputs
+    binary: bool  # whether outputs go as bytes if none is named
 
 
 def find(service: Service, name: str, version: str) -> Served:
-    """The model of this name; no version is the only one. Raises UnknownModelError and NotReadyError."""
+    """The model of this name; an empty version means the only one. Raises UnknownModelError and NotReadyError."""
     if version not in ("", VERSION):
         raise UnknownModelError(f"{name[:80]} has version {VERSION} only, got {version[:20]!r}")
     return service.find(name)
 
 
 def metadata(served: Served) -> dict[str, Any]:
-    """What the protocol tells of a model: -1 for the number of images, and of ranks."""
+    """The protocol's metadata of a model, in which -1 is the number of images, or of ranks."""
     classes = len(served.model.labels)
     shapes = {"logits": [-1, classes], "label": [-1], "radius": [-1], "class_radii": [-1, classes]}
     return {
@@ -126,7 +126,7 @@ def _parameters(message: Any) -> dict[str, Any]:
 
 
 def _wanted(outputs: Sequence[tuple[str, Mapping[str, Any]]], binary: bool) -> dict[str, bool]:
-    """The outputs asked for. Raises InputError for one that there is not, or in a form that is not offered."""
+    """The outputs asked for, as `Asked.outputs`. Raises InputError for an unknown one, or a form not offered."""
     for name, parameters in outputs:
         if name not in Outputs._fields:
             raise InputError(f"no output is called {name[:40]!r}, expected {', '.join(Outputs._fields)}")
@@ -183,7 +183,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def rest_answer(asked: Asked, served: Served, outputs: Outputs, identity: str) -> tuple[bytes, int | None]:
-    """The body of an answer, and the bytes of its JSON where binary tensors follow it."""
+    """The body of an answer, and the number of bytes of its JSON if binary tensors follow it."""
     tensors: list[dict[str, Any]] = []
     follow: list[bytes] = []
     for name, array, binary in _chosen(asked, outputs):
@@ -224,6 +224,6 @@ def message_answer(asked: Asked, served: Served, outputs: Outputs, identity: str
 
 
 def _chosen(asked: Asked, outputs: Outputs) -> Iterator[tuple[str, np.ndarray, bool]]:
-    """The outputs that were asked for, or all, and whether each goes as bytes."""
+    """The name, array and form (whether bytes) of each output that was asked for, or of all."""
     for name in asked.outputs or Outputs._fields:
         yield name, getattr(outputs, name), asked.outputs.get(name, asked.binary)

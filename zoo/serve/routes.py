@@ -1,4 +1,4 @@
-"""What the routes share: parameters of an address, bodies in the OpenAPI document, JSON in and out."""
+"""What the routes share: parameters of paths and queries, bodies in the OpenAPI document, JSON in and out."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def body(content: dict[str, Any]) -> dict[str, Any]:
-    """What a route that reads its body itself tells of it in the OpenAPI document."""
+    """The description in the OpenAPI document of a body that its route reads itself."""
     return {"requestBody": {"required": True, "content": content}}
 
 
 def schema(kind: type[BaseModel], example: Any = None) -> dict[str, Any]:
-    """A body's schema with its definitions inside, as it stands alone, and an example."""
+    """A body's schema, with its definitions written out where they are used, and an example."""
     told = kind.model_json_schema()
     definitions = told.pop("$defs", {})
 
@@ -66,7 +66,7 @@ def mistake(error: ValidationError) -> str:
 
 
 def epsilon_of(request: Request, epsilon: str | None) -> float | None:
-    """The epsilon of the address, which goes before that of the body. Raises InputError, also for all else there."""
+    """The epsilon in the query, which goes before that in the body. Raises InputError, also for other parameters."""
     given = [name for name, _ in request.query_params.multi_items()]
     if given not in ([], ["epsilon"]):
         raise InputError(f"the address takes one parameter, epsilon, got {', '.join(given)[:100]!r}")

@@ -122,12 +122,12 @@ class CallGate(aio.ServerInterceptor):
                           "seconds": round(seconds, 6)})  # fmt: skip
 
         async def streamed(requests: AsyncIterator[Any], context: Any) -> None:
-            await answered(requests, context)  # no stream is offered: it is refused before it is read
+            await answered(requests, context)  # which refuses every stream before it is read
 
         def read(data: bytes) -> Any:
             try:
                 return handler.request_deserializer(data)
-            except DecodeError as error:  # to be told as a client's fault, not as the server's
+            except DecodeError as error:  # for `answered`, which tells it as the client's mistake
                 return error
 
         codec = {"request_deserializer": read, "response_serializer": handler.response_serializer}
@@ -142,7 +142,7 @@ class CallGate(aio.ServerInterceptor):
 
 
 def grpc_server(service: Service, token: str | None) -> aio.Server:
-    """The server, without a port; messages are as long as a REST body may be."""
+    """The server, without a port yet; a message may be as long as a REST body."""
     limits = service.limits
     server = aio.server(
         interceptors=[CallGate(service, token)],

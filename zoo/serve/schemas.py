@@ -36,7 +36,7 @@ class CertifyAnswer(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model: str
-    model_digest: str = Field(description="sha256 of model.onnx, which holds those of its weights and certificate.")
+    model_digest: str = Field(description="sha256 of model.onnx, which has those of weights and certificate in it.")
     norm: str
     unit: str
     input_shape: Shape
@@ -91,7 +91,7 @@ class ModelCard(BaseModel):
     input_shape: Shape
     classes: int
     epsilon: str = Field(
-        description="What the model was made for. Answers are `certified` at this unless asked for another."
+        description="What the model was made for. `certified` in an answer means this unless another is asked for."
     )
     clean_accuracy: float | None = Field(description="None where nothing was measured.")
     vra: dict[str, float] = Field(description="Verified-robust accuracy by epsilon.")

@@ -8,11 +8,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import TextIO
+from typing import Any, TextIO
 
 import orjson
 import uvicorn
@@ -25,17 +25,17 @@ from zoo.serve.metrics import Metrics
 from zoo.serve.rpc import grpc_server
 from zoo.serve.service import Limits, Service
 
-# After SIGTERM: not ready, but answering, each answer with "connection: close". Who keeps a connection alive is told
-# so before it is closed, and who balances load can look away.
+# After SIGTERM the server still answers for this long, no longer ready and each answer with "connection: close", so
+# that clients learn that connections will close, and load balancers choose another server.
 DRAIN_SECONDS = 1.0
 BACKLOG = 2048
-FLUSH_SECONDS = 0.1  # at most as old is what a killed server has not logged
+FLUSH_SECONDS = 0.1  # a killed server loses at most the log of this time
 
 log = logging.getLogger("zoo.serve")
 
 
 class Buffered(logging.StreamHandler[TextIO]):
-    """Writes to stderr when it is flushed, or for a warning: a write for each request costs a sixth of its time."""
+    """Writes to stderr when flushed, and for warnings: a write for each request would cost a sixth of its time."""
 
     def __init__(self) -> None:
         stderr = os.fdopen(sys.stderr.fileno(), "w", encoding="utf-8", closefd=False)
@@ -52,7 +52,7 @@ class Buffered(logging.StreamHandler[TextIO]):
     async def keep_flushing(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            with suppress(OSError):  # who read the log has gone
+            with suppress(OSError):  # the reader of the log has gone
                 self.flush()
 
 
@@ -68,14 +68,31 @@ class JsonLines(logging.Formatter):
 
 
 class Server(uvicorn.Server):
-    """Leaves the signals to us."""
+    """A uvicorn server that does not handle signals, which `serve_models` does."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
-def serve_models(
+def run_server(serving: Coroutine[Any, Any, None]) -> None:
+    """Run `serve_models` in the server's event loop, with its log on stderr."""
+    handler = Buffered()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
+    # Do not look up what the log does not show (logging HOWTO, "Optimization").
+    logging._srcfile = None  # type: ignore[attr-defined]
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would warn of what clients send
+    factory = uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        flushing = runner.get_loop().create_task(handler.keep_flushing())
+        runner.run(serving)
+        flushing.cancel()
+
+
+async def serve_models(
     names: Sequence[str],
     host: str,
     port: int,
@@ -88,30 +105,6 @@ def serve_models(
 
     announce: called when ready, with the models' names, the URL and the gRPC address. Raises ZooError.
     """
-    handler = Buffered()
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(handlers=[handler], level=logging.INFO)
-    # Nothing that the log does not tell is looked up for it (logging HOWTO, "Optimization").
-    logging._srcfile = None  # type: ignore[attr-defined]
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # warns of what clients send
-    factory = uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
-    with asyncio.Runner(loop_factory=factory) as runner:
-        flushing = runner.get_loop().create_task(handler.keep_flushing())
-        runner.run(_serve(names, host, port, grpc_port, token, limits, announce))
-        flushing.cancel()
-
-
-async def _serve(
-    names: Sequence[str],
-    host: str,
-    port: int,
-    grpc_port: int,
-    token: str | None,
-    limits: Limits,
-    announce: Callable[[Sequence[str], str, str], None],
-) -> None:
     service, stop, loop = Service(limits, Metrics()), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -166,7 +159,7 @@ async def _serve(
 
 
 async def _load(service: Service, names: Sequence[str]) -> None:
-    """Loads and warms up each model; the server is live, not ready, meanwhile."""
+    """Loads and warms up each model, while the server is live but not ready."""
     for name in names:
         model, batch = await asyncio.to_thread(service.load, name)
         service.add(model, batch)

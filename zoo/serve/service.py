@@ -28,8 +28,8 @@ from zoo.threads import cores
 
 P = ParamSpec("P")
 T = TypeVar("T")
-SMALL = 64 * 2**10  # bytes that are parsed at once, without a thread of their own
-HELD_BYTES = 512 * 2**20  # of all request bodies together
+SMALL = 64 * 2**10  # bytes of a body that is parsed in the event loop, not in a thread
+HELD_BYTES = 512 * 2**20  # the most of all request bodies together
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Limits:
 
     seconds: float = 30.0  # for a header to arrive, for a body, and for an answer
     queue: int = 128  # requests accepted and not yet answered
-    body: int = MAX_IMAGE_BYTES * 4 // 3 + SMALL  # bytes; the largest picture, as base64
+    body: int = MAX_IMAGE_BYTES * 4 // 3 + SMALL  # bytes: enough for the largest picture as base64
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Served:
 
     model: Model
     batcher: Batcher
-    digest: str  # sha256 of model.onnx, which names those of its weights and certificate
-    epsilon: str  # what the model was made for; answers say "certified" for this unless asked for another
+    digest: str  # sha256 of model.onnx, which has those of its weights and certificate in it
+    epsilon: str  # what the model was made for; "certified" in an answer means this unless another is asked for
     epsilon_size: float
     statistics: Statistics
     images: Counter
@@ -67,16 +67,16 @@ class Service:
         self.accepted = self.answered = 0
         self._lanes = cores()
         self._runners = ThreadPoolExecutor(self._lanes, "run")
-        # Pictures are decoded beside, never before, the runs: a queue of large pictures holds no small one up.
+        # Pictures are decoded in other threads than those of the runs, so that large ones hold up no other request.
         self._decoders = ThreadPoolExecutor(self._lanes, "decode")
 
     def load(self, name: str) -> tuple[Model, int]:
-        """The model, checked and warm, and the batch that it does fastest. Raises ZooError."""
+        """The checked model after some runs, and the size of batch at which it is fastest. Raises ZooError."""
         model = onnx_model(fetch(name), "float64", threads=1)
         return model, fastest_batch(model.run, model.input_shape)
 
     def add(self, model: Model, batch: int) -> None:
-        """Answers for this model from now on, in runs of `batch` images. Raises InputError where its name is taken."""
+        """Serve this model from now on, in runs of `batch` images. Raises InputError if its name is taken."""
         if model.name in self.served:
             raise InputError(f"two models are called {model.name}: serve each name once")
         statistics = Statistics()
@@ -103,7 +103,7 @@ class Service:
         )
 
     def find(self, name: str) -> Served:
-        """The model of this name. Raises UnknownModelError, and NotReadyError before the warm-up is over."""
+        """The model of this name. Raises UnknownModelError, and NotReadyError until all models are loaded."""
         if not self.ready:
             raise NotReadyError("the models are being loaded: wait for /v2/health/ready")
         if name not in self.served:
@@ -124,7 +124,7 @@ class Service:
             self.metrics.active.dec()
 
     async def apart(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        """Calls the function in a thread of its own. Raises what it raises, LateError where it is not done in time."""
+        """The function's result, computed in another thread. Raises what it raises, and LateError if it takes long."""
         try:
             async with asyncio.timeout(self.limits.seconds):
                 work = partial(function, *arguments, **options)
@@ -135,9 +135,9 @@ class Service:
     async def answer(
         self, served: Served, read: Callable[[], np.ndarray], epsilon: float, small: bool = False
     ) -> Outputs:
-        """The outputs for the images that `read` decodes, in a thread of its own unless they are small.
+        """The outputs for the images that `read` decodes, in another thread unless they are small.
 
-        Raises InputError where they cannot be read, LateError where there is no answer in time.
+        Raises InputError if they cannot be read, LateError if there is no answer in time.
         """
         start, statistics = time.perf_counter(), served.statistics
         try:

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol's statistics extension tells of a model, counted from the start of the server."""
+"""The counts of a model since the start of the server, for the Open Inference Protocol's statistics extension."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Duration:
 
 
 class Statistics:
-    """Counts of one model. All but `ran` belongs to the thread of the event loop."""
+    """Counts of one model. Only `ran` may be called outside the thread of the event loop."""
 
     def __init__(self) -> None:
         self.success, self.fail, self.queue = Duration(), Duration(), Duration()
@@ -40,14 +40,14 @@ class Statistics:
         self.last = time.time()
 
     def ran(self, images: int, seconds: float) -> None:
-        """Counts one run of the graph over this many images; any thread may say so."""
+        """Counts one run of the graph over this many images; any thread may call it."""
         with self._lock:
             self._runs.setdefault(images, Duration()).add(seconds)
 
     def told(self) -> dict[str, Any]:
         """The fields of the protocol's ModelStatistics, without name and version.
 
-        Outputs are views of what the graph wrote: to take them out costs nothing that could be measured.
+        `compute_output` is 0, because outputs are views of what the graph wrote.
         """
         with self._lock:
             runs = {images: duration.told() for images, duration in sorted(self._runs.items())}
