@@ -1,7 +1,7 @@
-"""Lipschitz constants by power iteration: for training only. An estimate may lie below the truth; it proves nothing.
+"""Lipschitz constants by power iteration, for training only. An estimate may lie below the truth; it proves nothing.
 
 Each layer's norm is estimated in the geometry in which `zoo.bounds` will bound it, so that training sees what the
-certificate will say, up to the iteration's shortfall.
+certificate will say, less what the iteration still lacks.
 """
 
 import math
@@ -18,27 +18,29 @@ from zoo.bounds.convolution import output_shape
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import Residual
 
+STEPS = 10  # iterations between two looks at whether an estimate has converged
+
 
 class LipschitzEstimate:
     """An estimate of the body's Lipschitz constant, differentiable in the weights and improved at every call.
 
     The body is every child of `network` but the last; its estimate is the product of its layers' estimates, that of a
     residual block H x + g(x) being |H| + K_g. The iterates belong to the training state (`state_dict`), not to the
-    network. Layers of equal shape share one batch; layers that constraints keep at 1 count 1.
+    network. Layers of equal shape share one batch; layers whose constraints keep their norm at 1 count 1.
 
     Source: the method of Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452, and Hu et al. 2023, arXiv 2301.12549:
     iterates detached, the gradient flows through the last norm ||W v||. Where we differ: a random start (all ones can
     be orthogonal to the top singular vector), and the certificate's geometry for convolutions.
 
-    Raises UncertifiableLayerError for a layer that it knows no constant of.
+    Raises UncertifiableLayerError for a layer whose constant it cannot estimate.
     """
 
     def __init__(self, network: nn.Sequential, input_shape: tuple[int, int, int], seed: int, iterations: int):
         self.network = network
         self.iterations = iterations
         self.scale = 1.0  # the product of the constants that no training changes
-        self.branches: dict[str, str] = {}  # each layer with a norm, and the residual block whose branch it is in
-        self.skips: dict[str, str] = {}  # each skip with weights, and its block
+        self.branches: dict[str, str] = {}  # the residual block of each layer in a branch
+        self.skips: dict[str, str] = {}  # the residual block of each skip
         self.groups: dict[OperatorShape, list[str]] = {}
         shape: tuple[int, ...] = input_shape
         for name, layer in list(network.named_children())[:-1]:
@@ -56,7 +58,7 @@ class LipschitzEstimate:
             self.vectors.append((start / _norms(start, keepdim=True)).to(weight))
 
     def _add(self, name: str, layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Take a layer of the body into account; the shape of its output, given that of its input."""
+        """Add a layer of the body to the estimate; the shape of its output, given that of its input."""
         row, start = row_of(layer), shape
         if isinstance(layer, Residual) and row is not None:
             for inner, branch in layer.branch.named_children():
@@ -78,19 +80,19 @@ class LipschitzEstimate:
         return _output_shape(layer, shape)
 
     def __call__(self, improve: bool = True) -> Tensor:
-        """The product of the layers' estimates, after a few more iterations if to `improve`: a scalar with gradient."""
+        """The product of the layers' estimates, a scalar with a gradient; `improve` iterates a few times before."""
         iterations = self.iterations if improve else 0
         return self._body(self._estimates(iterations))
 
     @torch.no_grad()
-    def converge(self, tolerance: float = 1e-5, steps: int = 10, limit: int = 2000) -> Tensor:
-        """The estimate once `steps` more iterations raise no layer by more than `tolerance`, relatively.
+    def converge(self, tolerance: float = 1e-5, limit: int = 2000) -> Tensor:
+        """The estimate once STEPS more iterations raise no layer by more than `tolerance`, relatively.
 
-        Slow spectra stop at `limit` iterations: still an estimate from below.
+        It stops at `limit` iterations in any case, still an estimate from below.
         """
         groups = list(self._estimates(0))
-        for _ in range(limit // steps):
-            before, groups = groups, list(self._estimates(steps))
+        for _ in range(limit // STEPS):
+            before, groups = groups, list(self._estimates(STEPS))
             pairs = zip(before, groups, strict=True)
             if all(bool((after <= old * (1 + tolerance)).all()) for (_, old), (_, after) in pairs):
                 break
@@ -98,7 +100,7 @@ class LipschitzEstimate:
 
     def _body(self, groups: Iterable[tuple[list[str], Tensor]]) -> Tensor:
         """The body's estimate from those of its layers, which come in groups."""
-        # `full` fills on the device, where `tensor` would wait for it to take a copy.
+        # `full` fills on the device; `tensor` would wait until the device has taken a copy.
         product = torch.full((), self.scale, device=next(self.network.parameters()).device)
         branches = dict.fromkeys(self.branches.values(), torch.ones_like(product))
         skips = dict.fromkeys(branches, torch.ones_like(product))
@@ -128,7 +130,7 @@ class LipschitzEstimate:
         }
 
     def _estimates(self, iterations: int) -> Iterator[tuple[list[str], Tensor]]:
-        """Of each group its names and the norms ||W v|| [G] after the iterations."""
+        """The names of each group's layers, and their norms ||W v|| [G] after the iterations."""
         for group, (operator, names) in enumerate(self.groups.items()):
             weights = torch.stack([weight_of(self.network.get_submodule(name)) for name in names])
             fixed = weights.detach()
@@ -148,10 +150,10 @@ class LipschitzEstimate:
 
 
 class RowSums:
-    """The body's constant in l-infinity, but for rounding: the product of the layers' largest absolute row sums.
+    """The body's constant in l-infinity, up to rounding: the product of the layers' largest absolute row sums.
 
-    A residual block x + g(x) counts 1 + K_g, a distance layer 1. Nothing is iterated: there is no state to keep.
-    Raises UncertifiableLayerError for a layer that it knows no constant of.
+    A residual block x + g(x) counts 1 + K_g, a distance layer 1. Nothing is iterated, so there is no state to keep.
+    Raises UncertifiableLayerError for a layer whose constant it does not know.
     """
 
     def __init__(self, network: nn.Sequential):
@@ -190,7 +192,7 @@ class RowSums:
 
 
 def margin_lipschitz(body_lipschitz: Tensor, head_weight: Tensor, norm: str = "l2") -> Tensor:
-    """K_ij = K_body ||w_i - w_j||, dual norm: as sure as `body_lipschitz` is. Shapes: [] and [C, F] to [C, C]."""
+    """K_ij = K_body ||w_i - w_j|| in the dual norm; a bound if `body_lipschitz` is one. [] and [C, F] to [C, C]."""
     if norm == "linf":
         return body_lipschitz * torch.cdist(head_weight, head_weight, p=1.0)
     # Without the matrix product, equal rows give exactly 0, where the gradient is 0 as well.
@@ -203,7 +205,7 @@ def _norms(vectors: Tensor, keepdim: bool = False) -> Tensor:
 
 
 def _output_shape(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a layer's output, given that of its input; a layer with weights of its own keeps it."""
+    """The shape of a layer's output, given that of its input, which layers with weights of their own keep."""
     if isinstance(layer, nn.Linear):
         return (layer.out_features,)
     if isinstance(layer, nn.Conv2d):

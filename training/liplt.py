@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from training.estimate import margin_lipschitz
+from training.estimate import STEPS, margin_lipschitz
 from training.layers import weight_of
 from zoo.bounds.table import LINEAR, SLOPES
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import Pixels, Residual
 
-MAX_CLASSES = 100  # above, rows are compared in the head only, as the paper's code does
+MAX_CLASSES = 100  # with more, `margins` compares the rows of the head only, as the paper's code does
 Product = tuple[int, int]  # (k, j): W_k H^_{k-1} ... H^_{j+1} G_j, j = -1 for the input
 
 
@@ -33,9 +33,9 @@ class Step(NamedTuple):
 class LipLTEstimate:
     """Estimates of the body's Lipschitz constant and of each pair's, differentiable, improved at every call.
 
-    `__call__` answers the constant of the features that enter the head, `margins` then those of f_j - f_i [C, C]. One
-    vector a product is kept from call to call (`state_dict`); all products pass each layer in one batch, detached, and
-    the gradient flows through the last norm.
+    A call gives the constant of the features that enter the head, `margins` then those of f_j - f_i [C, C]. A vector
+    for each product is kept from call to call (`state_dict`). All products pass a layer in one batch, detached; the
+    gradient flows through the last norm.
 
     Source: Fazlyab, Entesari, Roy, Chellappa 2023 (CRM, LipLT), Theorem 3.3 and section 4.1.1.
     Raises UncertifiableLayerError for a layer that is neither linear nor an activation with slopes in [alpha, beta].
@@ -154,11 +154,11 @@ class LipLTEstimate:
         return self._recursion()
 
     @torch.no_grad()
-    def converge(self, tolerance: float = 1e-5, steps: int = 10, limit: int = 2000) -> Tensor:
-        """The estimate once `steps` more iterations raise it by no more than `tolerance`, relatively."""
+    def converge(self, tolerance: float = 1e-5, limit: int = 2000) -> Tensor:
+        """The estimate once STEPS more iterations raise it by no more than `tolerance`, relatively, or at the limit."""
         before = self._recursion()
-        for _ in range(limit // steps):
-            self._iterate(steps)
+        for _ in range(limit // STEPS):
+            self._iterate(STEPS)
             after = self._recursion()
             if bool(after <= before * (1 + tolerance)):
                 break

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +23,15 @@ from zoo.registry import ENTRIES, Entry, own_entry
 
 RECORD = "data.json"  # in the folder of a run
 SIZES = tuple(STEMS)  # sides that are tried, in pixels
-USUAL = 64  # the largest that is chosen by itself
+USUAL = 64  # the largest side that is chosen without --size
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")  # as the Hugging Face hub names them
 UNKNOWN = "unknown"  # its word for a licence that nobody gave
-PASSES, MORE = 40, 60_000  # over all pictures, and pictures beyond: small data sets need more passes
+PASSES, MORE = 40, 60_000  # a run has 40 passes over all pictures and 60,000 pictures more: more passes over few
 
 
 @dataclass(frozen=True)
 class OwnData:
-    """What a run must remember of a data set that somebody brought; paths are this machine's, and never published."""
+    """What a run remembers of a data set that somebody brought. Its paths are this machine's and never published."""
 
     name: str
     model: str  # a network, or a recipe for another data set
@@ -53,7 +52,7 @@ class OwnData:
         return own_entry(network_of(self.model), self.info, training)
 
     def settings(self) -> dict[str, str | None]:
-        """What a run's recipe.json, and the card, say of it."""
+        """What a run's recipe.json and the card say about the data set."""
         return {
             "model": self.model,
             "dataset": self.name,
@@ -71,12 +70,12 @@ def own_data(
     size: int | None = None,
     input_shape: tuple[int, int, int] | None = None,
 ) -> tuple[OwnData, Pictures]:
-    """The data set as a network takes it, and its training pictures.
+    """The data set as a network takes it, and its training pictures, which are grey if all of them are.
 
-    model: the network's name in `zoo.architectures.NETWORKS`, or that of a recipe. data, test: what `open_pictures`
-    takes. name: that of the folder or file by default. size: the side, in pixels; by default the largest up to 64 that
-    the network has and half of the pictures fill. Pictures are grey where all of them are. input_shape: that of a
-    network to start from, which goes before both. Raises InputError.
+    model: the name of a network in `zoo.architectures.NETWORKS`, or of a recipe. data, test: as `open_pictures` takes
+    them. name: by default that of the folder or file. size: the side in pixels, by default the largest up to 64 that
+    the network takes and half of the pictures fill. input_shape: that of a network to start from, which decides size
+    and channels. Raises InputError.
     """
     if license is not None and not LICENSE.fullmatch(license):
         raise InputError(f"{license[:60]!r} is no licence as the Hugging Face hub names them, such as cc-by-4.0")
@@ -99,11 +98,12 @@ def own_data(
 
 
 def own_recipe(entry: Entry, images: int, epochs: int | None = None) -> Recipe:
-    """How a network is trained on so many pictures of a data set without a recipe, validation included.
+    """The recipe for a network on a data set of somebody's own with this many pictures, validation included.
 
-    l2: EMMA at 36/255, as the small networks of the zoo; l-infinity: the losses of the small distance nets at 8/255.
-    Colour pictures are flipped; grey ones, which may be letters, are not. The batch is 32 below a thousand pictures,
-    64 below ten thousand, then 128; the run is 40 passes and 60,000 pictures more.
+    In l2 EMMA at 36/255, as for the small networks of the zoo; in l-infinity that of the small distance nets at 8/255,
+    or EMMA at 2/255 for other networks. Colour pictures are flipped; grey ones, which may be letters, are not. The
+    batch is 32 below a thousand pictures, 64 below ten thousand, then 128; the run is 40 passes and 60,000 pictures
+    more.
     """
     recipe = liresnet.small(entry.name, None)
     match entry.architecture:
@@ -129,7 +129,7 @@ def own_recipe(entry: Entry, images: int, epochs: int | None = None) -> Recipe:
 
 
 def read_own(run: Path) -> OwnData | None:
-    """The data set that a run was given; None where it has one of the zoo's. Raises InputError where it is damaged."""
+    """The data set of somebody's own that a run was given, or None. Raises InputError if its record is damaged."""
     try:
         return loads(OwnData, (run / RECORD).read_bytes(), str(run / RECORD))
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def read_own(run: Path) -> OwnData | None:
 
 
 def network_of(model: str) -> str:
-    """The network of a registered model, or the one that is called so."""
+    """The network of a registered model; any other name is a network's own."""
     return ENTRIES[model].network if model in ENTRIES else model
 
 
@@ -166,14 +166,11 @@ def _shape(network: str, channels: int, classes: int, side: int, size: int | Non
 
     taken = [each for each in SIZES if takes(each)]
     if size is not None and not takes(size):
-        raise InputError(f"{network} does not take {size} x {size} pixels: give --size {_either(taken)}")
+        sizes = " or ".join(map(str, taken))
+        raise InputError(f"{network} does not take {size} x {size} pixels: give --size {sizes}")
     fits = [each for each in taken if each <= min(side, USUAL)]
     chosen = size or max(fits, default=min(taken, default=SIZES[0]))
     return channels, chosen, chosen
-
-
-def _either(sizes: Sequence[int]) -> str:
-    return " or ".join(map(str, sizes))
 
 
 def _slug(source: str) -> str:

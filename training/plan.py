@@ -12,19 +12,20 @@ from training.recipes import RECIPES, find
 from training.recipes.recipe import Recipe
 from training.start import Start, find_start
 from zoo.architectures import NETWORKS
+from zoo.data.datasets import known_labels
 from zoo.errors import InputError
 
 Place = str | PathLike[str]
 
 
 class Plan(NamedTuple):
-    """A recipe and what it trains on: a data set of the zoo, the same in a folder, or one of somebody's own."""
+    """A recipe and its data: a data set of the zoo, the same one in a folder, or one of somebody's own."""
 
     recipe: Recipe
-    images: Path | None
+    images: Path | None  # the folder with the recipe's data set
     own: OwnData | None
     start: Start | None
-    summary: str  # of one's own data, in a line; else empty
+    summary: str  # a line about somebody's own data; empty without
 
 
 def plan(
@@ -38,7 +39,7 @@ def plan(
     limit: int | None = None,
     init: str | None = None,
 ) -> Plan:
-    """The plan of `training.train` with these. Raises InputError."""
+    """What `training.train` does with these arguments. Raises InputError."""
     start = None if init is None else find_start(init)
     alone = model in NETWORKS and model not in RECIPES
     if data is None or not (alone or name is not None):
@@ -75,8 +76,8 @@ def _recipes(network: str) -> str:
 
 def _summary(own: OwnData, count: int) -> str:
     channels, height, width = own.input_shape
-    labels = ", ".join(own.labels[:10]) + (", ..." if len(own.labels) > 10 else "")
     return (
-        f"{own.name}: {count:,} pictures of {len(own.labels)} classes ({labels}), cropped to a square and resized to "
-        f"{width} x {height}{', grey' if channels == 1 else ''}: the certificate speaks of that size"
+        f"{own.name}: {count:,} pictures of {len(own.labels)} classes ({known_labels(own.labels)}), cropped to a "
+        f"square and resized to {width} x {height}{', grey' if channels == 1 else ''}: the certificate speaks of that "
+        "size"
     )

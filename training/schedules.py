@@ -1,6 +1,6 @@
 """What changes during training: frozen functions of progress, which is 0 at the first step and 1 after the last.
 
-Recipes hold them as data. Three forms are enough for every paper here; the functions below name the papers' own.
+Recipes hold them as data. There are three forms; the functions below make the papers' schedules of them.
 """
 
 import bisect
@@ -11,12 +11,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Points:
-    """Through (progress, value) points in the order of progress; constant before the first and from the last on.
+    """A curve through (progress, value) points in the order of progress; constant before the first and after the last.
 
     `curve` says what is a straight line between two points: the value, its logarithm ("geometric", for positive
     values), or its exponential ("logarithmic"). "step" keeps a point's value until the next. Two points of the same
     progress make a jump to the second.
-    Raises ValueError for points out of order, and for values that the curve does not have.
+    Raises ValueError for points out of order, and for values that are not positive on a geometric curve.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -58,7 +58,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """end + (start - end) (1 - progress)^power: CLL's for its slack p, its scale of K, and GloRo's epsilon."""
+    """end + (start - end) (1 - progress)^power: CLL's schedule for its slack p and its scale of K."""
 
     start: float
     end: float
@@ -93,9 +93,9 @@ def logarithmic_half(epsilon: float) -> Points:
     return Points(((0.0, 0.01 * epsilon), (0.5, epsilon)), "logarithmic")
 
 
-def steps(*milestones: float, factor: float = 0.1) -> Points:
-    """1, multiplied by the factor at each milestone, a share of the run."""
-    return Points(((0.0, 1.0), *((at, factor**number) for number, at in enumerate(milestones, start=1))), "step")
+def steps(*milestones: float) -> Points:
+    """1, divided by 10 at each milestone, a share of the run."""
+    return Points(((0.0, 1.0), *((at, 0.1**number) for number, at in enumerate(milestones, start=1))), "step")
 
 
 def triangle() -> Points:
@@ -121,8 +121,8 @@ def exponent_phases(rise: float, fixed: float) -> Points:
 
 
 def weight_phases(rise: float, fixed: float, start: float, end: float) -> Points:
-    """The weight of the scaled cross-entropy beside it: `start`, geometrically down to `end` while p rises, then 0.
+    """The weight of the cross-entropy: `start`, geometrically down to `end` while the exponent rises, then 0.
 
-    Source: as `exponent_phases`. Their code keeps `end` in the last phase, where the paper says 0: as the paper.
+    Source: as `exponent_phases`. In the last phase 0, as in the paper; their code keeps `end`.
     """
     return Points(((0.0, start), (rise, start), (fixed, end), (fixed, 0.0)), "geometric")

@@ -1,6 +1,6 @@
-"""How tight a certificate is: differences that a search finds between two points, over what the bounds allow.
+"""How tight a certificate is: the largest difference that a search finds between two points, over what is allowed.
 
-What is found is a lower bound of the true constant, so the ratio never exceeds 1; how far below 1 it stays is the
+What is found is a lower bound of the true constant, so the ratio never exceeds 1. How far below 1 it stays shows the
 bound's slack and the search's weakness together.
 """
 
@@ -18,13 +18,11 @@ from zoo.certificate.model import CertifiedModel, cast_network
 from zoo.records import Certificate
 
 ORDERS = {"l2": 2.0, "linf": math.inf}
-PAIRS = 45  # of classes, all of ten; drawn at random where there are more
-FIRST, LAST = 1.0, 1e-3  # distance of the two points at the first and at the last step
+PAIRS = 45  # pairs of classes: all pairs of ten classes, drawn at random from more
+FIRST, LAST = 1.0, 1e-3  # the distance of the two points at the first and at the last step
 
 
-def tightness(
-    model: CertifiedModel, certificate: Certificate, images: Tensor, steps: int = 60, seed: int = 0
-) -> dict[str, float]:
+def tightness(model: CertifiedModel, certificate: Certificate, images: Tensor, steps: int = 60) -> dict[str, float]:
     """The largest quotients |g(x) - g(x')| / |x - x'| that gradient ascent finds, over their proved bounds.
 
     In the certificate's norm. `body`: g the features that enter the head, over `body_lipschitz`.
@@ -34,7 +32,7 @@ def tightness(
     images [N, C, H, W] float32 in [0, 1]: where the search starts, once for each quotient.
     Source: Losch et al. 2023 (CLL), section 3.3, takes the quotient over pairs of training images; ascent finds more.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     first, second = torch.triu_indices(*[len(model.slack)] * 2, offset=1)
     if len(first) > PAIRS:
         drawn = torch.randperm(len(first), generator=generator)[:PAIRS]
@@ -76,8 +74,9 @@ def _ascend(
 ) -> tuple[Tensor, Tensor]:
     """For each image two points of the box, with the largest gap over their distance that was met.
 
-    At each step the difference of the points turns to the gradient, and both move together up the other gradient; they
-    draw together from a distance of FIRST to LAST, for far apart the ascent sees more, and near it is the derivative.
+    At each step the difference of the points turns towards the gradient of their difference, and both move together up
+    the gradient of their middle. Their distance shrinks from FIRST to LAST: points far apart see more of the function,
+    near ones its derivative.
     """
     middle, apart = images, direction(torch.randn(images.shape, generator=generator), norm)
     best = torch.full((len(images),), -torch.inf)
@@ -99,6 +98,6 @@ def _ascend(
 
 
 def _apart(x: Tensor, other: Tensor, order: float) -> Tensor:
-    """The distance, rounded up by more than float64 loses in it; 0 counts as 1, for there the gap is 0 as well."""
+    """The distance, rounded up by more than float64 loses in it; 1 in the place of 0, where the gap is 0 as well."""
     distance = vector_norm((x.double() - other.double()).flatten(1), order, dim=1) * (1 + 1e-9)
     return torch.where(distance > 0, distance, 1.0)

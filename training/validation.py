@@ -8,6 +8,8 @@ from training.data import Source, pixels
 from training.estimate import LipschitzEstimate, RowSums
 from training.liplt import LipLTEstimate
 
+BATCH = 500
+
 
 @torch.no_grad()
 def validate(
@@ -16,7 +18,6 @@ def validate(
     estimate: LipschitzEstimate | LipLTEstimate | RowSums,
     validation: Source,
     epsilon: float,
-    batch_size: int = 500,
 ) -> dict[str, float]:
     """Accuracies of a plain float32 network with the converged Lipschitz estimate of the weights it was folded from.
 
@@ -26,7 +27,7 @@ def validate(
     constants = estimate.margins(body)
     share = torch.arange(accelerator.process_index, len(validation), accelerator.num_processes)
     counts = torch.zeros(2, device=accelerator.device)
-    for images, labels in validation.batches((rows, None) for rows in share.split(batch_size)):
+    for images, labels in validation.batches((rows, None) for rows in share.split(BATCH)):
         logits = network(pixels(images))
         right = logits.argmax(dim=1) == labels
         counts += torch.stack([right.sum(), (right & certified(logits, constants, epsilon)).sum()])
@@ -41,15 +42,15 @@ def validate(
 
 
 def certified(logits: Tensor, margin_lipschitz: Tensor, epsilon: float) -> Tensor:
-    """Whether the margins exceed what epsilon can move them, were `margin_lipschitz` a bound. [N, C], [C, C] to [N]."""
+    """Whether each image would be certified if `margin_lipschitz` were a bound. [N, C] and [C, C] to [N]."""
     predictions = logits.argmax(dim=1, keepdim=True)
     spare = logits.gather(1, predictions) - logits - epsilon * margin_lipschitz[predictions[:, 0]]
     return (spare.scatter(1, predictions, torch.inf) > 0).all(dim=1)
 
 
 def vanished(accuracy: float, best: float, images: int, classes: int) -> bool:
-    """Whether a network that had learned guesses again: right thrice as often as chance, now at most 1.5 times.
+    """Whether a network that had learned is guessing again: it was right thrice as often as chance, now at most 1.5.
 
-    Never said of fewer images than ten a class, nor of two classes, of which no network is right thrice as often.
+    Never true for fewer images than ten a class, nor for two classes, where nothing is right thrice as often as chance.
     """
     return images >= 10 * classes and best >= 3 / classes and accuracy <= 1.5 / classes
