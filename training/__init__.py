@@ -28,17 +28,18 @@ def train(
     resume: bool = False,
     tracker: str | None = None,
 ) -> bool:
-    """Train into the folder `output`, which `export.publish.publish` makes a published folder of; true when done.
+    """Train into the folder `output`, from which `export.publish.publish` makes a published folder.
 
+    Returns true when it is done, false if SIGTERM or Ctrl-C stopped it; the same call with `resume=True` goes on.
     model: a recipe, `liresnet-l4w32-cifar10`, or with `data` a network alone, `liresnet-l4w32`.
     data, test: training and test pictures: a folder with a subfolder for each class, parquet files, an .npz file, or
-    `hf:org/name`. Without `test` nothing is measured; every tenth training picture is kept for validation in any case.
-    name, license: of your data set; by default the name of the folder, and "unknown". size: the side in pixels that
-    pictures are brought to. init: a published model to start from, by a name or source as `zoo.load` takes; the head is
-    a new one where the classes are others. epochs, limit, steps, seed, accumulate, resume, tracker: see
-    `training.loop.train`.
-    False where SIGTERM or Ctrl-C stopped it; the same with `resume=True` goes on.
-    Raises ZooError, of which each message is one line.
+        `hf:org/name`. Every tenth training picture is kept for validation; without `test` nothing else is measured.
+    name, license: of your data set, by default the name of the folder, and "unknown".
+    size: the side in pixels that pictures are brought to.
+    init: a published model to start from, as `zoo.load` takes it; the head is a new one if the classes are others.
+    epochs: instead of the recipe's; the schedules stretch.
+    limit, steps, seed, accumulate, resume, tracker: see `training.loop.train`.
+    Raises ZooError, whose message is one line.
     """
     from training.plan import plan
 

@@ -1,4 +1,4 @@
-"""Train a model of the zoo, on whatever there is; everything needed is in the extra [train].
+"""Train a model of the zoo on one processor or many; everything needed is in the extra [train].
 
     python -m training RECIPE --output DIR                                     one CPU or one GPU
     python -m training NETWORK --data FOLDER --output DIR                      your pictures, a subfolder for each class
@@ -7,9 +7,9 @@
     torchrun --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29500 \
         -m training RECIPE --output DIR                                        the same on each of two machines
 
-A recipe's batch is shared by all processes, so its result is the same up to rounding; --accumulate N passes it in N
-pieces where it does not fit. (`accelerate launch --cpu --num_processes 2` starts one process only: use torchrun.)
-Weights are whole in every process: a launch with FSDP or DeepSpeed is refused, see `training.loop`.
+All processes share a recipe's batch, so that its result is the same up to rounding; --accumulate N passes it in N
+pieces if it does not fit into memory. (`accelerate launch --cpu --num_processes 2` starts one process only: use
+torchrun.) Every process has the whole weights: a launch with FSDP or DeepSpeed is refused, see `training.loop`.
 """
 
 from __future__ import annotations

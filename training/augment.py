@@ -1,8 +1,8 @@
-"""Random changes of a batch of images that keep their class, each described by what it holds.
+"""Random changes of images that keep their class, as frozen settings that recipes hold.
 
-An augmentation maps uint8 [N, C, H, W] on any device to the same shape, drawing for every image apart. What it draws
-depends on the image's place in the whole batch of a step, not on the process or the device that holds it, so that
-two processes train as one does. Pixels that move in from outside are black unless it says otherwise.
+An augmentation maps uint8 [N, C, H, W] on any device to the same shape, with other random numbers for each image. They
+depend on the image's place in the whole batch of a step, not on the process or the device that holds it, so that two
+processes train as one does. Pixels that move in from outside are black unless an augmentation says otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LUMA = (0.2989, 0.587, 0.114)  # grey from red, green and blue, as torchvision h
 
 
 class Draws:
-    """Uniform random numbers for some images of a batch: the rows of what would be drawn for all of it."""
+    """Uniform random numbers for some images of a batch: their rows of the numbers for the whole batch."""
 
     def __init__(self, generator: Generator, count: int, rows: slice):
         self.generator = generator
@@ -154,9 +154,10 @@ class Affine(Augmentation):
 
 @dataclass(frozen=True)
 class RandAugment(Augmentation):
-    """With `probability`, each image after `operations` random ones of 14, at `magnitude` on a scale of 0 to 30.
+    """With `probability`, each image changed by `operations` random ones of 14, at `magnitude` of 0 to 30.
 
-    The operations and their strengths are torchvision's; images of a batch that drew the same go together.
+    The operations and their strengths are torchvision's; the images of a batch with the same operation are changed
+    together.
     Source: Cubuk et al. 2020, arXiv 1909.13719.
     """
 
@@ -200,7 +201,7 @@ class RandAugment(Augmentation):
         return result
 
     def _moves(self, kinds: Tensor, signs: Tensor, shape: Sequence[int]) -> Tensor:
-        """The maps from a pixel's offset to that which it shows, see `_warp`: [N, 2, 3]."""
+        """The map from each pixel's offset to the offset of the pixel that it shows, see `_warp`: [N, 2, 3]."""
         level, (height, width) = self.magnitude / 30, shape[2:]
         moves = torch.eye(2, 3).repeat(len(kinds), 1, 1)
         shear, angle = 0.3 * level * signs, math.radians(30 * level) * signs
@@ -280,5 +281,5 @@ def _equalize(images: Tensor) -> Tensor:
 
 
 def _to(tensor: Tensor, images: Tensor) -> Tensor:
-    """On the images' device, without waiting for what it is still doing."""
+    """The tensor on the images' device, without waiting for the device."""
     return tensor.to(images.device, non_blocking=True)

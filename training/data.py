@@ -1,4 +1,4 @@
-"""Training and validation images as sources that answer batches on a device. The test split is never read here."""
+"""Training and validation images as sources of batches on a device. The test split is never read here."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from zoo.data.splits import Split, load_split, split_files
 from zoo.errors import InputError
 
 VALIDATION_SHARE, VALIDATION_LIMIT = 0.1, 10_000
-SPLIT_SEED = 0  # not the run's seed: every run on the same number of images validates on the same of them
+SPLIT_SEED = 0  # not the run's seed, so that runs on the same number of images validate on the same images
 
 Batch = tuple[Tensor, Tensor]  # uint8 [N, C, H, W] and labels int64 [N]
-# The images of a batch by number, and three uniform numbers for each that say what to crop: [N] and [N, 3] or None.
+# The numbers of a batch's images [N], and for each three uniform numbers that say what to crop, [N, 3], or None.
 BatchRequest = tuple[Tensor, Tensor | None]
 
 
 class Source(ABC):
-    """Labelled images that are answered in batches."""
+    """Labelled images that come in batches."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def order(self, generator: Generator) -> Tensor:
-        """All of them by number, as they come in one pass."""
+        """The numbers of all images in the order of one pass."""
 
     @abstractmethod
     def batches(self, requests: Iterable[BatchRequest]) -> Iterator[Batch]:
-        """A batch for every request, in their order; requests may be taken ahead."""
+        """A batch for every request, in order; some requests may be taken ahead of their batches."""
 
 
 class InMemory(Source):
@@ -91,17 +91,17 @@ class TrainingData(NamedTuple):
     train: Source
     validation: Source
     revision: str
-    name: str  # of the split, with the shards where some are missing; of the folder
+    name: str  # of the split, as `SplitFiles.name`, or of the folder
 
 
 def load_training_data(
     name: str, limit: int | None = None, folder: Path | None = None, device: torch.device | str = "cpu"
 ) -> TrainingData:
-    """The first `limit` images (all by default) of a training split, some of them kept for validation.
+    """The first `limit` images of a training split, or all, of which a random tenth, at most 10,000, is for validation.
 
-    Kept are every tenth at random, 10,000 at most. With `folder` the images are those in it, a subfolder for each
-    class of the data set, by its name, instead of the data set's; classes take turns. They are streamed from disk,
-    as ImageNet is; the images of other data sets lie decoded on the device.
+    With `folder`, the images in its subfolders, which are named after the classes of the data set, take the place of
+    the data set's; classes take turns. They are streamed from disk, as ImageNet is; the images of other data sets lie
+    decoded on the device.
     Raises InputError where the data cannot be read, the folder has other classes, or there are fewer than two images.
     """
     info, device = DATASETS[name], torch.device(device)
@@ -125,7 +125,7 @@ def load_training_data(
 
 
 def in_memory(split: Split, device: torch.device | str = "cpu") -> TrainingData:
-    """A decoded split on the device, cut as `load_training_data` says."""
+    """A decoded split on the device, with the validation images of `load_training_data`."""
     train, validation = _cut(len(split.labels))
     images, labels = torch.from_numpy(split.images).permute(0, 3, 1, 2), torch.from_numpy(split.labels)
     return TrainingData(
@@ -142,10 +142,10 @@ def pixels(images: Tensor) -> Tensor:
 
 
 def load_generated(name: str, device: torch.device | str = "cpu") -> InMemory:
-    """The images that a generative model made of a training split: $ZOO_DATA/NAME/generated.npz.
+    """The images that a generative model made for a data set: $ZOO_DATA/NAME/generated.npz.
 
-    Its arrays are `image`, uint8 [N, H, W, C], and `label`, [N], as the files of DDPM and EDM images that go round.
-    Raises InputError where it is missing or not that.
+    Its arrays are `image`, uint8 [N, H, W, C], and `label`, [N], as in the published files of DDPM and EDM images.
+    Raises InputError if the file is missing or has other arrays.
     """
     info, path = DATASETS[name], data_folder(name) / "generated.npz"
     try:
@@ -177,5 +177,5 @@ def _cut(count: int) -> tuple[Tensor, Tensor]:
 
 
 def seeded(*numbers: int) -> torch.Generator:
-    """A generator that the numbers determine; other numbers give an unrelated stream."""
+    """A generator that these numbers determine; that of other numbers is unrelated to it."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))

@@ -1,4 +1,4 @@
-"""The l-infinity distance layer while it is trained: l_p distances, p rising to infinity, their batch mean subtracted.
+"""The l-infinity distance layer in training: l_p distances with p rising to infinity, less their mean over the batch.
 
 Source: Zhang, Cai, Lu, He, Wang 2021, arXiv 2102.05363; Zhang, Jiang, He, Wang 2022, arXiv 2110.06850.
 """
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from zoo.layers import LInfDistance
 
 MOMENTUM = 0.1  # of the running mean
-IDENTITY = -10.0  # a weight so far from the others that its input decides the distance: the layer passes it on
-MAX_DIFFERENCES = 2**17  # differences that are held at a time
-NEGLIGIBLE = -100.0  # log2 of what a power counts for nothing below; smaller ones would be subnormal, and slow
+IDENTITY = -10.0  # a weight so far from the others that its input decides the distance, so that the layer passes it on
+MAX_DIFFERENCES = 2**17  # the most differences that are held at a time
+NEGLIGIBLE = -100.0  # log2 of the least power that counts; smaller ones would be subnormal, and slow
 
 
 class LpDistance(LInfDistance):
-    """u_j = (sum over i of |x_i - w_ji|^p)^(1/p), p = `exponent`; at p = infinity what the plain layer computes.
+    """u_j = (sum over i of |x_i - w_ji|^p)^(1/p) with p = `exponent`; for p = infinity what the plain layer computes.
 
-    With `shift` the mean over the batch is subtracted in training, and folds into the bias as a running mean: it is the
-    bias that the plain layer adds. Without, the bias is learned. Shapes: [N, in_features] to [N, out_features].
+    With `shift`, the mean over the batch is subtracted in training, and minus its running mean is the bias that the
+    plain layer adds. Without, the bias is learned. Shapes: [N, in_features] to [N, out_features].
 
-    The weights start as N(0, 1), those at [i, i mod in_features] at -10 where the layer does not reduce its input.
+    The weights start as N(0, 1), but those at [i, i mod in_features] at -10 if there are no fewer outputs than inputs.
     """
 
     def __init__(self, in_features: int, out_features: int, shift: bool):
@@ -60,8 +60,8 @@ def set_exponent(network: nn.Module, exponent: float) -> None:
 def lp_distance(x: Tensor, weight: Tensor, exponent: float) -> Tensor:
     """|x_n - w_j|_p for each n and j, for 1 < p <= infinity, with gradients. [N, I], [O, I] to [N, O].
 
-    No power overflows: differences are divided by the largest of their pair first. Powers below 2^-100 of the largest
-    count 2^-100.
+    No power overflows, since the differences of a pair n, j are first divided by the largest. A power below 2^-100
+    counts as 2^-100.
     """
     if exponent == math.inf:
         return torch.cdist(x, weight, p=math.inf)
@@ -71,7 +71,7 @@ def lp_distance(x: Tensor, weight: Tensor, exponent: float) -> Tensor:
 
 
 class _LpDistance(torch.autograd.Function):
-    """Piece by piece, so that differences stay in the cache and are computed again for the gradient, not kept."""
+    """Works piece by piece, so that differences stay in the cache, and computes them again for the gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, exponent: float) -> Tensor:
@@ -99,7 +99,7 @@ class _LpDistance(torch.autograd.Function):
 
 
 def _pieces(x: Tensor, weight: Tensor) -> Iterator[tuple[slice, slice]]:
-    """A part of the batch and a part of the weight's rows at a time, all pairs of them."""
+    """All pairs of a part of the batch and a part of the weight's rows."""
     images = max(1, min(len(x), MAX_DIFFERENCES // x.shape[1]))
     rows = max(1, MAX_DIFFERENCES // (images * x.shape[1]))
     for first, row in itertools.product(range(0, len(x), images), range(0, len(weight), rows)):
@@ -107,6 +107,6 @@ def _pieces(x: Tensor, weight: Tensor) -> Iterator[tuple[slice, slice]]:
 
 
 def _powers(differences: Tensor, distances: Tensor, exponent: float) -> Tensor:
-    """(|difference| / distance)^exponent, a fresh tensor, to about five digits: by logarithms, four times as quick."""
+    """(|difference| / distance)^exponent to about five digits, by logarithms, which are four times as quick."""
     ratios = differences.abs().div_(distances.clamp(min=torch.finfo(distances.dtype).tiny))
     return ratios.clamp_(min=2 ** (NEGLIGIBLE / exponent)).log_().mul_(exponent).exp_()

@@ -1,4 +1,4 @@
-"""What each process trains on, step by step: its share of a batch that does not depend on how many share it."""
+"""What each process trains on: its share of every batch. The batches do not depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo.errors import InputError
 
 
 class Order:
-    """Endless passes over a source, each of `length` images in an order that seed and pass alone determine."""
+    """Endless passes over a source, each of `length` images in an order that follows from the seed and the pass."""
 
     def __init__(self, source: Source, length: int, *seed: int):
         self.source = source
@@ -23,7 +23,7 @@ class Order:
         self.number, self.order = -1, torch.empty(0, dtype=torch.int64)
 
     def take(self, start: int, count: int) -> Tensor:
-        """The images from place `start` of all passes on, by number. Shape: [count]."""
+        """The numbers of the images at the places `start` to `start` + `count` of all passes. Shape: [count]."""
         pieces = []
         while count:
             number, offset = divmod(start, self.length)
@@ -36,7 +36,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Part:
-    """One source's part in every batch: `count` images of each step, and what is done to them."""
+    """One source's part in every batch: `count` images, and how they are augmented."""
 
     source: Source
     order: Order
@@ -45,7 +45,7 @@ class Part:
     seed: tuple[int, ...]
 
     def batches(self, first: int, last: int, shares: list[tuple[int, int]]) -> Iterator[Batch]:
-        """For every step, each of the shares (k, n): the k-th of n nearly equal pieces of the batch."""
+        """For every step a batch for each of the shares (k, n), the k-th of n nearly equal pieces."""
 
         def draws(stream: int, step: int, share: tuple[int, int]) -> Draws:
             return Draws(seeded(*self.seed, stream, step), self.count, self.rows(*share))
@@ -65,10 +65,10 @@ class Part:
 
 
 class Feed:
-    """Batches of `batch_size` images of `train`, the whole of it where it has fewer, and generated ones with them.
+    """Batches of `batch_size` images of `train`, or all of them if there are fewer, with generated images beside them.
 
     A pass leaves out the last, smaller batch. `process` of `processes` gets its share of every batch, in
-    `accumulate` pieces. Raises InputError where a piece would be empty.
+    `accumulate` pieces. Raises InputError if a piece would be empty.
     """
 
     def __init__(

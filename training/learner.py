@@ -1,4 +1,4 @@
-"""What learns: a network, the estimate of its Lipschitz constant, and the optimiser that moves its weights."""
+"""The learner: a network, the estimate of its Lipschitz constant, and the optimiser that moves its weights."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -22,14 +22,16 @@ from training.start import start_from
 from training.validation import validate
 from zoo.registry import Entry
 
-LEARNED_RATE = 0.2  # of a learned loss option, in rates of the weights: Zhang et al. 2022, arXiv 2110.06850, appendix
+LEARNED_RATE = (
+    0.2  # the rate of learned loss options over that of weights: Zhang et al. 2022, arXiv 2110.06850, appendix
+)
 
 
 class Learner:
-    """The same weights on every process after each step. Those published are their moving average where there is one.
+    """Weights that are the same on every process after each step, and a moving average, if any, which is published.
 
-    The average is taken of what is trained, the parameters beneath the constraints. It has an estimate of its own,
-    for the constant of averaged weights is not the average of constants.
+    The average is that of the parameters beneath the constraints. It has an estimate of its own, since the constant of
+    averaged weights is not the average of constants.
     """
 
     def __init__(
@@ -67,14 +69,14 @@ class Learner:
         self.lipschitz = torch.full((), torch.nan)  # the last step's estimate for the body
 
     def _estimate(self, network: nn.Sequential) -> LipschitzEstimate | LipLTEstimate | RowSums:
-        """What stands for the proved constants while the network is trained, by the model's norm and the recipe."""
+        """The estimate that stands for the proved constants in training, by the model's norm and the recipe."""
         if self.entry.norm == "linf":
             return RowSums(network)
         kind = LipLTEstimate if self.recipe.estimate == "liplt" else LipschitzEstimate
         return kind(network, self.entry.architecture.input_shape, self.seed, self.recipe.power_iterations)
 
     def states(self) -> list[Any]:
-        """What a checkpoint holds beside the model and the optimiser."""
+        """What a checkpoint holds besides the model and the optimiser."""
         averaged = [] if self.average is None else [self.average, self.published_estimate]
         return [self.estimate, self.learned, *averaged]
 
@@ -82,7 +84,7 @@ class Learner:
         """Move the weights by a batch of `batch_size` images, of which `pieces` are this process's share.
 
         `before` and `after` are the run's progress. Returns the share's part of the loss, times the number of
-        processes, and its correct answers: float64 [2], not waited for.
+        processes, and its number of correct answers: float64 [2] on the device, for which this does not wait.
         """
         recipe, accelerator = self.recipe, self.accelerator
         self.model.train()
@@ -95,7 +97,7 @@ class Learner:
         counted = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
         for number, (inputs, labels) in enumerate(pieces, start=1):
             averaged = nullcontext() if number == len(pieces) else accelerator.no_sync(self.model)
-            # One evaluation of the weights for the network and its estimate: first the estimate, in float32.
+            # The constraints are evaluated once for the estimate, which comes first and in float32, and the network.
             with averaged, parametrize.cached():
                 with float32():
                     self.lipschitz = self.estimate(improve=number == 1)
@@ -132,7 +134,7 @@ class Learner:
 
 @contextmanager
 def float32() -> Iterator[None]:
-    """Convolutions on a GPU in float32, not in TF32 with its 10 bits: for what an estimate or validation reports."""
+    """Convolutions on a GPU in float32, not in TF32 with its 10 bits, for estimates and validation."""
     with torch.backends.cudnn.flags(
         enabled=torch.backends.cudnn.enabled,
         benchmark=torch.backends.cudnn.benchmark,

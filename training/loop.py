@@ -1,9 +1,9 @@
 """The training loop: from a recipe to the weights of a plain network, resumable at every step.
 
-It is the same on a CPU, on one GPU and on many machines: every process takes its share of each batch, whose
-gradients are averaged, and knows the same Lipschitz estimate. FSDP, DeepSpeed and Megatron-LM are refused: constraints
-and norms are of whole weights, where a process has only its shard when the estimate is made. The zoo's largest network
-has 950 million weights, with gradients and optimiser up to 19 GB.
+It is the same on a CPU, on one GPU and on many machines: every process takes its share of each batch, gradients are
+averaged, and all processes know the same Lipschitz estimate. FSDP, DeepSpeed and Megatron-LM are refused: constraints
+and norms need whole weights, of which a process would have only a shard. The zoo's largest network has 950 million
+weights, which take up to 19 GB with gradients and optimiser.
 """
 
 import math
@@ -35,8 +35,8 @@ from zoo import registry
 from zoo.data.datasets import DATASETS
 from zoo.errors import InputError, MissingPackageError
 
-READ_EVERY = 20  # steps between two looks at what an accelerator has computed: each look waits for it
-SHARDED = {  # what `accelerate launch` sets for them
+READ_EVERY = 20  # steps between two looks at an accelerator's results, since each look waits for it
+SHARDED = {  # the variables that `accelerate launch` sets for what is refused
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
@@ -56,19 +56,21 @@ def train(
     own: OwnData | None = None,
     start: Start | None = None,
 ) -> bool:
-    """Leave in `folder` the recipe, its metrics and curves, a checkpoint and `weights.safetensors`, the plain weights.
+    """Train by the recipe; `folder` gets the recipe, metrics, curves, a checkpoint and the plain `weights.safetensors`.
 
-    `limit` trains on the first images only, `images` on those of a folder with a subfolder for each class of the data
-    set, `own` on a data set of somebody's own, which the recipe is named after. `start` is a model whose weights the
-    network has at first, with a new head where the classes are others. `steps` stops early, the schedules
-    unchanged, and `resume` goes on. On one machine a resumed run gives the same bits as one that was never stopped.
-    `accumulate` passes each batch in as many pieces, which changes nothing but rounding (and, for layers that are
-    constrained by a power iteration of their own, its number of steps). Many machines share `folder`. `tracker`, one of
-    Accelerate's, gets each epoch's metrics too; its files are in `folder`/tracker.
-    True where the last step was made: SIGTERM and Ctrl-C (SIGINT) save and return False, a second Ctrl-C interrupts
-    at once.
+    Returns true once the last step is made. SIGTERM and Ctrl-C (SIGINT) save and return false; a second Ctrl-C
+    interrupts at once. On one machine a resumed run gives the same bits as one that was never stopped.
+    limit: train on the first images only.
+    images: a folder to take the images from, with a subfolder for each class of the data set.
+    own: a data set of somebody's own, after which the recipe is named.
+    start: a model from whose weights to start, with a new head if the classes are others.
+    steps: stop after so many steps, with unchanged schedules. resume: go on with the run in `folder`, which is shared
+        if there are several machines.
+    accumulate: pass each batch in so many pieces, which changes only rounding (and, for layers that are constrained by
+        a power iteration of their own, its number of steps).
+    tracker: one of Accelerate's, which gets each epoch's metrics too; its files are in `folder`/tracker.
     Raises InputError where the folder, the data, the tracker or the kind of launch cannot be used, TrainingError where
-    the loss is not a number or the accuracy falls back to chance, which leaves the last checkpoint before.
+    the loss is not a number or the accuracy falls back to chance, which leaves the checkpoint before that.
     """
     accelerator = _accelerator(recipe, folder, tracker)
     device, main = accelerator.device, accelerator.is_main_process
@@ -118,7 +120,7 @@ def train(
             output.load(accelerator)
             if main:
                 output.forget_after(progress.step)
-                if progress.step >= last:  # no step is left, after which they would be written
+                if progress.step >= last:  # otherwise they are written after a later step
                     output.write_weights(learner.weights(), progress.step, total)
         # TensorBoard hides the later steps of a run that was stopped without a checkpoint: they will come again.
         accelerator.init_trackers(recipe.name, init_kwargs={"tensorboard": {"purge_step": progress.step + 1}})
@@ -149,7 +151,7 @@ def train(
                 progress.start_epoch()
                 if validated:
                     metrics |= learner.validate(data.validation)
-                    if recipe.exponent is None or recipe.exponent(before) == math.inf:  # it trains what it validates
+                    if recipe.exponent is None or recipe.exponent(before) == math.inf:  # else it validates another net
                         _check_accuracy(metrics, progress, len(data.validation), entry.architecture.classes)
                     progress.vra = metrics["estimated_vra"]
                 if main:
@@ -167,7 +169,7 @@ def train(
 
 
 def _accelerator(recipe: Recipe, folder: Path, tracker: str | None) -> Accelerator:
-    """Accelerate, for as many processes as there are, with the weights whole in each."""
+    """Accelerate for this launch, with whole weights in every process. Raises InputError, MissingPackageError."""
     for variable, name in SHARDED.items():
         if str_to_bool(os.environ.get(variable, "false")):
             raise InputError(f"{name} cuts weights into shards, whose norms are not known: launch without it, as DDP")
@@ -179,7 +181,7 @@ def _accelerator(recipe: Recipe, folder: Path, tracker: str | None) -> Accelerat
         raise InputError(f"the tracker {tracker} is not installed: run pip install {tracker}")
     return Accelerator(
         mixed_precision=recipe.mixed_precision,
-        cpu=not torch.accelerator.is_available(),  # without it, processes on CPUs would not know of each other
+        cpu=not torch.accelerator.is_available(),  # or processes on CPUs would not know of each other
         log_with=tracker,
         project_dir=folder / "tracker",
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # each process computes the same
@@ -187,7 +189,7 @@ def _accelerator(recipe: Recipe, folder: Path, tracker: str | None) -> Accelerat
 
 
 def _check_accuracy(metrics: dict[str, Any], progress: Progress, images: int, classes: int) -> None:
-    """Raises TrainingError where the accuracy has vanished."""
+    """Raise TrainingError if the accuracy has fallen back to chance, see `vanished`."""
     accuracy, best = metrics["validation_accuracy"], progress.best_accuracy
     if vanished(accuracy, best, images, classes):
         raise TrainingError(
@@ -213,7 +215,7 @@ def _line(metrics: dict[str, Any]) -> str:
 
 
 class _Terminated:
-    """False until the process is asked to end by SIGTERM or SIGINT, which it then outlives until the block is left.
+    """False until SIGTERM or SIGINT asks the process to end, which it does not do while the block runs.
 
     A second SIGINT raises KeyboardInterrupt.
     """

@@ -1,4 +1,4 @@
-"""MinMax for where gradients are taken: the same numbers, and a backward pass that takes a fraction of the time."""
+"""MinMax with a backward pass that takes a fraction of PyTorch's time, for training and attacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoo.layers import MinMax
 
 
 class QuickMinMax(MinMax):
-    """`MinMax`; of equal numbers the first counts as the larger, where PyTorch's gradient goes to both by halves."""
+    """The numbers of `MinMax`. Of two equal ones the first gets the gradient, where PyTorch gives each a half."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _Sorted.apply(self, x)  # type: ignore[return-value]
@@ -27,7 +27,7 @@ def quicken(network: nn.Module) -> None:
 
 
 class _Sorted(torch.autograd.Function):
-    """The gradient is permuted as the numbers were. PyTorch compares, fills and halves, for each of the two."""
+    """Its gradient is the incoming one, permuted as the numbers were."""
 
     @staticmethod
     def forward(ctx: Any, layer: MinMax, x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""The two moons: what cross-entropy, GloRo and CLL make of a margin, side by side.
+"""The two moons: the margins that networks have after training with cross-entropy, GloRo and CLL, side by side.
 
 `python -m training two-moons --output moons.png` draws CLL's figures 2 and 4 (Losch, Stutz, Schiele, Fritz 2023, arXiv
 2309.06166): decision boundary, certified margin, and as crosses the training points that are not certified at epsilon.
-Every radius in the picture is proved. Where we differ: 60 epochs of AdamW from an orthogonal start, the same for all.
+Every radius in the picture is proved. Where we differ: 60 epochs of AdamW from an orthogonal start for every network.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ from zoo.certificate.model import CertifiedModel
 from zoo.data.moons import two_moons
 from zoo.files import replacing
 
-EPSILONS = (0.15, 0.25, 0.35, 0.45)  # between the moons' own points, as everywhere here; 0.15 is their true margin
+EPSILONS = (0.15, 0.25, 0.35, 0.45)  # distances between the moons' own points, whose true margin is 0.15
 SLACK = published_p(1e-12)
 EPOCHS, BATCH, RATE, SEED = 60, 100, 1e-2, 0
 LOSSES: dict[str, Loss] = {
@@ -38,7 +38,7 @@ VIEW = (-1.4, 2.4, -1.1, 1.6)  # left, right, bottom, top
 
 
 class Fit(NamedTuple):
-    """A trained network, certified, and what it achieves on its training points at `epsilon`."""
+    """A trained and certified network, and what it achieves on its training points at `epsilon`."""
 
     loss: str
     epsilon: float

@@ -1,4 +1,4 @@
-"""Linear layers as operators that many layers share, for power iteration on a batch of them.
+"""Linear layers as operators, by which layers that differ only in their weights share a batch of power iteration.
 
 Each acts in the geometry in which `zoo.bounds` will bound it, so that training sees what the certificate will say.
 """
@@ -15,7 +15,7 @@ from zoo.layers import TokenLinear
 
 
 class OperatorShape(NamedTuple):
-    """What makes two layers equal as linear operators, but for their weights."""
+    """What two layers have in common if, as linear operators, they differ only in their weights."""
 
     geometry: str  # "matrix", "patches", "dense" or "torus"
     weight_shape: tuple[int, ...]
@@ -30,7 +30,7 @@ def matrix_operator(layer: nn.Linear | TokenLinear, shape: tuple[int, ...]) -> O
 
 
 def convolution_operator(layer: nn.Conv2d, shape: tuple[int, ...]) -> OperatorShape:
-    """Raises UncertifiableLayerError for options that no certificate covers."""
+    """The operator of a convolution. Raises UncertifiableLayerError for options that it does not cover."""
     if layer.groups != 1 or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
         raise UncertifiableLayerError(
             "no estimate for a Conv2d with groups, dilation or circular padding; instead: groups=1, dilation=1, zeros"
@@ -92,7 +92,7 @@ def adjoint(operator: OperatorShape, weights: Tensor, images: Tensor) -> Tensor:
 
 
 def _fold(maps: Tensor, axis: int, side: int) -> Tensor:
-    """What stands beyond `side` added back at the start of the axis; short maps are filled up with zeros."""
+    """Add what is beyond `side` to the start of the axis; shorter maps are filled up with zeros."""
     length = maps.shape[axis]
     folded = maps.new_zeros([*maps.shape[:axis], side, *maps.shape[axis + 1 :]])
     folded.narrow(axis, 0, min(length, side)).copy_(maps.narrow(axis, 0, min(length, side)))

@@ -1,6 +1,6 @@
 """The folder of a run: recipe.json, metrics.jsonl, curves.png, weights.safetensors and checkpoints/.
 
-A run on a data set of somebody's own has data.json as well, see `training.own`.
+A run on a data set of somebody's own also has data.json, see `training.own`.
 """
 
 import json
@@ -36,9 +36,9 @@ class Output:
 
     @contextmanager
     def open(self, description: dict[str, Any], resume: bool) -> Iterator[None]:
-        """Start the folder, or find the same recipe in it; no other process opens it until the block is left.
+        """Start the folder, or with `resume` find the same recipe in it; keep other processes out during the block.
 
-        Raises InputError where neither is so, the recipe in it is damaged, or another process has it open.
+        Raises InputError if the folder is in use, or has no run or another one to resume.
         """
         path = self.folder / "recipe.json"
         text = json.dumps(description, indent=1) + "\n"
@@ -66,8 +66,8 @@ class Output:
     ) -> None:
         """Save the whole state of training and the weights, then drop the older state. Every process calls it.
 
-        The weights come first into their place, so that no checkpoint is without them; they are asked for when the
-        state is saved, which they may change.
+        The weights are put in place before the checkpoint, so that none is without them. `weights` is called after the
+        state is saved, because it may change it.
         """
         partial, final = self.checkpoints / "partial", self.checkpoints / f"step-{step:08d}"
         if accelerator.is_main_process and partial.exists():  # of a run that was stopped while it saved
@@ -85,7 +85,7 @@ class Output:
         accelerator.wait_for_everyone()
 
     def latest_checkpoint(self) -> Path:
-        """The newest checkpoint, whole. Raises InputError where there is none, or a file in it is damaged."""
+        """The newest checkpoint. Raises InputError if there is none, or a file in it is missing or damaged."""
         folders = sorted(self.checkpoints.glob("step-*"))
         if not folders:
             raise InputError(f"{self.folder} was stopped before its first checkpoint: delete it and start again")
@@ -104,11 +104,11 @@ class Output:
         newest = self.latest_checkpoint()
         try:
             accelerator.load_state(str(newest))
-        except Exception as error:  # of the many readers of its files, for what no list of sums says
+        except Exception as error:  # its files have many readers, and old ones no SHA256SUMS
             raise InputError(f"{newest} cannot be read: {one_line(error)}") from error
 
     def _left(self, damaged: Path, older: list[Path]) -> str:
-        """What can be done with a run without its newest checkpoint."""
+        """What to do about a run whose newest checkpoint is damaged."""
         if older:
             return f"delete {damaged}, and --resume goes on from {older[-1].name}"
         try:
@@ -121,7 +121,7 @@ class Output:
         )
 
     def forget_after(self, step: int) -> None:
-        """Drop the metrics of later steps: they will come again."""
+        """Drop the metrics of later steps, which will come again."""
         kept = [row for row in self.rows() if row["step"] <= step]
         _write(self.metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
@@ -148,7 +148,7 @@ class Output:
             _draw(rows, self.folder / "curves.png")
 
     def write_weights(self, state: dict[str, Tensor], step: int, steps: int) -> None:
-        """Write the plain network's weights as weights.safetensors, which says after how many of the run's steps.
+        """Write the plain network's weights as weights.safetensors, with `step` and `steps` in its metadata.
 
         The same weights give the same bytes.
         """
@@ -161,7 +161,7 @@ class Output:
 
 
 def trained_steps(weights: Path) -> tuple[int, int]:
-    """After how many steps a run wrote these weights, and of how many. Raises InputError where they do not say."""
+    """The steps after which a run wrote these weights, and all steps of the run. Raises InputError without them."""
     try:
         with safe_open(weights, "pt") as file:
             said = file.metadata() or {}
@@ -174,7 +174,7 @@ def trained_steps(weights: Path) -> tuple[int, int]:
 
 
 def hardware() -> str:
-    """What the processes of this run compute on, in words."""
+    """The hardware that the processes of this run compute on, in words."""
     state = PartialState()
     device = state.device
     assert device is not None

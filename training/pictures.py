@@ -1,7 +1,7 @@
 """Pictures that somebody brings: a folder of class folders, parquet files or an npz file, with classes of their own.
 
-They are read as `zoo predict` reads a picture, and brought to a network's size in the same way, so that a model is
-trained and measured on what it will be asked about.
+They are read, and brought to a network's size, as `zoo predict` does it, so that a model is trained and measured on the
+kind of pictures that it will be asked about.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from zoo.inference.images import fitted, glance, open_image
 from zoo.threads import cores
 
 TOGETHER = 256  # pictures that are decoded at a time
-MAX_BYTES = 8 * 2**30  # of the decoded pictures, which lie in memory
+MAX_BYTES = 8 * 2**30  # of the decoded pictures, which are held in memory
 MAX_LABEL = 100  # characters
 IMAGES, LABELS, NAMES = ("images", "image"), ("labels", "label"), "label_names"  # arrays of an npz file
 EXPECTED = "a folder with a subfolder of pictures for each class, parquet files, an .npz file, or hf:ORG/NAME"
 
 
 class Pictures(ABC):
-    """Labelled pictures of all sizes; `place` in messages says where each one is."""
+    """Labelled pictures of many sizes."""
 
     labels: tuple[str, ...]  # the names of the classes
     numbers: np.ndarray  # the class of each picture, int64 [N]
@@ -45,15 +45,15 @@ class Pictures(ABC):
 
     @abstractmethod
     def values(self) -> Iterator[tuple[str, Any]]:
-        """The place of each picture in order, and its file, the bytes of one, or its pixels."""
+        """For each picture in order its place, for messages, and its file, the bytes of that, or its pixels."""
 
     def sizes(self) -> tuple[int, int]:
-        """The median of their short sides, and their channels: 1 where all of them are grey, else 3."""
+        """The median of their short sides, and their channels: 1 if all of them are grey, else 3."""
         looks = [_look(*item) for item in self.values()]
         return int(statistics.median(side for side, _ in looks)), 1 if all(grey for _, grey in looks) else 3
 
     def split(self, name: str, input_shape: Sequence[int], limit: int | None = None) -> Split:
-        """The first `limit` of them, all by default, at this size. Raises InputError, naming what cannot be read."""
+        """The pictures, or the first `limit`, at this size. Raises InputError, which names what cannot be read."""
         channels, height, width = input_shape
         count = min(len(self.numbers), limit or len(self.numbers))
         if (size := count * channels * height * width) > MAX_BYTES:
@@ -78,7 +78,7 @@ class Pictures(ABC):
 
 
 class _Folder(Pictures):
-    """Files in a subfolder for each class, named after it; classes take turns."""
+    """Files in subfolders that are named after the classes, which take turns."""
 
     def __init__(self, folder: Path, labels: tuple[str, ...] | None):
         self.folder, self.labels = folder, labels or class_names(folder)
@@ -149,9 +149,9 @@ class _Arrays(Pictures):
 def open_pictures(source: str, split: str, labels: tuple[str, ...] | None = None) -> Pictures:
     """The pictures in a folder or file, or in a data set of the Hugging Face hub: `hf:org/name`.
 
-    split: the files to take where there are several splits, "train" or "test". labels: the classes that they have;
-    those that are found where not given. Only what is needed for the labels is read here.
-    Raises InputError where there are no such pictures, or they have other classes.
+    split: which files to take if there are several splits, "train" or "test". labels: the classes; without, those that
+    are found. Only what the labels need is read here.
+    Raises InputError if there are no such pictures, or they have other classes.
     """
     if source.startswith(HUB):
         found: Pictures = _Parquet(hub_files(source.removeprefix(HUB), split), labels)
@@ -203,7 +203,7 @@ def _look(place: str, value: Any) -> tuple[int, bool]:
 
 
 def _file(place: str, value: Any) -> Any:
-    """What `open_image` reads, under a name that says where it is."""
+    """The picture as `open_image` takes it, with its place as the name."""
     if value is None:
         raise InputError(f"{place} has no bytes: images must be in the file itself, paths are not followed")
     if not isinstance(value, bytes):

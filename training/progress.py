@@ -1,4 +1,4 @@
-"""Where a run stands, as it is shown and kept."""
+"""The progress of a run: what the terminal shows of it, and what a checkpoint keeps."""
 
 import math
 import time
@@ -11,7 +11,7 @@ from zoo.errors import ZooError
 
 
 class TrainingError(ZooError):
-    """Training cannot go on: the loss is no longer a number, or what was learned is lost."""
+    """Training cannot go on, because the loss is no number or the accuracy has fallen back to chance."""
 
 
 class Progress:
@@ -35,7 +35,7 @@ class Progress:
         self.loss = self.correct = self.images = self.seconds = 0.0
 
     def start_clock(self) -> None:
-        """What passed since the last reading was no training."""
+        """Do not count the time since the last reading as training."""
         self.read_step, self.read_time = self.step, time.perf_counter()
 
     def count(self, counted: Tensor) -> None:
@@ -44,9 +44,9 @@ class Progress:
         self.step += 1
 
     def read(self, asked: bool) -> bool:
-        """Bring the statistics up to date; whether any process was `asked` to stop. Every process calls it.
+        """Bring the statistics up to date; returns whether any process was `asked` to stop. Every process calls it.
 
-        Raises TrainingError where the loss is not a number.
+        Raises TrainingError if the loss is not a number.
         """
         stop = torch.tensor([float(asked)], dtype=torch.float64, device=self.unread.device)
         total = self.accelerator.reduce(torch.cat([self.unread, stop]))
@@ -75,7 +75,7 @@ class Progress:
         }
 
     def line(self, lipschitz: float) -> str:
-        """For the progress bar: the epoch's means, the last validation's estimated VRA and the present estimate."""
+        """The line of the progress bar: the epoch's means, the last estimated VRA and the present estimate of K."""
         means = self.epoch_metrics()
         vra = "-" if math.isnan(self.vra) else f"{self.vra:.3f}"
         return (

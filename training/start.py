@@ -1,4 +1,4 @@
-"""Weights to start from: a published model's, written as the constraints of training write them."""
+"""Training from the weights of a published model, which are given to a network through its constraints."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from zoo.publication.network import load_network
 
 
 class Start(NamedTuple):
-    """A model to start from, by the name that a card may show."""
+    """A model to start from, and the name by which a card may show it."""
 
     name: str
     folder: Folder
 
     def weights(self, architecture: Architecture, labels: tuple[str, ...]) -> dict[str, Tensor]:
-        """The plain weights that a network of this architecture shares with the model.
+        """The model's plain weights for a network of this architecture.
 
-        All of them where the classes are the same ones in the same order, else all but those of each class.
-        Raises InputError where the network is another one.
+        All of them if the classes are the same ones in the same order, else all but those that each class has.
+        Raises InputError if the network is another one.
         """
         own, wanted = self.folder.architecture, architecture
         if type(own) is not type(wanted) or _sizes(own) != _sizes(wanted):

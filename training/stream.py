@@ -1,4 +1,4 @@
-"""Encoded images on disk, decoded in threads as they are needed: memory stays bounded however many there are."""
+"""Encoded images on disk, decoded in threads as they are needed, in bounded memory."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from zoo.errors import InputError
 from zoo.threads import cores
 
 WINDOW = 32  # row groups that a shuffled pass reads from at a time; ImageNet's hold 100 images, about 11 MB
-AHEAD = 4  # batches that are being decoded while one is trained on
-ZOOM = 9 / 7  # a training crop shows at least 7/9 of the short side: 224 pixels of up to 288
+AHEAD = 4  # batches that are decoded while another one is trained on
+ZOOM = 9 / 7  # the largest zoom of a training crop, which shows at least 7/9 of the short side, 224 of 288 pixels
 
 
 class EncodedImages(ABC):
@@ -36,11 +36,11 @@ class EncodedImages(ABC):
 
     @abstractmethod
     def order(self, chosen: Tensor, generator: Generator) -> Tensor:
-        """The places in `chosen`, each once, shuffled as far as reading the files allows."""
+        """The places in `chosen`, shuffled as far as reading the files allows."""
 
     @abstractmethod
     def picture(self, number: int) -> Image.Image:
-        """The decoded image, grey (L) or RGB. Threads may call it at once."""
+        """The decoded image, grey (L) or RGB. Several threads may call it at the same time."""
 
 
 class ParquetImages(EncodedImages):
@@ -72,7 +72,7 @@ class ParquetImages(EncodedImages):
         if mine:
             try:
                 future.set_result(self.files.row_group(group))
-            except Exception as error:  # whoever else waits for it must hear of it
+            except Exception as error:  # for the other threads that wait for it
                 future.set_exception(error)
         return self.files.picture(future.result()[number - starts[group]], number)
 
@@ -106,10 +106,10 @@ class FolderImages(EncodedImages):
 def stream(
     encoded: EncodedImages, size: tuple[int, int], wanted: Iterable[tuple[list[int], list[list[float]] | None]]
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """For the numbers of each batch wanted, their images uint8 [N, size, size, channels], and the numbers.
+    """For each batch of numbers wanted, their images uint8 [N, side, side, channels], and the numbers.
 
-    `size` is the side and the channels. With three numbers in [0, 1) for each, an image is a square part of it, of
-    7/9 to all of its short side, anywhere; without, the largest centred square, as a picture is brought to a model's
+    size: the side and the channels. An image that comes with three numbers in [0, 1) is cropped to a square of 7/9 to
+    all of its short side, anywhere; without them to the largest centred square, as a picture is brought to a model's
     size.
     """
     with ThreadPoolExecutor(cores()) as threads:
