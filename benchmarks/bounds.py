@@ -1,11 +1,11 @@
 """How tight the proved bounds are, and what proving them costs: python -m benchmarks.bounds [NAME...]
 
-Without names, every preset of `PRESETS` that benchmarks/bounds.json does not have yet; with names, those, anew. Each
-one is certified in a process of its own, so that its peak memory is its own, and its row is written as soon as it is
-there: a run that was stopped goes on where it was. Networks stand near where `training` starts them: linear residuals
-at the identity, constrained layers at 1, all others orthogonal, residual branches at 0, and then normal noise of size
-0.02 on every parameter. `bound / estimate` compares the bound with power iteration, which lies below the truth; a
-product over the body's layers stands for the network.
+Without names it measures every preset of `PRESETS` that benchmarks/bounds.json lacks; with names, those again. Each is
+certified in a process of its own, which has a peak memory of its own, and each row is written at once, so that a run
+that was stopped goes on where it was. The networks have the weights with which `training` starts (linear residuals at
+the identity, constrained layers at 1, all others orthogonal, residual branches at 0) plus normal noise of size 0.02.
+`bound / estimate` compares the bound with power iteration, which lies below the truth; for the network it is the
+product over the body's layers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PRESETS = (
     "mlp-two-moons",
 )
 NOISE = 0.02
-SETTLE = 5  # evaluations, each a step of power iteration in the constraints that have one
+SETTLE = 5  # evaluations of the constraints, in each of which some make a step of power iteration
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def measure(name: str) -> dict[str, Any]:
 
 
 PICKS = {"min": min, "median": statistics.median, "max": max}
-LOAD = round(os.getloadavg()[0], 1)  # of the whole machine: above 0.5, its seconds are too many
+LOAD = round(os.getloadavg()[0], 1)  # of the whole machine; above 0.5 the seconds are too many
 
 
 def main(

@@ -1,8 +1,8 @@
 """Fine-tuning a published model on few pictures beside training from scratch: python -m benchmarks.finetune [OUTPUT]
 
-500 training images of CIFAR-10 (re-encoded, as here), 50 of each class, are somebody's own data. The network is
-LiResNet L4W32 at 64 pixels, with equal settings and epochs, once from random weights and once from the one that
-Tiny-ImageNet trained, with three seeds. Measured by the proved graphs on the first 1,000 test images, once, at the end.
+500 training images of CIFAR-10-jpeg75, 50 of each class, stand for somebody's own data. LiResNet L4W32 is trained at 64
+pixels with equal settings and epochs, from random weights and from the model trained on Tiny-ImageNet, with three seeds
+each, and measured once, at the end, by the proved graph on the first 1,000 test images.
 """
 
 from __future__ import annotations

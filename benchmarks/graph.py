@@ -2,11 +2,11 @@
 
     python -m benchmarks.graph [NAME ...] [--threads 1] [--output benchmarks/graph.json]
 
-For each published model, and for liresnet-l12w512-cifar10 with random weights: the time of 1, 8 and 32 images, as the
-ratio of the float64 session that `zoo.load` makes, at most eight a run as there, to a session of the float32 graph with
-all optimisations and all images in one run; the same for the float64 graph cut at the logits; and the resident memory
-that the float64 session adds in a process of its own. Least of several runs in turn, in CPU time of the calling thread
-where one thread computes.
+For published models, and for liresnet-l12w512-cifar10 with random weights, it measures on 1, 8 and 32 images the time
+of the float64 graph, run as `zoo.load` runs it with at most eight images at a time, over the time of the float32 graph
+with all optimisations and all images in one run; the share of that time that comes after the logits; and the resident
+memory that a float64 session adds to a process of its own. Times are the least of several runs in turns, in CPU time of
+the calling thread if one thread computes.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _measure(name: str, threads: int) -> dict[str, Any]:
         start = time.process_time()
         shape = _write(name, folder)
         row: dict[str, Any] = {"seconds to write both graphs": round(time.process_time() - start, 2)}
-        _cut(folder / "model.onnx", folder / "logits.onnx")
+        (folder / "logits.onnx").write_bytes(cut_at_logits(folder / "model.onnx"))
         row["MiB of the float64 graph's constants"] = round((folder / "model.onnx").stat().st_size / 2**20, 2)
         everything = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -105,7 +105,7 @@ def _measure(name: str, threads: int) -> dict[str, Any]:
 
 
 def _write(name: str, folder: Path) -> tuple[int, ...]:
-    """Both graphs and the weights; the large model has random ones and tables of ones."""
+    """Write both graphs and the weights, for the large model random weights and tables of ones; the input's shape."""
     if name != LARGE:
         published = fetch(name)
         for file, content in published.weights().items():
@@ -125,21 +125,19 @@ def _write(name: str, folder: Path) -> tuple[int, ...]:
     return architecture.input_shape
 
 
-def _cut(path: Path, target: Path) -> None:
-    """The same graph without what only the radii need."""
-    graph = onnx.load(path, load_external_data=False)
-    del graph.graph.output[1:]
-    needed, nodes = {"logits"}, []
-    for node in reversed(graph.graph.node):
+def cut_at_logits(path: Path) -> bytes:
+    """The graph without the nodes that only the radii need."""
+    model = onnx.load(path, load_external_data=False)
+    graph, needed, nodes = model.graph, {"logits"}, []
+    for node in reversed(graph.node):
         if needed.intersection(node.output):
             needed.update(node.input)
             nodes.append(node)
-    del graph.graph.node[:]
-    graph.graph.node.extend(reversed(nodes))
-    kept = [value for value in graph.graph.initializer if value.name in needed]
-    del graph.graph.initializer[:]
-    graph.graph.initializer.extend(kept)
-    target.write_bytes(graph.SerializeToString())
+    kept = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.output[1:], graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(nodes))
+    graph.initializer.extend(kept)
+    return model.SerializeToString()
 
 
 def _session(path: Path, threads: int, level: Any) -> onnxruntime.InferenceSession:

@@ -1,6 +1,6 @@
-"""Valid and hostile requests to the server and to the hub, in random order, the same for the same seed.
+"""Valid and hostile requests to the server and to the hub, in a random order that the seed determines.
 
-The suite sends some hundreds of them, `benchmarks/serve.py` ten thousand.
+The tests send some hundreds of them, `benchmarks/serve.py` ten thousand.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Request(NamedTuple):
     path: str
     headers: dict[str, str]
     body: bytes | None
-    allowed: frozenset[int]  # the statuses that are right
+    allowed: frozenset[int]  # the statuses of a right answer
 
 
 def requests(name: str, shape: tuple[int, int, int], count: int, seed: int) -> list[Request]:
@@ -198,7 +198,7 @@ def _animated() -> bytes:
 
 
 def _bomb(width: int, height: int, pixels: bytes = bytes(MIB)) -> bytes:
-    """A PNG whose header promises this many pixels, and which has these."""
+    """A PNG with these pixels, whose header promises a picture of this size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,7 +1,7 @@
 """LipLT's time by depth, its constants against the product's, and CRM's table 2: python -m benchmarks.liplt [FOLDER...]
 
-A FOLDER is a training run's or a published one, with `model.safetensors` or `weights.safetensors` and the recipe or
-config that names its model. Results: benchmarks/liplt.json; a section that is not measured anew stays as it was.
+A FOLDER is that of a training run, or a published one. Results: benchmarks/liplt.json, where a section that is not
+measured again stays as it was.
 """
 
 from __future__ import annotations
@@ -87,7 +87,6 @@ def trained(folder: Path) -> dict[str, Any]:
     net = entry.architecture.network()
     net.load_state_dict(load_file(weights))
     certificate = certify(net, entry.architecture.input_shape, architecture=entry.architecture)
-    # LipLT raises one clear line where an activation does not allow it.
     table = None if certificate.pairwise is None else liplt(net, certificate.layers)
     head = weight_of(net[-1]).detach().double().numpy()
     constants = compared_constants(head, certificate.body_lipschitz, table)

@@ -1,8 +1,8 @@
-"""The papers' losses at equal budget, network, optimiser, data, seed: python -m benchmarks.losses COMPARISON...
+"""The papers' losses with equal budget, network, optimiser, data and seed: python -m benchmarks.losses COMPARISON...
 
-Each loss has the radius that its paper trains with, in multiples of epsilon. Numbers are of the validation images, with
-the converged estimate of the constants; the test split is not touched. Results: benchmarks/losses.json, where a
-comparison that is not run anew stays as it was.
+Each loss has the radius that its paper trains with, in multiples of epsilon. Rates are measured on the validation
+images with the converged estimate of the constants, never on the test split. Results: benchmarks/losses.json, where a
+comparison that is not run again stays as it was.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def cifar10_jpeg75() -> dict[str, Recipe]:
 
 
 def by_cll() -> dict[str, Recipe]:
-    """4C3F at 36/255 by all else that CLL's paper trains it with, six epochs; CLL with two more of its settings."""
+    """4C3F at 36/255 as CLL's paper trains it, six epochs: CLL with three settings, and GloRo-TRADES."""
     base = replace(find("4c3f-cll-cifar10-jpeg75"), epochs=6)
     trades = {"loss_options": {"weight": 1.2}, "training_epsilon": epsilon_ramp(base.epsilon, 1.1)}
     return {
@@ -54,7 +54,7 @@ def by_cll() -> dict[str, Recipe]:
 
 
 def losses(base: Recipe, trades: float, emma_factor: float, p: float) -> dict[str, Recipe]:
-    """Every loss in the place of the recipe's own: GloRo's radius is 1.1 epsilon, CLL's is constant."""
+    """The recipe with each loss in the place of its own: GloRo's radius is 1.1 epsilon, CLL's is constant."""
     ours, theirs = epsilon_ramp(base.epsilon, emma_factor), epsilon_ramp(base.epsilon, 1.1)
     base = replace(base, loss_options={})
     return {

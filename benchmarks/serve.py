@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 
+from benchmarks.graph import cut_at_logits
 from benchmarks.hostile import Request, hub_requests, requests
 from tests.hub import TOKEN, HubProcess
 from tests.serving import Server, serving
@@ -42,7 +42,7 @@ EMBEDDED = ("2c2f-mnist", "liresnet-l4w32-cifar10-jpeg75")
 THOUSAND = "liresnet-l4w32-imagenet"  # the smallest network with 1000 classes: the share of any other is smaller
 CONCURRENCY = 8
 SERVER, CLIENT = 0, 1  # cores
-BLOCKS = 9  # of one measurement: their spread is the neighbours'
+BLOCKS = 9  # of one measurement, whose spread shows what other processes did to it
 SHORT = "--short" in sys.argv
 
 
@@ -89,7 +89,7 @@ def throughput(server: Server, name: str, seconds: float, rounds: int) -> dict[s
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """This thread, and every process that it starts, has this core only."""
+    """Keep this thread, and every process that it starts, on this core."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -101,7 +101,8 @@ def on_core(core: int) -> Iterator[None]:
 def ask(host: str, name: str, image: np.ndarray, seconds: float) -> list[float]:
     """The seconds that each answer took, over 8 connections; binary tensors of the Open Inference Protocol.
 
-    One thread writes the same bytes again and reads no more than it must: a client that is as cheap as Python allows.
+    The client costs as little as Python allows: one thread, which sends the same bytes again and reads only what it
+    must.
     """
     data = image.tobytes()
     tensor = {"name": "images", "shape": image.shape, "datatype": "FP32"}
@@ -176,7 +177,7 @@ def shares(graph: Path, weights: bytes, shape: tuple[int, ...], seconds: float) 
     neighbour can take nothing but cache: the fastest tenth is the graph's own. The share is the median of the blocks'.
     """
     fast = graph.with_name("model.float32.onnx").read_bytes()
-    graphs = {"whole": graph.read_bytes(), "cut": _cut(graph), "float32": fast}
+    graphs = {"whole": graph.read_bytes(), "cut": cut_at_logits(graph), "float32": fast}
     sessions = {key: _session(value, weights) for key, value in graphs.items()}
     rows = []
     for batch in (1, 64):
@@ -220,25 +221,8 @@ def _session(graph: bytes, weights: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def _cut(path: Path) -> bytes:
-    """The graph with what the logits do not need taken away."""
-    model = onnx.load(path, load_external_data=False)
-    needed, kept = {"logits"}, []
-    for node in reversed(model.graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input)
-    outputs = [output for output in model.graph.output if output.name == "logits"]
-    initializers = [tensor for tensor in model.graph.initializer if tensor.name in needed]
-    del model.graph.node[:], model.graph.output[:], model.graph.initializer[:], model.graph.value_info[:]
-    model.graph.node.extend(reversed(kept))
-    model.graph.output.extend(outputs)
-    model.graph.initializer.extend(initializers)
-    return model.SerializeToString()
-
-
 def untrained(name: str, folder: Path) -> tuple[Path, bytes, tuple[int, ...]]:
-    """Both graphs of an untrained network, with tables of some numbers: what they cost is that of proved ones."""
+    """Both graphs of an untrained network, whose tables are not proved but cost the same time."""
     import torch
     from safetensors.torch import save
 
@@ -272,7 +256,7 @@ def main() -> None:
         shelf = Path(folder) / "shelf"
         shutil.copytree(fetch(EMBEDDED[0]).path, shelf / EMBEDDED[0])
         with HubProcess(shelf, Path(folder) / "hub.log", token=True) as hub:
-            # It has no gRPC, and its log is a file.
+            # The hub has no gRPC, and its log is a file.
             server = Server(hub.process, f"127.0.0.1:{hub.port}", grpc="", reader=threading.Thread())
             result["mixed_hub"] = mixed(server, hub_requests(EMBEDDED[0], TOKEN, count, seed=0))
         print(json.dumps(result["mixed_hub"], indent=1), flush=True)

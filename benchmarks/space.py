@@ -1,4 +1,4 @@
-"""Times the app and the page in the browser as a visitor meets them: `python -m benchmarks.space [OUTPUT]`.
+"""How long a visitor waits for the app and for the page in the browser: `python -m benchmarks.space [OUTPUT]`.
 
 Needs the extra [dev] and Chromium. Each figure is the median of several visits with an empty cache, in seconds.
 """

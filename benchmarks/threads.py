@@ -1,8 +1,8 @@
-"""What threads and their waiting cost on a machine that others use too: python -m benchmarks.threads [OUTPUT]
+"""What threads, and how they wait, cost on a machine that others use too: python -m benchmarks.threads [OUTPUT]
 
-Each setting computes in a process of its own, in turns, so that what else the machine does falls on all; the record has
-the load averages before and after. Training: steps of LiResNet L4W32 without its estimate, batch 64. Prediction: one
-image in ONNX Runtime, float64, as many threads as cores. Figures are medians of the rounds.
+Each setting computes in a process of its own, in turns, so that other processes slow all settings down alike; the
+record has the load averages before and after. Training: steps of LiResNet L4W32 without its estimate, batch 64.
+Prediction: one image in ONNX Runtime, float64, with as many threads as cores. Figures are medians of the rounds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Images a second of the data, and what certification adds to a training step: python -m benchmarks.training
 
-Runs on the GPU where there is one, else on as many threads as OMP_NUM_THREADS says. A certified step and a plain one
-(cross-entropy, no Lipschitz estimate) of the same network and batch take turns, and the medians are compared, so that
-what else the machine does falls on both; so does a certified step whose network computes in bfloat16. SOC has nothing
-to estimate: its convolutions are compared with plain ones of the same shape. Results: benchmarks/training.json.
+Runs on the GPU if there is one, else on as many threads as OMP_NUM_THREADS says. A certified step, a plain one
+(cross-entropy, no Lipschitz estimate) and a certified one whose network computes in bfloat16 take turns on the same
+network and batch, so that other processes slow all of them down alike; their medians are compared. SOC has nothing to
+estimate, so that its convolutions are compared with plain ones of the same shape. Results: benchmarks/training.json.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from zoo.layers import ConvExponential
 from zoo.registry import find
 
 RESULTS = Path(__file__).with_suffix(".json")
-ITERATIONS = 10  # of the power method a step
-NETWORKS = {  # and what is estimated of each in training
+ITERATIONS = 10  # of the power method in each step
+NETWORKS = {  # each with what estimates its constants in training
     "liresnet-l4w32-cifar10": LipschitzEstimate,
     "liresnet-l6w128-cifar10": LipschitzEstimate,
     "6c2f-cifar10": LipschitzEstimate,
