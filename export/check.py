@@ -1,9 +1,9 @@
-"""python -m export.check: every folder of model_cards/ checked again, which is `make models-check`.
+"""python -m export.check, which is `make models-check`: check every folder of model_cards/ again.
 
-Files against SHA256SUMS and the registry, certificate and graphs proved and exported anew, the card rendered anew,
-the stored rates and radii against new ones over the whole test split (where that takes more than a minute, over its
-first images), ONNX Runtime against PyTorch over its first images, attacks against VRA; then the leaderboard and the
-README's table. Needs the test splits (ZOO_DATA). Exit code 1 where something differs.
+It compares the files with SHA256SUMS and the registry; certificate, graphs and card with new ones; the stored rates and
+radii with new ones over the whole test split (over its first images if the whole would take more than a minute); ONNX
+Runtime with PyTorch over the first images; attacks with VRA; then the leaderboard and the README's table. Needs the
+test splits (ZOO_DATA). The exit code is 1 if something differs.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from zoo.publication.verify import verify
 from zoo.records import SAMPLE, Evaluation
 from zoo.registry import find
 
-WHOLE = 60  # seconds: what took less to evaluate is evaluated again, of others the first images are
-IMAGES = 500
-MAX_SHELF = 200 * 2**20  # bytes of all folders
+WHOLE = 60  # seconds: models that were evaluated in less are evaluated again on the whole split,
+IMAGES = 500  # and others on its first images
+MAX_SHELF = 200 * 2**20  # bytes of all folders together
 
 
 def main() -> int:
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def unpinned(folder: Folder) -> Iterator[str]:
-    """Where the registry does not say what the folder is. Raises UnknownModelError where it has no such model."""
+    """A line if the registry pins another folder. Raises UnknownModelError if it has no such model."""
     entry = find(folder.config.name)
     if entry.digest is None:
         yield "published.json: has no such model, `python -m export.cards` enters it"
@@ -68,7 +68,7 @@ def unpinned(folder: Folder) -> Iterator[str]:
 
 
 def differences(folder: Folder) -> Iterator[str]:
-    """What of a published folder does not hold."""
+    """A line for each thing in a published folder that does not hold."""
     yield from verify(folder)
     if folder.read("README.md").decode() != render(folder.config, folder.certificate, folder.evaluation):
         yield "README.md: not the card of these records"
@@ -83,9 +83,9 @@ def differences(folder: Folder) -> Iterator[str]:
 
 
 def _answers(folder: Folder) -> Iterator[str]:
-    """Where the stored rates and radii are not those of the test split, or another runtime answers otherwise.
+    """A line for each stored rate or radius that is not that of the test split, or for which PyTorch differs.
 
-    The machine may sum in another order than the one that measured: what rounding explains is no difference.
+    This machine may sum in another order than the one that measured, so what rounding explains is no difference.
     """
     stored, info = folder.evaluation, DATASETS[folder.config.dataset]
     if (stored.dataset, stored.split) != (info.name, info.test_split):
@@ -114,7 +114,7 @@ def _answers(folder: Folder) -> Iterator[str]:
 
 
 def _measured(model: Model, split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each of the first images whether it is right, bool [N], and its radius, float64 [N]."""
+    """Whether each of the first images is right, bool [N], and its radius, float64 [N]."""
     data = array_images(model.config.dataset, split._replace(images=split.images[:count], labels=split.labels[:count]))
     answers = [(model.outputs(images), classes) for images, classes in data.read(data.chunks)]
     right = np.concatenate([outputs.label == classes for outputs, classes in answers])
@@ -124,10 +124,11 @@ def _measured(model: Model, split: Split, count: int) -> tuple[np.ndarray, np.nd
 def wrong_rates(
     stored: Evaluation, grid: Sequence[float], right: np.ndarray, radii: np.ndarray, tolerance: float
 ) -> Iterator[str]:
-    """Where the stored rates cannot be those of images of which the first are right, bool [N], with these radii.
+    """A line for each stored rate that contradicts the first images, of which these are right, with these radii.
 
-    All the images leave a rate no room but for radii within `tolerance` of its epsilon; some of them leave it that
-    which the others may fill. grid: the epsilons of a curve that never reaches 0.
+    right: bool [N]. radii: float64 [N]. If these are all images, only radii within `tolerance` of an epsilon leave its
+    rate some room; otherwise the images that are missing here leave more. grid: the epsilons of a curve that never
+    reaches 0.
     """
     others = stored.images - len(right)
     if not right.sum() <= round(stored.clean_accuracy * stored.images, 6) <= right.sum() + others:

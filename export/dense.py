@@ -1,4 +1,4 @@
-"""Exponentials of convolutions as matrices, for attacks: one product where the series takes a dozen convolutions."""
+"""Exponentials of convolutions as matrices, for attacks: one product in the place of a dozen convolutions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from zoo.layers import ConvExponential
 
 
 def densify(network: nn.Module, example: Tensor) -> None:
-    """Put a matrix in the place of each ConvExponential where it multiplies less: the same function, rounded otherwise.
+    """Put a matrix in the place of each ConvExponential that multiplies more: the same function but for its rounding.
 
-    example: an input [1, ...] of the network, for the sizes of the maps.
+    example: an input [1, ...] of the network, from which the sizes of the maps follow.
     """
     maps: dict[nn.Module, torch.Size] = {}
     hooks = [
@@ -27,17 +27,15 @@ def densify(network: nn.Module, example: Tensor) -> None:
             hook.remove()
         for parent in list(network.modules()):
             for name, layer in parent.named_children():
-                if isinstance(layer, ConvExponential) and _is_small(layer, maps[layer]):
+                # For each channel and pixel the matrix multiplies once a pixel, the series once a tap and term.
+                if isinstance(layer, ConvExponential) and (
+                    math.prod(maps[layer][1:]) < layer.terms * layer.weight.shape[2] ** 2
+                ):
                     setattr(parent, name, _matrix(layer, maps[layer]))
 
 
-def _is_small(layer: ConvExponential, shape: torch.Size) -> bool:
-    """Whether a pixel of the map takes more from the others through the series than there are."""
-    return math.prod(shape[1:]) < layer.terms * layer.weight.shape[2] ** 2
-
-
 def _matrix(layer: ConvExponential, shape: torch.Size) -> nn.Sequential:
-    """The affine map that the layer is, from what it makes of each unit input."""
+    """The layer as an affine map, from its outputs for the unit inputs."""
     size = math.prod(shape)
     offset = layer(torch.zeros(1, *shape)).flatten()
     linear = nn.Linear(size, size)

@@ -13,7 +13,7 @@ from zoo import registry
 from zoo.architectures import describe
 from zoo.data.datasets import DATASETS
 
-# Settings that a row and a run of ours are compared in, beside the sizes of the architecture that the data leave open.
+# The settings in which a run of ours is compared with its paper's row, besides the sizes that the data do not decide.
 COMPARED = {
     "epsilon": "epsilon",
     "loss": "loss",
@@ -36,20 +36,20 @@ COMPARED = {
 OPTIONS = ("loss", "optimizer")
 NONE, DEFAULT = "none", "by default"
 BY_DATA = {"input_size", "channels", "classes"}
-WITHIN = ("train_images", "settings_known", "unlike")  # of a `Paper`: the differences say them
+WITHIN = ("train_images", "settings_known", "unlike")  # fields of `Paper` that the differences tell
 UNKNOWN = "the row's own settings are not known"
 
 
 def epochs_made(epochs: int, step: int, steps: int) -> float:
-    """The epochs that so many of a run's steps are, to two decimals; an int where they are whole."""
+    """The epochs that the first `step` of a run's steps make up, to two decimals; an int if they are whole."""
     whole, rest = divmod(epochs * step, steps)
     return round(epochs * step / steps, 2) if rest else whole
 
 
 def command_of(settings: dict[str, Any], steps: int | None = None) -> str:
-    """The command that trains the model again, where the recipe of its name is still the run's.
+    """The command that trains the model again, as long as the recipe of its name is still that of the run.
 
-    settings: the run's recipe.json. steps: those that an unfinished run made.
+    settings: the run's recipe.json. steps: the steps that were made, if the run is unfinished.
     """
     name = model = settings["name"]
     epochs = RECIPES[name].epochs if name in RECIPES else None
@@ -64,11 +64,11 @@ def command_of(settings: dict[str, Any], steps: int | None = None) -> str:
 
 
 def cost(run: Path, step: int) -> dict[str, Any]:
-    """The hours of a run's steps up to this one, validation left out, and the hardware; None where they are not known.
+    """The hours of a run's steps up to this one, without validation, and the hardware; None if they are not known.
 
-    Metrics are those of whole epochs: after a step within one the hours are not known.
+    Metrics are written after each epoch, so the hours up to a step within an epoch are not known.
     """
-    rows = [row for row in Output(run).rows() if row["step"] <= step]  # none where it ended within its first epoch
+    rows = [row for row in Output(run).rows() if row["step"] <= step]  # none before the end of the first epoch
     known = bool(rows) and rows[-1]["step"] == step
     hardware = sorted({row["hardware"] for row in rows if "hardware" in row})
     return {
@@ -78,9 +78,9 @@ def cost(run: Path, step: int) -> dict[str, Any]:
 
 
 def beside(entry: registry.Entry, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The published row that a run stands for, and in what the run differs from it; None where there is no row.
+    """The published row that a run stands for, and how the run differs from it; None if there is no row.
 
-    The row's own settings are those of the recipe of its network, if they are known.
+    The row's settings, if they are known, are those of the recipe of the row's network.
     """
     paper = RECIPES[entry.name].paper if entry.name in RECIPES else None
     if paper is None:
@@ -101,9 +101,9 @@ def beside(entry: registry.Entry, settings: dict[str, Any]) -> dict[str, Any] | 
 
 
 def _settings(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Name, ours and theirs of every setting that is compared."""
+    """The name of each setting that is compared, our value and theirs."""
     pairs = [(name, ours[key], theirs[key]) for key, name in COMPARED.items() if key in ours]
-    for key in OPTIONS:  # those of another loss or optimiser are others anyway
+    for key in OPTIONS:  # another loss or optimiser has other options anyway
         mine, others = ours.get(f"{key}_options"), theirs[f"{key}_options"]
         if mine is not None and ours[key] == theirs[key]:
             pairs += [(f"{key} {name}", mine.get(name, DEFAULT), others.get(name, DEFAULT)) for name in mine | others]
@@ -125,7 +125,7 @@ def _difference(name: str, ours: Any, theirs: Any) -> str:
 
 
 def _short(value: Any) -> str | None:
-    """The value in a word, a constant schedule by its value; None for what is longer."""
+    """The value in a word, for a constant schedule its value; None if it needs more words."""
     if value in (None, [], {}):
         return NONE
     if isinstance(value, dict) and len(value.get("points", ())) == 1:
@@ -136,7 +136,7 @@ def _short(value: Any) -> str | None:
 
 
 def _images(settings: dict[str, Any], whole: int) -> str:
-    """How many images a run was trained on, beside the training split that its row had."""
+    """How many images a run was trained on, compared with its row."""
     train, validation = settings["train_images"], settings["validation_images"]
     unused = whole - train - validation
     rest = f"{validation:,} more for validation" + (f", {unused:,} unused" if unused > 0 else "")

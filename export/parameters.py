@@ -1,4 +1,4 @@
-"""Writes the parameters of every registered network, and which have a recipe, into zoo/: python -m export.parameters"""
+"""python -m export.parameters: write zoo/parameters.json, the parameters of all models, and zoo/recipes.json."""
 
 from __future__ import annotations
 

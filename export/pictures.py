@@ -17,14 +17,19 @@ from zoo.epsilon import parse_epsilon
 from zoo.publication.folder import Folder
 from zoo.records import aim
 
-# Okabe and Ito's colours but yellow, then Tol's that are far from them; neighbours differ in line and mark, too.
+# Okabe and Ito's colours without yellow, then distant ones of Tol's; successive models also differ in line and mark.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 COLOURS += ("#882255", "#999933", "#332288", "#888888", "#DD3333")
 LINES, MARKS = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))), ("o", "s", "^", "D", "v", "P", "X")
 PAPER, PAPERS_MARKS = "#555555", (*MARKS, *"<>phd*8+x1234")
 ABREAST = 2  # panels
-WIDTH, HEIGHT, LEGEND, NAME = 5.2, 4.6, 3.3, 0.175  # of a panel, of the legend and a line of it, in inches
-FEW = 0.05  # of the images: a curve is shown until it falls below
+WIDTH, HEIGHT, LEGEND, NAME = (
+    5.2,
+    4.6,
+    3.3,
+    0.175,
+)  # inches: a panel's sides, the legend's width, the height of its lines
+FEW = 0.05  # the share of images below which a curve is no longer shown
 
 
 def pictures(folders: Sequence[Folder]) -> dict[str, bytes]:
@@ -60,7 +65,7 @@ def _curves(kind: str, models: Sequence[Folder]) -> bytes:
 
 
 def _scatter(models: Sequence[Folder]) -> bytes:
-    """A panel for each epsilon that a model was made for, with the models that were made for it or a larger one."""
+    """A panel for each epsilon that some model was made for, with the models made for it or for a larger one."""
     aims = {(folder.config.norm, aim(folder.config, folder.evaluation)) for folder in models}
     places = sorted((norm, parse_epsilon(text), text) for norm, text in aims)
     papers = dict.fromkeys(DATASETS[group(folder.config.dataset)].title for folder in models)

@@ -1,4 +1,4 @@
-"""What attacks leave of a model's accuracy; none of them may break a certificate."""
+"""The accuracy that attacks leave to a model; none of them may succeed against a certificate."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def pgd_accuracy(
     advance: Callable[[str, int], None] = lambda epsilon, count: None,
     precision: str = "no",
 ) -> dict[str, float]:
-    """The share of the images that the model gets right and PGD does not change, by epsilon: an upper bound of VRA.
+    """The share of images, by epsilon, that the model gets right and PGD does not change: an upper bound of VRA.
 
     network: `model` without its certificate, in float32. images [N, C, H, W] float32 in [0, 1], labels [N].
-    advance: called with an epsilon and the number of images that are done with there. precision: "bf16" climbs
-    gradients of products in bfloat16, a recipe's `mixed_precision`; "no" those of float32.
-    Raises CertificateError where an image leaves its label within its certified radius, at any epsilon: the
-    certificate is wrong.
+    advance: called with an epsilon and the number of images that are done at it. precision: a recipe's
+    `mixed_precision`, "bf16" for gradients in bfloat16 or "no" for float32.
+    Raises CertificateError if an image changes its label within its certified radius, which proves the certificate
+    wrong.
     """
     before = model.outputs(images.numpy())
     logits = differentiable(network, images[:1], precision)
@@ -70,7 +70,7 @@ def pgd_accuracy(
                 attacked = pgd(logits, images[rows], wanted, size * (1 - 1e-6), model.norm, STEPS, generator)
                 fallen[rows] = model.outputs(attacked.numpy()).label != labels[rows]
                 distance[rows] = _distance(attacked, images[rows], model.norm)
-            # What float32 rounds beyond a radius is no counter-example to it, nor does it count at epsilon.
+            # An image that float32 rounds to a point beyond a radius, or beyond epsilon, does not count against it.
             if (broken := np.flatnonzero(fallen & (distance <= before.radius))).size:
                 raise CertificateError(
                     f"image {broken[0]} has the certified radius {before.radius[broken[0]]} and another label at "
@@ -85,9 +85,9 @@ def pgd_accuracy(
 def most_seconds(
     network: nn.Module, model: Model, images: Tensor, labels: np.ndarray, epsilons: Sequence[str], precision: str = "no"
 ) -> float:
-    """About how long `pgd_accuracy` of the same takes at most, by the time of two of its steps.
+    """About how long `pgd_accuracy` takes at most with the same arguments, by the time of two of its steps.
 
-    It takes less where images fall early, which is seen only then.
+    It takes less if attacks succeed early.
     """
     before = model.outputs(images.numpy())
     right, logits, wanted = before.label == labels, differentiable(network, images[:1], precision), images[:BATCH]
@@ -117,6 +117,6 @@ def differentiable(network: nn.Module, example: Tensor, precision: str) -> Calla
 
 
 def _distance(batch: Tensor, other: Tensor, norm: str) -> np.ndarray:
-    """How far apart the images are at most, float64 [N]: rounded up by more than float64 loses in it."""
+    """At least the distances of the images, float64 [N]: rounded up by more than float64 loses."""
     apart = (batch.double() - other.double()).flatten(1)
     return (torch.linalg.vector_norm(apart, ORDERS[norm], dim=1) * (1 + 1e-9)).numpy()

@@ -28,9 +28,9 @@ VERSION = "1"
 
 
 def write_repository(folders: list[Folder], repository: Path) -> None:
-    """One folder for each model; each is there whole, or not at all, and nothing is written outside `repository`.
+    """Write a folder for each model, each as a whole or not at all, and nothing outside of `repository`.
 
-    Raises InputError where one is there already, cannot be written, or has words that Triton could misread.
+    Raises InputError if a folder exists already, cannot be written, or would hold text that Triton could misread.
     """
     names = [folder.config.name for folder in folders]
     for name in names:
@@ -91,7 +91,7 @@ def _line(text: str) -> str:
 
 def _output(name: str, example: np.ndarray) -> str:
     kind = {"float64": "TYPE_FP64", "int64": "TYPE_INT64"}[example.dtype.name]
-    if example.ndim == 1:  # one number for each image: Triton has no tensor without dimensions but by this
+    if example.ndim == 1:  # one number for each image; Triton describes a tensor without dimensions only by a reshape
         return f'  {{ name: "{name}" data_type: {kind} dims: [1] reshape {{ shape: [] }} }}'
     labels = ' label_filename: "labels.txt"' if name == "logits" else ""
     return f'  {{ name: "{name}" data_type: {kind} dims: [{example.shape[1]}]{labels} }}'

@@ -41,15 +41,15 @@ BROWSER = (words.STATIC / "ort").is_dir()  # the runtime of the page that certif
 TORCH = find_spec("torch") is not None
 QUEUE, AT_ONCE = 32, 2  # requests that may wait, and that are computed at the same time, of all visitors together
 MAX_LINK = 2**16  # characters of a shared link; the picture of 64 x 64 pixels takes half as many at most
-PROGRESS = gr.Progress()  # as a default it asks Gradio for the bar of this very call
-SHARED: dict[str, Any] = {"concurrency_id": "all"}  # else Gradio counts each event of the page by itself
+PROGRESS = gr.Progress()  # as the default of a parameter, by which Gradio passes the bar of each call
+SHARED: dict[str, Any] = {"concurrency_id": "all"}  # or Gradio would limit each event of the page by itself
 
 
 Upload = dict[str, Any] | None  # a file as Gradio hands it on
 
 
 def path_of(upload: Upload) -> Path | None:
-    """Of an uploaded file. Raises InputError for any other file of this machine: Gradio lets some requests name one."""
+    """The path of an uploaded file. Raises InputError for other files of this machine, which some requests can name."""
     if not upload:
         return None
     path = Path(str(upload["path"])).resolve()
@@ -59,7 +59,7 @@ def path_of(upload: Upload) -> Path | None:
 
 
 def picture_input(*value: str, **options: Any) -> gr.Image:
-    """A gr.Image that takes uploads only: by itself it fetches the URL that a caller names."""
+    """A gr.Image that takes uploads only; gr.Image itself would also fetch a URL that a caller names."""
     picture = gr.Image(*value, **options)
     move = picture.async_move_resource_to_block_cache
 
@@ -72,7 +72,7 @@ def picture_input(*value: str, **options: Any) -> gr.Image:
     return picture
 
 
-# What each tab shows. A mistake of the user is told in the place of the answer.
+# What each tab shows. A mistake of the user is told instead of an answer.
 
 
 def show_certify(picture: Upload, name: str, epsilon: float) -> tuple[str, str]:
@@ -84,20 +84,20 @@ def show_certify(picture: Upload, name: str, epsilon: float) -> tuple[str, str]:
 
 
 def sliders(name: str, epsilon: float | None = None) -> tuple[gr.Slider, gr.Slider]:
-    """The sliders as they suit a model: from 0 to the radius that no test image reached."""
+    """The sliders for a model: from 0 to a radius that no test image reached."""
     limit = answers.last_epsilon(name)
     value = round(answers.own_epsilon(name), 3) if epsilon is None else min(epsilon, limit)
     return gr.Slider(maximum=limit, value=value), gr.Slider(maximum=2 * limit, value=round(1.5 * limit, 3))
 
 
 def suit(kind: str, name: str) -> tuple[Any, ...]:
-    """The model for an example of this data set, and the sliders where it is another one."""
+    """The model for an example of this data set, and its sliders if it is another model."""
     chosen = answers.suited(kind, name)
     return (chosen, *(sliders(chosen) if chosen != name else (gr.skip(), gr.skip())))
 
 
 def restore(link: str) -> tuple[Any, ...]:
-    """Picture, model and sliders as what follows the # of a shared link says; as they are without one."""
+    """Picture, model and sliders by what follows the # of a shared link; unchanged if nothing does."""
     if not link.lstrip("#"):
         return (gr.skip(),) * 4
     try:
@@ -111,7 +111,7 @@ def restore(link: str) -> tuple[Any, ...]:
 
 
 def shared(link: str) -> tuple[str, float, bytes]:
-    """Model, epsilon and picture of a shared link. Raises InputError where it is none."""
+    """Model, epsilon and picture of a shared link. Raises InputError for anything else."""
     values = dict(parse_qsl(link.lstrip("#")[:MAX_LINK], max_num_fields=8))
     try:
         name, epsilon, content = (
@@ -147,7 +147,7 @@ def show_comparison(picture: Upload, first: str, second: str) -> tuple[str, str]
 
 
 def show_board(dataset: str, norm: str, epsilon: str) -> tuple[Any, ...]:
-    """The filters, which offer what there is, and the table and the scatter of what they let through."""
+    """The filters, which offer only what has models, and the table and scatter of the models that they select."""
     norms = board.norms(dataset)
     norm = norm if norm in norms else norms[0]
     epsilons = board.epsilons(dataset, norm)
@@ -170,7 +170,7 @@ def show_card(name: str) -> tuple[str, str]:
     return f"## {name}\n\nDownload: " + " · ".join(links), answers.card(name)
 
 
-# What the API answers: the same, as plain values. A mistake is an error of one line.
+# What the API answers: the same as plain values. A mistake is told as an error of one line.
 
 
 def telling(endpoint: Callable[..., Any]) -> Callable[..., Any]:
@@ -374,7 +374,7 @@ def routes() -> list[BaseRoute]:
 
 
 def has_display() -> bool:
-    """Whether a browser that is opened on this machine would be seen; elsewhere a terminal's browser might start."""
+    """Whether a browser that opens on this machine can be seen. Without a display, one in the terminal might start."""
     if sys.platform in ("darwin", "win32"):
         return "SSH_CONNECTION" not in os.environ
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
@@ -390,8 +390,8 @@ def main(
     for source in sources or ():
         answers.add(source_of(source))
     assert isinstance(sys.stdout, TextIOWrapper)
-    sys.stdout.reconfigure(line_buffering=True)  # the address is Gradio's to print, and must not wait in a pipe
-    # Not gr.mount_gradio_app: only in an app that was launched does Gradio check that files were uploaded.
+    sys.stdout.reconfigure(line_buffering=True)  # so that the address, which Gradio prints, does not wait in a pipe
+    # gr.mount_gradio_app would not do: only in an app that was launched does Gradio check that files were uploaded.
     page().launch(
         theme=words.THEME, css=words.CSS, head=words.HEAD, footer_links=["api"], app_kwargs={"routes": routes()},
         max_file_size=MAX_IMAGE_BYTES, show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False,

@@ -18,8 +18,8 @@ from zoo.figures import radius_text
 if TYPE_CHECKING:
     from space.attack import Point
 
-INK = "#010203"  # stands for the colour of the page's text
-BLUE, ORANGE, GREEN, GREY = "#3a96d6", "#e08a00", "#009e73", "#8a8a8a"  # told apart without red against green
+INK = "#010203"  # is replaced by the colour of the page's text
+BLUE, ORANGE, GREEN, GREY = "#3a96d6", "#e08a00", "#009e73", "#8a8a8a"  # distinct also without red and green
 
 matplotlib.rcParams.update(
     {
