@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-INVERSE_STEPS, INVERSE_ERROR = 500, 1e-3  # of the search for the right inverse of `AlmostOrthogonalRows`
+INVERSE_STEPS, INVERSE_ERROR = 500, 1e-3  # of the search for the right inverse of the almost orthogonal ones
 
 
 class LinearResidual(nn.Module):
@@ -102,27 +102,61 @@ class AlmostOrthogonalRows(nn.Module):
         self.log_q = nn.Parameter(torch.zeros(rows))
 
     def forward(self, weight: Tensor) -> Tensor:
-        scale = (self._gram(weight) @ self.log_q.exp() / self.log_q.exp() + 1e-12).rsqrt()
-        return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+        return _rescaled(weight, self.log_q.exp(), 1e-12)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What this makes of it is the weight, with q = 1: its rows times u, where G u = u for G = |weight weight^T|.
+        """What this makes of it is the weight, with q = 1; any other weight than a value is answered as it is."""
+        return _unscaled(weight)
 
-        With W = diag(u) weight, d_i = u_i (G u)_i = u_i^2. The u is the Perron vector of G, whose largest eigenvalue is
-        1 where the weight is a value of this constraint; any other weight is answered as it is.
-        """
-        gram = self._gram(weight.double())
-        u = torch.ones_like(gram[0])
-        for _ in range(INVERSE_STEPS):
-            u = gram @ u / (gram @ u).max()
-        if ((gram @ u - u).abs() > INVERSE_ERROR * u).any():
-            return weight
-        return weight * u.to(weight.dtype).reshape(-1, *[1] * (weight.ndim - 1))
 
-    def _gram(self, weight: Tensor) -> Tensor:
-        if weight.ndim == 4:
-            return F.conv2d(weight, weight, padding=weight.shape[2] - 1).abs().sum(dim=(2, 3))
-        return (weight @ weight.T).abs()
+class AlmostOrthogonalColumns(nn.Module):
+    """W diag(d), d_j = (sum over k of |W^T W|_jk + 1e-6)^(-1/2), one factor for each input channel: AOL.
+
+    Norm at most 1: D^-2 - W^T W is symmetric, and the diagonal of its row j exceeds the row's other absolute values by
+    1e-6, so it is positive semidefinite, hence D W^T W D <= I. For a kernel, W^T W on the infinite plane is the
+    convolution by the kernel's correlation with itself, whose row sums are those of |W^T W| over channels and space; D
+    acts on channels alone. Zero padding feeds it maps that are 0 outside, an isometry that commutes with D, and a
+    finite map or a stride only drops outputs: at most 1 for any size, padding and stride. (Padding in a circle as well:
+    its W^T W sums entries of the plane's, and so do its row sums.)
+    Shapes: [O, I, ...] to the same.
+    Source: Prach, Lampert 2022 (AOL), arXiv 2208.03160, theorems 1 and 2, and the authors' code for the 1e-6.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        rows = weight.transpose(0, 1)
+        return _rescaled(rows, torch.ones_like(rows.flatten(1)[:, 0]), 1e-6).transpose(0, 1)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What this makes of it is the weight, but for the 1e-6; any other weight is answered as it is."""
+        return _unscaled(weight.transpose(0, 1)).transpose(0, 1)
+
+
+def _rescaled(weight: Tensor, q: Tensor, more: float) -> Tensor:
+    """The rows times (d_i + more)^(-1/2), d_i = sum over j of |W W^T|_ij q_j / q_i."""
+    scale = (_gram(weight) @ q / q + more).rsqrt()
+    return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def _unscaled(weight: Tensor) -> Tensor:
+    """The rows times u, where G u = u for G = |W W^T|: `_rescaled` with q = 1 makes the weight of it.
+
+    With V = diag(u) W, d_i = u_i (G u)_i = u_i^2. The u is the Perron vector of G, whose largest eigenvalue is 1 where
+    the weight is a rescaled one; any other weight is answered as it is.
+    """
+    gram = _gram(weight.double())
+    u = torch.ones_like(gram[0])
+    for _ in range(INVERSE_STEPS):
+        u = gram @ u / (gram @ u).max()
+    if ((gram @ u - u).abs() > INVERSE_ERROR * u).any():
+        return weight
+    return weight * u.to(weight.dtype).reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def _gram(weight: Tensor) -> Tensor:
+    """|W W^T| of a matrix; of a kernel, that of the convolution on the infinite plane, summed over space."""
+    if weight.ndim == 4:
+        return F.conv2d(weight, weight, padding=weight.shape[2] - 1).abs().sum(dim=(2, 3))
+    return (weight @ weight.T).abs()
 
 
 class SkewKernel(nn.Module):

@@ -1,0 +1,198 @@
+"""Parametrisations whose value has norm at most 1: the products and factorisations of the papers on orthogonal layers.
+
+Each folds to a plain weight. Its docstring proves the norm in exact arithmetic; float32 adds a few units of 1e-7, which
+nothing here bounds: the certificate proves the folded weight again. A convolution's norm is meant as an operator on
+maps of any size: on the infinite plane it is the largest norm of its symbol, the kernel's Fourier series; zero padding
+feeds it maps that are 0 outside, an isometry, and a finite map or a stride only drops outputs, so neither raises it.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.errors import InputError
+
+BJORCK_STEPS = 20
+RIDGE = 1e-3  # of LiResNet++, in means of the Gram matrix's diagonal
+BRO_RIDGE = 1e-7  # of BRONet, likewise
+
+
+class CholeskyRows(nn.Module):
+    """L^-1 X with L L^T = X X^T + e I, e = mean(diag(X X^T)) / 1000; X a matrix, or a kernel as one of its rows.
+
+    Norm at most 1: W W^T = L^-1 (L L^T - e I) L^-T = I - e L^-1 L^-T. A singular value s becomes s / sqrt(s^2 + e).
+    Of a convolution it holds for patches that do not overlap, stride equal to kernel, which are the matrix's inputs.
+    Shapes: [O, ...] to the same.
+    Source: Hu, Leino, Wang, Fredrikson 2024 (LiResNet++), arXiv 2310.02513, the authors' code.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        rows = weight.flatten(1)
+        gram = rows @ rows.T
+        ridge = RIDGE * gram.diagonal().mean().detach()
+        factor = torch.linalg.cholesky(gram + ridge * torch.eye(len(gram)).to(gram))
+        return torch.linalg.solve_triangular(factor, rows, upper=False).reshape(weight.shape)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """C^-1 W with C C^T = I - W W^T: L^-1 is C / sqrt(e), and no multiple of X changes the value.
+
+        Any other weight, whose norm is not below 1, is answered as it is.
+        """
+        rows = weight.flatten(1).double()
+        factor, failed = torch.linalg.cholesky_ex(torch.eye(len(rows)).to(rows) - rows @ rows.T)
+        if failed:
+            return weight
+        return torch.linalg.solve_triangular(factor, rows, upper=False).to(weight).reshape(weight.shape)
+
+
+class Cayley(nn.Module):
+    """The Cayley transform of a matrix V: orthonormal columns where it is tall, rows where it is wide. Norm 1.
+
+    For tall V with upper square U and lower rest R, A = U - U^T + R^T R and B = (I + A)^-1, it is
+    Q = [2 B - I; -2 R B]. The symmetric part of I + A is I + R^T R, so B exists; and Q^T Q - I =
+    4 B^T (I + R^T R) B - 2 (B + B^T) = 0, because B + B^T = B^T (B^-1 + B^-T) B = B^T (2 I + 2 R^T R) B.
+    Shapes: [O, I] to the same.
+    Source: Trockman, Kolter 2021, arXiv 2104.07167, their dense layers. Where we differ: V is not written as a learned
+    multiple of V / |V|.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        tall = weight if weight.shape[0] >= weight.shape[1] else weight.T
+        side = tall.shape[1]
+        upper, rest = tall[:side], tall[side:]
+        identity = torch.eye(side).to(tall)
+        inverse = torch.linalg.inv(identity + upper - upper.T + rest.T @ rest)
+        value = torch.cat([2 * inverse - identity, -2 * rest @ inverse])
+        return value if weight.shape[0] >= weight.shape[1] else value.T
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The V of a value: B = (I + Q) / 2 of its upper square, R = -Q B^-1 / 2 of the rest, U half the skew part."""
+        tall = (weight if weight.shape[0] >= weight.shape[1] else weight.T).double()
+        side = tall.shape[1]
+        inverse = torch.linalg.inv((torch.eye(side).to(tall) + tall[:side]) / 2)
+        value = torch.cat([(inverse - inverse.T) / 4, -tall[side:] @ inverse / 2]).to(weight)
+        return value if weight.shape[0] >= weight.shape[1] else value.T
+
+
+class _FromNumbers(nn.Module):
+    """A weight made of numbers in other shapes, from which no way leads back.
+
+    Raises InputError where a weight is assigned, other than by `register_parametrization`.
+    """
+
+    def __init__(self, *numbers: Tensor):
+        super().__init__()
+        self.start: tuple[Tensor, ...] | None = numbers
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, ...]:
+        if self.start is None:
+            raise InputError(f"{type(self).__name__} cannot start from given weights: start from random ones")
+        start, self.start = self.start, None
+        return start
+
+
+class BlockReflector(_FromNumbers):
+    """The first O rows and I columns of I - 2 V (V^T V + e I)^-1 V^T, V of `rank` columns: BRO.
+
+    Norm at most 1 for any e >= 0: a singular value s of V gives the eigenvalue 1 - 2 s^2 / (s^2 + e), between -1 and 1;
+    a part of a matrix has no larger norm. e = mean(diag(V^T V)) / 10^7.
+    Shapes: weight [O, I], V [max(O, I), rank], which starts as the identity's first columns plus
+    N(0, 1) / (C sqrt(depth)) where the layer is one of `depth`.
+    Source: Lai, Huang, Kung, Chen 2025 (BRONet), arXiv 2505.15174, and the authors' code.
+    """
+
+    def __init__(self, weight: Tensor, rank: int, depth: int = 1):
+        self.shape = weight.shape
+        size = max(weight.shape)
+        start = torch.eye(size, rank) + torch.randn(size, rank) / (size * depth**0.5)
+        super().__init__(start.to(weight))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        gram = vectors.T @ vectors
+        ridge = BRO_RIDGE * gram.diagonal().mean().detach()
+        identity = torch.eye(len(gram)).to(gram)
+        onto = vectors @ torch.linalg.solve(gram + ridge * identity, vectors.T)
+        rows, columns = self.shape
+        return (torch.eye(len(onto)).to(onto) - 2 * onto)[:rows, :columns]
+
+
+class BlockOrthogonalKernel(_FromNumbers):
+    """A k x k kernel of stride s as a product of projector blocks and one orthogonal kernel of s x s: BCOP, AOC.
+
+    The product is R * (block 1) * ... * (block k - s). A block has four taps, P Q, P (I - Q), (I - P) Q and
+    (I - P)(I - Q), so its symbol is (P + z (I - P)) (Q + w (I - Q)); with 0 <= P <= I, P + z (I - P) is normal with
+    eigenvalues p + z (1 - p), of absolute value at most 1 for |z| = 1. R of stride s is a matrix on patches that do not
+    overlap. So the whole has norm at most 1 once |R| <= 1 and all P = V V^T have |V| <= 1: see `bjorck`, which gives
+    both at any convergence. Converged, and with I s^2 outputs or more, it keeps lengths away from the borders.
+    With s = 1 this is BCOP. With `downsampling` a layer of stride s is BCOP of k / s taps on the s^2 I channels of a
+    space-to-depth, as BCOP's paper has it, written as one kernel of k taps and stride s.
+
+    Shapes: weight [O, I, k, k]; V [2 (k - s), C, C / 2], R [O, C s^2], C = max(I, floor(O / s^2)).
+    Source: Li, Haque, Anil, Lucas, Grosse, Jacobsen 2019 (BCOP), arXiv 1911.00937; Boissin, Mamalet, Fel et al. 2025
+    (AOC), arXiv 2501.07930. Where we differ: zero padding, where both have circular padding.
+    Raises ValueError for a kernel smaller than the stride, and for downsampling where s does not divide k.
+    """
+
+    def __init__(self, weight: Tensor, stride: int, downsampling: bool = False):
+        outputs, inputs, kernel, _ = weight.shape
+        if kernel < stride or (downsampling and kernel % stride):
+            raise ValueError(f"a kernel of {kernel} does not fit a stride of {stride}")
+        self.depth = stride if downsampling else 1  # of a cell's side in the space-to-depth
+        self.inputs, self.kernel = inputs * self.depth**2, kernel // self.depth
+        self.stride = stride // self.depth
+        channels = max(self.inputs, outputs // self.stride**2)
+        blocks = torch.empty(2 * (self.kernel - self.stride), channels, max(1, channels // 2)).to(weight)
+        for block in blocks:
+            nn.init.orthogonal_(block)
+        last = nn.init.orthogonal_(torch.empty(outputs, channels * self.stride**2).to(weight))
+        super().__init__(blocks, last)
+
+    def forward(self, blocks: Tensor, last: Tensor) -> Tensor:
+        channels = blocks.shape[1]
+        kernel = bjorck(last).reshape(len(last), channels, self.stride, self.stride)
+        bases = bjorck(blocks)
+        onto = bases @ bases.mT
+        away = torch.eye(channels).to(onto) - onto
+        for p, not_p, q, not_q in zip(onto[::2], away[::2], onto[1::2], away[1::2], strict=True):
+            block = torch.stack([torch.stack([p @ q, p @ not_q]), torch.stack([not_p @ q, not_p @ not_q])])
+            kernel = _composed(kernel, block.permute(2, 3, 0, 1))
+        kernel = kernel[:, : self.inputs]
+        if self.depth > 1:  # a cell's numbers are its channels, rows and columns, as nn.PixelUnshuffle has them
+            kernel = F.pixel_shuffle(kernel, self.depth)
+        return kernel
+
+
+class Bjorck(nn.Module):
+    """`bjorck` of a matrix: orthonormal rows where it converged, norm at most 1 anyway. Shapes: [O, I] to the same.
+
+    Source: Anil, Lucas, Grosse 2019, arXiv 1811.05381; the dense layers of BCOP.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return bjorck(weight)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
+
+def bjorck(weight: Tensor) -> Tensor:
+    """20 steps W <- (3 W - W W^T W) / 2 from W / sqrt(|W|_1 |W|_inf): the nearest orthogonal matrix if they converge.
+
+    Norm at most 1 after any number of steps: the start has it, since |W|^2 <= |W|_1 |W|_inf, and a step takes a
+    singular value s to (3 s - s^3) / 2, which maps [0, 2] into [-1, 1]. Shapes: [..., O, I] to the same.
+    Source: Bjorck, Bowie 1971, by Anil, Lucas, Grosse 2019, arXiv 1811.05381. Where we differ: they scale by an
+    estimate of the norm, which may be below it.
+    """
+    with torch.no_grad():
+        sizes = weight.abs().sum(dim=-2, keepdim=True).amax(-1, True) * weight.abs().sum(-1, True).amax(-2, True)
+    weight = weight * sizes.rsqrt()
+    wide = weight.shape[-2] <= weight.shape[-1]
+    for _ in range(BJORCK_STEPS):
+        weight = 1.5 * weight - 0.5 * (weight @ weight.mT @ weight if wide else weight @ (weight.mT @ weight))
+    return weight
+
+
+def _composed(outer: Tensor, inner: Tensor) -> Tensor:
+    """The kernel of `outer` behind `inner`, of stride 1: [O, M, k, k], [M, I, l, l] to [O, I, k + l - 1, k + l - 1]."""
+    full = (outer.shape[2] - 1, outer.shape[3] - 1)
+    return F.conv2d(inner.transpose(0, 1), outer.flip(2, 3), padding=full).transpose(0, 1)
