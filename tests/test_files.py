@@ -52,6 +52,7 @@ def test_a_lock_is_held_once(tmp_path: Path, name: str):
         "publication.verify",
         "records",
         "registry",
+        "integrations.columns",
     ],
 )
 def test_the_examples_in_docstrings_are_true(module: str):

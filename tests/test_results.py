@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet
@@ -17,15 +15,13 @@ import pytest
 import zoo
 import zoo.inference.results
 from tests.parquet import Write
-from tests.serving import ROOT
 from zoo.data.splits import load_split, stream_split
 from zoo.errors import InputError
 from zoo.inference.evaluate import dataset_images, evaluation_of, folder_images, summarise
-from zoo.inference.results import Results, Share, share
+from zoo.inference.results import Results
 from zoo.inference.runtime import CHUNK, Model
 
 COUNT = 5 * CHUNK + 7
-ALONE = Share(0, 1)
 
 
 @pytest.fixture
@@ -45,7 +41,7 @@ def ignore(count: int) -> None:
 def test_rows_are_what_the_model_answers(model: Model, tmp_path: Path):
     done: list[int] = []
     made = results(model, tmp_path / "a.parquet")
-    assert made.certify(ALONE, done.append)
+    made.certify(done.append)
     assert sum(done) == COUNT
     table = pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pydict()
     split = load_split("mnist", "test")
@@ -62,130 +58,84 @@ def test_rows_are_what_the_model_answers(model: Model, tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "data"]
 
 
-@pytest.mark.parametrize("world", [2, 3, 9])
-def test_shards_join_to_the_single_result(model: Model, tmp_path: Path, world: int):
-    results(model, tmp_path / "one.parquet").certify(ALONE, ignore)
-    ended = [results(model, tmp_path / "many.parquet").certify(Share(rank, world), ignore) for rank in range(world)]
-    last = min(world, 6) - 1  # of those that have one of the six chunks
-    assert ended == [False] * last + [True] * (world - last)
-    assert (tmp_path / "many.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
+def end_after(steps: int) -> Callable[[int], None]:
+    """Ends the run as Ctrl-C does, when so many steps have been reported."""
+    done: list[int] = []
+
+    def advance(count: int) -> None:
+        done.append(count)
+        if len(done) == steps:
+            raise KeyboardInterrupt
+
+    return advance
+
+
+def begin(made: Results, steps: int) -> Path:
+    """The journal of a run that ended after its first line and `steps` - 1 chunks."""
+    with pytest.raises(KeyboardInterrupt):
+        made.certify(end_after(steps))
+    return made.path.with_name(made.path.name + ".journal")
 
 
 def test_a_run_goes_on_where_it_ended(model: Model, tmp_path: Path):
-    results(model, tmp_path / "whole.parquet").certify(ALONE, ignore)
-
-    def end_soon(count: int) -> None:
-        steps.append(count)
-        if len(steps) == 4:
-            raise KeyboardInterrupt
-
-    steps: list[int] = []
-    with pytest.raises(KeyboardInterrupt):
-        results(model, tmp_path / "a.parquet").certify(ALONE, end_soon)
-    journal = tmp_path / "a.parquet.parts" / "0.jsonl"
+    results(model, tmp_path / "whole.parquet").certify(ignore)
+    made = results(model, tmp_path / "a.parquet")
+    journal = begin(made, 4)
+    run, *lines = map(json.loads, journal.read_text().splitlines())
+    assert run["graph_sha256"] == model.evaluation.graph_sha256
+    assert [len(line["label"]) for line in lines] == [CHUNK] * 3
     with journal.open("ab") as file:
-        file.write(b'{"chunk": 3, "cla')  # its process was killed while it wrote
-    assert not results(model, tmp_path / "a.parquet").certify(Share(1, 2), ignore)  # now with two
+        file.write(b'{"class": [3, ')  # its process was killed while it wrote
     done: list[int] = []
-    assert results(model, tmp_path / "a.parquet").certify(Share(0, 2), done.append)
-    assert done == [2 * CHUNK, CHUNK]  # chunks 0 and 2 were there, 4 is run
-    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
-
-
-def test_a_process_that_is_overtaken_at_its_end_finds_the_file(model: Model, tmp_path: Path):
-    def overtake(count: int) -> None:
-        steps.append(count)
-        if len(steps) == 4:  # the last of its three chunks is in its journal
-            assert results(model, tmp_path / "a.parquet").certify(Share(1, 2), ignore)
-
-    steps: list[int] = []
-    assert results(model, tmp_path / "a.parquet").certify(Share(0, 2), overtake)
-    assert len(steps) == 4
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "data"]
-
-
-def test_a_process_that_is_overtaken_at_its_start_finds_the_file(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    locked = zoo.inference.results.locked
-
-    def overtaken(*arguments: Any) -> Any:
-        monkeypatch.setattr(zoo.inference.results, "locked", locked)
-        assert results(model, tmp_path / "a.parquet").certify(ALONE, ignore)
-        return locked(*arguments)
-
-    monkeypatch.setattr(zoo.inference.results, "locked", overtaken)
-    assert results(model, tmp_path / "a.parquet").certify(Share(0, 2), ignore)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "data"]
+    made.certify(done.append)
+    assert done == [3 * CHUNK, CHUNK, CHUNK, 7]
+    assert made.path.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert not journal.exists()
 
 
 def test_a_finished_file_is_not_made_again(model: Model, tmp_path: Path):
-    results(model, tmp_path / "a.parquet").certify(ALONE, ignore)
+    results(model, tmp_path / "a.parquet").certify(ignore)
     before = (tmp_path / "a.parquet").stat().st_mtime_ns
-    assert results(model, tmp_path / "a.parquet").certify(ALONE, ignore)
+    results(model, tmp_path / "a.parquet").certify(ignore)
     assert (tmp_path / "a.parquet").stat().st_mtime_ns == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "data"]
 
 
 def test_another_run_is_not_mixed_in(model: Model, tmp_path: Path):
-    assert not results(model, tmp_path / "a.parquet").certify(Share(0, 2), ignore)
-    before = (tmp_path / "a.parquet.parts" / "0.jsonl").read_bytes()
+    journal = begin(results(model, tmp_path / "a.parquet"), 2)
+    before = journal.read_bytes()
     with pytest.raises(InputError, match="another run, its split differs"):
-        results(model, tmp_path / "a.parquet", limit=CHUNK).certify(Share(1, 2), ignore)
-    assert (tmp_path / "a.parquet.parts" / "0.jsonl").read_bytes() == before
-    assert not (tmp_path / "a.parquet.parts" / "1.jsonl").exists()
-    results(model, tmp_path / "a.parquet").certify(Share(1, 2), ignore)
+        results(model, tmp_path / "a.parquet", limit=CHUNK).certify(ignore)
+    assert journal.read_bytes() == before
+    results(model, tmp_path / "a.parquet").certify(ignore)
     with pytest.raises(InputError, match="another run, its split differs"):
-        results(model, tmp_path / "a.parquet", limit=CHUNK).certify(ALONE, ignore)
+        results(model, tmp_path / "a.parquet", limit=CHUNK).certify(ignore)
     (tmp_path / "b.parquet").write_bytes(b"something else")
     with pytest.raises(InputError, match=r"b\.parquet is no Parquet file"):
-        results(model, tmp_path / "b.parquet").certify(ALONE, ignore)
+        results(model, tmp_path / "b.parquet").certify(ignore)
     assert (tmp_path / "b.parquet").read_bytes() == b"something else"
 
 
 def test_a_damaged_journal_is_told(model: Model, tmp_path: Path):
-    results(model, tmp_path / "a.parquet").certify(Share(0, 2), ignore)
-    journal = tmp_path / "a.parquet.parts" / "0.jsonl"
-    lines = journal.read_text().splitlines(keepends=True)
-    for damage in ("x" + lines[1], "5\n", "[]\n", '{"label": []}\n', '{"chunk": [0]}\n', '{"chunk": 999}\n'):
-        journal.write_text(lines[0] + damage)
-        with pytest.raises(InputError, match=f"damaged at byte {len(lines[0])}"):
-            results(model, tmp_path / "a.parquet").certify(Share(1, 2), ignore)
+    journal = begin(results(model, tmp_path / "a.parquet"), 3)
+    first, second, third = journal.read_text().splitlines(keepends=True)
+    short = json.dumps({**json.loads(second), "label": [1]}) + "\n"
+    for damage in ("x" + second, "5\n", "[]\n", '{"label": []}\n', short):
+        journal.write_text(first + damage + third)
+        with pytest.raises(InputError, match=f"damaged at byte {len(first)}"):
+            results(model, tmp_path / "a.parquet").certify(ignore)
+        assert not (tmp_path / "a.parquet").exists()
+    journal.write_text("x" + first + second)
+    with pytest.raises(InputError, match="damaged at byte 0"):
+        results(model, tmp_path / "a.parquet").certify(ignore)
 
 
-def test_two_processes_of_one_rank(model: Model, tmp_path: Path):
+def test_two_processes_do_not_write_one_file(model: Model, tmp_path: Path):
     def again(count: int) -> None:
         with pytest.raises(InputError, match="another process"):
-            results(model, tmp_path / "a.parquet").certify(ALONE, ignore)
+            results(model, tmp_path / "a.parquet").certify(ignore)
 
-    assert results(model, tmp_path / "a.parquet").certify(ALONE, again)
-
-
-@pytest.mark.parametrize(("rank", "world"), [("2", "2"), ("-1", "2"), ("x", "1"), ("0", "0")])
-def test_ranks_that_make_no_sense(monkeypatch: pytest.MonkeyPatch, rank: str, world: str):
-    monkeypatch.setenv("RANK", rank)
-    monkeypatch.setenv("WORLD_SIZE", world)
-    with pytest.raises(InputError, match="unset both"):
-        share()
-
-
-def test_processes_of_the_command_share_the_images(model: Model, toy: Path, tmp_path: Path):
-    def command(output: str, **variables: str) -> subprocess.Popen[str]:
-        arguments = ["evaluate", f"local-dir:{toy}", "mnist", "--output", str(tmp_path / output)]
-        environment = {**os.environ, **variables}
-        return subprocess.Popen(
-            [sys.executable, "-m", "zoo", *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-        )
-
-    started = [command("many.parquet", RANK=str(rank), WORLD_SIZE="3") for rank in range(3)]
-    told = [process.communicate(timeout=100)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0]
-    summaries = [text for text in told if "the last to end writes" not in text]
-    assert summaries  # more than one where a process was overtaken between its last image and its end
-    assert all(f"{COUNT} of mnist" in text for text in summaries)
-    alone = command("one.parquet")
-    summary = alone.communicate(timeout=100)[0]
-    assert f"{COUNT} of mnist" in summary
-    assert (tmp_path / "many.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
+    results(model, tmp_path / "a.parquet").certify(again)
 
 
 def test_a_stream_is_the_split_in_chunks(model: Model, tmp_path: Path, write_split: Write):
@@ -213,7 +163,7 @@ def test_a_stream_is_the_split_in_chunks(model: Model, tmp_path: Path, write_spl
 
 def test_the_rates_are_those_of_evaluate(model: Model, tmp_path: Path):
     made = results(model, tmp_path / "a.parquet")
-    made.certify(ALONE, ignore)
+    made.certify(ignore)
     right, radii = made.arrays()
     measured = evaluation_of(model, made.data, ["0.1"])
     assert measured.clean_accuracy == right.mean()
@@ -234,10 +184,3 @@ def test_a_fifo_in_a_folder_is_refused_not_waited_for(toy: Path, tmp_path: Path)
     os.mkfifo(tmp_path / "images" / "class 0" / "a.png")
     with pytest.raises(InputError, match=r"a\.png: not a regular file"):
         folder_images(zoo.load(f"local-dir:{toy}"), tmp_path / "images")
-
-
-def test_the_journal_is_json_lines(model: Model, tmp_path: Path):
-    results(model, tmp_path / "a.parquet").certify(Share(0, 2), ignore)
-    run, *lines = map(json.loads, (tmp_path / "a.parquet.parts" / "0.jsonl").read_text().splitlines())
-    assert run["graph_sha256"] == model.evaluation.graph_sha256
-    assert [line["chunk"] for line in lines] == [0, 2, 4]

@@ -62,18 +62,17 @@ def flush(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, busy: Exception, wait: bool = False) -> Iterator[int]:
+def locked(path: Path, busy: Exception) -> Iterator[int]:
     """Hold the lock of a folder, or of a file, which is made if missing; yields its open descriptor.
 
-    The system releases the lock when the process ends, however it ends. If another process holds it, raises `busy`, or
-    waits if `wait` is true.
+    The system takes the lock back when the process ends, however it ends. Raises `busy` if another process holds it.
     """
     import fcntl  # POSIX only
 
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise busy from error
         yield descriptor

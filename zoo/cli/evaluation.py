@@ -43,8 +43,7 @@ def evaluate(
 
     Prints clean accuracy, VRA (right and certified) at each epsilon, and the average certified radius.
 
-    With --output FILE.parquet a run that was ended goes on where it was, and the same command under torchrun,
-    accelerate launch or several processes with RANK and WORLD_SIZE shares the images out.
+    With --output FILE.parquet a run that was ended goes on where it was.
 
     DATASET is one that the zoo knows (its test split, found through ZOO_DATA or the hub), or a folder with one
     subfolder of images for each class, named as the model names it.
@@ -58,15 +57,13 @@ def evaluate(
     check_dataset(dataset)
     model = load(name)
     from zoo.inference.evaluate import evaluation_of, summarise
-    from zoo.inference.results import Results, share
+    from zoo.inference.results import Results
 
     data = images_of(model, dataset, limit)
     sizes = epsilon or dataset_of(model.config).epsilons[model.norm]
     command = shlex.join(["zoo", *sys.argv[1:]])
-    part, start = share(), time.perf_counter()
+    start = time.perf_counter()
     if output is None or output.suffix == ".json":
-        if part.world > 1:
-            raise InputError(f"{part.world} processes (WORLD_SIZE) need --output FILE.parquet to put their shares in")
         with progress() as bar:
             task = bar.add_task("images", total=data.count)
             result = evaluation_of(model, data, sizes, lambda count: bar.advance(task, count), command)
@@ -75,16 +72,14 @@ def evaluate(
     else:
         results = Results(output, model, data)
         with progress() as bar:
-            task = bar.add_task("images", total=-(-data.count // part.world))
-            if not results.certify(part, lambda count: bar.advance(task, count)):
-                typer.echo(f"process {part.rank} of {part.world} is done; the last to end writes {output}")
-                return 0
+            task = bar.add_task("images", total=data.count)
+            results.certify(lambda count: bar.advance(task, count))
         result = summarise(model, data, sizes, *results.arrays(), time.perf_counter() - start, command)
     console = Console()
     console.print(evaluation_table(result))
     facts = dict(evaluation_pairs(result))
     if output is not None and output.suffix == ".parquet":
-        del facts["took"]  # it leaves out the time of earlier runs and of other processes
+        del facts["took"]  # earlier runs may have had their share in it
     console.print(pairs(facts.items()))
     console.print()
     console.print(unit_line(model))

@@ -1,21 +1,18 @@
-"""One row for each image of a data set, in a parquet file that is joined from journals, which survive a crash.
+"""One row for each image of a data set, in a parquet file; a run that ended early goes on where it was.
 
-While FILE.parquet is made, the folder FILE.parquet.parts beside it holds a journal for each process: JSON lines, one
-for each chunk of CHUNK images, each written when its chunk is done. A run that ended early goes on where its journals
-end, with any number of processes. The process that ends last, under the lock FILE.parquet.lock, writes the file and
-removes journals and lock. Whole chunks are shared out, so that each image is in the same batch in any case: the file
-has the same bytes for one process and for many.
+Beside FILE.parquet, while it is made, stands FILE.parquet.journal: JSON lines, of which the first says what is run on
+what, and each other one has the answers for the next CHUNK images, written when they are there. Memory does not grow
+with the data set. For more than one machine there is `zoo.integrations.columns`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,24 +23,7 @@ from zoo.inference.runtime import CHUNK, Model
 from zoo.records import Outputs
 
 ROW_GROUP = 256  # chunks that are written together
-
-
-class Share(NamedTuple):
-    """Which of several processes this is."""
-
-    rank: int
-    world: int
-
-
-def share() -> Share:
-    """This process's share by RANK and WORLD_SIZE, which torchrun and accelerate launch set; all without them.
-
-    Raises InputError where they name no process.
-    """
-    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
-        raise InputError(f"RANK={rank[:20]!r} and WORLD_SIZE={world[:20]!r} are set, and name no process: unset both")
-    return Share(int(rank), int(world))
+ANSWERS = ("class", "label", "radius", "topk_radius")
 
 
 @dataclass(frozen=True)
@@ -54,40 +34,48 @@ class Results:
     model: Model
     data: LabelledImages
 
-    def certify(self, part: Share, advance: Callable[[int], None]) -> bool:
-        """Run this process's share of the missing chunks; whether the whole file is there now.
+    def certify(self, advance: Callable[[int], None]) -> None:
+        """Write the file, running what its journal lacks; a file that is there already is kept.
 
-        advance: called with the number of images of each chunk of the share, also of those done before. Raises
-        InputError where the file or its journals are of another run, or another process has this rank.
+        advance: called with the number of images of each chunk that is done, or was. Raises InputError where the
+        file or its journal is of another run, or another process writes it.
         """
         require("pyarrow", "data")
-        if exists(self.path):
-            self._check(_metadata(self.path), self.path)
-            advance(self.data.count)
-            return True
-        try:
-            self._run_share(part, advance)
-        except FileNotFoundError:
-            if not exists(self.path):  # otherwise another process has just finished it, and removed the journals
-                raise
-        return self._join()
+        journal = self.path.with_name(self.path.name + ".journal")
+        with locked(journal, InputError(f"{journal} is being written by another process")) as descriptor:
+            if exists(self.path):
+                self._check(_metadata(self.path), self.path)
+                advance(self.data.count)
+            else:
+                with os.fdopen(descriptor, "r+b", closefd=False) as file:
+                    self._run(file, journal, advance)
+                    self._write(file, journal)
+            journal.unlink(missing_ok=True)  # another process may have finished the same run just before
 
-    def _run_share(self, part: Share, advance: Callable[[int], None]) -> None:
-        self._parts.mkdir(exist_ok=True)
-        self._index()  # raises InputError for the journals of another run, before anything is written into them
-        path = self._parts / f"{part.rank}.jsonl"
-        busy = InputError(f"{path} is being written by another process: give each its own RANK")
-        with locked(path, busy) as descriptor, os.fdopen(descriptor, "r+b", closefd=False) as journal:
-            self._begin(journal)
-            done = self._index()
-            mine = [number for number in self.data.chunks if number % part.world == part.rank]
-            missing = [number for number in mine if number not in done]
-            advance(min(self.data.count, CHUNK * (len(mine) - len(missing))))
-            for number, (images, classes) in zip(missing, self.data.read(missing), strict=True):
-                line = {"chunk": number, **_columns(classes, self.model.outputs(images))}
-                journal.write(json.dumps(line).encode() + b"\n")
-                journal.flush()
-                advance(len(classes))
+    def _run(self, file: IO[bytes], journal: Path, advance: Callable[[int], None]) -> None:
+        done = self._begin(file, journal)
+        advance(min(self.data.count, CHUNK * done))
+        for images, classes in self.data.read(self.data.chunks[done:]):
+            answers = _columns(classes, self.model.outputs(images))
+            file.write(json.dumps(answers).encode() + b"\n")
+            file.flush()
+            advance(len(classes))
+
+    def _begin(self, file: IO[bytes], journal: Path) -> int:
+        """How many chunks are done; what follows the last whole line, of a process that was killed, is cut off."""
+        offset, lines = 0, 0
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            if lines == 0:
+                self._check(_parsed(line, journal, 0), journal)
+            offset, lines = offset + len(line), lines + 1
+        file.seek(offset)
+        file.truncate()
+        if not lines:
+            file.write(json.dumps(self._identity).encode() + b"\n")
+            return 0
+        return lines - 1
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Whether each image is right, bool [N], and its radius, float64 [N]."""
@@ -98,16 +86,8 @@ class Results:
         return right, table["radius"].to_numpy()
 
     @property
-    def _parts(self) -> Path:
-        return self.path.with_name(self.path.name + ".parts")
-
-    @property
-    def _lock(self) -> Path:
-        return self.path.with_name(self.path.name + ".lock")
-
-    @property
-    def _run(self) -> dict[str, Any]:
-        """What every process and every row of this run agree on."""
+    def _identity(self) -> dict[str, Any]:
+        """What every row of this run agrees on."""
         return {
             "model": self.model.name,
             "graph_sha256": self.model.evaluation.graph_sha256,
@@ -119,47 +99,14 @@ class Results:
         }
 
     def _check(self, found: Any, where: Path) -> None:
-        run = self._run
+        run = self._identity
         if found == run:
             return
         field = next((key for key in run if not isinstance(found, dict) or found.get(key) != run[key]), "a field")
         raise InputError(f"{where} is of another run, its {field} differs: delete it, or name another --output")
 
-    def _begin(self, journal: IO[bytes]) -> None:
-        """Go to the end of the journal's last whole line; a new journal gets a first line that describes its run."""
-        content = journal.read()
-        journal.seek(content.rfind(b"\n") + 1)
-        journal.truncate()
-        if not journal.tell():
-            journal.write(json.dumps(self._run).encode() + b"\n")
-            journal.flush()
-
-    def _index(self) -> dict[int, tuple[Path, int]]:
-        """The journal and the offset of the line of each chunk that is done. Raises InputError."""
-        found = {}
-        for path in sorted(self._parts.glob("*.jsonl")):
-            for offset, line in _lines(path):
-                if offset == 0:
-                    self._check(line, path)
-                elif isinstance(line, dict) and line.get("chunk") in self.data.chunks:
-                    found[line["chunk"]] = (path, offset)
-                else:
-                    raise _damaged(path, offset)
-        return found
-
-    def _join(self) -> bool:
-        """Write the file if every chunk is done, and remove the journals; whether the file is there."""
-        with locked(self._lock, busy=InputError(f"{self._lock} is held"), wait=True):
-            if not exists(self.path):
-                found = self._index()
-                if len(found) < len(self.data.chunks):
-                    return False
-                self._write(found)
-            shutil.rmtree(self._parts, ignore_errors=True)
-            self._lock.unlink(missing_ok=True)  # a process that waits for it, or makes it again, finds the file
-        return True
-
-    def _write(self, found: dict[int, tuple[Path, int]]) -> None:
+    def _write(self, file: IO[bytes], journal: Path) -> None:
+        """The parquet file of the journal's lines."""
         import pyarrow
         import pyarrow.parquet
 
@@ -169,27 +116,26 @@ class Results:
             "radius": pyarrow.float64(),
             "topk_radius": pyarrow.list_(pyarrow.float64()),
         }
-        schema = pyarrow.schema(
-            list(kinds.items()), metadata={"certified-zoo": json.dumps(self._run), "unit": self.model.certificate.unit}
-        )
-        files = {path: path.open("rb") for path in {path for path, _ in found.values()}}
-        try:
-            with replacing(self.path) as partial, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
-                for first in range(0, len(found), ROW_GROUP):
-                    columns: dict[str, list[Any]] = {name: [] for name in kinds}
-                    for number in range(first, min(first + ROW_GROUP, len(found))):
-                        path, offset = found[number]
-                        files[path].seek(offset)
-                        line = json.loads(files[path].readline())
-                        indices = range(number * CHUNK, number * CHUNK + len(line["class"]))
-                        columns["index"] += indices
-                        columns["image"] += map(self.data.name, indices)
-                        for name in ("class", "label", "radius", "topk_radius"):
-                            columns[name] += line[name]
-                    writer.write_table(pyarrow.table(columns, schema=schema))
-        finally:
-            for file in files.values():
-                file.close()
+        metadata = {"certified-zoo": json.dumps(self._identity), "unit": self.model.certificate.unit}
+        schema = pyarrow.schema(list(kinds.items()), metadata=metadata)
+        offset = file.seek(0) + len(file.readline())
+        with replacing(self.path) as partial, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
+            for first in range(0, len(self.data.chunks), ROW_GROUP):
+                columns: dict[str, list[Any]] = {name: [] for name in kinds}
+                for number in self.data.chunks[first : first + ROW_GROUP]:
+                    line = file.readline()
+                    answers = _parsed(line, journal, offset)
+                    size = min(CHUNK, self.data.count - number * CHUNK)
+                    found = [answers.get(name) for name in ANSWERS] if isinstance(answers, dict) else []
+                    if [len(column) for column in found if isinstance(column, list)] != [size] * len(ANSWERS):
+                        raise _damaged(journal, offset)
+                    indices = range(number * CHUNK, number * CHUNK + size)
+                    columns["index"] += indices
+                    columns["image"] += map(self.data.name, indices)
+                    for name in ANSWERS:
+                        columns[name] += answers[name]
+                    offset += len(line)
+                writer.write_table(pyarrow.table(columns, schema=schema))
 
 
 def _columns(classes: np.ndarray, outputs: Outputs) -> dict[str, list[Any]]:
@@ -201,18 +147,11 @@ def _columns(classes: np.ndarray, outputs: Outputs) -> dict[str, list[Any]]:
     }
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Offset and value of each whole line. Raises InputError where one is not JSON."""
-    offset = 0
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):  # it is being written, or was when its process was killed
-                return
-            try:
-                yield offset, json.loads(line)
-            except ValueError as error:
-                raise _damaged(path, offset) from error
-            offset += len(line)
+def _parsed(line: bytes, journal: Path, offset: int) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise _damaged(journal, offset) from error
 
 
 def _damaged(path: Path, offset: int) -> InputError:
@@ -220,7 +159,7 @@ def _damaged(path: Path, offset: int) -> InputError:
 
 
 def _metadata(path: Path) -> Any:
-    """What the file says about its run; None if it says nothing. Raises InputError if it is no Parquet file."""
+    """What the file says of its run, None where it says nothing. Raises InputError where it is no Parquet file."""
     import pyarrow
     import pyarrow.parquet
 
