@@ -1,7 +1,7 @@
 """Networks on which certificates of this kind have gone wrong before, each with a counter-example to the wrong radius.
 
-Exact arithmetic says that `other` of a trap has not the label of `image`, so no radius may reach it; `naive` is what the
-mistake answers, and it does. What overflows is refused.
+Exact arithmetic says that `other` of a trap has not the label of `image`, so no radius may reach it; `naive`, which is
+what the mistake answers, does. What overflows is refused.
 """
 
 from __future__ import annotations
