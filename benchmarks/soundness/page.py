@@ -38,4 +38,13 @@ def _table(results: dict[str, Any]) -> str:
         part["violations"] for row in results["models"].values() for part in row.values() if isinstance(part, dict)
     )
     summary = f"{totals[0]:,} pairs, {totals[1]:,} attacks, {violations} violations, on {results['machine']}."
-    return "\n".join([*lines, "", summary])
+    return "\n".join([*lines, "", summary, *_forgeries(results)])
+
+
+def _forgeries(results: dict[str, Any]) -> list[str]:
+    row = results.get("forgeries", {"mutants": 0})
+    if not row["mutants"]:
+        return []
+    outcomes = "; ".join(f"{outcome} {count:,}" for outcome, count in sorted(row["outcomes"].items()))
+    told = f"{row['mutants']:,} mutants of {row['folder']} and {row['parsed files']:,} files for the parsers"
+    return ["", f"{told}, {len(row['wrong'])} wrong: {outcomes}."]

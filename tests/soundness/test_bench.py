@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.soundness import attacks, pairs, replay
+from benchmarks.soundness import attacks, forgeries, pairs, replay
 from benchmarks.soundness.__main__ import main
 from benchmarks.soundness.page import PAGE, rendered
 from benchmarks.soundness.subject import Subject, pictures
@@ -107,10 +107,47 @@ def test_the_exact_product_is_the_sum_of_products(rows: int, columns: int):
     assert (_product(torch.from_numpy(weight), values) == exact(weight) @ values).all()
 
 
+@pytest.fixture(scope="module")
+def original() -> forgeries.Files:
+    return {path.name: path.read_bytes() for path in (SHELF / "mlp-two-moons").iterdir()}
+
+
+def test_a_few_forgeries_are_refused_or_true(original: forgeries.Files):
+    found = forgeries.judge_range(SHELF / "mlp-two-moons", 0, 12)
+    assert not found["wrong"]
+    assert {"refused: read", "refused: verify"} <= set(found["outcomes"])
+    assert not forgeries.fuzz(original, 10_000, 10_400)
+
+
+def test_a_verifier_that_verifies_anything_is_seen(
+    original: forgeries.Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    lowered = json.loads(original["certificate.json"])
+    lowered["layers"][1]["lipschitz_bound"] *= 0.5
+    files = original | {"certificate.json": json.dumps(lowered).encode()}
+    forgery = forgeries.Forgery("a number", forgeries.seal(files, original), sealed=True)
+    assert forgeries.judge(forgery, original, tmp_path) == "refused: verify"
+    monkeypatch.setattr(forgeries, "verify", lambda folder: [])
+    assert "WRONG: verified, but" in forgeries.judge(forgery, original, tmp_path)
+    monkeypatch.setattr(forgeries, "external_files", lambda content: set())
+    assert "which was not named" in str(forgeries._parse("model.onnx", original["model.onnx"]))
+
+
+def test_damage_that_is_read_and_an_error_that_is_none_of_ours_are_seen(
+    original: forgeries.Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    damaged = forgeries.Forgery("bytes", original | {"README.md": b"#"}, sealed=False)
+    assert forgeries.judge(damaged, original, tmp_path) == "refused: read"
+    monkeypatch.setattr(forgeries, "read_folder", lambda place: None)
+    assert forgeries.judge(damaged, original, tmp_path) == "WRONG: damage was read"
+    monkeypatch.setattr(forgeries, "read_folder", lambda place: 1 / 0)
+    assert "WRONG: read raised ZeroDivisionError" in forgeries.judge(damaged, original, tmp_path)
+
+
 def test_what_was_measured_is_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     output = tmp_path / "soundness.json"
     for lines in (3, 0):
-        assert main(["mlp-two-moons"], images=100, starts=8, replays=1, output=output) == 0
+        assert main(["mlp-two-moons"], images=100, starts=8, replays=1, forged=0, output=output) == 0
         assert len(capsys.readouterr().out.splitlines()) == lines
     assert json.loads(output.read_text())["models"]["mlp-two-moons"]["pairs"]["asked"] == 100
 

@@ -95,7 +95,7 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
     sums = _read(path / SUMS, MAX_SUMS_BYTES)
     if digest is not None and hashlib.sha256(sums).hexdigest() != digest:
         raise IntegrityError(f"{path / SUMS}: its sha256 is not the one that the registry pins")
-    digests = _parse_sums(sums, path / SUMS)
+    digests = parse_sums(sums, path / SUMS)
     for name, listed in digests.items():
         _check_place(path / name)
         try:
@@ -133,7 +133,8 @@ def _check_place(path: Path) -> None:
         raise IntegrityError(f"{path}: not a regular file")
 
 
-def _parse_sums(sums: bytes, path: Path) -> dict[str, str]:
+def parse_sums(sums: bytes, path: Path) -> dict[str, str]:
+    """The sha256 of each file that `SHA256SUMS` lists. Raises IntegrityError unless it lists a published folder."""
     *lines, end = sums.decode("utf-8", "replace").split("\n")
     if end:
         raise IntegrityError(f"{path}: its last line has no end")
