@@ -116,6 +116,7 @@ BODIES: dict[str, Callable[[], list[nn.Module]]] = {
         MinMax("neighbours"),
         FrequencyConv(4, 3, 4, padding=1),
         Sandwich(3, 5, 4, size=4),
+        Sandwich(4, 6, 4),
         nn.PixelUnshuffle(2),
         Sandwich(16, 3, 5, size=2),
         nn.Flatten(),

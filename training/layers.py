@@ -23,9 +23,10 @@ from training.constraints import (
     UnitPairs,
 )
 from training.distance import LpDistance
+from training.frequency import Cayley, Frequencies, cayley
 from training.minmax import QuickMinMax, quicken
 from training.operators import OperatorShape, convolution_operator, matrix_operator
-from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
+from zoo.architectures import LBDN, Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
 from zoo.architectures.liresnet import Backbone
 from zoo.architectures.transformer import Transformer
 from zoo.bounds.rule import Context
@@ -49,6 +50,8 @@ from zoo.layers import (
     SelfAttention,
     TokenLinear,
 )
+
+KERNEL = 3  # of what is trained as a kernel and stored in the Fourier basis
 
 
 class Place(NamedTuple):
@@ -111,8 +114,8 @@ def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequenti
 
 
 def _linear(layer: nn.Linear, place: Place) -> nn.Module:
-    """Behind a backbone of LiResNet, and in a LipConvNet: the head's rows are normalised."""
-    if place.from_end == 0 and isinstance(place.architecture, Backbone | LipConvNet):
+    """Behind a backbone of LiResNet, in a LipConvNet and an LBDN: the head's rows are normalised."""
+    if place.from_end == 0 and isinstance(place.architecture, Backbone | LipConvNet | LBDN):
         parametrize.register_parametrization(layer, "weight", NormalisedRows())
     if place.from_end == 0 and type(place.architecture) is DistanceNet:
         layer.requires_grad_(False).weight.copy_(-torch.eye(len(layer.weight)))
@@ -169,6 +172,17 @@ def _exponential(layer: ConvExponential, place: Place) -> nn.Module:
 
 def _householder(layer: Householder, place: Place) -> nn.Module:
     parametrize.register_parametrization(layer, "weight", UnitPairs())
+    return layer
+
+
+def _sandwich(layer: Sandwich, place: Place) -> nn.Module:
+    """[A, B] by Cayley, from orthonormal rows; in the Fourier basis, that of a kernel whose middle tap makes them."""
+    if layer.size is None:
+        parametrize.register_parametrization(layer, "weight", Cayley())
+        return layer
+    kernel = layer.weight.new_zeros(*layer.weight.shape[3:], KERNEL, KERNEL)
+    kernel[:, :, KERNEL // 2, KERNEL // 2] = Cayley().right_inverse(layer.weight.detach()[0, 0, 0])
+    parametrize.register_parametrization(layer, "weight", Frequencies(kernel, layer.size, cayley))
     return layer
 
 
@@ -245,7 +259,7 @@ TABLE: dict[type[nn.Module], Row] = {
     ConvExponential: Row(_exponential, _one, None),
     Householder: Row(_householder, _one, None),
     FrequencyConv: Row(None, _one, None),
-    Sandwich: Row(None, _one, None),
+    Sandwich: Row(_sandwich, _one, None),
     SelfAttention: Row(_self_attention, _one, None),
     LInfDistance: Row(_distance, None, _one),
     LpDistance: Row(None, None, _one),

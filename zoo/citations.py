@@ -29,6 +29,7 @@ SLL = (
     "Araujo, Havens, Delattre, Allauzen, Hu 2023, A unified algebraic perspective on Lipschitz neural networks, "
     "arXiv 2303.03169"
 )
+LBDN = "Wang, Manchester 2023, Direct parameterization of Lipschitz-bounded deep networks, arXiv 2301.11526"
 DISTANCE = (
     "Zhang, Jiang, He, Wang 2022, Boosting the certified robustness of l-infinity distance nets, arXiv 2110.06850"
 )

@@ -252,7 +252,9 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case Sandwich():
             outer, inner = np.split(exact(layer.weight), [layer.out_features], axis=-1)
             if layer.size is None:
-                return 2 * outer.T @ np.maximum(inner @ x + exact(layer.bias), Fraction(0))
+                cells = x.reshape(len(x), -1)
+                hidden = np.maximum(inner @ cells + exact(layer.bias)[:, None], Fraction(0))
+                return (2 * outer.T @ hidden).reshape(-1, *x.shape[1:])
             hidden = np.maximum(_circular(inner, x, 0) + exact(layer.bias)[:, None, None], Fraction(0))
             adjoint = outer.swapaxes(-1, -2) * np.array([1, -1], dtype=object)[:, None, None, None, None]
             return 2 * _circular(adjoint, hidden, 0)

@@ -45,6 +45,7 @@ CONVOLUTIONS: dict[str, tuple[FrequencyConv, Shape]] = {
 SANDWICHES: dict[str, tuple[Sandwich, Shape]] = {
     "vectors": (Sandwich(5, 4, 3), (5,)),
     "wide": (Sandwich(2, 9, 2), (2,)),
+    "cell by cell": (Sandwich(3, 2, 4), (3, 2, 3)),
     "even torus": (Sandwich(2, 3, 2, size=4), (2, 4, 4)),
     "odd torus": (Sandwich(1, 2, 3, size=3), (1, 3, 3)),
     "one cell": (Sandwich(2, 5, 4, size=1), (2, 1, 1)),
@@ -256,7 +257,6 @@ REFUSED: dict[str, tuple[nn.Module, Shape]] = {
     "a map that is no square": (FrequencyConv(2, 2, 4), (2, 4, 5)),
     "other channels": (FrequencyConv(2, 2, 4), (3, 4, 4)),
     "a vector": (FrequencyConv(2, 2, 4), (32,)),
-    "a sandwich of vectors on maps": (Sandwich(2, 2, 2), (2, 1, 1)),
     "a sandwich of maps on vectors": (Sandwich(2, 2, 2, size=1), (2,)),
     "a sandwich of another resolution": (Sandwich(2, 2, 2, size=2), (2, 4, 4)),
     "a sandwich of other channels": (Sandwich(2, 2, 2), (3,)),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zoo import registry
 from zoo.architectures import (
+    LBDN,
     OLSA,
     Architecture,
     ConvexPotentialNet,
@@ -43,6 +44,8 @@ def small_network(name: str) -> str:
             return f"{architecture.method}-xs-cifar10-jpeg75"
         case LipConvNet():
             return "lipconvnet-5w8-cifar10-jpeg75"
+        case LBDN():
+            return "lbdn-xs-cifar10-jpeg75"
         case SpatialMLP():
             return f"spatialmlp-{architecture.feedforward}-l4w32-cifar10-jpeg75"
         case OLSA():

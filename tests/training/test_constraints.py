@@ -31,6 +31,7 @@ FOLDED = [
     "spatialmlp-ffn-l4w32-cifar10",
     "olsa-liffn-l4w32-cifar10",
     "olsa-ffn-l4w32-cifar10",
+    "lbdn-xs-cifar10",
     "linfdist-5x256-mnist",
     "linfdist-mlp-5x256-mnist",
 ]

@@ -29,6 +29,11 @@ CONSTRAINTS: dict[str, dict[str, str]] = {
     "spatialmlp-ffn-l4w32-cifar10": MIXING | HEAD,
     "olsa-liffn-l4w32-cifar10": BLOCKS | ATTENTION | HEAD,
     "olsa-ffn-l4w32-cifar10": ATTENTION | HEAD,
+    "lbdn-xs-cifar10": {
+        **{f"conv{number}": "Frequencies" for number in (1, 2)},
+        **{f"{kind}{number}": "Cayley" for kind in ("down", "dense") for number in (1, 2)},
+        **HEAD,
+    },
     "lipconvnet-5w8-cifar10": EXPONENTIALS | {f"activation{number}": "UnitPairs" for number in range(1, 6)} | HEAD,
 }
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from zoo.architectures.convnet import ConvNet
 from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.layers import Layers
+from zoo.architectures.lbdn import LBDN
 from zoo.architectures.lipconvnet import LipConvNet
 from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
 from zoo.architectures.loop import LoopResNet
@@ -24,6 +25,7 @@ from zoo.errors import CertificateError, one_line
 
 __all__ = [
     "FAMILIES",
+    "LBDN",
     "NETWORKS",
     "OLSA",
     "PRESETS",

@@ -32,7 +32,7 @@ import numpy as np
 from zoo.bounds.lowered import perron_bound
 from zoo.bounds.rounding import OUTWARD, UNDERFLOW, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
-from zoo.bounds.spectral import Matrix, NormProof
+from zoo.bounds.spectral import Matrix
 from zoo.layers import FrequencyConv, Sandwich
 from zoo.layers.fourier import transform
 
@@ -125,11 +125,8 @@ def sandwich(layer: Sandwich, context: Context) -> Bound:
     hidden = layer.weight.shape[-2]
     bias = context.exact(layer.bias, hidden)
     if size is None:
-        if len(context.input_shape) != 1:
-            raise context.refuse(f"without a size it expects vectors, its input is {list(context.input_shape)}")
         weight = context.exact(layer.weight, hidden, outputs + channels)
         proof = context.prove([(weight, None)])
-        shape = (outputs,)
         outer, inner = (
             chain_rounding([Stage(part.shape[axis], max(proof.bound, UNDERFLOW), schur_bound(np.abs(part)))])
             for axis, part in enumerate((weight[:, :outputs], weight[:, outputs:]))
@@ -138,19 +135,16 @@ def sandwich(layer: Sandwich, context: Context) -> Bound:
         _check_size(size, context.map_shape()[1:], context)
         real, imaginary = _matrices(layer, context, size, hidden, outputs + channels)
         proof = context.prove(zip(real, imaginary, strict=True), len(real))
-        shape = (outputs, size, size)
         outer, inner = (
             frequency_chain(real[:, :, part], imaginary[:, :, part], proof.bound, size)
             for part in (slice(outputs), slice(outputs, None))
         )
-    return _around_relu(proof, inner, outer, l2(bias, 1 if size is None else size * size), shape)
-
-
-def _around_relu(proof: NormProof, inner: Chain, outer: Chain, offset: float, shape: tuple[int, ...]) -> Bound:
+    cells = context.input_shape[1:]
+    offset = l2(bias, math.prod(cells))
     norm, lost = proof.bound, UNDERFLOW * (1.0 + inner.absolute) * (1.0 + outer.absolute)
     computed = norm + gamma(inner.terms + 1) * inner.absolute
     return Bound(
-        shape,
+        (outputs, *cells),
         norm * norm * OUTWARD,
         "sandwich",
         asdict(proof),

@@ -77,15 +77,16 @@ class FrequencyConv(nn.Module):
 class Sandwich(nn.Module):
     """2 A^T relu(B x + b) for stored matrices [A, B]: Lipschitz |[A, B]|^2, so 1 where A A^T + B B^T <= I.
 
-    On vectors weight is [H, O + I], A's columns before B's. With a `size`, A and B are circular convolutions on maps of
-    that side, given as those of `FrequencyConv`: weight [2, size // 2 + 1, size, H, O + I]; A^T is the adjoint.
+    weight is [H, O + I], A's columns before B's, for vectors and for the channels of each cell of a map. With a `size`
+    A and B are circular convolutions on maps of that side, given as those of `FrequencyConv`: weight [2, size // 2 + 1,
+    size, H, O + I]; A^T is the adjoint.
 
     Any P relu(Q x + c) is of this form: for a diagonal S > 0 that makes [S^-1 P^T, S Q] short, A = S^-1 P^T / sqrt(2),
     B = S Q / sqrt(2) and b = S c / sqrt(2), because relu(S v) = S relu(v). So the Psi = S of the source, and its factor
     sqrt(2) on either side, are in the weights. MinMax cannot stand in the place of relu, whose slopes are from 0 to 1:
     with [A, B] the identity of size 2 it would make 2 max(x, 0) of x, where the rule says 1.
 
-    Shapes: [N, I] to [N, O]; with a size [N, I, size, size] to [N, O, size, size].
+    Shapes: [N, I, ...] to [N, O, ...]; with a size [N, I, size, size] to [N, O, size, size].
     Source: Wang, Manchester 2023, "Direct parameterization of Lipschitz-bounded deep networks" (LBDN), arXiv
     2301.11526, equation (8).
     """
@@ -102,6 +103,9 @@ class Sandwich(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         outer, inner = self.weight.split([self.out_features, self.weight.shape[-1] - self.out_features], dim=-1)
+        if self.size is None and x.ndim == 4:
+            hidden = F.relu(F.conv2d(x, inner[:, :, None, None], self.bias))
+            return 2 * F.conv2d(hidden, outer.T[:, :, None, None])
         if self.size is None:
             return 2 * (F.relu(F.linear(x, inner, self.bias)) @ outer)
         hidden = from_frequencies(to_frequencies(x) @ real_form(inner).transpose(1, 2), self.size)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from zoo.layers import FrequencyConv, Sandwich
 from zoo.layers.fourier import transform
-from zoo.lowering.convolution import product
+from zoo.lowering.choice import PLAIN_SUMS, Sizes
+from zoo.lowering.convolution import convolve, product
 from zoo.lowering.values import Value, natural
 
 if TYPE_CHECKING:
@@ -28,14 +29,23 @@ def sandwich(nodes: Nodes, layer: Sandwich, name: str, x: Value) -> Value:
         "Split", weight, nodes.ints(outputs, both - outputs), outputs=2, axis=len(frequencies) + 1
     )
     if layer.size is None:
-        y = nodes.add("Relu", product(nodes, x.name, inner, (hidden, both - outputs), bias))
-        y = product(nodes, y, nodes.transpose(outer, 1, 0), (outputs, hidden), None)
-        return Value(nodes.add("Mul", y, nodes.numbers(2)), (outputs,))
+        y = nodes.each("Relu", _of_channels(nodes, x, inner, (hidden, both - outputs), bias))
+        y = _of_channels(nodes, y, nodes.transpose(outer, 1, 0), (outputs, hidden))
+        return nodes.each("Mul", y, nodes.numbers(2))
     _, half, torus = frequencies
     inner = nodes.transpose(_real_form(nodes, inner, half, torus, hidden, both - outputs), 0, 2, 1)
     outer = _real_form(nodes, outer, half, torus, hidden, outputs)
     y = nodes.each("Relu", nodes.each("Add", _multiply(nodes, x, inner, hidden, layer.size), bias))
     return nodes.each("Mul", _multiply(nodes, y, outer, outputs, layer.size), nodes.numbers(2))
+
+
+def _of_channels(nodes: Nodes, x: Value, matrix: str, shape: tuple[int, int], bias: str | None = None) -> Value:
+    """A matrix of a shape [O, I] times a vector, or times the channels of each cell of a map."""
+    if len(x.shape) == 1:
+        return Value(product(nodes, x.name, matrix, shape, bias), shape[:1])
+    sizes = Sizes(shape[1], shape[0], (1, 1), (1, 1), (0, 0), x.shape[1:])  # type: ignore[arg-type]
+    kernel = nodes.reshape(matrix, *shape, 1, 1)
+    return convolve(nodes, nodes.own_channels(x), kernel, sizes, PLAIN_SUMS, bias)
 
 
 def _real_form(nodes: Nodes, weight: str, half: int, torus: int, outputs: int, inputs: int) -> str:

@@ -1,0 +1,123 @@
+"""Parametrisations in the Fourier basis: a kernel's matrices there, each made orthogonal in a paper's way, at a go.
+
+The kernel is read on the torus of the layer's map. In exact arithmetic each value has norm at most 1; float32 adds a
+few units of 1e-7, which nothing here bounds: the certificate proves the folded matrices again.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InputError
+
+LOT_RIDGE, LOT_STEPS = 1e-4, 10
+BRO_RIDGE = 1e-5  # of the layer's mean diagonal
+
+
+class Frequencies(nn.Module):
+    """The matrices of a kernel on a torus, after `orthogonal`: for the weight of a FrequencyConv or a Sandwich.
+
+    orthogonal: one of the functions below, from complex matrices [..., O, I] to matrices of the same or of another
+        shape.
+    Shapes: kernel [O, I, k, k], k odd, to [2, torus // 2 + 1, torus, O, I], real parts first.
+    Raises InputError where a weight is assigned, since not every one is of a kernel that is smaller than the map.
+    """
+
+    def __init__(self, kernel: Tensor, torus: int, orthogonal: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.torus, self.orthogonal = torus, orthogonal
+        self.start: Tensor | None = kernel
+
+    def forward(self, kernel: Tensor) -> Tensor:
+        matrices = self.orthogonal(symbols(kernel, self.torus))
+        return torch.stack([matrices.real, matrices.imag])
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        if self.start is None:
+            raise InputError("a layer in the Fourier basis cannot start from given weights: start from random ones")
+        start, self.start = self.start, None
+        return start
+
+
+def symbols(kernel: Tensor, torus: int) -> Tensor:
+    """sum over the taps d of K_d exp(i w.d), the middle tap at 0: complex [torus // 2 + 1, torus, O, I]."""
+    side = kernel.shape[2]
+    taps = torch.arange(side).to(kernel) - side // 2
+    angles = 2 * math.pi / torus * torch.arange(torus).to(kernel)[:, None] * taps
+    waves = torch.polar(torch.ones_like(angles), angles)
+    by_rows = torch.einsum("ha,oiab->hoib", waves[: torus // 2 + 1], kernel.to(waves.dtype))
+    return torch.einsum("tb,hoib->htoi", waves, by_rows)
+
+
+def cayley(matrices: Tensor) -> Tensor:
+    """The Cayley transform of each matrix V: orthonormal columns where it is tall, rows where it is wide. Norm 1.
+
+    For tall V with upper square U and lower rest R, A = U - U* + R* R and B = (I + A)^-1, it is
+    Q = [2 B - I; -2 R B]. The Hermitian part of I + A is I + R* R, so B exists; and Q* Q - I =
+    4 B* (I + R* R) B - 2 (B + B*) = 0, because B + B* = B* (B^-1 + B^-*) B = B* (2 I + 2 R* R) B.
+    Shapes: [..., O, I] to the same, real or complex.
+    Source: Trockman, Kolter 2021, arXiv 2104.07167. Where we differ: V is not a learned multiple of V / |V|.
+    """
+    tall = matrices if matrices.shape[-2] >= matrices.shape[-1] else matrices.mH
+    side = tall.shape[-1]
+    upper, rest = tall[..., :side, :], tall[..., side:, :]
+    identity = torch.eye(side, device=tall.device, dtype=tall.dtype)
+    inverse = torch.linalg.inv(identity + upper - upper.mH + rest.mH @ rest)
+    value = torch.cat([2 * inverse - identity, -2 * rest @ inverse], dim=-2)
+    return value if matrices.shape[-2] >= matrices.shape[-1] else value.mH
+
+
+class Cayley(nn.Module):
+    """`cayley` of a real matrix. Shapes: [O, I] to the same."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return cayley(weight)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The V of a value: B = (I + Q) / 2 of its upper square, R = -Q B^-1 / 2 of the rest, U half the skew part."""
+        tall = (weight if weight.shape[0] >= weight.shape[1] else weight.T).double()
+        side = tall.shape[1]
+        inverse = torch.linalg.inv((torch.eye(side).to(tall) + tall[:side]) / 2)
+        value = torch.cat([(inverse - inverse.T) / 4, -tall[side:] @ inverse / 2]).to(weight)
+        return value if weight.shape[0] >= weight.shape[1] else value.T
+
+
+def lot(matrices: Tensor) -> Tensor:
+    """(V V* + e I)^(-1/2) V of each matrix, by Newton and Schulz' iteration: norm at most 1 after any number of steps.
+
+    Let V be wide, or transposed, and S = (V V* + e I) / c, c = |V V* + e I|_F, with eigenvalues in (0, 1]. From Y = S
+    and Z = I, with T = (3 I - Z Y) / 2, a step is Y <- Y T, Z <- T Z. All are polynomials of S: at an eigenvalue s it
+    is y = s z, and p = z y = s z^2 starts at s and goes to p (3 - p)^2 / 4, which maps [0, 1] into itself. So s z^2 <=
+    1; a singular value v of V, with v^2 <= c s, becomes z v / c^(1/2) <= 1.
+    Source: Xu, Li, Li 2022 (LOT), arXiv 2210.11620, and the authors' code for the ridge e = 10^-4 and the 10 steps.
+    """
+    wide = matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mH
+    identity = torch.eye(wide.shape[-2], device=wide.device, dtype=wide.dtype)
+    gram = wide @ wide.mH + LOT_RIDGE * identity
+    size = torch.linalg.matrix_norm(gram, keepdim=True)
+    y, z = gram / size, identity
+    for _ in range(LOT_STEPS):
+        step = (3 * identity - z @ y) / 2
+        y, z = y @ step, step @ z
+    value = z @ wide / size.sqrt()
+    return value if matrices.shape[-2] <= matrices.shape[-1] else value.mH
+
+
+def reflectors(outputs: int, inputs: int) -> Callable[[Tensor], Tensor]:
+    """The first rows and columns of I - 2 V (V* V + e I)^-1 V* for each V [C, rank], C = max(outputs, inputs): BRO.
+
+    Norm at most 1 for every e >= 0: a singular value s of V gives the eigenvalue 1 - 2 s^2 / (s^2 + e), and a part of a
+    matrix has no larger norm. e = mean(diag(V* V)) / 10^5.
+    Source: Lai, Huang, Kung, Chen 2025 (BRO), arXiv 2505.15174, and the authors' code for LipConvNets.
+    """
+
+    def orthogonal(vectors: Tensor) -> Tensor:
+        gram = vectors.mH @ vectors
+        ridge = BRO_RIDGE * gram.diagonal(dim1=-2, dim2=-1).real.mean().detach()
+        inner = gram + ridge * torch.eye(gram.shape[-1], device=gram.device)
+        onto = vectors @ torch.linalg.solve(inner, vectors.mH)
+        return (torch.eye(onto.shape[-1], device=gram.device) - 2 * onto)[..., :outputs, :inputs]
+
+    return orthogonal
