@@ -10,10 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from training.orthogonal import reflector
 from zoo.errors import InputError
 
 LOT_RIDGE, LOT_STEPS = 1e-4, 10
-BRO_RIDGE = 1e-5  # of the layer's mean diagonal
+BRO_RIDGE = 1e-5  # in means of the Gram matrix's diagonal
 
 
 class Frequencies(nn.Module):
@@ -51,39 +52,6 @@ def symbols(kernel: Tensor, torus: int) -> Tensor:
     return torch.einsum("tb,hoib->htoi", waves, by_rows)
 
 
-def cayley(matrices: Tensor) -> Tensor:
-    """The Cayley transform of each matrix V: orthonormal columns where it is tall, rows where it is wide. Norm 1.
-
-    For tall V with upper square U and lower rest R, A = U - U* + R* R and B = (I + A)^-1, it is
-    Q = [2 B - I; -2 R B]. The Hermitian part of I + A is I + R* R, so B exists; and Q* Q - I =
-    4 B* (I + R* R) B - 2 (B + B*) = 0, because B + B* = B* (B^-1 + B^-*) B = B* (2 I + 2 R* R) B.
-    Shapes: [..., O, I] to the same, real or complex.
-    Source: Trockman, Kolter 2021, arXiv 2104.07167. Where we differ: V is not a learned multiple of V / |V|.
-    """
-    tall = matrices if matrices.shape[-2] >= matrices.shape[-1] else matrices.mH
-    side = tall.shape[-1]
-    upper, rest = tall[..., :side, :], tall[..., side:, :]
-    identity = torch.eye(side, device=tall.device, dtype=tall.dtype)
-    inverse = torch.linalg.inv(identity + upper - upper.mH + rest.mH @ rest)
-    value = torch.cat([2 * inverse - identity, -2 * rest @ inverse], dim=-2)
-    return value if matrices.shape[-2] >= matrices.shape[-1] else value.mH
-
-
-class Cayley(nn.Module):
-    """`cayley` of a real matrix. Shapes: [O, I] to the same."""
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return cayley(weight)
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """The V of a value: B = (I + Q) / 2 of its upper square, R = -Q B^-1 / 2 of the rest, U half the skew part."""
-        tall = (weight if weight.shape[0] >= weight.shape[1] else weight.T).double()
-        side = tall.shape[1]
-        inverse = torch.linalg.inv((torch.eye(side).to(tall) + tall[:side]) / 2)
-        value = torch.cat([(inverse - inverse.T) / 4, -tall[side:] @ inverse / 2]).to(weight)
-        return value if weight.shape[0] >= weight.shape[1] else value.T
-
-
 def lot(matrices: Tensor) -> Tensor:
     """(V V* + e I)^(-1/2) V of each matrix, by Newton and Schulz' iteration: norm at most 1 after any number of steps.
 
@@ -106,18 +74,8 @@ def lot(matrices: Tensor) -> Tensor:
 
 
 def reflectors(outputs: int, inputs: int) -> Callable[[Tensor], Tensor]:
-    """The first rows and columns of I - 2 V (V* V + e I)^-1 V* for each V [C, rank], C = max(outputs, inputs): BRO.
+    """The first rows and columns of the block reflector of each V [C, rank], C = max(outputs, inputs): BRO.
 
-    Norm at most 1 for every e >= 0: a singular value s of V gives the eigenvalue 1 - 2 s^2 / (s^2 + e), and a part of a
-    matrix has no larger norm. e = mean(diag(V* V)) / 10^5.
     Source: Lai, Huang, Kung, Chen 2025 (BRO), arXiv 2505.15174, and the authors' code for LipConvNets.
     """
-
-    def orthogonal(vectors: Tensor) -> Tensor:
-        gram = vectors.mH @ vectors
-        ridge = BRO_RIDGE * gram.diagonal(dim1=-2, dim2=-1).real.mean().detach()
-        inner = gram + ridge * torch.eye(gram.shape[-1], device=gram.device)
-        onto = vectors @ torch.linalg.solve(inner, vectors.mH)
-        return (torch.eye(onto.shape[-1], device=gram.device) - 2 * onto)[..., :outputs, :inputs]
-
-    return orthogonal
+    return lambda vectors: reflector(vectors, BRO_RIDGE)[..., :outputs, :inputs]

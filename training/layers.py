@@ -23,9 +23,10 @@ from training.constraints import (
     UnitPairs,
 )
 from training.distance import LpDistance
-from training.frequency import Cayley, Frequencies, cayley
+from training.frequency import Frequencies
 from training.minmax import QuickMinMax, quicken
 from training.operators import OperatorShape, convolution_operator, matrix_operator
+from training.orthogonal import Cayley, cayley
 from zoo.architectures import LBDN, Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
 from zoo.architectures.liresnet import Backbone
 from zoo.architectures.transformer import Transformer

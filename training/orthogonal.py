@@ -46,24 +46,10 @@ class CholeskyRows(nn.Module):
 
 
 class Cayley(nn.Module):
-    """The Cayley transform of a matrix V: orthonormal columns where it is tall, rows where it is wide. Norm 1.
-
-    For tall V with upper square U and lower rest R, A = U - U^T + R^T R and B = (I + A)^-1, it is
-    Q = [2 B - I; -2 R B]. The symmetric part of I + A is I + R^T R, so B exists; and Q^T Q - I =
-    4 B^T (I + R^T R) B - 2 (B + B^T) = 0, because B + B^T = B^T (B^-1 + B^-T) B = B^T (2 I + 2 R^T R) B.
-    Shapes: [O, I] to the same.
-    Source: Trockman, Kolter 2021, arXiv 2104.07167, their dense layers. Where we differ: V is not written as a learned
-    multiple of V / |V|.
-    """
+    """`cayley` of a matrix. Shapes: [O, I] to the same."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        tall = weight if weight.shape[0] >= weight.shape[1] else weight.T
-        side = tall.shape[1]
-        upper, rest = tall[:side], tall[side:]
-        identity = torch.eye(side).to(tall)
-        inverse = torch.linalg.inv(identity + upper - upper.T + rest.T @ rest)
-        value = torch.cat([2 * inverse - identity, -2 * rest @ inverse])
-        return value if weight.shape[0] >= weight.shape[1] else value.T
+        return cayley(weight)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The V of a value: B = (I + Q) / 2 of its upper square, R = -Q B^-1 / 2 of the rest, U half the skew part."""
@@ -72,6 +58,24 @@ class Cayley(nn.Module):
         inverse = torch.linalg.inv((torch.eye(side).to(tall) + tall[:side]) / 2)
         value = torch.cat([(inverse - inverse.T) / 4, -tall[side:] @ inverse / 2]).to(weight)
         return value if weight.shape[0] >= weight.shape[1] else value.T
+
+
+def cayley(matrices: Tensor) -> Tensor:
+    """The Cayley transform of each matrix V: orthonormal columns where it is tall, rows where it is wide. Norm 1.
+
+    For tall V with upper square U and lower rest R, A = U - U* + R* R and B = (I + A)^-1, it is
+    Q = [2 B - I; -2 R B]. The Hermitian part of I + A is I + R* R, so B exists; and Q* Q - I =
+    4 B* (I + R* R) B - 2 (B + B*) = 0, because B + B* = B* (B^-1 + B^-*) B = B* (2 I + 2 R* R) B.
+    Shapes: [..., O, I] to the same, real or complex.
+    Source: Trockman, Kolter 2021, arXiv 2104.07167. Where we differ: V is not a learned multiple of V / |V|.
+    """
+    tall = matrices if matrices.shape[-2] >= matrices.shape[-1] else matrices.mH
+    side = tall.shape[-1]
+    upper, rest = tall[..., :side, :], tall[..., side:, :]
+    identity = torch.eye(side).to(tall)
+    inverse = torch.linalg.inv(identity + upper - upper.mH + rest.mH @ rest)
+    value = torch.cat([2 * inverse - identity, -2 * rest @ inverse], dim=-2)
+    return value if matrices.shape[-2] >= matrices.shape[-1] else value.mH
 
 
 class _FromNumbers(nn.Module):
@@ -94,8 +98,7 @@ class _FromNumbers(nn.Module):
 class BlockReflector(_FromNumbers):
     """The first O rows and I columns of I - 2 V (V^T V + e I)^-1 V^T, V of `rank` columns: BRO.
 
-    Norm at most 1 for any e >= 0: a singular value s of V gives the eigenvalue 1 - 2 s^2 / (s^2 + e), between -1 and 1;
-    a part of a matrix has no larger norm. e = mean(diag(V^T V)) / 10^7.
+    Norm at most 1, see `reflector`; a part of a matrix has no larger norm. e = mean(diag(V^T V)) / 10^7.
     Shapes: weight [O, I], V [max(O, I), rank], which starts as the identity's first columns plus
     N(0, 1) / (C sqrt(depth)) where the layer is one of `depth`.
     Source: Lai, Huang, Kung, Chen 2025 (BRONet), arXiv 2505.15174, and the authors' code.
@@ -108,12 +111,20 @@ class BlockReflector(_FromNumbers):
         super().__init__(start.to(weight))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        gram = vectors.T @ vectors
-        ridge = BRO_RIDGE * gram.diagonal().mean().detach()
-        identity = torch.eye(len(gram)).to(gram)
-        onto = vectors @ torch.linalg.solve(gram + ridge * identity, vectors.T)
         rows, columns = self.shape
-        return (torch.eye(len(onto)).to(onto) - 2 * onto)[:rows, :columns]
+        return reflector(vectors, BRO_RIDGE)[:rows, :columns]
+
+
+def reflector(vectors: Tensor, ridge: float) -> Tensor:
+    """I - 2 V (V* V + e I)^-1 V* of each V, e = ridge mean(diag(V* V)): norm at most 1 for any e >= 0.
+
+    A singular value s of V gives the eigenvalue 1 - 2 s^2 / (s^2 + e), between -1 and 1; the others are 1.
+    Shapes: [..., C, rank] to [..., C, C], real or complex.
+    """
+    gram = vectors.mH @ vectors
+    weight = ridge * gram.diagonal(dim1=-2, dim2=-1).real.mean().detach()
+    onto = vectors @ torch.linalg.solve(gram + weight * torch.eye(gram.shape[-1]).to(gram), vectors.mH)
+    return torch.eye(onto.shape[-1]).to(onto) - 2 * onto
 
 
 class BlockOrthogonalKernel(_FromNumbers):
