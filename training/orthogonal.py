@@ -49,7 +49,7 @@ class Cayley(nn.Module):
     """`cayley` of a matrix. Shapes: [O, I] to the same."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        return cayley(weight)
+        return cayley(weight).contiguous()
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The V of a value: B = (I + Q) / 2 of its upper square, R = -Q B^-1 / 2 of the rest, U half the skew part."""

@@ -26,7 +26,7 @@ from zoo.architectures import (
 )
 from zoo.architectures.liresnet import Backbone
 
-SIZES = {"depth": 2, "width": 8, "features": 16, "dense_depth": 1, "hidden": 16, "heads": 2}
+SIZES = {"depth": 2, "width": 8, "features": 16, "last": 16, "dense_depth": 1, "hidden": 16, "heads": 2}
 
 
 def weights(run: Path) -> dict[str, Tensor]:
