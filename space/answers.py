@@ -1,4 +1,4 @@
-"""What the app asks of the zoo: answers for one picture, and the records of every published model. Knows no Gradio."""
+"""What the app asks of the zoo, without Gradio: answers for one picture, and the records of every published model."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from zoo.records import aim
 from zoo.registry import ENTRIES
 
 DEFAULT = "liresnet-l4w32-cifar10-jpeg75"
-# The examples by the data set that they are like, and the model to try each on.
+# By data set: the model to try its examples on, and the names of the examples.
 SAMPLES = {
     "cifar10": (DEFAULT, ("airplane", "automobile", "ship", "truck")),
     "mnist": ("2c2f-mnist", tuple(f"digit-{number}" for number in range(10))),
     "tiny-imagenet": ("liresnet-l4w32-tiny-imagenet", ("goldfish", "lemon", "orange", "school-bus")),
 }
-BROWSER_BYTES = 16 * 2**20  # of a model that a browser is asked to load
+BROWSER_BYTES = 16 * 2**20  # the largest weights that the page certifies with in the browser
 NORM_NAMES = {"l2": "l2 norm", "linf": "l-infinity norm"}
 
 
@@ -46,13 +46,13 @@ class Answer:
         return [(self.model.labels[other], radii[other]) for other in others[:count]]
 
 
-_added: dict[str, str] = {}  # the source, as `zoo.load` takes it, of each model that is in no registry, by its name
+_added: dict[str, str] = {}  # by name: the source, as `zoo.load` takes it, of each model that `add` offers
 
 
 def add(source: str) -> None:
     """Offer the model of this source, such as `local-dir:PATH`, beside the registered ones.
 
-    Raises ZooError where it has no checked folder, where its name is another model's, and where it takes no pictures.
+    Raises ZooError where the folder does not pass its checks, another model has its name, or it takes no pictures.
     """
     chosen = fetch(source)
     name = chosen.config.name
@@ -64,7 +64,7 @@ def add(source: str) -> None:
 
 
 def names() -> list[str]:
-    """Every registered model of pictures with published weights, and those that were added."""
+    """The names of all models offered: those registered with published weights that take pictures, and those added."""
     published = zoo.list_models(pretrained=True)
     return [name for name in published if ENTRIES[name].dataset != "two-moons"] + list(_added)
 
@@ -103,23 +103,23 @@ def answer(path: str | Path | None, name: str) -> Answer:
 
 
 def family(name: str) -> str:
-    """The data set whose pictures the model was made for, be they of less quality: a key of SAMPLES, or none."""
+    """The data set whose pictures the model was made for, at full quality; not every one is a key of SAMPLES."""
     dataset = dataset_of(folder(name).config)
     return dataset.original or dataset.name
 
 
 def samples() -> dict[str, tuple[str, ...]]:
-    """The names of the examples by data set, of those that have their model here."""
+    """By data set, the names of the examples, without those whose model is not offered."""
     return {kind: pictures for kind, (default, pictures) in SAMPLES.items() if default in names()}
 
 
 def suited(kind: str, name: str) -> str:
-    """The model to try an example of this data set on: this one where it was made for such pictures, or the default."""
+    """The model to try an example of the data set `kind` on: `name` if made for such pictures, or else the default."""
     return name if family(name) == kind else SAMPLES[kind][0]
 
 
 def another(name: str) -> str:
-    """A model to compare it with: of its norm, and of its data where there is one; itself where it is alone."""
+    """Another model of this one's norm, and of its data set if there is one; `name` itself where it is the only one."""
     chosen = folder(name).config
     others = [other for other in names() if other != name and folder(other).config.norm == chosen.norm]
     return max(others, key=lambda other: folder(other).config.dataset == chosen.dataset, default=name)
@@ -131,22 +131,22 @@ def unit(norm: str) -> str:
 
 
 def own_epsilon(name: str) -> float:
-    """The epsilon that the model was made for."""
+    """The epsilon that the model was made for, as `zoo.records.aim` finds it."""
     return parse_epsilon(aim(folder(name).config, folder(name).evaluation))
 
 
 def last_epsilon(name: str) -> float:
-    """Beyond it no test image was certified; four times its own epsilon where nothing was measured."""
+    """The largest epsilon of the model's measured curve; four times its own epsilon where nothing was measured."""
     return max((epsilon for epsilon, _ in folder(name).evaluation.curve), default=4 * own_epsilon(name))
 
 
 def accuracy(evaluation: zoo.Evaluation) -> float | None:
-    """The share of test images that a model gets right; None where it was not measured."""
+    """The share of test images that a model gets right; None unless it was measured."""
     return evaluation.clean_accuracy if evaluation.measured else None
 
 
 def record(name: str) -> dict[str, Any]:
-    """The published model as plain values."""
+    """The published model as values for JSON."""
     chosen = folder(name)
     return {
         "name": name,

@@ -32,10 +32,11 @@ class Point(NamedTuple):
 
 
 def attack(answer: Answer, epsilon: float, advance: Callable[[int], object] = lambda count: None) -> list[Point]:
-    """The path of projected gradient descent on the margin, from the image itself to size `epsilon` or nearly.
+    """The path of projected gradient descent on the margin, from the image itself to a size of just below `epsilon`.
 
-    At each size it starts from the perturbation of the size before and keeps the strongest of its steps; a path that
-    stays above 0 proves nothing, the certificate does. advance: called with the number of points found so far.
+    At each size it starts from the perturbation of the size before and keeps the strongest of its steps. A margin that
+    stays above 0 along the path proves nothing; the certificate does.
+    advance: called with the number of points found so far.
     Raises MissingPackageError without PyTorch.
     Source: Madry et al. 2018, arXiv 1706.06083, with the margin of Carlini & Wagner 2017 as the loss.
     """
@@ -92,7 +93,7 @@ def _path(answer: Answer, epsilon: float) -> Iterator[Point]:
 
 
 def distance(image: np.ndarray, other: np.ndarray, norm: str) -> float:
-    """At least the distance in the norm of the model's radii: float64, and raised above its rounding."""
+    """At least the distance of two images in the norm of the model's radii: float64, with its rounding added."""
     difference = np.abs(image.astype(np.float64) - other)
     length = difference.max() if norm == "linf" else np.sqrt((difference**2).sum())
     return float(length) * (1 + 1e-12)
@@ -110,6 +111,6 @@ def _direction(gradient: Tensor, norm: str) -> Tensor:
 
 
 def _project(offset: Tensor, norm: str, size: float) -> Tensor:
-    """Into the ball of this size, a little less so that float32 does not round it out."""
+    """The offset projected to a ball that is a little smaller than `size`, so that float32 rounding stays inside."""
     size *= 1 - 1e-6
     return offset.clamp(-size, size) if norm == "linf" else offset * (size / offset.norm().clamp(min=size))

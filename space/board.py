@@ -17,7 +17,7 @@ FORMATS: dict[Any, Any] = {"clean %": "{:.2f}", "VRA %": "{:.2f}", "ACR": "{:.4f
 
 
 def datasets() -> list[tuple[str, str]]:
-    """Title and name of each data set that a model here was measured on: those that the zoo knows first."""
+    """Title and name of each data set that a model here was measured on; first those of the zoo's own data sets."""
     found = {folder.config.dataset: dataset_of(folder.config).title for folder in _measured()}
     return [(found[name], name) for name in dict.fromkeys([*DATASETS, *found]) if name in found]
 
@@ -27,7 +27,7 @@ def norms(dataset: str) -> list[str]:
 
 
 def epsilons(dataset: str, norm: str) -> list[str]:
-    """Where the models of this kind were measured, in order of size."""
+    """The epsilons at which the models of this data set and norm were measured, the smallest first."""
     return sorted({text for folder in chosen(dataset, norm) for text in folder.evaluation.vra}, key=parse_epsilon)
 
 

@@ -18,7 +18,7 @@ from zoo.figures import radius_text
 if TYPE_CHECKING:
     from space.attack import Point
 
-INK = "#010203"  # is replaced by the colour of the page's text
+INK = "#010203"  # a colour that `_svg` replaces by that of the page's text
 BLUE, ORANGE, GREEN, GREY = "#3a96d6", "#e08a00", "#009e73", "#8a8a8a"  # distinct also without red and green
 
 matplotlib.rcParams.update(
@@ -54,7 +54,7 @@ def margins(answer: Answer, path: Sequence[Point]) -> str:
     axes.set_xlim(0, max(*sizes, radius) * 1.05 or 1)
     axes.set_xlabel(f"size of the perturbation ({unit(answer.model.norm)})")
     axes.set_ylabel("margin (logits); below 0: changed")
-    figure.legend(loc="outside upper left", fontsize=9, ncols=3)  # above the axes, where no line is
+    figure.legend(loc="outside upper left", fontsize=9, ncols=3)  # above the axes, so that it hides no line
     return _svg(figure, "Margin along the attack against the size of the perturbation")
 
 
@@ -63,7 +63,7 @@ def curves(answers: Sequence[Answer]) -> str:
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for answer, colour, line in zip(answers, (BLUE, ORANGE), ("-", "--"), strict=True):
-        measured = answer.model.evaluation.curve or ((0.0, 0.0),)  # where nothing was, the picture's radius alone
+        measured = answer.model.evaluation.curve or ((0.0, 0.0),)  # unmeasured: only the mark of this picture's radius
         epsilons, rates = np.array(measured).T
         axes.plot(epsilons, 100 * rates, line, color=colour)
         radius = answer.prediction.radius

@@ -40,7 +40,7 @@ CSS = """
 .gallery-item .container { height: 52px !important; width: 52px !important; }
 .gallery-item img { image-rendering: pixelated; }
 """
-# A point of the scatter is pressed as a button is.
+# Makes the points of the scatter act as buttons.
 PRESS = """
 const press = (event) => {
   const point = event.target.closest("[data-model]");
@@ -94,14 +94,14 @@ CERTIFIED means radius > epsilon, strictly; ABSTAIN means that nothing is promis
 
 
 def problem(message: str) -> str:
-    """A mistake, told on the page."""
+    """The element that tells the user what went wrong."""
     return f'<div class="problem" role="alert">{escape(message)}</div>'
 
 
 def verdict(answer: Answer, epsilon: float, limit: float) -> str:
-    """The element that `static/elements.js` fills, beside the picture as the model sees it.
+    """The picture as the model sees it, beside the element that `static/elements.js` fills with the answer.
 
-    It compares the radius with epsilon wherever the slider goes, so that no epsilon needs another forward pass.
+    The element compares the radius with the slider's epsilon itself, so that moving the slider needs no forward pass.
     """
     attributes = _data(
         label=answer.prediction.name,
@@ -120,7 +120,7 @@ def verdict(answer: Answer, epsilon: float, limit: float) -> str:
 
 
 def distances(answer: Answer, epsilon: float) -> str:
-    """The element that `static/elements.js` fills: how far the nearest other classes are, at least."""
+    """The element that `static/elements.js` fills with the certified distances of the nearest other classes."""
     attributes = _data(label=answer.prediction.name, classes=json.dumps(answer.nearest(NEAREST)), epsilon=epsilon)
     return f"<zoo-distances {attributes}></zoo-distances>"
 

@@ -1,4 +1,4 @@
-"""Interval propagation: what the logits can be while the pixels stay in a box, for PyTorch and for the exported graph.
+"""Interval propagation: least margins while the pixels stay in a box, for PyTorch and for the exported graph.
 
 The rules of the layers, and how the constants of a certificate bound the rounding of both ends, are in
 `zoo.bounds.linf`.
@@ -16,7 +16,7 @@ def least_margins(network: nn.Sequential, images: Tensor, label: Tensor, levels:
     """At most f_j - f_i over all x with |x - image|_inf <= level, up to rounding: [L, N, C], j the label of each image.
 
     images [N, C, H, W] in [0, 1] and levels [L], in the dtype of the weights. The first layer, `Pixels`, cuts the box
-    to [0, 1]. The head is not propagated by itself: the margins come from its rows h_j - h_i.
+    to [0, 1]. The head's interval is not taken, which would be wide: each margin is bounded by its row h_j - h_i.
 
     Rounding: with E and R the bounds of the features' error and norm, which hold for both ends, D = h_j - h_i and d
     features, the margin errs by at most

@@ -8,13 +8,14 @@ G_k psi_k(y_k), psi_k of slopes in [-halfwidth_k, halfwidth_k]. So the constants
     m_k = |W_k H^_{k-1} ... H^_0| + sum over j < k of halfwidth_j |W_k H^_{k-1} ... H^_{j+1} G_j| m_j,            (19)
 
 and a row h of the head has |h H^_{L-1} ... H^_0| + sum over j < L of halfwidth_j |h H^_{L-1} ... H^_{j+1} G_j| m_j.
-*Proof.* Differences of two inputs turn x_{k+1} = H^_k x_k + G_k psi_k(y_k) into a sum over paths; the triangle
-inequality. Stopping it at any x_s instead of x_0, with a known constant of x_0 -> x_s, is as sound: stopped at x_L it
-is the product bound, so the smallest of all is never above that.
+*Proof.* For two inputs, the differences of x_{k+1} = H^_k x_k + G_k psi_k(y_k) unroll to a sum over paths; (19) is its
+triangle inequality. Unrolled only down to some x_s, with a known constant of x_0 -> x_s, it holds as well. Down to x_L
+it is the product bound, so the smallest over all s is never above that.
 
-A norm of a product is that of the matrix where it can be written out (`zoo.bounds.products`), otherwise the product of
-the norms of its factors: of all ways to cut it, the best, a shortest path. Products of more than MAX_CHAIN steps are
-cut too, so that the work grows linearly with the depth; their weight is 2^-MAX_CHAIN.
+The norm of a product is proved for the matrix where it can be written out (`zoo.bounds.products`). Elsewhere the
+product is cut into factors, and the smallest product of their norms over all ways to cut is found as a shortest path.
+Products of more than MAX_CHAIN steps are always cut, so that the work grows linearly with the depth; they weigh
+2^-MAX_CHAIN of the sum.
 
 Source: Fazlyab, Entesari, Roy, Chellappa 2023 (CRM, LipLT), Theorem 3.3. Where we differ: proved norms, and the minimum
 with the product bound at every layer.
@@ -53,13 +54,13 @@ MAX_CHAIN = 6
 
 @dataclass(frozen=True)
 class LipLT:
-    """Lipschitz bounds of parts of a network, from its input image."""
+    """Lipschitz bounds of functions of the input image."""
 
-    hidden: tuple[float, ...]  # m_k of each y_k
-    body: float  # of the features that enter the head
+    hidden: tuple[float, ...]  # of each y_k: m_k
+    body: float  # of the features, the head's input
     pairwise: Matrix  # [C, C], of f_j - f_i
     classes: Matrix  # [C], of f_i
-    logits: float  # of f
+    logits: float  # of all logits together
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def liplt(network: nn.Sequential, layers: Sequence[LayerBound]) -> LipLT:
 
 
 def compose_loops(blocks: Sequence[Block], tail: Chain, scale: float = 1.0) -> LipLT:
-    """The constants of the blocks, then the linear layers `tail`, on an input with the constant `scale`."""
+    """The constants of the blocks and the linear layers `tail` behind them; `scale` is the constant of their input."""
     if not representable(tail, *(chain or () for one in blocks for chain in one.loop[1:4])):
         raise UncertifiableLayerError("the weights are too large: LipLT's products could leave the range of binary64")
     norms = product_norms(blocks)
@@ -137,7 +138,7 @@ def compose_loops(blocks: Sequence[Block], tail: Chain, scale: float = 1.0) -> L
 
 
 def _blocks(network: nn.Sequential, layers: Sequence[LayerBound]) -> tuple[list[Block], Chain]:
-    """The body's steps and the linear layers behind them, the head last."""
+    """The steps of the body, and the linear layers behind the last one, of which the last is the head."""
     children = list(network._modules.items())
     blocks: list[Block] = []
     pending: Chain = ()
@@ -190,7 +191,10 @@ def product_norms(blocks: Sequence[Block]) -> list[list[float]]:
 
 
 def _written_norms(blocks: Sequence[Block]) -> dict[tuple[int, int], float]:
-    """The norms of those products, by (k, j), j = -1 for x_0, that have more than one layer and can be written out."""
+    """At least the norms of the products that can be written out and have more than one layer.
+
+    By (k, j) for W_k H^_{k-1} ... H^_{j+1} G_j; j is -1 for the product that starts at x_0.
+    """
     shapes = {-1: blocks[0].loop.shape, **{j: block.loop.hidden for j, block in enumerate(blocks)}}
     sides = {j: math.prod(shape) for j, shape in shapes.items()}
     columns: dict[int, list[int]] = {}  # the ends of each start's products, followed from the start

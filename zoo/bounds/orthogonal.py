@@ -1,6 +1,6 @@
 """Rules of the orthogonal layers of LipConvNet: the convolution exponential and the Householder activation.
 
-They hold for the stored numbers, however trained. In the roundings, R bounds the norm of the input, |A| of a matrix is
+They hold for all stored numbers. In the roundings, R bounds the norm of the input, |A| of a matrix is
 its entrywise absolute value, and Higham's rules gamma_j + gamma_k (1 + gamma_j) <= gamma_{j+k} and u <= gamma_1 collect
 the terms.
 """
@@ -43,7 +43,7 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     bias = context.exact(layer.bias, shape[0])
     if not (weight == -weight[:, :, ::-1, ::-1].swapaxes(0, 1)).all():
         raise context.refuse("its kernel is not exactly skew")
-    # The norm enters only by the series' rest, so the quick bound serves.
+    # The norm enters only through the rest of the series, so the quick bound is tight enough.
     proof, torus = torus_norm([weight], same_map(weight.shape), shape, context)
     norm = proof.bound
     if norm > LARGEST_EXPONENT:

@@ -1,4 +1,4 @@
-"""The rule of `ConvexPotential`: the layers of CPL and SLL. It holds for the stored numbers, however trained.
+"""The rule of `ConvexPotential`: the layers of CPL and SLL. It holds for all stored numbers.
 
 In the rounding, R bounds the norm of the input, |A| of a matrix is its entrywise absolute value, and Higham's rules
 gamma_j + gamma_k (1 + gamma_j) <= gamma_{j+k} and u <= gamma_1 collect the terms.

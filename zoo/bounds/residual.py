@@ -57,8 +57,8 @@ class Loop(NamedTuple):
 def residual(layer: Residual, context: Context) -> Bound:
     """x -> H x + g(x): Lipschitz |H| + K_g, K_g the product of the bounds of g's layers; H is the identity by default.
 
-    In either norm. In l2, where g is linear layers, a ReLU, linear layers, and small enough to be written out,
-    `loop_bounds` hold as well, and the smallest counts.
+    It holds in either norm. In l2 those of `loop_bounds` hold as well, and the smallest counts, where g is linear
+    layers, one elementwise activation and linear layers again, all small enough to be written out.
 
     Rounding. Let |x| = R. After some layers of g the exact value is at most K R + o and the computed one errs by at
     most gamma_m (a R + e); at first K = 1 and o = m = a = e = 0. A layer of constants K', o' and local error
@@ -96,7 +96,7 @@ def residual(layer: Residual, context: Context) -> Bound:
 
 @dataclass
 class Walk:
-    """Layers one after the other, as far as they were followed; see `residual` for the numbers."""
+    """What is known behind some layers in sequence; the docstring of `residual` defines the numbers."""
 
     shape: tuple[int, ...]
     lipschitz: float = 1.0  # K
@@ -111,7 +111,10 @@ class Walk:
 
 
 def follow(layers: Mapping[str, nn.Module | None], context: Context) -> Walk:
-    """The numbers of `residual` after these layers. Refused where one on the way is too large, see `MAX_BOUND`."""
+    """The numbers of `residual` after these layers.
+
+    Raises UncertifiableLayerError where one on the way is above `MAX_BOUND`.
+    """
     walk, gain = Walk(context.input_shape), context.gain
     for name, layer in layers.items():
         assert layer is not None
@@ -140,7 +143,7 @@ def follow(layers: Mapping[str, nn.Module | None], context: Context) -> Walk:
 
 
 def find_loop(skip: Walk, branch: Walk, shape: tuple[int, ...]) -> Loop | None:
-    """The block as H x + G phi(W x), where its layers have that form."""
+    """The block as H x + G phi(W x + b); None unless its layers have that form."""
     places = [place for place, operator in enumerate(branch.operators) if operator is None]
     if len(places) != 1 or (slopes := branch.rows[places[0]].slopes) is None or None in skip.operators:
         return None
@@ -158,7 +161,7 @@ def loop_bounds(loop: Loop, context: Context) -> tuple[dict[str, float], dict[st
     A_ij |x_i x_j| <= A_ij (x_i^2 q_j / q_i + x_j^2 q_i / q_j) / 2. Here `sn` has T = |G|^2 (spectral normalisation),
     `aol` q = 1, and `sll` q_i = 1 / |G e_i|, which no scaling of the hidden units changes.
 
-    None at all where the matrices are too many or too large to be written out.
+    Both are empty where the matrices are too many or too large to be written out.
     """
     inputs, hidden, outputs = (math.prod(shape) for shape in (loop.shape, loop.hidden, loop.output))
     if not representable(loop.skip or (), loop.before, loop.after):

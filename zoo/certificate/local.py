@@ -11,10 +11,11 @@ on what is off, a permutation on ordered pairs, and the mean of both slopes wher
 
 So the difference of two values of any layer is a sum of paths, each a matrix times a source whose norm is at most
 `size` |x' - x|: the input, and S D (z' - z) of each activation. Two ways of counting are sound. *Expanded*, each
-activation adds a path and C continues the others; what is fixed is linear, as in LipLT. *Cut*, each activation of
-which something may change starts anew with the one source phi(z') - phi(z), no longer than z' - z without the units
-that are off: the product of masked norms, which is never above the product of all. Each is the better one somewhere;
-a margin takes the smaller.
+activation adds a path and C continues the others; what is fixed is linear, as in LipLT. *Cut*, an activation of which
+something may change replaces all paths by one, whose source is phi(z') - phi(z), no longer than z' - z without the
+units that are off. That gives the product of the layers' norms without their units that are off, which is never above
+the product of the whole layers' norms. Sometimes one way gives the smaller constant, sometimes the other, so a margin
+takes the smaller.
 
 Source: Huang, Zhang, Shi, Kolter, Anandkumar 2021 (Local-Lip-B), arXiv 2111.01395, the masks and the cut product;
 Fazlyab et al. 2023 (LipLT), theorem 3.3, the expansion. Where we differ: slopes by unit, pairs of MinMax, intervals in
@@ -52,7 +53,7 @@ Shape = tuple[int, ...]
 class LocalRadius(NamedTuple):
     label: int
     radius: float
-    ball: float  # the ball whose local bounds prove the radius; 0 where the global bounds do
+    ball: float  # the size of the ball whose local bounds prove the radius; 0 where the model's global bounds prove it
 
 
 class Interval(NamedTuple):
@@ -78,11 +79,11 @@ class Activation(NamedTuple):
     weight: Matrix
     plus: NDArray[np.intp]
     minus: NDArray[np.intp] | None  # None: D z = z[plus]
-    alive: NDArray[np.bool_]  # the units of which the output depends at all
+    alive: NDArray[np.bool_]  # [units]: the output depends on this unit
 
 
 def local_radius(model: CertifiedModel, image: Tensor) -> LocalRadius:
-    """No perturbation of l2 norm <= radius changes the label: at least the radius that `model` itself gives.
+    """The label of an image, and an l2 distance up to which it does not change: at least the radius of `model` itself.
 
     The claims are those of the certificate. (R): inside the ball of radius `ball` >= radius every f_j - f_i, j the
     label, has a local Lipschitz constant, so the exact margin at x' is at least its value at x less that constant times
@@ -90,11 +91,11 @@ def local_radius(model: CertifiedModel, image: Tensor) -> LocalRadius:
     all, which is a bound for every input and is subtracted here as it is there. The result is the largest
     min(ball, min over i of (f_j - f_i - T_ji) / K_ji(ball)) of a few balls, rounded down.
 
-    Every layer is written out as a matrix and some norms are proved for each ball, by the square of the number of
-    layers: for small dense networks and small maps.
+    For small networks: every layer is written out as a matrix, and the number of norms to prove for each ball grows
+    with the square of the number of layers.
     image: [C, H, W]; one with a value outside [0, 1] gets radius 0.
-    Raises UncertifiableLayerError where a layer is of another kind than Linear, Conv2d, Flatten, ReLU and MinMax, or
-    has more than 2^24 entries as a matrix.
+    Raises UncertifiableLayerError unless every layer is a Linear, Conv2d, Flatten, ReLU or MinMax of at most 2^24
+    entries as a matrix.
     """
     if model.dtype != torch.float64:
         raise UncertifiableLayerError(f"only a float64 model has proved radii, this one computes in {model.dtype}")
@@ -104,7 +105,7 @@ def local_radius(model: CertifiedModel, image: Tensor) -> LocalRadius:
         outputs = model(image[None])
     label, known = int(outputs.label[0]), float(outputs.radius[0])
     best = LocalRadius(label, known, 0.0)
-    widest = math.sqrt(image.numel())  # no two points of the domain are farther apart
+    widest = math.sqrt(image.numel())  # the largest distance of two images
     if not 0.0 < known < widest:
         return best
     pixels = image.detach().cpu().to(torch.float64).numpy()
@@ -113,7 +114,8 @@ def local_radius(model: CertifiedModel, image: Tensor) -> LocalRadius:
     rivals = np.arange(len(spare)) != label
 
     def reach(ball: float) -> float:
-        with np.errstate(over="ignore"):  # a margin that is constant on the ball reaches as far as you like
+        """How far the label is proved by the constants of this ball, were the ball large enough."""
+        with np.errstate(over="ignore"):  # infinitely far where the margin is constant on the ball
             return float((spare / margin_constants(model.network, pixels, ball, label))[rivals].min())
 
     # The smaller the ball, the farther it reaches: the best one lies between any ball and what it reaches.
@@ -200,7 +202,7 @@ def _exact(tensor: Tensor) -> Matrix:
 
 
 def _pairs(layer: MinMax, shape: Shape) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The units whose places take the maxima, and those that take the minima; one that is left over has none."""
+    """The units in whose places the maxima stand, and those of the minima; an odd one out is in neither."""
     units = np.arange(math.prod(shape)).reshape(shape)
     half = shape[0] // 2
     first, second = (units[:half], units[half:]) if layer.pairing == "halves" else (units[: 2 * half : 2], units[1::2])
@@ -208,7 +210,7 @@ def _pairs(layer: MinMax, shape: Shape) -> tuple[NDArray[np.intp], NDArray[np.in
 
 
 def _activation(layer: nn.Module, values: Interval, shape: Shape) -> Activation:
-    """What is fixed on the interval, and what may change."""
+    """What the activation can do while its inputs [units] stay in the interval."""
     low, high = values
     one, two = np.arange(len(low)), np.arange(len(low))
     weight, alive = np.full(len(low), 0.5), np.full(len(low), True)
@@ -228,7 +230,7 @@ def _activation(layer: nn.Module, values: Interval, shape: Shape) -> Activation:
 
 
 def _activated(layer: nn.Module, values: Interval, shape: Shape) -> Interval:
-    """Both activations rise with each of their inputs, and are exact."""
+    """The activation's outputs: both kinds are increasing in each input, and computed without rounding."""
     if not isinstance(layer, MinMax):
         return Interval(*(np.maximum(end, 0.0) for end in values))
     first, second = _pairs(layer, shape)
@@ -242,7 +244,7 @@ def _activated(layer: nn.Module, values: Interval, shape: Shape) -> Interval:
 
 
 def _affine(weight: Matrix, bias: Matrix, values: Interval) -> Interval:
-    """W z + b for every z of the interval: its middle, and |W| times half its width."""
+    """An interval that holds W z + b for every z of the interval, as |W (z - middle)| <= |W| half its width."""
     middle = (values.low + values.high) / 2
     half = np.maximum(values.high - middle, middle - values.low) * OUTWARD
     absolute, terms = np.abs(weight), weight.shape[1] + 2
@@ -259,7 +261,7 @@ def _grown(values: Interval, by: Matrix) -> Interval:
 
 
 def _meet(one: Interval, other: Interval) -> Interval:
-    """What lies in both: two intervals that hold the same values."""
+    """The values that lie in both intervals."""
     return Interval(np.maximum(one.low, other.low), np.minimum(one.high, other.high))
 
 
@@ -272,7 +274,7 @@ def _times(weight: Matrix, path: PathTerm) -> PathTerm:
 
 
 def _expand(paths: list[PathTerm], activation: Activation) -> list[PathTerm]:
-    """Through C, and one path more, D^T / 2, where something may change."""
+    """The paths behind the activation: C times each, and one more, D^T / 2, where something may change."""
     one, two, weight, plus, minus, _ = activation
     through = [
         PathTerm(
@@ -296,7 +298,7 @@ def _expand(paths: list[PathTerm], activation: Activation) -> list[PathTerm]:
 
 
 def _cut(paths: list[PathTerm], activation: Activation) -> list[PathTerm]:
-    """One path from the activation's own output, no longer than its input without what is off."""
+    """One path from the activation's output, whose difference is no longer than that of its inputs that are not off."""
     alive = activation.alive
     if not len(activation.plus):
         return _expand(paths, activation)
@@ -304,7 +306,7 @@ def _cut(paths: list[PathTerm], activation: Activation) -> list[PathTerm]:
 
 
 def _length(paths: list[PathTerm], rows: Callable[[Matrix], Matrix]) -> float:
-    """At least the norm, by |x' - x|, of these rows of the sum of the paths; a row is one, or a difference of two."""
+    """At least the norm of the sum of the paths divided by |x' - x|, restricted to some rows or differences of two."""
     total = 0.0
     for path in paths:
         # Differences of disjoint pairs have norm sqrt(2), and round once.
@@ -314,12 +316,12 @@ def _length(paths: list[PathTerm], rows: Callable[[Matrix], Matrix]) -> float:
 
 
 def _row_sizes(paths: list[PathTerm]) -> Matrix:
-    """At least the norm, by |x' - x|, of each row of the sum of the paths."""
+    """At least the norm of each row of the sum of the paths, divided by |x' - x|."""
     return _sum([(_row_norms(path.matrix) + path.error) * path.size for path in paths])
 
 
 def _row_constants(rows: Matrix, paths: list[PathTerm]) -> Matrix:
-    """The same for rows times the sum of the paths, the rows as computed by one subtraction."""
+    """The same for the product of these rows, each one rounded subtraction, with the sum of the paths."""
     lengths, terms = _row_norms(rows), rows.shape[1] + 4
     return _sum(
         [

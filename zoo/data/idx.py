@@ -1,6 +1,7 @@
-"""Labelled images in the two files of the MNIST format, one with all images, one with all labels, each maybe gzipped.
+"""Labelled images in the MNIST format: one file of all images and one of all labels, each plain or gzipped.
 
-A file is big-endian: two bytes of 0, 8 for unsigned bytes, the number of dimensions, the dimensions, the bytes.
+A file starts with two bytes of 0, the byte 8 for unsigned bytes, the byte that counts the dimensions, and the
+dimensions as big-endian 32-bit numbers; the data follow, a byte each.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-PREFIXES = {"train": "train", "test": "t10k"}  # of a split's files
-MAX_IMAGES = 1_000_000  # a file of a few bytes may say that it holds more than the memory
+PREFIXES = {"train": "train", "test": "t10k"}  # how the names of a split's files begin
+MAX_IMAGES = 1_000_000  # so that a small file which claims to hold many images does not fill the memory
 
 
 class IdxFiles:
-    """The grey images of a split and their labels, all in memory; otherwise as `zoo.data.parquet.ParquetFiles`.
+    """The grey images of a split and their labels, all in memory; it is used as `zoo.data.parquet.ParquetFiles` is.
 
     Raises InputError where a file cannot be read or is cut off, the two have different counts, or a label is no class.
     """
@@ -46,7 +47,7 @@ class IdxFiles:
         return iter(self._images)
 
     def picture(self, value: np.ndarray, number: int) -> Image.Image:
-        """The image of this number as Pillow has it, grey (L)."""
+        """An image, as `images` gives it, as a grey Pillow image (mode L)."""
         from PIL import Image
 
         return Image.fromarray(value)
@@ -66,7 +67,7 @@ def idx_files(folder: Path, split: str) -> tuple[Path, ...]:
 
 
 def _read(path: Path, *sides: int) -> np.ndarray:
-    """The array [N, *sides] of a file. Raises InputError unless the file says just that, and is whole."""
+    """The array [N, *sides] of a file. Raises InputError unless the file is complete and has these dimensions."""
     import numpy as np
 
     form = struct.Struct(f">HBB{1 + len(sides)}I")
@@ -85,5 +86,5 @@ def _read(path: Path, *sides: int) -> np.ndarray:
         what = "images" if sides else "labels"
         raise InputError(f"{path} is not a readable file of {what} in the MNIST format: fetch it again") from error
     if len(content) != size:
-        raise InputError(f"{path} has not the {size:,} bytes of data that it says: fetch it again")
+        raise InputError(f"{path} does not have the {size:,} bytes of data that its header says: fetch it again")
     return np.frombuffer(content, dtype=np.uint8).reshape(count, *sides)

@@ -1,4 +1,4 @@
-"""Layers without trained weights: normalisation, activations, what moves, pads or averages numbers."""
+"""Layers without trained weights: normalisation, activations, and layers that move, pad or average numbers."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -66,7 +66,7 @@ class MinMax(nn.Module):
         return paired[:, :, 0], paired[:, :, 1]
 
     def join(self, first: Tensor, second: Tensor, x: Tensor) -> Tensor:
-        """The reverse of `split`: both put back where it took them from in `x`, with the channel that it left out."""
+        """The reverse of `split`: both put where `split` takes them from in `x`, beside the channel that it omits."""
         if self.pairing == "halves":
             return torch.cat([first, second], dim=1)
         paired = 2 * first.shape[1]

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float64]
 
 PI = "3.14159265358979323846264338327950288419716939937510582097494459"
-DIGITS, ZERO = 60, Decimal("1e-40")  # no cosine or sine of a torus' angles is closer to 0, but 0 itself
+DIGITS, ZERO = 60, Decimal("1e-40")  # a cosine or sine of a torus' angles that is closer to 0 than this is 0
 
 
 class Transform(NamedTuple):
-    """Real products in the place of complex ones: real parts above imaginary ones.
+    """The transform by real matrices: real parts of numbers stand above imaginary ones.
 
-    The way back is by the transposes, that of `rows` with its columns times `twice`: the other half of the frequencies
-    are conjugates of the first.
+    The inverse transform is by the transposes, that of `rows` with its columns times `twice`, which stands for the
+    frequencies that are left out, conjugates of others.
     """
 
     rows: Matrix  # [2 h, n], h = t // 2 + 1: cos above -sin
@@ -33,17 +33,17 @@ class Transform(NamedTuple):
 
     @property
     def half(self) -> int:
-        """h, the frequencies along the rows' axis."""
+        """h, the number of frequencies along the rows' axis."""
         return len(self.rows) // 2
 
     @property
     def torus(self) -> int:
-        """t, those along the columns' axis."""
+        """t, the number of frequencies along the columns' axis: the side of the torus."""
         return len(self.columns) // 2
 
     @property
     def back(self) -> Matrix:
-        """From the frequencies to the rows: [n, 2 h]."""
+        """The matrix from the frequencies back to the rows: [n, 2 h]."""
         return self.rows.T * self.twice
 
 
@@ -66,7 +66,7 @@ def transform(side: int, padding: int = 0) -> Transform:
 
 
 def _circle(torus: int) -> tuple[Matrix, Matrix]:
-    """cos(2 pi j / t) / sqrt(t) and sin(2 pi j / t) / sqrt(t) for all j, by their series."""
+    """cos(2 pi j / t) / sqrt(t) and sin(2 pi j / t) / sqrt(t) for j from 0 to t - 1, by their series."""
     parts = np.zeros((2, torus))
     with localcontext() as context:
         context.prec = DIGITS

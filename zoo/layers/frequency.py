@@ -1,4 +1,4 @@
-"""Layers whose weights stand in the Fourier basis of the map, one matrix for each frequency; and the sandwich layer."""
+"""Layers with their weights in the Fourier basis of the map, one matrix for each frequency; and the sandwich layer."""
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ def to_frequencies(x: Tensor, padding: int = 0) -> Tensor:
 
 
 def from_frequencies(y: Tensor, side: int, padding: int = 0) -> Tensor:
-    """Back to maps of side x side cells; what lies around them on the torus is cut off."""
+    """The inverse of `to_frequencies`: maps [N, C, n, n] with n = side; the padding around them is cut off."""
     matrices = transform(side, padding)
     rows, columns, back = _like(matrices, y)
     images, channels = y.shape[1], y.shape[2] // 2
@@ -30,7 +30,7 @@ def from_frequencies(y: Tensor, side: int, padding: int = 0) -> Tensor:
 
 
 def real_form(weight: Tensor) -> Tensor:
-    """Complex matrices [2, h, t, O, I], real parts first, as real ones [frequencies, 2 O, 2 I]."""
+    """Complex matrices [2, h, t, O, I], real parts first, as real matrices [frequencies, 2 O, 2 I]."""
     real, imaginary = weight.flatten(1, 2)
     return torch.cat([torch.cat([real, -imaginary], dim=2), torch.cat([imaginary, real], dim=2)], dim=1)
 
@@ -48,14 +48,14 @@ def _frequencies(side: int, padding: int, *shape: int) -> tuple[int, ...]:
 class FrequencyConv(nn.Module):
     """A circular convolution by any kernel as large as the map, given by its matrices in the Fourier basis, and a bias.
 
-    y = crop(F* W F pad(x)) + b: zeros around the map, the unitary transform F, one matrix for each frequency, the way
-    back, the middle of the map. weight [2, t // 2 + 1, t, O, I] holds real and imaginary parts of the matrices of half
-    of the frequencies, t = size + 2 padding; the others are their conjugates, and of the product the real part counts.
-    It is a map of one resolution: its matrices mean nothing on another.
+    y = crop(F* W F pad(x)) + b: zeros around the map, the unitary transform F, one matrix for each frequency, the
+    inverse transform, the middle of the map. weight [2, t // 2 + 1, t, O, I] holds the real and imaginary parts of the
+    matrices of half of the frequencies, t = size + 2 padding; the other matrices are their conjugates, and the result
+    is the real part. The matrices belong to one size of map.
 
     Shapes: [N, I, size, size] to [N, O, size, size].
     Source: the layer of Trockman, Kolter 2021 (Cayley), arXiv 2104.07167, Xu, Li, Li 2022 (LOT), arXiv 2210.11620, and
-    Lai et al. 2025 (BRO), arXiv 2505.15174, who each make the matrices orthogonal in another way, in training.
+    Lai et al. 2025 (BRO), arXiv 2505.15174; they differ in how training makes the matrices orthogonal.
     """
 
     def __init__(self, in_channels: int, out_channels: int, size: int, padding: int = 0):

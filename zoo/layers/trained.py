@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-DIFFERENCES = 2**18  # the most differences x_i - w_ji of an image that an LInfDistance holds at a time
+DIFFERENCES = 2**18  # the most differences x_i - w_ji of one image that an LInfDistance holds at a time
 
 
 class Residual(nn.Module):
-    """skip(x) + branch(x): the residual block, whose branch may be any layers one after the other.
+    """skip(x) + branch(x): the residual block, whose branch is any sequence of layers.
 
     Without a skip, the conventional block x + branch(x). Residual(W, nn.ReLU(), G, skip=H) is the layer
     H x + G relu(W x + b) of Fazlyab et al. 2023 (CRM, LipLT), equations (10) and (17), biases included.
@@ -28,12 +28,12 @@ class Residual(nn.Module):
 class ConvexPotential(nn.Module):
     """x - W^T diag(t) relu(W x + b): a step down the gradient of a convex function; 1-Lipschitz while t |W|^2 <= 2.
 
-    W is a zero-padded convolution of odd kernel, or a matrix where `kernel` is None. The steps t >= 0 are stored, 2
-    until something else sets them; however they came about, the bound is computed from W and t as they stand.
+    W is a zero-padded convolution of odd kernel, or a matrix where `kernel` is None. The steps t >= 0 are a buffer, at
+    first 2; the bound is computed from the stored W and t, however training set them.
 
     The sqrt(rho)-Lipschitz layer of Fazlyab et al. 2023 (CRM, LipLT), Proposition 3.1, is sqrt(rho) times this one with
-    t = T / rho. Scaling commutes with relu: a factor c behind the layer is one before it, with biases c b. So all of a
-    network's factors move into its head, and this class is theirs as well.
+    t = T / rho. Scaling commutes with relu: a factor c in front of the layer can stand behind it, where the biases are
+    divided by c. So all factors of a network can move into its head, and this class serves for their layer as well.
 
     Shapes: [N, C, H, W] to the same with weight [hidden, C, k, k]; [N, C] to the same with weight [hidden, C].
     Source: Meunier, Delattre, Araujo, Allauzen 2022 (CPL), arXiv 2110.12690; Araujo et al. 2023 (SLL), arXiv
@@ -160,7 +160,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(2)
-        tokens = tokens / tokens.abs().amax(dim=1, keepdim=True).clamp(min=1)  # or the squares might overflow
+        tokens = tokens / tokens.abs().amax(dim=1, keepdim=True).clamp(min=1)  # so that no square overflows
         tokens = tokens / (tokens * tokens).sum(dim=1, keepdim=True).clamp(min=1).sqrt()
         query, key, value = (
             torch.matmul(weight, tokens).unflatten(1, (self.heads, -1)) for weight in (self.query, self.key, self.value)
@@ -199,5 +199,5 @@ class LInfDistance(nn.Module):
 
 
 def few_rows(weight: Tensor) -> tuple[Tensor, ...]:
-    """An LInfDistance's weight in parts of so few rows that the differences from them fit into memory."""
+    """The weight of an LInfDistance cut into parts of few rows, so that the differences from one part fit in memory."""
     return weight.split(max(1, DIFFERENCES // weight.shape[1]))
