@@ -12,21 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from zoo.bounds import fixed, linear, linf
 from zoo.bounds.attention import self_attention
-from zoo.bounds.fixed import (
-    channel_shuffle,
-    first_channels,
-    flatten,
-    group_sort,
-    hardtanh,
-    leaky_relu,
-    nonexpansive,
-    pad_channels,
-    patch_pool,
-    pixels,
-    space_to_depth,
-    unflatten,
-)
 from zoo.bounds.form import (
     AXIS,
     BIAS,
@@ -45,31 +32,6 @@ from zoo.bounds.form import (
     whole,
 )
 from zoo.bounds.frequency import frequency_conv, sandwich
-from zoo.bounds.linear import (
-    apply_batch_norm,
-    apply_convolution,
-    apply_fixed,
-    apply_linear,
-    apply_token_linear,
-    batch_norm,
-    convolution,
-    linear,
-    token_linear,
-    transposed_convolution,
-)
-from zoo.bounds.linf import (
-    absolute_ends,
-    batch_norm_ends,
-    convolution_ends,
-    convolution_linf,
-    distance_ends,
-    distance_linf,
-    linear_ends,
-    linear_linf,
-    monotone,
-    pixel_ends,
-    residual_ends,
-)
 from zoo.bounds.orthogonal import conv_exponential, householder
 from zoo.bounds.pooling import average_pool, average_pool_linf, max_pool
 from zoo.bounds.potential import convex_potential
@@ -100,17 +62,17 @@ from zoo.lowering.values import Value
 
 def _moving(rule: Callable[[Any, Context], Bound], lowering: Callable[..., Value], form: Form) -> Row:
     """A layer that only moves its numbers, drops some or adds zeros; its rule holds in both norms."""
-    return Row(rule, rule, monotone, apply_fixed, None, "single", lowering, intervals.monotone, form)
+    return Row(rule, rule, linf.monotone, linear.apply_fixed, None, "single", lowering, intervals.monotone, form)
 
 
 def _activation(
     slopes: tuple[float, float] | None,
     lowering: Callable[..., Value],
     form: Form,
-    rule: Callable[[Any, Context], Bound] = nonexpansive,
+    rule: Callable[[Any, Context], Bound] = fixed.nonexpansive,
 ) -> Row:
     """An activation of which no output falls when an input rises; its rule holds in both norms."""
-    return Row(rule, rule, monotone, None, slopes, "single", lowering, intervals.monotone, form)
+    return Row(rule, rule, linf.monotone, None, slopes, "single", lowering, intervals.monotone, form)
 
 
 def _l2(
@@ -118,14 +80,14 @@ def _l2(
     record: Record,
     lowering: Callable[..., Value],
     form: Form,
-    linear: Callable[[Any, Tensor | None, Tensor], Tensor] | None = None,
+    apply: Callable[[Any, Tensor | None, Tensor], Tensor] | None = None,
 ) -> Row:
     """A layer that has a rule in l2 alone."""
-    return Row(rule, None, None, linear, None, record, lowering, None, form)
+    return Row(rule, None, None, apply, None, record, lowering, None, form)
 
 
 def _average(form: Form) -> Row:
-    rules = (average_pool, average_pool_linf, monotone, apply_fixed)
+    rules = (average_pool, average_pool_linf, linf.monotone, linear.apply_fixed)
     return Row(*rules, None, "composed", pools.average_pool, intervals.monotone, form)
 
 
@@ -155,9 +117,9 @@ TORUS = whole(1, MAX_TORUS)
 TABLE: Rows = {
     # l2, l-infinity, intervals, linear, slopes, record, lowering, ends, form
     Pixels: Row(
-        pixels,
-        pixels,
-        pixel_ends,
+        fixed.pixels,
+        fixed.pixels,
+        linf.pixel_ends,
         None,
         None,
         "single",
@@ -167,13 +129,17 @@ TABLE: Rows = {
     ),
     MinMax: _activation(None, layers.minmax, Form(MinMax, pairing=one_of("halves", "neighbours"))),
     nn.ReLU: _activation((0.0, 1.0), layers.relu, Form(nn.ReLU)),
-    nn.LeakyReLU: _activation((0.0, 1.0), layers.leaky_relu, Form(nn.LeakyReLU, negative_slope=NUMBER), leaky_relu),
-    nn.Hardtanh: _activation((0.0, 1.0), layers.hardtanh, Form(nn.Hardtanh, min_val=NUMBER, max_val=NUMBER), hardtanh),
-    GroupSort: _activation(None, layers.group_sort, Form(GroupSort, size=SIZE), group_sort),
+    nn.LeakyReLU: _activation(
+        (0.0, 1.0), layers.leaky_relu, Form(nn.LeakyReLU, negative_slope=NUMBER), fixed.leaky_relu
+    ),
+    nn.Hardtanh: _activation(
+        (0.0, 1.0), layers.hardtanh, Form(nn.Hardtanh, min_val=NUMBER, max_val=NUMBER), fixed.hardtanh
+    ),
+    GroupSort: _activation(None, layers.group_sort, Form(GroupSort, size=SIZE), fixed.group_sort),
     Abs: Row(
-        nonexpansive,
-        nonexpansive,
-        absolute_ends,
+        fixed.nonexpansive,
+        fixed.nonexpansive,
+        linf.absolute_ends,
         None,
         None,
         "single",
@@ -181,10 +147,12 @@ TABLE: Rows = {
         intervals.absolute_ends,
         Form(Abs),
     ),
-    nn.Identity: _moving(nonexpansive, layers.identity, Form(nn.Identity)),
-    nn.Dropout: _moving(nonexpansive, layers.identity, Form(nn.Dropout, p=NUMBER)),
-    nn.Unflatten: _moving(unflatten, layers.unflatten, Form(nn.Unflatten, dim=AXIS, unflattened_size=several(SIZE))),
-    nn.ChannelShuffle: _moving(channel_shuffle, layers.channel_shuffle, Form(nn.ChannelShuffle, groups=SIZE)),
+    nn.Identity: _moving(fixed.nonexpansive, layers.identity, Form(nn.Identity)),
+    nn.Dropout: _moving(fixed.nonexpansive, layers.identity, Form(nn.Dropout, p=NUMBER)),
+    nn.Unflatten: _moving(
+        fixed.unflatten, layers.unflatten, Form(nn.Unflatten, dim=AXIS, unflattened_size=several(SIZE))
+    ),
+    nn.ChannelShuffle: _moving(fixed.channel_shuffle, layers.channel_shuffle, Form(nn.ChannelShuffle, groups=SIZE)),
     nn.AvgPool2d: _average(
         Form(
             nn.AvgPool2d,
@@ -200,7 +168,7 @@ TABLE: Rows = {
     nn.MaxPool2d: Row(
         max_pool,
         max_pool,
-        monotone,
+        linf.monotone,
         None,
         None,
         "single",
@@ -217,10 +185,10 @@ TABLE: Rows = {
         ),
     ),
     nn.BatchNorm2d: Row(
-        batch_norm,
-        batch_norm,
-        batch_norm_ends,
-        apply_batch_norm,
+        linear.batch_norm,
+        linear.batch_norm,
+        linf.batch_norm_ends,
+        linear.apply_batch_norm,
         None,
         "single",
         layers.batch_norm,
@@ -235,16 +203,18 @@ TABLE: Rows = {
             track_running_stats=FLAG,
         ),
     ),
-    nn.Flatten: _moving(flatten, layers.flatten, Form(nn.Flatten, start_dim=AXIS, end_dim=AXIS)),
-    PadChannels: _moving(pad_channels, layers.pad_channels, Form(PadChannels, channels=SIZE)),
-    FirstChannels: _moving(first_channels, layers.first_channels, Form(FirstChannels, channels=SIZE)),
-    nn.PixelUnshuffle: _moving(space_to_depth, layers.pixel_unshuffle, Form(nn.PixelUnshuffle, downscale_factor=SIDE)),
-    PatchPool: _l2(patch_pool, "single", layers.patch_pool, Form(PatchPool, size=SIDE), apply_fixed),
+    nn.Flatten: _moving(fixed.flatten, layers.flatten, Form(nn.Flatten, start_dim=AXIS, end_dim=AXIS)),
+    PadChannels: _moving(fixed.pad_channels, layers.pad_channels, Form(PadChannels, channels=SIZE)),
+    FirstChannels: _moving(fixed.first_channels, layers.first_channels, Form(FirstChannels, channels=SIZE)),
+    nn.PixelUnshuffle: _moving(
+        fixed.space_to_depth, layers.pixel_unshuffle, Form(nn.PixelUnshuffle, downscale_factor=SIDE)
+    ),
+    PatchPool: _l2(fixed.patch_pool, "single", layers.patch_pool, Form(PatchPool, size=SIDE), linear.apply_fixed),
     nn.Linear: Row(
-        linear,
-        linear_linf,
-        linear_ends,
-        apply_linear,
+        linear.linear,
+        linf.linear_linf,
+        linf.linear_ends,
+        linear.apply_linear,
         None,
         "single",
         layers.linear,
@@ -252,10 +222,10 @@ TABLE: Rows = {
         Form(nn.Linear, in_features=SIZE, out_features=SIZE, bias=BIAS),
     ),
     nn.Conv2d: Row(
-        convolution,
-        convolution_linf,
-        convolution_ends,
-        apply_convolution,
+        linear.convolution,
+        linf.convolution_linf,
+        linf.convolution_ends,
+        linear.apply_convolution,
         None,
         "single",
         layers.conv2d,
@@ -274,7 +244,7 @@ TABLE: Rows = {
         ),
     ),
     nn.ConvTranspose2d: _l2(
-        transposed_convolution,
+        linear.transposed_convolution,
         "single",
         taps.transposed,
         Form(
@@ -291,7 +261,9 @@ TABLE: Rows = {
             padding_mode=one_of("zeros"),
         ),
     ),
-    TokenLinear: _l2(token_linear, "single", layers.token_linear, Form(TokenLinear, tokens=ROWS), apply_token_linear),
+    TokenLinear: _l2(
+        linear.token_linear, "single", layers.token_linear, Form(TokenLinear, tokens=ROWS), linear.apply_token_linear
+    ),
     ConvexPotential: _l2(
         convex_potential,
         "composed, at least 1",
@@ -352,8 +324,8 @@ TABLE: Rows = {
     ),
     LInfDistance: Row(
         None,
-        distance_linf,
-        distance_ends,
+        linf.distance_linf,
+        linf.distance_ends,
         None,
         None,
         "single",
@@ -364,7 +336,7 @@ TABLE: Rows = {
     Residual: Row(
         residual,
         residual,
-        residual_ends,
+        linf.residual_ends,
         None,
         None,
         "composed",
