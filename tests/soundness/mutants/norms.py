@@ -138,16 +138,16 @@ MUTANTS = (
         "math.prod(kernel.shape[1:]), schur_bound(np.abs(kernel).max(axis=(2, 3)))",
     ),
     mutant(
-        "residual's identity not added", "composite::test_no_jacobian_exceeds_the_bound[residual, dense-0.001--1]",
+        "residual's identity not added", "composite::test_no_jacobian_exceeds_the_bound[residual, dense-0.001]",
         RESIDUAL, "skip.lipschitz + branch.lipschitz\n", "branch.lipschitz\n",
     ),
     mutant(
-        "potential counted as 1", "composite::test_no_jacobian_exceeds_the_bound[potential, dense and narrow-0.3--1]",
+        "potential counted as 1", "composite::test_no_jacobian_exceeds_the_bound[potential, dense and narrow-0.3]",
         POTENTIAL, "max(1.0, (norm * norm * RAISED - 1.0) * OUTWARD)", "1.0",
     ),
     mutant(
         "steps left out of the potential",
-        "composite::test_no_jacobian_exceeds_the_bound[potential, dense and narrow-0.3--1]",
+        "composite::test_no_jacobian_exceeds_the_bound[potential, dense and narrow-0.3]",
         POTENTIAL, "np.sqrt(step) * (1.0 + 4.0 * U)", "np.ones_like(step)",
     ),
     mutant(
@@ -156,7 +156,7 @@ MUTANTS = (
         POTENTIAL, "if (step < 0).any():", "if False:",
     ),
     mutant(
-        "exponential counted as 1", "composite::test_no_jacobian_exceeds_the_bound[exponential-0.3--1]",
+        "exponential counted as 1", "composite::test_no_jacobian_exceeds_the_bound[exponential-0.3]",
         ORTHOGONAL, "        series * RAISED,\n", "        1.0,\n",
     ),
     mutant(
@@ -165,11 +165,11 @@ MUTANTS = (
         ORTHOGONAL, "if not (weight == -weight", "if 0 and (weight == -weight",
     ),
     mutant(
-        "skewness without the flip", "composite::test_no_jacobian_exceeds_the_bound[exponential-0.001--1]",
+        "skewness without the flip", "composite::test_no_jacobian_exceeds_the_bound[exponential-0.001]",
         ORTHOGONAL, "weight[:, :, ::-1, ::-1].swapaxes(0, 1)", "weight.swapaxes(0, 1)",
     ),
     mutant(
-        "reflection counted as 1", "composite::test_no_jacobian_exceeds_the_bound[householder on maps-3.0--1]",
+        "reflection counted as 1", "composite::test_no_jacobian_exceeds_the_bound[householder on maps-3.0]",
         ORTHOGONAL, "lipschitz = 1.0 if square <= 2 else", "lipschitz = 1.0 or",
     ),
     mutant(
@@ -179,11 +179,11 @@ MUTANTS = (
     ),
     mutant(
         "potential by another kernel than its adjoint",
-        "composite::test_no_jacobian_exceeds_the_bound[potential, convolution-0.001--1]",
+        "composite::test_no_jacobian_exceeds_the_bound[potential, convolution-0.001]",
         LAYERS, "weight.flip(2, 3).transpose(0, 1)", "weight.transpose(0, 1)",
     ),
     mutant(
-        "attention counted as 1", "composite::test_no_jacobian_exceeds_the_bound[attention-3.0--1]",
+        "attention counted as 1", "composite::test_no_jacobian_exceeds_the_bound[attention-3.0]",
         ATTENTION, "value * (1.0 + 3.0 * query * key) / 4.0 * RAISED", "1.0",
     ),
     mutant(
@@ -191,7 +191,7 @@ MUTANTS = (
         ATTENTION, "(1.0 + 3.0 * query", "(1.0 + query",
     ),
     mutant(
-        "attention without its mean", "composite::test_no_jacobian_exceeds_the_bound[attention-0.001--1]",
+        "attention without its mean", "composite::test_no_jacobian_exceeds_the_bound[attention-0.001]",
         ATTENTION, "(1.0 + 3.0 * query", "(3.0 * query",
     ),
     mutant(
@@ -214,19 +214,19 @@ MUTANTS = (
         POOLING, 'math.prod(int(counts.sum(axis=0).max()) for counts in axes) if context.norm == "l2" else 1', "1",
     ),
     mutant(
-        "averages along one axis", "composite::test_no_jacobian_exceeds_the_bound[averages that overlap-0.3--1]",
+        "averages along one axis", "composite::test_no_jacobian_exceeds_the_bound[averages that overlap-0.3]",
         POOLING, "math.prod(proof.bound for proof in proofs.values())", 'proofs["rows"].bound / 2.0',
     ),
     mutant(
-        "divisors overlooked", "composite::test_no_jacobian_exceeds_the_bound[averages that overlap-0.3--1]",
+        "divisors overlooked", "composite::test_no_jacobian_exceeds_the_bound[averages that overlap-0.3]",
         WINDOWS, "layer.divisor_override or kernel[0] * kernel[1]", "kernel[0] * kernel[1]",
     ),
     mutant(
-        "windows of padding alone overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "windows of padding alone overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         WINDOWS, "if min(windows.outputs) > 0 and not all(", "if 0 and not all(",
     ),
     mutant(
-        "windows that end outside overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "windows that end outside overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         WINDOWS, "if layer.ceil_mode:", "if False:",
     ),
     mutant(
@@ -246,7 +246,7 @@ MUTANTS = (
         LINEAR, "scale * np.abs(mean) + np.abs(context", "np.abs(context",
     ),
     mutant(
-        "training mode overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "training mode overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         RULE, "        if in_training(layer):\n", "        if False:\n",
     ),
     mutant(
@@ -254,7 +254,7 @@ MUTANTS = (
         MODEL, "if any(in_training(layer) for layer in self.network.modules()):", "if False:",
     ),
     mutant(
-        "leaks of any slope", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "leaks of any slope", "refused::test_a_layer_that_no_rule_proves_is_refused",
         FIXED, "if not 0.0 <= layer.negative_slope <= 1.0:", "if False:",
     ),
     mutant(
@@ -270,12 +270,12 @@ MUTANTS = (
         FIXED, "min(max(0.0, low), high), max(-low, high))", "min(max(0.0, low), high), high)",
     ),
     mutant(
-        "groups that do not divide overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "groups that do not divide overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         FIXED, "if context.input_shape[0] % layer.size:", "if False:",
     ),
     # Which layers have a rule
     mutant(
-        "unknown layer counts 1", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "unknown layer counts 1", "refused::test_a_layer_that_no_rule_proves_is_refused",
         RULE, "        if rule is None:\n",
         """        if rule is None:
             return Bound(self.input_shape, 1.0, "nonexpansive", {})
@@ -283,20 +283,20 @@ MUTANTS = (
 """,
     ),
     mutant(
-        "rules by isinstance", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "rules by isinstance", "refused::test_a_layer_that_no_rule_proves_is_refused",
         RULE, "rule = rules.get(type(layer))",
         "rule = next((rule for kind, rule in rules.items() if isinstance(layer, kind)), None)",
     ),
     mutant(
-        "hooks overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "hooks overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         RULE, "bool(layer._forward_hooks or layer._forward_pre_hooks or of_all or replaced)", "replaced",
     ),
     mutant(
-        "hooks of all modules overlooked", "rules::test_a_hook_of_all_modules_is_noticed",
+        "hooks of all modules overlooked", "refused::test_a_hook_of_all_modules_is_noticed",
         RULE, "or of_all or", "or",
     ),
     mutant(
-        "replaced methods overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "replaced methods overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         RULE, "or of_all or replaced)", "or of_all)",
     ),
     mutant(
@@ -317,11 +317,11 @@ MUTANTS = (
         CONV, 'circular = layer.padding_mode == "circular" and any(padding)', "circular = any(padding)",
     ),
     mutant(
-        "windows that meet on the torus", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "windows that meet on the torus", "refused::test_a_layer_that_no_rule_proves_is_refused",
         CONV, "or outputs[1 + axis] * stride > side", "",
     ),
     mutant(
-        "reflected padding overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "reflected padding overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         CONV, 'if layer.padding_mode not in ("zeros", "circular"):', "if False:",
     ),
     mutant(
@@ -329,31 +329,31 @@ MUTANTS = (
         LINEAR, "_convolution([weight], adjoint", "_convolution([weight / 2], adjoint",
     ),
     mutant(
-        "other precisions overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "other precisions overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         RULE, "if tensor.dtype != torch.float32:", "if False:",
     ),
     mutant(
-        "shapes of weights overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "shapes of weights overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         RULE, "if tuple(tensor.shape) != shape:", "if False:",
     ),
     mutant(
-        "hooks of the head overlooked", "rules::test_a_network_that_no_theorem_covers_is_refused",
+        "hooks of the head overlooked", "refused::test_a_network_that_no_theorem_covers_is_refused",
         CERTIFY, "if changed_by_hooks(head):", "if False:",
     ),
     mutant(
-        "NaN weights overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "NaN weights overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         RULE, "if not np.isfinite(array).all():", "if False:",
     ),
     mutant(
-        "odd halves overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "odd halves overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         FIXED, 'layer.pairing == "halves" and context.input_shape[0] % 2:', "False:",
     ),
     mutant(
-        "flatten's options overlooked", "rules::test_a_layer_that_no_rule_proves_is_refused",
+        "flatten's options overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         FIXED, "if (layer.start_dim, layer.end_dim) != (1, -1):", "if False:",
     ),
     mutant(
-        "first layer unchecked", "rules::test_a_network_that_no_theorem_covers_is_refused",
+        "first layer unchecked", "refused::test_a_network_that_no_theorem_covers_is_refused",
         CERTIFY, "if type(first) is not Pixels:", "if False:",
     ),
     mutant(
