@@ -140,7 +140,11 @@ MUTANTS = (
         "biases published as they are in l-infinity", "linf",
         LINF, "np.abs(bias).max()) * RAISED", "np.abs(bias).max())",
     ),
-    mutant("residuals that work in place", "refused::test_a_layer_that_no_rule_proves_is_refused[a residual that overwrites its input]", RESIDUAL, 'if getattr(layer, "inplace", False):', "if False:"),
+    mutant(
+        "residuals that work in place",
+        "refused::test_a_layer_that_no_rule_proves_is_refused[a residual that overwrites its input]",
+        RESIDUAL, 'if getattr(layer, "inplace", False):', "if False:",
+    ),
     mutant(
         "levels as float32", "linf_intervals::test_the_graph_tries_the_level_that_it_answers",
         INTERVAL, "reach = levels[", "reach = levels.float().to(levels.dtype)[",
