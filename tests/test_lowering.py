@@ -24,13 +24,16 @@ from zoo.layers import (
     FrequencyConv,
     GroupSort,
     Householder,
+    L2Pool,
     MinMax,
     PadChannels,
     PatchPool,
     Pixels,
+    PositionOffset,
     Residual,
     Sandwich,
     SelfAttention,
+    SpatialShift,
     TokenLinear,
 )
 from zoo.publication.graph import write_graph
@@ -122,6 +125,20 @@ BODIES: dict[str, Callable[[], list[nn.Module]]] = {
         nn.Flatten(),
         Sandwich(20, 6, 7),
     ],
+    "shifts": lambda: [
+        PositionOffset(4, 4),
+        nn.Conv2d(2, 9, 3, 1, 1),
+        SpatialShift(2),
+        MinMax("neighbours"),
+        SpatialShift(1),
+        Abs(4),
+        nn.Conv2d(9, 8, 1),
+        SpatialShift(2),
+        PositionOffset(4, 4),
+        L2Pool(2),
+        nn.Conv2d(8, 4, 1),
+        L2Pool(2),
+    ],
     "tokens": lambda: [TokenLinear(16), nn.Conv2d(2, 4, 1), MinMax("neighbours")],
 }
 
@@ -131,7 +148,7 @@ def test_both_runtimes_agree(body, tmp_path: Path):
     torch.manual_seed(0)
     layers = [*BODIES[body](), nn.Flatten()]
     for layer in layers:
-        if isinstance(layer, TokenLinear | Householder):
+        if isinstance(layer, TokenLinear | Householder | PositionOffset):
             nn.init.normal_(layer.weight)
         if isinstance(layer, FrequencyConv | Sandwich):
             nn.init.normal_(layer.weight, std=0.3)

@@ -30,14 +30,17 @@ from zoo.layers import (
     FrequencyConv,
     GroupSort,
     Householder,
+    L2Pool,
     LInfDistance,
     MinMax,
     PadChannels,
     PatchPool,
     Pixels,
+    PositionOffset,
     Residual,
     Sandwich,
     SelfAttention,
+    SpatialShift,
     TokenLinear,
 )
 from zoo.records import Certificate
@@ -189,7 +192,19 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case nn.Hardtanh():
             return np.minimum(np.maximum(x, Fraction(layer.min_val)), Fraction(layer.max_val))
         case Abs():
-            return np.abs(x)
+            first = len(x) if layer.channels is None else layer.channels
+            return np.concatenate([np.abs(x[:first]), x[first:]])
+        case SpatialShift():
+            y, size = x.copy(), layer.group
+            for start, step, axis in ((0, 1, 1), (size, -1, 1), (2 * size, 1, 2), (3 * size, -1, 2)):
+                y[start : start + size] = np.roll(x[start : start + size], step, axis)
+            return y
+        case PositionOffset():
+            return x + exact(layer.weight)
+        case L2Pool():
+            k, (channels, rows, columns) = layer.size, x.shape
+            squares = (x * x).reshape(channels, rows // k, k, columns // k, k).sum(axis=(2, 4))
+            return np.array([_root(entry) for entry in squares.flat], dtype=object).reshape(squares.shape)
         case GroupSort():
             groups = x.reshape(-1, layer.size, *x.shape[1:])
             return -np.sort(-groups, axis=1).reshape(x.shape)

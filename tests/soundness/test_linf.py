@@ -19,7 +19,18 @@ from zoo.bounds.table import TABLE, bound_layer
 from zoo.certificate.certify import certify
 from zoo.certificate.model import CertifiedModel, tables_of
 from zoo.errors import CertificateError, UncertifiableLayerError
-from zoo.layers import Abs, FirstChannels, GroupSort, Householder, LInfDistance, MinMax, PadChannels, Pixels, Residual
+from zoo.layers import (
+    Abs,
+    FirstChannels,
+    GroupSort,
+    Householder,
+    LInfDistance,
+    MinMax,
+    PadChannels,
+    Pixels,
+    Residual,
+    SpatialShift,
+)
 from zoo.publication.verify import REPEATED
 
 from .oracle import Shape, certified, conv, distance, exact, linear, lipschitz_bound, network, operator, replay
@@ -43,7 +54,8 @@ SOUND: dict[type[nn.Module], list[tuple[nn.Module, Shape]]] = {
     nn.LeakyReLU: [(nn.LeakyReLU(0.1), (3, 2, 2))],
     nn.Hardtanh: [(nn.Hardtanh(-1, 0.5), (3, 2, 2)), (nn.Hardtanh(0.25, 3), (5,))],
     GroupSort: [(GroupSort(3), (6, 2, 2))],
-    Abs: [(Abs(), (3, 2, 2))],
+    Abs: [(Abs(), (3, 2, 2)), (Abs(2), (3, 2, 2))],
+    SpatialShift: [(SpatialShift(1), (5, 3, 4))],
     nn.Identity: [(nn.Identity(), (3, 2, 2))],
     nn.Dropout: [(nn.Dropout(0.7).eval(), (3, 2, 2))],
     nn.Unflatten: [(nn.Unflatten(1, (3, 2, 4)), (24,))],

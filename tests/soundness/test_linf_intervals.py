@@ -19,7 +19,18 @@ from zoo.bounds.rounding import propagate
 from zoo.bounds.rule import intervals_of
 from zoo.bounds.table import TABLE
 from zoo.certificate.model import cast_network
-from zoo.layers import Abs, FirstChannels, GroupSort, LInfDistance, MinMax, PadChannels, Pixels, Residual, trained
+from zoo.layers import (
+    Abs,
+    FirstChannels,
+    GroupSort,
+    LInfDistance,
+    MinMax,
+    PadChannels,
+    Pixels,
+    Residual,
+    SpatialShift,
+    trained,
+)
 from zoo.publication.graph import write_graph
 from zoo.records import Outputs
 
@@ -41,8 +52,11 @@ def exact_ends(layer: nn.Module, lower: Exact, upper: Exact) -> Ends:
             ends = np.stack([replay(nn.Sequential(layer), lower), replay(nn.Sequential(layer), upper)])
             return ends.min(axis=0), ends.max(axis=0)
         case Abs():
-            nearest = np.maximum(np.maximum(lower, -upper), Fraction(0))
-            return nearest, np.maximum(np.abs(lower), np.abs(upper))
+            first = slice(layer.channels)
+            nearest, farthest = lower.copy(), upper.copy()
+            nearest[first] = np.maximum(np.maximum(lower[first], -upper[first]), Fraction(0))
+            farthest[first] = np.maximum(np.abs(lower[first]), np.abs(upper[first]))
+            return nearest, farthest
         case nn.Linear() | nn.Conv2d():
             rising, falling, constant = (copy.deepcopy(layer) for _ in range(3))
             with torch.no_grad():
@@ -128,7 +142,8 @@ def plain(seed: int) -> nn.Sequential:
         nn.ChannelShuffle(2),
         GroupSort(3),
         nn.AvgPool2d(3, 1, 1, divisor_override=5),
-        Abs(),
+        Abs(4),
+        SpatialShift(1),
         nn.Dropout().eval(),
         nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),

@@ -24,13 +24,16 @@ from zoo.layers import (
     FrequencyConv,
     GroupSort,
     Householder,
+    L2Pool,
     MinMax,
     PadChannels,
     PatchPool,
     Pixels,
+    PositionOffset,
     Residual,
     Sandwich,
     SelfAttention,
+    SpatialShift,
     TokenLinear,
 )
 
@@ -54,6 +57,12 @@ def normalisation(channels: int, seed: int) -> nn.BatchNorm2d:
         assert layer.running_var is not None
         layer.running_var.copy_(torch.rand(channels, generator=generator))
     return layer.eval()
+
+
+def positions(rows: int, columns: int) -> PositionOffset:
+    layer = PositionOffset(rows, columns)
+    nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(0))
+    return layer
 
 
 def biased(layer: nn.Module) -> nn.Module:
@@ -91,7 +100,10 @@ SOUND: dict[type[nn.Module], list[Case]] = {
     nn.LeakyReLU: [Case(nn.LeakyReLU(0.1), (3, 2, 2), exact=False), Case(nn.LeakyReLU(1.0), (5,), exact=False)],
     nn.Hardtanh: [Case(nn.Hardtanh(-1, 0.5), (3, 2, 2)), Case(nn.Hardtanh(0.25, 3), (5,))],
     GroupSort: [Case(GroupSort(3), (6, 2, 2)), Case(GroupSort(4), (4,)), Case(GroupSort(1), (3,))],
-    Abs: [Case(Abs(), (3, 2, 2))],
+    Abs: [Case(Abs(), (3, 2, 2)), Case(Abs(2), (3, 2, 2))],
+    SpatialShift: [Case(SpatialShift(1), (5, 3, 4)), Case(SpatialShift(2), (8, 1, 2))],
+    PositionOffset: [Case(positions(2, 3), (4, 2, 3), exact=False)],
+    L2Pool: [Case(L2Pool(2), (3, 4, 6), exact=False), Case(L2Pool(1), (2, 3, 3), exact=False)],
     nn.Identity: [Case(nn.Identity(), (3, 2, 2))],
     nn.Dropout: [Case(nn.Dropout(0.7).eval(), (3, 2, 2))],
     nn.Unflatten: [Case(nn.Unflatten(1, (3, 2, 4)), (24,))],

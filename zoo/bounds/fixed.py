@@ -1,6 +1,6 @@
 """Rules of layers without trained weights: pixels, activations, and layers that move, pad or average numbers.
 
-Each holds in l2 and in l-infinity, but for `patch_pool`, which holds in l2.
+Each holds in l2 and in l-infinity, but for `patch_pool`, `l2_pool` and `position_offset`, which hold in l2.
 """
 
 from __future__ import annotations
@@ -10,8 +10,21 @@ import math
 import numpy as np
 from torch import nn
 
-from zoo.bounds.rule import Bound, Context
-from zoo.layers import FirstChannels, GroupSort, MinMax, PadChannels, PatchPool, Pixels
+from zoo.bounds.rule import RAISED, Bound, Context, l2
+from zoo.layers import (
+    Abs,
+    FirstChannels,
+    GroupSort,
+    L2Pool,
+    MinMax,
+    PadChannels,
+    PatchPool,
+    Pixels,
+    PositionOffset,
+    SpatialShift,
+)
+
+SQUARES_UNDERFLOW = 1e-140  # gamma times this outweighs the root of what a square can lose
 
 
 def pixels(layer: Pixels, context: Context) -> Bound:
@@ -36,10 +49,32 @@ def pixels(layer: Pixels, context: Context) -> Bound:
 
 
 def nonexpansive(layer: nn.Module, context: Context) -> Bound:
-    """ReLU, MinMax, absolute values and the identity: 1-Lipschitz, with 0 at 0, exact in floating point."""
+    """ReLU, MinMax and the identity: 1-Lipschitz, with 0 at 0, exact in floating point."""
     if isinstance(layer, MinMax) and layer.pairing == "halves" and context.input_shape[0] % 2:
         raise context.refuse(f"halves of {context.input_shape[0]} channels do not pair")
     return Bound(context.input_shape, 1.0, "nonexpansive", {})
+
+
+def absolute(layer: Abs, context: Context) -> Bound:
+    """| |x| - |y| | <= |x - y|, number by number; exact."""
+    if layer.channels is not None and not 0 < layer.channels <= context.input_shape[0]:
+        raise context.refuse(f"it cannot take {layer.channels} of {context.input_shape[0]} channels")
+    return Bound(context.input_shape, 1.0, "nonexpansive", {})
+
+
+def spatial_shift(layer: SpatialShift, context: Context) -> Bound:
+    """A permutation of the numbers of each channel."""
+    channels, *_ = context.map_shape()
+    if not 0 < 4 * layer.group <= channels:
+        raise context.refuse(f"four groups of {layer.group} are more than {channels} channels")
+    return Bound(context.input_shape, 1.0, "nonexpansive", {})
+
+
+def position_offset(layer: PositionOffset, context: Context) -> Bound:
+    """x + p: an isometry, not 0 at 0. One addition rounds."""
+    channels, rows, columns = context.map_shape()
+    offset = l2(context.exact(layer.weight, rows, columns), channels)
+    return Bound(context.input_shape, 1.0, "offset", {}, fan_in=1, offset_norm=offset)
 
 
 def group_sort(layer: GroupSort, context: Context) -> Bound:
@@ -120,3 +155,20 @@ def patch_pool(layer: PatchPool, context: Context) -> Bound:
         raise context.refuse(f"patches of {layer.size} do not fill a map of {rows} x {columns}")
     shape = (channels, rows // layer.size, columns // layer.size)
     return Bound(shape, 1.0, "orthonormal", {}, fan_in=layer.size**2)
+
+
+def l2_pool(layer: L2Pool, context: Context) -> Bound:
+    """The norms of disjoint patches: | |a| - |b| | <= |a - b| for each, and the squares add up.
+
+    Rounding: a sum of k = size^2 squares, all of one sign, is off by at most gamma_k of itself, its root by half of
+    that, and the root rounds once: at most gamma_{k+1} of each output, and the outputs have the norm of the input. A
+    square that underflows loses at most 2^-1075; as a root of a + d is at most that of a plus that of d, all outputs
+    together lose less than sqrt(n) 2^-537 for n numbers, and gamma_k sqrt(n) 10^-140 is more.
+    """
+    channels, rows, columns = context.map_shape()
+    size = layer.size
+    if size < 1 or rows % size or columns % size:
+        raise context.refuse(f"patches of {size} do not fill a map of {rows} x {columns}")
+    shape = (channels, rows // size, columns // size)
+    lost = SQUARES_UNDERFLOW * math.sqrt(math.prod(context.input_shape)) * RAISED
+    return Bound(shape, 1.0, "norms", {}, fan_in=size**2, offset_norm=lost)

@@ -94,7 +94,10 @@ def pixel_ends(layer: Pixels, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
 
 
 def absolute_ends(layer: Abs, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
-    return torch.maximum(lower, -upper).clamp(min=0), torch.maximum(lower.abs(), upper.abs())
+    first = lower.shape[1] if layer.channels is None else layer.channels
+    (low, *rest_low), (high, *rest_high) = (torch.tensor_split(end, [first], dim=1) for end in (lower, upper))
+    nearest, farthest = torch.maximum(low, -high).clamp(min=0), torch.maximum(low.abs(), high.abs())
+    return torch.cat([nearest, *rest_low], dim=1), torch.cat([farthest, *rest_high], dim=1)
 
 
 def batch_norm_ends(layer: nn.BatchNorm2d, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:

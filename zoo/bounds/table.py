@@ -45,14 +45,17 @@ from zoo.layers import (
     FrequencyConv,
     GroupSort,
     Householder,
+    L2Pool,
     LInfDistance,
     MinMax,
     PadChannels,
     PatchPool,
     Pixels,
+    PositionOffset,
     Residual,
     Sandwich,
     SelfAttention,
+    SpatialShift,
     TokenLinear,
 )
 from zoo.lowering import frequency, intervals, layers, taps
@@ -137,15 +140,15 @@ TABLE: Rows = {
     ),
     GroupSort: _activation(None, layers.group_sort, Form(GroupSort, size=SIZE), fixed.group_sort),
     Abs: Row(
-        fixed.nonexpansive,
-        fixed.nonexpansive,
+        fixed.absolute,
+        fixed.absolute,
         linf.absolute_ends,
         None,
         None,
         "single",
         layers.absolute,
         intervals.absolute_ends,
-        Form(Abs),
+        Form(Abs, channels=SIZE.or_null()),
     ),
     nn.Identity: _moving(fixed.nonexpansive, layers.identity, Form(nn.Identity)),
     nn.Dropout: _moving(fixed.nonexpansive, layers.identity, Form(nn.Dropout, p=NUMBER)),
@@ -153,6 +156,18 @@ TABLE: Rows = {
         fixed.unflatten, layers.unflatten, Form(nn.Unflatten, dim=AXIS, unflattened_size=several(SIZE))
     ),
     nn.ChannelShuffle: _moving(fixed.channel_shuffle, layers.channel_shuffle, Form(nn.ChannelShuffle, groups=SIZE)),
+    SpatialShift: _moving(fixed.spatial_shift, layers.spatial_shift, Form(SpatialShift, group=SIZE)),
+    PositionOffset: _l2(
+        fixed.position_offset,
+        "single",
+        layers.position_offset,
+        Form(
+            PositionOffset,
+            rows=SIZE.of(lambda layer: layer.weight.shape[0]),
+            columns=SIZE.of(lambda layer: layer.weight.shape[1]),
+        ),
+    ),
+    L2Pool: _l2(fixed.l2_pool, "single", layers.l2_pool, Form(L2Pool, size=whole(1, MAX_SIDE))),
     nn.AvgPool2d: _average(
         Form(
             nn.AvgPool2d,

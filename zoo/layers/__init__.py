@@ -1,12 +1,24 @@
 """The layers that PyTorch lacks. Each has a row in `zoo.bounds.table`, by its exact type."""
 
-from zoo.layers.fixed import Abs, FirstChannels, GroupSort, MinMax, PadChannels, PatchPool, Pixels
+from zoo.layers.fixed import (
+    DIRECTIONS,
+    Abs,
+    FirstChannels,
+    GroupSort,
+    L2Pool,
+    MinMax,
+    PadChannels,
+    PatchPool,
+    Pixels,
+    SpatialShift,
+)
 from zoo.layers.frequency import FrequencyConv, Sandwich
 from zoo.layers.trained import (
     ConvExponential,
     ConvexPotential,
     Householder,
     LInfDistance,
+    PositionOffset,
     Residual,
     SelfAttention,
     TokenLinear,
@@ -14,6 +26,7 @@ from zoo.layers.trained import (
 )
 
 __all__ = [
+    "DIRECTIONS",
     "Abs",
     "ConvExponential",
     "ConvexPotential",
@@ -21,14 +34,17 @@ __all__ = [
     "FrequencyConv",
     "GroupSort",
     "Householder",
+    "L2Pool",
     "LInfDistance",
     "MinMax",
     "PadChannels",
     "PatchPool",
     "Pixels",
+    "PositionOffset",
     "Residual",
     "Sandwich",
     "SelfAttention",
+    "SpatialShift",
     "TokenLinear",
     "few_rows",
 ]

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 Pairing = Literal["halves", "neighbours"]
 
+DIRECTIONS = ((2, 1), (2, -1), (3, 1), (3, -1))  # of SpatialShift: an axis of [N, C, H, W], and the step along it
+
 
 class Pixels(nn.Module):
     """Pixels clamped to [0, 1], then centred and scaled per channel: (clamp(x, 0, 1) - mean) * scale.
@@ -100,10 +102,45 @@ class GroupSort(nn.Module):
 
 
 class Abs(nn.Module):
-    """The absolute value of each number: 1-Lipschitz. Shapes: [N, ...] to the same."""
+    """The absolute value of each number, or of those in the first `channels` alone: 1-Lipschitz.
+
+    Shapes: [N, C, ...] to the same.
+    """
+
+    def __init__(self, channels: int | None = None):
+        super().__init__()
+        self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.abs()
+        if self.channels is None:
+            return x.abs()
+        return torch.cat([x[:, : self.channels].abs(), x[:, self.channels :]], dim=1)
+
+    def extra_repr(self) -> str:
+        return "" if self.channels is None else str(self.channels)
+
+
+class SpatialShift(nn.Module):
+    """Four groups of `group` channels, each a step further along the map, in four directions: an isometry.
+
+    The first goes down, the second up, the third right, the fourth left, and what leaves the map comes in at the other
+    side. The other channels stay. Shapes: [N, C, H, W] to the same, C at least 4 group.
+    Source: Hu, Hu, Fredrikson 2026 (LipNeXt), arXiv 2601.18513.
+    """
+
+    def __init__(self, group: int):
+        super().__init__()
+        if group < 1:
+            raise ValueError(f"a group has at least one channel, got {group}")
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        *groups, rest = x.split([self.group] * 4 + [x.shape[1] - 4 * self.group], dim=1)
+        moved = [part.roll(step, axis) for part, (axis, step) in zip(groups, DIRECTIONS, strict=True)]
+        return torch.cat([*moved, rest], dim=1)
+
+    def extra_repr(self) -> str:
+        return str(self.group)
 
 
 class PadChannels(nn.Module):
@@ -148,6 +185,25 @@ class PatchPool(nn.Module):
         channels, rows, columns = x.shape[1:]
         patches = x.reshape(-1, channels, rows // self.size, self.size, columns // self.size, self.size)
         return patches.sum(dim=(3, 5)) / self.size
+
+    def extra_repr(self) -> str:
+        return str(self.size)
+
+
+class L2Pool(nn.Module):
+    """The l2 norm of each size x size patch, channel by channel: 1-Lipschitz. `size` divides both sides of the map.
+
+    Shapes: [N, C, H, W] to [N, C, H / size, W / size]; the gradient at a patch of zeros is 0.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels, rows, columns = x.shape[1:]
+        patches = x.reshape(-1, channels, rows // self.size, self.size, columns // self.size, self.size)
+        return torch.linalg.vector_norm(patches, dim=(3, 5))
 
     def extra_repr(self) -> str:
         return str(self.size)

@@ -136,6 +136,24 @@ class TokenLinear(nn.Module):
         return str(len(self.weight))
 
 
+class PositionOffset(nn.Module):
+    """A learned number for each cell, added to all channels: 1-Lipschitz.
+
+    Shapes: [N, C, rows, columns] to the same; weight [rows, columns].
+    Source: Hu, Hu, Fredrikson 2026 (LipNeXt), arXiv 2601.18513.
+    """
+
+    def __init__(self, rows: int, columns: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(rows, columns))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.weight
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, {self.weight.shape[1]}"
+
+
 class SelfAttention(nn.Module):
     """y_i = (m + sum over j of (q_i . k_j) v_j / T) / 4 on T tokens, m the mean of v: attention without a softmax.
 

@@ -10,7 +10,7 @@ from torch import nn
 from zoo.layers import Abs, LInfDistance, Pixels, Residual
 from zoo.lowering.choice import choose
 from zoo.lowering.convolution import convolve, product
-from zoo.lowering.layers import batch_norm, normalise, row_slices, sizes_of
+from zoo.lowering.layers import batch_norm, first_and_rest, normalise, row_slices, sizes_of
 from zoo.lowering.taps import convolve_taps, is_plain
 from zoo.lowering.values import Ends, Value
 
@@ -58,8 +58,10 @@ def pixel_ends(nodes: Nodes, layer: Pixels, name: str, lower: Value, upper: Valu
 
 
 def absolute_ends(nodes: Nodes, layer: Abs, name: str, lower: Value, upper: Value) -> Ends:
-    nearest = nodes.each("Max", lower, nodes.each("Neg", upper).name)
-    return nodes.each("Relu", nearest), nodes.each("Max", nodes.each("Abs", lower), nodes.each("Abs", upper).name)
+    (low, *rest_low), (high, *rest_high) = (first_and_rest(nodes, layer, end) for end in (lower, upper))
+    nearest = nodes.each("Relu", nodes.each("Max", low, nodes.each("Neg", high).name))
+    farthest = nodes.each("Max", nodes.each("Abs", low), nodes.each("Abs", high).name)
+    return nodes.join(nearest, *rest_low), nodes.join(farthest, *rest_high)
 
 
 def batch_norm_ends(nodes: Nodes, layer: nn.BatchNorm2d, name: str, lower: Value, upper: Value) -> Ends:

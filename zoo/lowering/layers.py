@@ -13,26 +13,30 @@ import numpy as np
 from torch import nn
 
 from zoo.layers import (
+    DIRECTIONS,
     Abs,
     ConvExponential,
     ConvexPotential,
     FirstChannels,
     GroupSort,
     Householder,
+    L2Pool,
     LInfDistance,
     MinMax,
     PadChannels,
     PatchPool,
     Pixels,
+    PositionOffset,
     Residual,
     SelfAttention,
+    SpatialShift,
     TokenLinear,
     few_rows,
 )
 from zoo.lowering.choice import Sizes, choose
 from zoo.lowering.convolution import convolve, product
 from zoo.lowering.taps import convolve_taps, is_plain
-from zoo.lowering.values import Value
+from zoo.lowering.values import Value, natural
 
 if TYPE_CHECKING:
     from zoo.lowering.nodes import Nodes
@@ -102,7 +106,15 @@ def hardtanh(nodes: Nodes, layer: nn.Hardtanh, name: str, x: Value) -> Value:
 
 
 def absolute(nodes: Nodes, layer: Abs, name: str, x: Value) -> Value:
-    return nodes.each("Abs", x)
+    first, *rest = first_and_rest(nodes, layer, x)
+    return nodes.join(nodes.each("Abs", first), *rest)
+
+
+def first_and_rest(nodes: Nodes, layer: Abs, x: Value) -> list[Value]:
+    """The channels whose absolute values are taken, and the others, if there are any."""
+    if layer.channels in (None, x.shape[0]):
+        return [x]
+    return nodes.split(nodes.own_channels(x), layer.channels, x.shape[0] - layer.channels)
 
 
 def group_sort(nodes: Nodes, layer: GroupSort, name: str, x: Value) -> Value:
@@ -209,6 +221,34 @@ def pixel_unshuffle(nodes: Nodes, layer: nn.PixelUnshuffle, name: str, x: Value)
     order = np.arange(channels) * factor**2 + np.arange(factor**2)[:, None]
     places = np.arange(cells[0] * cells[1]).reshape(cells)
     return Value(name, shape, places, places.size, order.ravel())
+
+
+def spatial_shift(nodes: Nodes, layer: SpatialShift, name: str, x: Value) -> Value:
+    x = nodes.ordered(x)
+    assert x.places is not None
+    rest = x.shape[0] - 4 * layer.group
+    parts = nodes.split(x, *[layer.group] * 4, *[rest] * (rest > 0))
+    for number, (axis, step) in enumerate(DIRECTIONS):
+        reads = np.roll(x.places, step, axis - 2).ravel()
+        parts[number] = replace(parts[number], name=nodes.gather(parts[number].name, reads))
+    return nodes.join(*parts)
+
+
+def position_offset(nodes: Nodes, layer: PositionOffset, name: str, x: Value) -> Value:
+    x = nodes.ordered(x)
+    return nodes.each("Add", x, nodes.reshape(nodes.weight(f"{name}.weight"), x.pixels, 1, 1))
+
+
+def l2_pool(nodes: Nodes, layer: L2Pool, name: str, x: Value) -> Value:
+    size, (channels, rows, columns) = layer.size, x.shape
+    down, across = rows // size, columns // size
+    x = nodes.ordered(x)
+    name = nodes.add("Mul", x.name, x.name)
+    name = nodes.add("ReduceSum", nodes.reshape(name, rows * across, size, -1), nodes.ints(1), keepdims=0)
+    name = nodes.add("ReduceSum", nodes.reshape(name, down, size, -1), nodes.ints(1), keepdims=0)
+    name = nodes.reshape(nodes.add("Sqrt", name), down * across, -1, channels)
+    places = natural(down, across)
+    return Value(name, (channels, down, across), places, places.size)
 
 
 def patch_pool(nodes: Nodes, layer: PatchPool, name: str, x: Value) -> Value:

@@ -224,6 +224,8 @@ class Nodes:
 
     def join(self, *parts: Value) -> Value:
         """The channels of the parts, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
         name = self.add("Concat", *(part.name for part in parts), axis=parts[0].axis)
         return replace(parts[0], name=name, shape=(sum(part.shape[0] for part in parts), *parts[0].shape[1:]))
 
