@@ -41,6 +41,20 @@ class LinearResidual(nn.Module):
         return (weight - self.identity) * math.sqrt(self.depth) / self._beta(weight)
 
 
+class AsKernel(nn.Module):
+    """A matrix read as the kernel of this shape, for constraints of matrices. Shapes: [O, I k k] to [O, I, k, k]."""
+
+    def __init__(self, shape: torch.Size):
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, matrix: Tensor) -> Tensor:
+        return matrix.reshape(self.shape)
+
+    def right_inverse(self, kernel: Tensor) -> Tensor:
+        return kernel.flatten(1)
+
+
 class NormalisedRows(nn.Module):
     """Rows of l2 norm 1: last-layer normalisation. Shapes: [C, F] to [C, F].
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 from training.constraints import (
     AlmostOrthogonalRows,
+    AsKernel,
     LinearResidual,
     NormalisedRows,
     SkewKernel,
@@ -27,7 +28,7 @@ from training.frequency import Frequencies
 from training.minmax import QuickMinMax, quicken
 from training.operators import OperatorShape, convolution_operator, matrix_operator
 from training.orthogonal import Cayley, cayley
-from zoo.architectures import LBDN, Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
+from zoo.architectures import LBDN, Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LipNeXt, LiResNet
 from zoo.architectures.liresnet import Backbone
 from zoo.architectures.transformer import Transformer
 from zoo.bounds.rule import Context
@@ -118,8 +119,8 @@ def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequenti
 
 
 def _linear(layer: nn.Linear, place: Place) -> nn.Module:
-    """Behind a backbone of LiResNet, in a LipConvNet and an LBDN: the head's rows are normalised."""
-    if place.from_end == 0 and isinstance(place.architecture, Backbone | LipConvNet | LBDN):
+    """Behind a backbone of LiResNet, in a LipConvNet, LBDN and LipNeXt: the head's rows are normalised."""
+    if place.from_end == 0 and isinstance(place.architecture, Backbone | LipConvNet | LBDN | LipNeXt):
         parametrize.register_parametrization(layer, "weight", NormalisedRows())
     if place.from_end == 0 and type(place.architecture) is DistanceNet:
         layer.requires_grad_(False).weight.copy_(-torch.eye(len(layer.weight)))
@@ -138,6 +139,21 @@ def _linear_residual(layer: nn.Conv2d | TokenLinear, place: Place) -> nn.Module:
     with torch.no_grad():
         layer.weight.copy_(residual(start))
     parametrize.register_parametrization(layer, "weight", residual)
+    return layer
+
+
+def _convolution(layer: nn.Conv2d, place: Place) -> nn.Module:
+    if isinstance(place.architecture, LipNeXt):
+        return _orthogonal(layer)
+    return _linear_residual(layer, place)
+
+
+def _orthogonal(layer: nn.Conv2d) -> nn.Module:
+    """The kernel as a matrix with orthonormal rows or columns, by PyTorch's own parametrisation."""
+    kernel = layer.weight
+    layer.weight = nn.Parameter(kernel.detach().flatten(1))
+    parametrizations.orthogonal(layer)
+    parametrize.register_parametrization(layer, "weight", AsKernel(kernel.shape), unsafe=True)
     return layer
 
 
@@ -260,7 +276,7 @@ TABLE: dict[type[nn.Module], Row] = {
     nn.PixelUnshuffle: Row(None, _one, _one),
     PatchPool: Row(None, _one, None),
     nn.Linear: Row(_linear, matrix_operator, _row_sum),
-    nn.Conv2d: Row(_linear_residual, convolution_operator, _row_sum),
+    nn.Conv2d: Row(_convolution, convolution_operator, _row_sum),
     TokenLinear: Row(_linear_residual, matrix_operator, None),
     ConvexPotential: Row(_potential, _one, None),
     ConvExponential: Row(_exponential, _one, None),

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from zoo.bounds.rounding import gamma
-from zoo.bounds.rule import Context
-from zoo.bounds.table import bound_layer
+from zoo.bounds.rule import Context, intervals_of
+from zoo.bounds.table import TABLE, bound_layer
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import Abs, L2Pool, PositionOffset, SpatialShift
 
@@ -94,7 +94,13 @@ def test_an_offset_rounds_as_much_as_it_says():
         off = exact(copy.deepcopy(layer).double()(x)[0].detach()) - replay(nn.Sequential(layer), exact(x[0]))
         local = gamma(bound.fan_in + 2) * (bound.absolute_norm * float(x.norm()) + bound.offset_norm)
         assert math.sqrt(sum(float(entry) ** 2 for entry in off.flat)) <= local
-    assert float(layer.weight.abs().max()) <= bound.offset_norm
+
+
+def test_the_ends_of_some_absolute_values():
+    lower, upper = torch.tensor([[-3.0, -3.0, 1.0]]), torch.tensor([[2.0, 2.0, 4.0]])
+    low, high = intervals_of(Abs(1), lower, upper, TABLE)
+    assert low.tolist() == [[0.0, -3.0, 1.0]]
+    assert high.tolist() == [[3.0, 2.0, 4.0]]
 
 
 REFUSED: dict[str, tuple[nn.Module, Shape]] = {

@@ -17,6 +17,7 @@ from zoo.architectures import (
     DistanceMLP,
     DistanceNet,
     LipConvNet,
+    LipNeXt,
     LiResNet,
     LoopResNet,
     PlainConvNet,
@@ -44,6 +45,8 @@ def small_network(name: str) -> str:
             return f"{architecture.method}-xs-cifar10-jpeg75"
         case LipConvNet():
             return "lipconvnet-5w8-cifar10-jpeg75"
+        case LipNeXt():
+            return "lipnext-l4w64-cifar10-jpeg75"
         case LBDN():
             return "lbdn-xs-cifar10-jpeg75"
         case SpatialMLP():

@@ -32,6 +32,7 @@ FOLDED = [
     "olsa-liffn-l4w32-cifar10",
     "olsa-ffn-l4w32-cifar10",
     "lbdn-xs-cifar10",
+    "lipnext-l4w64-cifar10",
     "linfdist-5x256-mnist",
     "linfdist-mlp-5x256-mnist",
 ]

@@ -34,6 +34,11 @@ CONSTRAINTS: dict[str, dict[str, str]] = {
         **{f"{kind}{number}": "Cayley" for kind in ("down", "dense") for number in (1, 2)},
         **HEAD,
     },
+    "lipnext-l4w64-cifar10": {
+        "stem": "AsKernel",
+        **{f"{kind}{number}": "AsKernel" for kind in ("rotation", "mixing") for number in range(1, 5)},
+        **HEAD,
+    },
     "lipconvnet-5w8-cifar10": EXPONENTIALS | {f"activation{number}": "UnitPairs" for number in range(1, 6)} | HEAD,
 }
 

@@ -15,6 +15,7 @@ from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.layers import Layers
 from zoo.architectures.lbdn import LBDN
 from zoo.architectures.lipconvnet import LipConvNet
+from zoo.architectures.lipnext import LipNeXt
 from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
 from zoo.architectures.loop import LoopResNet
 from zoo.architectures.mlp import TwoMoonsMLP
@@ -38,6 +39,7 @@ __all__ = [
     "Layers",
     "LiResNet",
     "LipConvNet",
+    "LipNeXt",
     "LoopResNet",
     "PlainConvNet",
     "Preset",

@@ -1,6 +1,6 @@
 """The mutants of the proof; `mutate.py` tries them."""
 
-from . import certificate, frequency, linf, liplt, local, lowered, norms
+from . import certificate, frequency, linf, liplt, local, lowered, norms, shifts
 from .mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -11,6 +11,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *lowered.MUTANTS,
     *linf.MUTANTS,
     *frequency.MUTANTS,
+    *shifts.MUTANTS,
 )
 
 # Those that `make test` tries, one for each kind of claim.
