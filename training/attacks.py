@@ -28,7 +28,7 @@ def pgd(
     lower, upper = (images - reach).clamp(0, 1), (images + reach).clamp(0, 1)
 
     def into_ball(rows: Tensor, points: Tensor) -> Tensor:
-        """Of these rows. In l2 the nearest point on the segment to the image; clipping to [0, 1] shortens it only."""
+        """The points of these rows moved into their balls, in l2 along the segment to the image; then into [0, 1]."""
         if norm == "linf":
             return points.clamp(lower[rows], upper[rows])
         offset = points - images[rows]
@@ -113,8 +113,8 @@ def apgd(gap: Gap, images: Tensor, reach: Tensor, norm: str, steps: int, generat
 def steepest(gap: Gap, images: Tensor, reach: Tensor, norm: str, steps: int) -> Tensor:
     """Points of [0, 1] within `reach` [N] of the images, with the largest rise of the gap over the distance.
 
-    The direction turns to the gradient at its own end, as in power iteration, while the distance falls from the reach
-    to a hundredth of it: far away the ascent sees more, and near by the quotient is the derivative.
+    Each step goes from the image along the gradient at the step before's end, as in power iteration, over a distance
+    that falls from the reach to a hundredth of it: far ends see more of the network, near ones its derivative.
     """
     reach = reach[:, None, None, None]
     start, slope = _climb(gap, images)
@@ -141,7 +141,7 @@ def _size(offset: Tensor, norm: str) -> Tensor:
 
 
 def _within(images: Tensor, offset: Tensor, reach: Tensor, norm: str) -> Tensor:
-    """The offset's end, pulled into the ball of this reach [N, 1, 1, 1] and into [0, 1]."""
+    """images + offset, pulled into the balls of this reach [N, 1, 1, 1] and into [0, 1]."""
     if norm == "linf":
         return (images + torch.maximum(torch.minimum(offset, reach), -reach)).clamp(0, 1)
     return (images + offset * (reach / torch.maximum(_length(offset), reach).clamp(min=1e-30))).clamp(0, 1)

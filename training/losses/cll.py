@@ -1,12 +1,12 @@
-"""The calibrated Lipschitz-margin loss, CLL: logistic in units of input distance, its width set by epsilon and p.
+"""The calibrated Lipschitz-margin loss, CLL: logistic in the distance to the boundary, its width set by epsilon and p.
 
 Losch, Stutz, Schiele, Fritz 2023, "Certified robust models with slack control and large Lipschitz constants",
 arXiv 2309.06166, equations (3) to (5).
 
-One convention for the slack p: the published one, that of the authors' code and of their tables and figures, in which
-p is the probability of both tails of the logistic together. Equation (5) writes the probability of one tail;
-`published_p` converts. That the tables mean the former: their largest constant of loss and network together, which is
-1 / sigma, is 11.6 for epsilon 0.15, p 0.3, it is 10.6 for 0.5, 0.01 and 4.4 for 1.0, 0.025.
+The slack p is here that of the authors' code, tables and figures: the probability of both tails of the logistic
+together. Equation (5) writes the probability of one tail; `published_p` converts. The tables' own numbers tell that
+they mean both tails: the largest constant of loss and network together, which is 1 / sigma, is 11.6 there for epsilon
+0.15 and p 0.3, 10.6 for 0.5 and 0.01, and 4.4 for 1.0 and 0.025.
 """
 
 import math
@@ -27,7 +27,7 @@ def calibrated_scale(epsilon: float, p: float) -> float:
 
 
 def published_p(tail: float) -> float:
-    """The p of code, tables and these functions, given that of equation (5)."""
+    """The p that the authors' code, tables and these functions use, from the p of equation (5)."""
     return 2 * tail
 
 
@@ -43,12 +43,12 @@ def cll(
 ) -> Tensor:
     """CE(z, t) + weight max(K)^2 with z_j = ((y_j - y_t) / (scale K_tj) + epsilon) / sigma(p), z_t = -epsilon / sigma.
 
-    The first term measures distances in the input, so K in it is detached: only the second moves K. `one_sided` leaves
-    z_t at 0. With two classes and `one_sided` this is `cll_binary`.
+    K is detached in the first term, which measures distances in the input; only the second term reduces K. `one_sided`
+    leaves z_t at 0. With two classes and `one_sided` this is `cll_binary`.
 
-    Source: CLL, the authors' code (the multinomial form is in no text that we have); `scale` is its K_scale, which the
-    Tiny-ImageNet runs raise from 0.01 to 1. Where we differ from its copies for CPL, SLL and SOC: the second term has
-    the largest of all pairs of classes, not of those with the batch's labels.
+    Source: CLL, the authors' code, as no text gives the form for more than two classes; `scale` is its K_scale, which
+    the Tiny-ImageNet runs raise from 0.01 to 1. Where we differ from its versions for CPL, SLL and SOC: the second term
+    has the largest K of all pairs of classes, not of those with the batch's labels.
     """
     sigma = calibrated_scale(epsilon, p)
     target = F.one_hot(labels, logits.shape[1]).bool()
@@ -76,5 +76,5 @@ def cll_binary(
 
 
 def _positive(constants: Tensor) -> Tensor:
-    """The constants, and the smallest positive number whose reciprocal is finite instead of 0."""
+    """The constants, those near 0 replaced by a number that can be divided by."""
     return constants.clamp_min(torch.finfo(constants.dtype).eps)

@@ -1,4 +1,4 @@
-"""Cross-entropy, and GloRo's: a class more, bottom, for the inputs that are not certified."""
+"""Cross-entropy, and GloRo's losses, which add a class, bottom, for the inputs that are not certified."""
 
 from typing import Literal
 
@@ -29,7 +29,7 @@ def gloro_trades(
     weight: float = 1.0,
     divergence: Literal["kl", "ce"] = "kl",
 ) -> Tensor:
-    """CE(y, t) + weight D([softmax(y), 0], softmax([y, bottom])): accuracy, and apart from it robustness.
+    """CE(y, t) + weight D([softmax(y), 0], softmax([y, bottom])): a term for accuracy, and one for robustness.
 
     D is the divergence KL(p || q), or the cross-entropy -sum p log q, which adds the entropy of softmax(y). All logits
     but bottom are shared, so KL is log(1 + exp(bottom - logsumexp(y))), whatever the class.

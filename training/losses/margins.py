@@ -1,4 +1,4 @@
-"""Cross-entropies on logits raised by what an attack can raise them: EMMA, the fixed margin, LMT."""
+"""Cross-entropies on logits that are raised as far as an attack could raise them: EMMA, the fixed margin, LMT."""
 
 import torch
 from torch import Tensor
@@ -6,11 +6,11 @@ from torch.nn import functional as F
 
 
 def emma(logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: float, floor: float = 0.0) -> Tensor:
-    """Cross-entropy with each wrong logit raised by what an attack of its own, still adaptive radius can raise it.
+    """Cross-entropy with each wrong logit raised by what an attack of radius r_i <= epsilon can raise it.
 
     With m_i = K_ti: CE(y_i - y_t + r_i m_i, t), where r_i = clip((y_t - y_i) / (m_i epsilon), floor, 1) epsilon,
-    detached: the whole epsilon for a class that is certified away, as much as reaches the decision boundary for the
-    others, and `floor` epsilon for a class that already wins.
+    detached: epsilon for a class against which the image is certified, for others just enough to reach the decision
+    boundary, and `floor` epsilon for a class that already wins.
 
     Source: Hu et al. 2023 (LiResNet), arXiv 2301.12549, definition 3, floor 0. The authors' code has a floor of 0.01.
     """

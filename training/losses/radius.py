@@ -20,9 +20,9 @@ def crm(
     """CE(y, t) + weight mean(g(R) for images that are right with R < cap, 0 for others): certified radii pushed to cap.
 
     R = min over i of R_i = (y_t - y_i) / K_ti. The soft surrogate g is minus the soft minimum of the radii,
-    (1 / sharpness) log sum exp(-sharpness R_i); the exponential one (1 / sharpness) exp(-sharpness R). Which images
-    count is a hard choice without gradient, so the soft loss jumps at cap, by about weight cap / N. No use is made of
-    epsilon: `cap` says how far is far enough.
+    (1 / sharpness) log sum exp(-sharpness R_i); the exponential one is (1 / sharpness) exp(-sharpness R). Whether an
+    image counts has no gradient, so the soft loss jumps where R passes cap, by about weight cap / N. epsilon is not
+    used: `cap` is the radius that is enough.
 
     Source: Fazlyab et al. 2023 (CRM), arXiv 2310.00116, equations (6) and (8): sharpness is t, cap is R_0.
     """
@@ -31,7 +31,7 @@ def crm(
     if surrogate == "soft":
         reward = (-sharpness * radii).logsumexp(dim=1) / sharpness
     else:
-        reward = (-sharpness * least.clamp_min(0)).exp() / sharpness  # finite also where it does not count
+        reward = (-sharpness * least.clamp_min(0)).exp() / sharpness  # finite also for images that do not count
     counted = (least > 0) & (least < cap)
     return F.cross_entropy(logits, labels) + weight * torch.where(counted, reward, 0.0).mean()
 
@@ -39,10 +39,10 @@ def crm(
 def certificate_regularised(
     logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: float, weight: float = 0.1
 ) -> Tensor:
-    """CE(y, t) - weight mean(max(R, 0)), R = min over i != t of (y_t - y_i) / K_ti. No use is made of epsilon.
+    """CE(y, t) - weight mean(max(R, 0)), R = min over i != t of (y_t - y_i) / K_ti; epsilon is not used.
 
-    Source: Singla, Singla, Feizi 2022 ("Improved deterministic l2 robustness"), arXiv 2108.04062, for normalised rows;
-    before any K_ti was sqrt(2) times the network's constant.
+    Source: Singla, Singla, Feizi 2022 ("Improved deterministic l2 robustness"), arXiv 2108.04062, for heads of
+    normalised rows; earlier work had sqrt(2) times the network's constant for every K_ti.
     """
     radii = _radii(logits, labels, margin_lipschitz)
     return F.cross_entropy(logits, labels) - weight * radii.amin(dim=1).clamp_min(0).mean()
