@@ -38,7 +38,7 @@ def test_a_published_folder_holds(name: str):
     assert checker.check(SHELF / name).startswith("holds")
 
 
-def test_it_needs_nothing_of_ours():
+def test_the_checker_imports_nothing_of_ours():
     code = (
         "import sys, runpy; sys.argv = ['checker', sys.argv[1]]\n"
         "try: runpy.run_path('tests/checker.py', run_name='__main__')\n"
@@ -48,7 +48,7 @@ def test_it_needs_nothing_of_ours():
     assert (result.returncode, result.stdout) == (0, f"{SMALL}: holds: 14 layers, K and T of 2 classes\n")
 
 
-def test_what_it_cannot_check_is_said(capsys: pytest.CaptureFixture[str]):
+def test_what_the_checker_cannot_check_is_said(capsys: pytest.CaptureFixture[str]):
     assert checker.main([str(SHELF / "loopresnet-d2w8-mnist")]) == 1
     assert "Residual cannot be checked here" in capsys.readouterr().out
 

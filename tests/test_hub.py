@@ -76,7 +76,7 @@ class TestSources:
         with pytest.raises(InputError, match="two revisions"):
             fetch("hf-hub:org/name@one", revision="two")
 
-    def test_what_is_no_name(self, toy: Path):
+    def test_a_source_that_is_no_name_is_refused(self, toy: Path):
         for source, message in (
             (None, "named by a str, got NoneType"),
             (5, "named by a str, got int"),
@@ -126,7 +126,7 @@ class TestPull:
         assert sorted(path.name for path in Path().iterdir()) == sorted(FILES)  # not of a folder that took its place
         assert fetch(f"local-dir:{tmp_path}").digest == fetch(f"local-dir:{toy}").digest
 
-    def test_what_is_there_stays(self, toy: Path, tmp_path: Path):
+    def test_a_copy_does_not_replace_what_is_there(self, toy: Path, tmp_path: Path):
         (tmp_path / "empty").mkdir()
         zoo.pull(f"local-dir:{toy}", tmp_path / "empty")
         for place in (tmp_path, tmp_path / "empty", Path(__file__)):

@@ -54,7 +54,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         return publish(path / "run", path / "out", limit=None, attack_images=3, command="test")
 
 
-def test_it_is_published_verified_and_predicts(folder: Folder):
+def test_an_linf_model_is_published_verified_and_predicts(folder: Folder):
     assert verify(folder) == []
     assert folder.config.norm == folder.certificate.norm == "linf"
     epsilons = DATASETS["mnist"].epsilons["linf"]

@@ -57,7 +57,7 @@ def test_a_stand_in_differs_in_sizes_only():
 
 
 @pytest.mark.parametrize(("architecture", "norm"), STAND_INS, ids=list(STAND_INS.values()))
-def test_it_folds_certifies_and_exports_with_both_runtimes_agreeing(
+def test_a_preset_folds_certifies_and_exports_with_both_runtimes_agreeing(
     architecture: Architecture, norm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("zoo.bounds.convolution.DENSE_COST", 1e8)

@@ -134,7 +134,7 @@ class TestOtherProcesses:
             assert again.predict(image) == model.predict(image)
             assert (again.module is None) == (model.module is None)
 
-    def test_it_is_checked_where_it_arrives(self, own_toy: Path):
+    def test_a_pickled_model_is_checked_where_it_arrives(self, own_toy: Path):
         sent = pickle.dumps(zoo.load(f"local-dir:{own_toy}"))
         (own_toy / "README.md").write_text("another card")
         with pytest.raises(IntegrityError, match=r"README.md: its sha256 is not the one in SHA256SUMS"):

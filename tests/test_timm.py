@@ -79,7 +79,7 @@ class TestTimm:
         data, shape = timm.data.resolve_model_data_config(network), TAGS[tag][1].architecture.input_shape
         assert (data["mean"], data["std"], data["input_size"]) == ((0.0,) * shape[0], (1.0,) * shape[0], shape)
 
-    def test_what_timm_is_refused(self, folder: Path):
+    def test_an_overlay_over_the_weights_is_refused(self, folder: Path):
         overlay = {"file": str(folder)}
         with pytest.raises(InputError, match="its certificate allows no change"):
             timm.create_model("2c2f", pretrained=True, pretrained_cfg_overlay=overlay, num_classes=11)

@@ -38,7 +38,7 @@ def test_the_records_side_by_side_and_image_by_image(run: Zoo):
     assert numbers(out, "1.58") == [str(int(case.sum())) for case in wanted]
 
 
-def test_both_are_measured_on_the_same_images(run: Zoo, tmp_path: Path):
+def test_both_models_are_measured_on_the_same_images(run: Zoo, tmp_path: Path):
     sources = [names(make_folder(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
     models = [zoo.load(source) for source in sources]
     images = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)

@@ -74,7 +74,7 @@ class TestPush:
         assert all((tmp_path / "copy" / name).read_bytes() == (own / name).read_bytes() for name in FILES)
         check_signature(fetch(f"local-dir:{tmp_path / 'copy'}"), keys / "a.pub")
 
-    def test_what_is_not_pushed(self, own: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def test_what_cannot_be_pushed_is_refused(self, own: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         source = f"local-dir:{own}"
         monkeypatch.setenv("HF_HOME", str(tmp_path))
         monkeypatch.setattr("huggingface_hub.get_token", lambda: None)

@@ -98,7 +98,7 @@ def test_every_rule_holds_for_its_layer(kind):
 
 
 @pytest.mark.parametrize("layer", [Householder(4), nn.Tanh(), nn.Softsign()], ids=str)
-def test_all_else_is_refused(layer):
+def test_a_layer_without_a_rule_in_linf_is_refused(layer):
     with pytest.raises(UncertifiableLayerError, match=f"no rule for {type(layer).__name__} in linf"):
         bound_layer(layer, Context("layer", (4, 2, 2), norm="linf"))
 

@@ -124,7 +124,7 @@ def test_the_recursion_of_the_theorem(skips, slopes):
     assert (found.pairwise[off] >= pairs[off] * SVD * 0.5).all()
 
 
-def test_by_hand():
+def test_the_sum_of_relus_by_hand():
     """relu(x) and relu(-x) summed: |f'| = 1, the product says sqrt(2) * sqrt(2) = 2, LipLT |0| / 2 + 1/2 * 2 = 1."""
     net = network(nn.Flatten(), linear([[1], [-1]]), nn.ReLU(), linear([[1, 1], [0, 0]]))
     table = transformed(net, (1, 1, 1))
@@ -145,8 +145,8 @@ def test_two_layers_by_hand():
         nn.Flatten(), linear(2 * np.eye(2)), nn.ReLU(), linear(np.diag([3.0, 1.0])), nn.ReLU(), linear(np.eye(2))
     )
     table = transformed(net, (1, 1, 2))
-    # m_0 = 2; m_1 = |W_1 W_0| / 2 + |W_1| m_0 / 2 = 3 + 3 = 6; row (1, -1): (1, -1) W_1 W_0 / 4 = (1.5, -0.5),
-    # / 2 of (3, -1) / 2 ... = |(1.5, -0.5)| + |(1.5, -0.5)| m_0 / 2 + sqrt(2) m_1 / 2
+    # m_0 = 2; m_1 = |W_1 W_0| / 2 + |W_1| m_0 / 2 = 3 + 3 = 6. The row h = (1, -1) has h W_1 = (3, -1), h W_1 W_0 =
+    # (6, -2): |h W_1 W_0| / 4 + |h W_1| / 2 m_0 / 2 + |h| m_1 / 2 = |(1.5, -0.5)| + |(1.5, -0.5)| + 3 sqrt(2)
     truth = 2 * math.hypot(1.5, 0.5) + 3 * math.sqrt(2)
     assert table.hidden == pytest.approx((2.0, 6.0), rel=1e-7)
     assert truth <= table.pairwise[1, 0] <= truth * (1 + 1e-7)

@@ -180,7 +180,7 @@ def test_larger_terms_of_a_proof_are_allowed(folder, term, monkeypatch):
     assert found(folder, certificate) == []
 
 
-def test_other_weights(folder, tmp_path):
+def test_weights_that_the_certificate_does_not_name_do_not_verify(folder, tmp_path):
     """One bit of one weight: the sha256 in the certificate is not that of the file."""
     copy = dataclasses.replace(folder, path=tmp_path / "copy")
     shutil.copytree(folder.path, copy.path)
@@ -256,7 +256,7 @@ def test_a_pairwise_constant_changed(relu, place, factor):
 
 
 @pytest.mark.parametrize("constants", [None, (), (1.0, 1.0), (1.0,) * 4])
-def test_other_pairwise_constants(relu, constants):
+def test_other_pairwise_constants_do_not_verify(relu, constants):
     certificate = dataclasses.replace(relu.certificate, pairwise=constants)
     if constants is None:
         certificate = recomposed(relu, certificate)

@@ -17,7 +17,7 @@ def linear_classifier() -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
     return network, torch.tensor([[[[0.375, 0.5]]]]), torch.tensor([0])
 
 
-def test_it_crosses_a_boundary_inside_the_ball_and_no_other():
+def test_pgd_crosses_a_boundary_inside_the_ball_and_no_other():
     network, image, label = linear_classifier()
     generator = torch.Generator().manual_seed(0)
     inside = pgd(network, image, label, 0.13, generator=generator)
@@ -26,7 +26,7 @@ def test_it_crosses_a_boundary_inside_the_ball_and_no_other():
     assert network(outside).argmax(1).item() == 0
 
 
-def test_it_stays_in_the_ball_and_in_the_box():
+def test_pgd_stays_in_the_ball_and_in_the_box():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
     images = torch.rand(16, 3, 4, 4)

@@ -174,6 +174,6 @@ def test_row_sums_of_a_residual_and_of_a_head():
     assert constants.tolist() == [[0, 4, 4], [4, 0, 4], [4, 4, 0]]
 
 
-def test_there_are_no_row_sums_of_other_layers():
+def test_a_layer_without_row_sums_is_refused():
     with pytest.raises(UncertifiableLayerError, match="no Lipschitz estimate for a Householder in l-infinity"):
         RowSums(nn.Sequential(Householder(2), nn.Linear(2, 2)))()

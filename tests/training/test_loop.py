@@ -79,7 +79,7 @@ def test_a_resumed_run_ends_in_the_same_bits(steps, ema, small, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cpl-xs-cifar10-jpeg75", "lipconvnet-5w8-cifar10-jpeg75"])
-def test_so_does_one_whose_constraints_iterate(name, small, tmp_path, monkeypatch):
+def test_a_resumed_run_of_iterated_constraints_ends_in_the_same_bits(name, small, tmp_path, monkeypatch):
     narrow(name, monkeypatch)
     recipe = dataclasses.replace(find(name), epochs=2, batch_size=8)
     assert_resumed_in_the_same_bits(recipe, 2, tmp_path)  # behind a checkpoint, weights are written

@@ -30,7 +30,9 @@ def answers(layer: nn.Module, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor
 @pytest.mark.parametrize("pairing", PAIRINGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_it_is_the_plain_layer_and_has_its_gradient(pairing: str, dtype: torch.dtype, layout: torch.memory_format):
+def test_quick_minmax_is_the_plain_layer_and_has_its_gradient(
+    pairing: str, dtype: torch.dtype, layout: torch.memory_format
+):
     x = distinct(PAIRINGS[pairing], dtype).contiguous(memory_format=layout)
     weight = distinct(PAIRINGS[pairing], dtype).flip(0)
     quick, plain = (answers(layer, x, weight) for layer in (QuickMinMax(pairing), MinMax(pairing)))
