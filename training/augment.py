@@ -154,7 +154,7 @@ class Affine(Augmentation):
 
 @dataclass(frozen=True)
 class RandAugment(Augmentation):
-    """With `probability`, each image changed by `operations` random ones of 14, at `magnitude` of 0 to 30.
+    """Each image is changed with `probability`: by `operations` random ones of 14, at a `magnitude` from 0 to 30.
 
     The operations and their strengths are torchvision's; the images of a batch with the same operation are changed
     together.

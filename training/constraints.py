@@ -119,7 +119,7 @@ class AlmostOrthogonalRows(nn.Module):
         return _rescaled(weight, self.log_q.exp(), 1e-12)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What this makes of it is the weight, with q = 1; any other weight than a value is answered as it is."""
+        """A W whose value is the weight, with q = 1; a weight that is no value is returned as it is."""
         return _unscaled(weight)
 
 
@@ -141,7 +141,7 @@ class AlmostOrthogonalColumns(nn.Module):
         return _rescaled(rows, torch.ones_like(rows.flatten(1)[:, 0]), 1e-6).transpose(0, 1)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What this makes of it is the weight, but for the 1e-6; any other weight is answered as it is."""
+        """A W whose value is the weight, but for the 1e-6; a weight that is no value is returned as it is."""
         return _unscaled(weight.transpose(0, 1)).transpose(0, 1)
 
 
@@ -155,7 +155,7 @@ def _unscaled(weight: Tensor) -> Tensor:
     """The rows times u, where G u = u for G = |W W^T|: `_rescaled` with q = 1 makes the weight of it.
 
     With V = diag(u) W, d_i = u_i (G u)_i = u_i^2. The u is the Perron vector of G, whose largest eigenvalue is 1 where
-    the weight is a rescaled one; any other weight is answered as it is.
+    the weight is a rescaled one; any other weight is returned as it is.
     """
     gram = _gram(weight.double())
     u = torch.ones_like(gram[0])

@@ -71,7 +71,7 @@ class Place(NamedTuple):
 class Row:
     """What training knows of one exact layer type; no field has a default, so that none is forgotten.
 
-    constrain: puts the layer's constraints on it where its place asks for them; answers it, or what to train instead.
+    constrain: puts the layer's constraints on it where its place asks for them; returns it, or what to train instead.
     estimate: its l2 constant, given its input's shape: a number, or the operator whose norm power iteration finds.
     linf: its constant in l-infinity. Either is None where training has none; a Residual's follow from what it holds.
     """
@@ -224,7 +224,7 @@ def _row_sum(layer: nn.Linear | nn.Conv2d) -> Tensor:
 
 
 def _proved(layer: nn.Module, shape: tuple[int, ...]) -> float:
-    """Of a layer without weights, which no training changes."""
+    """The proved bound of a layer without weights, which training does not change."""
     return bound_layer(layer, Context("layer", shape)).lipschitz_bound
 
 
@@ -244,7 +244,7 @@ def _transposed(layer: nn.ConvTranspose2d, *_: Any) -> float:
 
 
 def _one(*_: Any) -> float:
-    """By definition, or by a constraint."""
+    """The constant of a layer that has 1 by definition or by its constraint."""
     return 1.0
 
 

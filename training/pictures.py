@@ -45,7 +45,7 @@ class Pictures(ABC):
 
     @abstractmethod
     def values(self) -> Iterator[tuple[str, Any]]:
-        """For each picture in order its place, for messages, and its file, the bytes of that, or its pixels."""
+        """For each picture in order: its place, for messages; and its file, the file's bytes, or its pixels."""
 
     def sizes(self) -> tuple[int, int]:
         """The median of their short sides, and their channels: 1 if all of them are grey, else 3."""

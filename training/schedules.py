@@ -99,7 +99,7 @@ def steps(*milestones: float) -> Points:
 
 
 def triangle() -> Points:
-    """From 0 to 1 at 40 % of the run, to 1/20 at 80 %, to 0 at the end.
+    """The rate rises from 0 to 1 at 40 % of the run, then falls to 1/20 at 80 % and to 0 at the end.
 
     Source: Meunier et al. 2022 (CPL), arXiv 2110.12690, the authors' code; SLL's as well.
     """

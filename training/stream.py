@@ -106,11 +106,11 @@ class FolderImages(EncodedImages):
 def stream(
     encoded: EncodedImages, size: tuple[int, int], wanted: Iterable[tuple[list[int], list[list[float]] | None]]
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """For each batch of numbers wanted, their images uint8 [N, side, side, channels], and the numbers.
+    """For each wanted batch of images, given by their numbers: the images uint8 [N, side, side, channels], the numbers.
 
-    size: the side and the channels. An image that comes with three numbers in [0, 1) is cropped to a square of 7/9 to
-    all of its short side, anywhere; without them to the largest centred square, as a picture is brought to a model's
-    size.
+    size: the side and the channels. An image that comes with three random numbers in [0, 1) is cropped to a square at
+    a random place, whose side is 7/9 to all of the image's short side; one without them is cropped to the largest
+    centred square, as a picture is brought to a model's size.
     """
     with ThreadPoolExecutor(cores()) as threads:
         running: deque[tuple[list[Future[np.ndarray]], list[int]]] = deque()

@@ -49,7 +49,7 @@ def test(subject: Subject, count: int) -> dict[str, Any]:
 
 
 def logits(subject: Subject, image: np.ndarray) -> Exact:
-    """Of one float32 image [C, H, W], up to what `rounded_off` allows."""
+    """The exact logits of one float32 image [C, H, W], up to the rounding that `rounded_off` allows for."""
     value = exact(image)
     for layer in subject.network:
         value = replay([layer], value)

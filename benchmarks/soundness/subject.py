@@ -54,12 +54,12 @@ class Subject:
 
     @property
     def network(self) -> nn.Sequential:
-        """The same without its certificate, in float32: for gradients, never for a verdict."""
+        """The network alone, in float32: for gradients, never for a verdict."""
         return self.proved.network
 
 
 def gradients(network: nn.Module, images: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Of f_first - f_second at each image."""
+    """The gradients of f_first - f_second at each image; first, second: a class for each image."""
     parts = []
     for start in range(0, len(images), 64):
         rows = slice(start, start + 64)

@@ -81,7 +81,7 @@ class DistanceNet:
 
 @dataclass(frozen=True)
 class DistanceMLP(DistanceNet):
-    """The same with the last distance layer replaced by a Linear of `hidden` outputs, ReLU and a Linear."""
+    """A DistanceNet with its last distance layer replaced by a Linear of `hidden` outputs, a ReLU and a Linear."""
 
     citation: ClassVar[str] = f"{ZHANG_2021}, there with tanh"
 

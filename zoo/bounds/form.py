@@ -22,10 +22,11 @@ class Argument(NamedTuple):
     read: Callable[[Any], Any] | None = None  # the layer's value; None where it is the attribute of this name
 
     def of(self, read: Callable[[Any], Any]) -> Argument:
-        """The same argument, which `read` gets from the layer."""
+        """This argument, with its value read from the layer by `read` instead of from the attribute of its name."""
         return self._replace(read=read)
 
     def or_null(self) -> Argument:
+        """This argument, which may also be null."""
         valid = self.is_valid
         return self._replace(expected=f"{self.expected} or null", is_valid=lambda value: value is None or valid(value))
 

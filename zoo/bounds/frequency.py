@@ -46,7 +46,7 @@ class Stage(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """It errs by at most gamma_terms absolute |x|."""
+    """The rounding of a chain of matrix products, which errs by at most gamma_terms absolute |x|."""
 
     terms: int
     absolute: float
@@ -62,7 +62,7 @@ def chain_rounding(stages: Sequence[Stage]) -> Chain:
 
 
 def frequency_chain(real: Matrix, imaginary: Matrix, norm: float, side: int, padding: int = 0) -> Chain:
-    """Of complex matrices [frequencies, O, I], none of norm above `norm`, on maps of side x side cells."""
+    """The chain of a layer with complex matrices [frequencies, O, I] of norm at most `norm`, on side x side cells."""
     matrices = transform(side, padding)
     rows, columns, back = (perron_bound(np.abs(part)) for part in (matrices.rows, matrices.columns, matrices.back))
     absolute = max(map(schur_bound, np.abs(real) + np.abs(imaginary)))

@@ -81,7 +81,7 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
             (Path(save_directory) / name).write_bytes(content)
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, **options: Any) -> str:
-        """As `zoo.push`, which first proves the whole certificate again; the source `hf-hub:ORG/NAME@COMMIT`."""
+        """Call `zoo.push`, which first proves the certificate again; return the source `hf-hub:ORG/NAME@COMMIT`."""
         if options:
             raise InputError(f"push_to_hub of a certified model has no option {min(options)!r}: see zoo.push")
         self._check_weights()

@@ -58,7 +58,7 @@ def _real_form(nodes: Nodes, weight: str, half: int, torus: int, outputs: int, i
 
 
 def _multiply(nodes: Nodes, x: Value, matrices: str, outputs: int, side: int, padding: int = 0) -> Value:
-    """To the frequencies, times the matrices [frequencies, 2 I, 2 O], and back."""
+    """The map at the frequencies, times the matrices [frequencies, 2 I, 2 O], transformed back."""
     parts, channels = transform(side, padding), x.shape[0]
     half, torus = parts.half, parts.torus
     name = nodes.reshape(nodes.ordered(x).name, side, -1)

@@ -92,7 +92,7 @@ def flatten(nodes: Nodes, layer: nn.Flatten, name: str, x: Value) -> Value:
 
 
 def identity(nodes: Nodes, layer: nn.Module, name: str, x: Value) -> Value:
-    """What changes nothing in evaluation mode."""
+    """A layer that changes nothing in evaluation mode."""
     return x
 
 

@@ -53,7 +53,7 @@ def exact_algorithm(outputs: int, taps: int) -> tuple[Exact, Exact, Exact]:
         raise ValueError(f"{size - 1} points are needed for {outputs} outputs of {taps} taps, known: {len(POINTS)}")
 
     def values(degree: int) -> list[list[Fraction]]:
-        """Of the monomials below the degree at all points; at infinity the last one alone is not 0."""
+        """1, x, ..., x^(degree - 1) at each point; at the point infinity the last one is 1, the others are 0."""
         rows = [[point**power for power in range(degree)] for point in points]
         return [*rows, [Fraction(0)] * (degree - 1) + [Fraction(1)]]
 

@@ -101,7 +101,7 @@ async def serve_models(
     limits: Limits,
     announce: Callable[[Sequence[str], str, str], None],
 ) -> None:
-    """Serves until SIGTERM or SIGINT, and then until every accepted request is answered.
+    """Serve until SIGTERM or SIGINT, and then until every accepted request is answered.
 
     announce: called when ready, with the models' names, the URL and the gRPC address. Raises ZooError.
     """
