@@ -39,8 +39,8 @@ MUTANTS = (
     ),
     mutant(
         "absolute values taken as rising", "linf_intervals::test_ends_err_by_no_more_than_the_certificate_says",
-        LINF, "torch.maximum(lower, -upper).clamp(min=0), torch.maximum(lower.abs(), upper.abs())",
-        "lower.abs(), upper.abs()",
+        LINF, "torch.maximum(low, -high).clamp(min=0), torch.maximum(low.abs(), high.abs())",
+        "low.abs(), high.abs()",
     ),
     mutant(
         "normalisation taken as rising", "linf_intervals::test_ends_err_by_no_more_than_the_certificate_says",
