@@ -6,7 +6,7 @@ It reads the files by their formats, recomputes what every number of `certificat
 tables in `model.onnx` that radii are computed from. Where `zoo` proves a norm by a Cholesky factor, this proves it by
 verified eigenvalues; where `zoo` rounds the composition outward, this computes it in fractions. It prints what it found
 for each folder and exits with 1 where a number is too small, a file is not the one that SHA256SUMS names, or something
-cannot be checked this way, such as residual blocks and the pairwise constants of LipLT.
+cannot be checked this way, such as attention and the pairwise constants of LipLT.
 
 Not checked: that the graph computes the network (`zoo verify` compares its bytes), and the strides and paddings of
 convolutions, which are taken to be those that give the shapes of the certificate.
@@ -33,7 +33,11 @@ SAME = ("MinMax", "ReLU", "Flatten", "PadChannels", "FirstChannels", "PixelUnshu
 
 
 class Failed(Exception):
-    """What is wrong with the folder, or why it cannot be checked."""
+    """What is wrong with the folder."""
+
+
+class Unchecked(Failed):
+    """Why the folder cannot be checked this way, which says nothing for or against it."""
 
 
 def gamma(terms: int) -> float:
@@ -286,8 +290,10 @@ def check_layer(record: dict[str, Any], weights: dict[str, np.ndarray], linf: bo
     if kind == "Linear" and linf:
         rows = max(map(math.fsum, np.abs(weight).tolist())) * (1.0 + 2.0**-51)
         return at_least(record, lipschitz_bound=rows, absolute_norm=rows, fan_in=before[0] + 1, offset_norm=offset)
+    if kind == "Residual" and set(own) == {f"branch.{place}" for place in ("0.weight", "0.bias", "2.weight", "2.bias")}:
+        return check_residual(record, own)
     if linf or kind not in ("Linear", "TokenLinear", "Conv2d", "ConvexPotential", "ConvExponential"):
-        raise Failed(f"{name}: {kind} cannot be checked here")
+        raise Unchecked(f"{name}: {kind} cannot be checked here")
     if kind == "TokenLinear":
         offset = length(bias) * math.sqrt(after[0]) * UP
     if kind in ("Linear", "TokenLinear"):
@@ -336,6 +342,27 @@ def check_potential(record: dict[str, Any], weight: np.ndarray, bias: np.ndarray
     covered(record, (size * gamma(there[0] + 2) * there[1] + gamma(back[0]) * back[1] * reach
                      + gamma(1) * (1.0 + back_reach * reach)) * UP)  # fmt: skip
     at_least(record, offset_norm=size * length(root * bias) * math.sqrt(pixels) * UP)
+
+
+def check_residual(record: dict[str, Any], own: dict[str, np.ndarray]) -> None:
+    """x + V a(W x + b) + c, where a has no weights and is taken to be exact and 1-Lipschitz: |.| <= 1 + |V| |W|."""
+    parts = []
+    for place, told in zip("02", record["lowering"].split(", "), strict=True):
+        kernel, bias = own[f"branch.{place}.weight"], own[f"branch.{place}.bias"]
+        steps = [(1, side // 2) for side in kernel.shape[2:]]
+        ways = conv_rounding(kernel, steps, told)
+        error, relative = max(gamma(terms + 2) * absolute for terms, absolute in ways), gamma(max(ways)[0] + 2)
+        offset = length(bias) * math.sqrt(math.prod(record["input_shape"][1:])) * UP
+        proof = {key[2:]: value for key, value in record["proof"].items() if key.startswith(place)}
+        parts.append((conv_norm({**record, "proof": proof}, kernel, steps), error, relative, offset))
+    (first, error, relative, bias), (second, later, share, end) = parts
+    slope = second * error + later * (first + error)  # of the branch's error, in the input's norm, and what is added
+    constant = second * relative * bias + later * (1.0 + relative) * bias + share * end
+    at_least(record, lipschitz_bound=1.0 + first * second, offset_norm=second * bias + end)
+    covered(record, (slope + U * (1.0 + second * first + slope)) * UP)
+    added = (constant + U * (second * bias + end + constant)) * UP
+    if not (record["fan_in"] + 2) * U * record["offset_norm"] >= added:
+        raise Failed(f"{record['name']}: a rounding of {added!r} is not covered by fan_in and offset_norm")
 
 
 def check_exponential(record: dict[str, Any], weight: np.ndarray, offset: float) -> None:
@@ -419,7 +446,9 @@ def check(folder: Path) -> str:
     weight, bias = weights["head.weight"], weights["head.bias"]
     tables = margin_tables(folder, len(weight))
     if certificate["pairwise"] is not None:
-        raise Failed(f"{len(certificate['layers'])} layers hold; the pairwise constants of LipLT are not checked here")
+        raise Unchecked(
+            f"{len(certificate['layers'])} layers hold; the pairwise constants of LipLT are not checked here"
+        )
     check_composition(certificate, weight, bias, tables)
     return f"holds: {len(certificate['layers'])} layers, K and T of {len(weight)} classes"
 
@@ -429,6 +458,8 @@ def main(folders: list[str]) -> int:
     for name in folders:
         try:
             told = check(Path(name))
+        except Unchecked as error:
+            failed, told = 1, f"NOT CHECKED: {error}"
         except (Failed, OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
             failed, told = 1, f"FAILS: {error}"
         print(f"{name}: {told}", flush=True)

@@ -8,12 +8,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from tests import checker
+from zoo.certificate.certify import certify
+from zoo.layers import MinMax, Pixels, Residual
 
 SHELF = Path(__file__).parents[1] / "model_cards"
 SMALL = SHELF / "mlp-two-moons"
@@ -29,6 +33,7 @@ SMALL = SHELF / "mlp-two-moons"
                 "2c2f-mnist",
                 "cpl-xs-cifar10-jpeg75",
                 "linfdist-mlp-5x256-mnist",
+                "resnet-l4w32-cifar10-jpeg75",
                 "lipconvnet-5w8-cifar10-jpeg75",
             )
         ),
@@ -50,7 +55,7 @@ def test_the_checker_imports_nothing_of_ours():
 
 def test_what_the_checker_cannot_check_is_said(capsys: pytest.CaptureFixture[str]):
     assert checker.main([str(SHELF / "loopresnet-d2w8-mnist")]) == 1
-    assert "Residual cannot be checked here" in capsys.readouterr().out
+    assert "NOT CHECKED: block1: Residual cannot be checked here" in capsys.readouterr().out
 
 
 def sealed(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
@@ -104,6 +109,19 @@ def test_a_table_that_is_too_small(tmp_path: Path, table: int, told: str):
     seal(folder, graph)
     with pytest.raises(checker.Failed, match=told):
         checker.check(folder)
+
+
+@pytest.mark.parametrize("field", ["lipschitz_bound", "absolute_norm", "offset_norm", "fan_in"])
+def test_a_number_of_a_residual_block_that_is_too_small(field: str):
+    branch = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), MinMax("halves"), nn.Conv2d(4, 4, 3, padding=1))
+    block = Residual(*branch)
+    net = nn.Sequential(Pixels([0.0] * 4, [1.0] * 4), block, nn.Flatten(), nn.Linear(4 * 64, 2))
+    record = asdict(certify(net.requires_grad_(False).eval(), (4, 8, 8)).layers[1])
+    weights = {f"1.{key}": value.double().numpy() for key, value in block.state_dict().items()}
+    checker.check_layer(record, weights, linf=False)
+    record[field] = type(record[field])(record[field] * (1 - 1e-6 if field == "lipschitz_bound" else 0.05))
+    with pytest.raises(checker.Failed, match=f"1: .*{field}"):
+        checker.check_layer(record, weights, linf=False)
 
 
 def test_other_bytes_than_the_sums_name(tmp_path: Path):

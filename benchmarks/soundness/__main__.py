@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.soundness import attacks, forgeries, pairs, replay
+from benchmarks.soundness import attacks, forgeries, pairs, replay, second
 from benchmarks.soundness.page import PAGE, rendered
 from benchmarks.soundness.subject import Subject
 from export.cards import shelf
@@ -32,6 +32,7 @@ PARTS: dict[str, Callable[[Subject, int], dict[str, Any]]] = {
     "pairs": pairs.test,
     "attacks": attacks.test,
     "replay": replay.test,
+    "second verifier": second.test,
 }
 SMALL, CHUNK = "mlp-two-moons", 200  # the folder that is forged; mutants of one process
 IMAGES = 2000  # of a test split, at most, that the parts choose from
@@ -42,6 +43,7 @@ def main(
     images: Annotated[int, typer.Option(min=0, help="Images whose pairs are compared; 0 for none.")] = 900,
     starts: Annotated[int, typer.Option(min=0, help="Attacks on a model.")] = 128,
     replays: Annotated[int, typer.Option(min=0, help="Images that are evaluated exactly.")] = 2,
+    second_verifier: Annotated[bool, typer.Option(help="Check each folder by tests/checker.py.")] = True,
     forged: Annotated[int, typer.Option("--forgeries", min=0, help="Mutants of a small folder.")] = 2000,
     output: Annotated[Path, typer.Option(help="The file of results, which is added to.")] = RESULTS,
 ) -> int:
@@ -49,7 +51,7 @@ def main(
     folders = {folder.config.name: folder for folder in shelf()}
     if unknown := sorted(set(names or ()) - set(folders)):
         raise UnknownModelError(f"model_cards/ has no {unknown[0]!r}, it has {', '.join(folders)}")
-    counts = {"pairs": images, "attacks": starts, "replay": replays}
+    counts = {"pairs": images, "attacks": starts, "replay": replays, "second verifier": int(second_verifier)}
     results = json.loads(output.read_text()) if output.exists() else {"machine": machine(), "models": {}}
     for name in names or folders:
         folder = folders[name]

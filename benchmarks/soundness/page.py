@@ -9,11 +9,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "soundness.md"
 MARKS = "<!-- figures -->", "<!-- end of figures -->"
 COLUMNS = (  # heading, part, figures
     ("pairs", "pairs", "{pairs:,}"),
-    ("nearest", "pairs", "{smallest ratio:.6f}"),
+    ("nearest", "pairs", "1 + {excess:.2g}"),
     ("attacks", "attacks", "{starts:,}"),
     ("share of the drop", "attacks", "{largest share of the allowed drop:.4f}"),
     ("replays", "replay", "{images}"),
     ("share of T", "replay", "{largest share of T:.1e}"),
+    ("second verifier", "second verifier", "{verdict}, {seconds:.0f} s"),
 )
 
 
@@ -28,7 +29,7 @@ def _table(results: dict[str, Any]) -> str:
     heads = " | ".join(heading for heading, *_ in COLUMNS)
     lines = [f"| model | {heads} |", f"|---|{'---|' * len(COLUMNS)}"]
     for name, row in results["models"].items():
-        cells = [text.format_map(row[part]) if part in row else "" for _, part, text in COLUMNS]
+        cells = [_cell(row[part], text) if part in row else "" for _, part, text in COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     totals = [
         sum(row[part][count] for row in results["models"].values() if part in row)
@@ -39,6 +40,14 @@ def _table(results: dict[str, Any]) -> str:
     )
     summary = f"{totals[0]:,} pairs, {totals[1]:,} attacks, {violations} violations, on {results['machine']}."
     return "\n".join([*lines, "", summary, *_forgeries(results)])
+
+
+def _cell(part: dict[str, Any], text: str) -> str:
+    if "smallest ratio" in part:
+        part = {**part, "excess": part["smallest ratio"] - 1}
+    if "holds" in part:
+        part = {**part, "verdict": "holds" if part["holds"] else "FAILS" if part["violations"] else "not checked"}
+    return text.format_map(part)
 
 
 def _forgeries(results: dict[str, Any]) -> list[str]:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.soundness import attacks, forgeries, pairs, replay
+from benchmarks.soundness import attacks, forgeries, pairs, replay, second
 from benchmarks.soundness.__main__ import main
 from benchmarks.soundness.page import PAGE, rendered
 from benchmarks.soundness.subject import Subject, pictures
 from export.publish import SHELF
+from tests import checker
 from zoo.publication.folder import read_folder
 from zoo.records import Outputs
 
@@ -107,6 +108,19 @@ def test_the_exact_product_is_the_sum_of_products(rows: int, columns: int):
     assert (_product(torch.from_numpy(weight), values) == exact(weight) @ values).all()
 
 
+@pytest.mark.parametrize(("error", "violations"), [(checker.Failed, 1), (checker.Unchecked, 0)])
+def test_what_fails_is_a_violation_and_what_cannot_be_checked_is_none(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, error: type[checker.Failed], violations: int
+):
+    assert second.test(subject, 1)["holds"]
+
+    def check(folder: Path) -> str:
+        raise error("why")
+
+    monkeypatch.setattr(checker, "check", check)
+    assert (second.test(subject, 1)["holds"], second.test(subject, 1)["violations"]) == (False, violations)
+
+
 @pytest.fixture(scope="module")
 def original() -> forgeries.Files:
     return {path.name: path.read_bytes() for path in (SHELF / "mlp-two-moons").iterdir()}
@@ -146,7 +160,7 @@ def test_damage_that_is_read_and_an_error_that_is_none_of_ours_are_seen(
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     output = tmp_path / "soundness.json"
-    for lines in (3, 0):
+    for lines in (4, 0):
         assert main(["mlp-two-moons"], images=100, starts=8, replays=1, forged=0, output=output) == 0
         assert len(capsys.readouterr().out.splitlines()) == lines
     assert json.loads(output.read_text())["models"]["mlp-two-moons"]["pairs"]["asked"] == 100
