@@ -55,6 +55,16 @@ def smallest(request: pytest.FixtureRequest) -> Folder:
     return fetch(request.param)
 
 
+@pytest.fixture(scope="module")
+def model(smallest: Folder) -> zoo.Model:
+    return zoo.load(smallest.config.name)
+
+
+@pytest.fixture(scope="module")
+def in_torch(smallest: Folder) -> zoo.Model:
+    return zoo.load(smallest.config.name, backend="torch")
+
+
 def images(folder: Folder, count: int) -> np.ndarray:
     return np.random.default_rng(7).random((count, *folder.config.input_shape), dtype=np.float32)
 
@@ -191,10 +201,9 @@ def test_a_graph_that_differs_in_words_only_is_a_difference(tmp_path: Path):
     assert any("model.onnx" in line for line in verify(changed))
 
 
-def test_both_runtimes_agree_to_1e_12(smallest: Folder):
+def test_both_runtimes_agree_to_1e_12(smallest: Folder, model: zoo.Model, in_torch: zoo.Model):
     batch = images(smallest, 16)
-    ours = zoo.load(smallest.config.name).outputs(batch)
-    theirs = zoo.load(smallest.config.name, backend="torch").outputs(batch)
+    ours, theirs = model.outputs(batch), in_torch.outputs(batch)
     assert (ours.label == theirs.label).all()
     np.testing.assert_allclose(ours.radius, theirs.radius, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(ours.class_radii, theirs.class_radii, rtol=1e-12, atol=1e-15)
@@ -219,9 +228,9 @@ def test_the_defaults_of_onnx_runtime_give_the_same_bits_as_our_session(folder: 
     np.testing.assert_allclose(unfolded.radius, ours.radius, rtol=1e-12, atol=1e-14)
 
 
-def test_batches_and_threads_agree_within_the_proved_slack(smallest: Folder):
+def test_batches_and_threads_agree_within_the_proved_slack(smallest: Folder, in_torch: zoo.Model):
     batch = images(smallest, 16)
-    slack = zoo.load(smallest.config.name, backend="torch").module.slack  # type: ignore[union-attr]
+    slack = in_torch.module.slack  # type: ignore[union-attr]
     tolerance = float(slack[torch.isfinite(slack)].min()) / 2  # the margin's error at one point
     reference = None
     for threads in (1, 2):
@@ -238,10 +247,9 @@ def test_batches_and_threads_agree_within_the_proved_slack(smallest: Folder):
         assert np.abs(first - margins[:1]).max() <= tolerance
 
 
-def test_the_float32_graph_estimates_and_never_certifies(smallest: Folder):
-    batch = images(smallest, 16)
-    exact, fast = zoo.load(smallest.config.name), zoo.load(smallest.config.name, precision="float32")
-    np.testing.assert_allclose(fast.outputs(batch).radius, exact.outputs(batch).radius, rtol=1e-3, atol=1e-4)
+def test_the_float32_graph_estimates_and_never_certifies(smallest: Folder, model: zoo.Model):
+    batch, fast = images(smallest, 16), zoo.load(smallest.config.name, precision="float32")
+    np.testing.assert_allclose(fast.outputs(batch).radius, model.outputs(batch).radius, rtol=1e-3, atol=1e-4)
     assert not any(prediction.certified for prediction in fast.predict(batch, epsilon=0))
 
 
@@ -257,9 +265,8 @@ def test_a_flipped_bit_is_refused(smallest: Folder, tmp_path: Path):
     read_folder(copy)
 
 
-def test_a_forward_pass_ten_times_at_the_certified_radius_keeps_its_label(smallest: Folder):
+def test_a_forward_pass_ten_times_at_the_certified_radius_keeps_its_label(smallest: Folder, model: zoo.Model):
     """A smoke test only: random directions are no attack. `tests/soundness` has the tests that can fail."""
-    model = zoo.load(smallest.config.name)
     batch = images(smallest, 4) * 0.5 + 0.25
     before = model.outputs(batch)
     for seed in range(10):

@@ -167,7 +167,7 @@ TABLE: Rows = {
             columns=SIZE.of(lambda layer: layer.weight.shape[1]),
         ),
     ),
-    L2Pool: _l2(fixed.l2_pool, "single", layers.l2_pool, Form(L2Pool, size=whole(1, MAX_SIDE))),
+    L2Pool: _l2(fixed.l2_pool, "single", layers.l2_pool, Form(L2Pool, size=SIDE)),
     nn.AvgPool2d: _average(
         Form(
             nn.AvgPool2d,
