@@ -19,7 +19,16 @@ from torch import nn
 from tests.training.small import SIZES, narrowed
 from training.constraints import converge_norms, folded_state
 from training.layers import constrain
-from zoo.architectures import LBDN, Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet, TwoMoonsMLP
+from zoo.architectures import (
+    LBDN,
+    Architecture,
+    CayleyConvNet,
+    ConvexPotentialNet,
+    ConvNet,
+    LipConvNet,
+    LoopResNet,
+    TwoMoonsMLP,
+)
 from zoo.certificate.certify import certify
 from zoo.certificate.model import CertifiedModel
 from zoo.publication.graph import write_graph
@@ -35,7 +44,7 @@ def stand_in(architecture: Architecture) -> Architecture:
     small: dict[str, Any] = {} if isinstance(architecture, TwoMoonsMLP) else {"classes": 5}
     if isinstance(architecture, LipConvNet | ConvexPotentialNet):  # stems depend on the size of the input, these do not
         small["input_size"] = 32
-    if isinstance(architecture, LBDN | LoopResNet):
+    if isinstance(architecture, LBDN | CayleyConvNet | LoopResNet):
         small["input_size"] = 16
     if isinstance(architecture, ConvNet):
         if architecture.plan == "6c2f-liplt":  # LipLT, which needs ReLU and writes products out, once

@@ -79,3 +79,11 @@ def reflectors(outputs: int, inputs: int) -> Callable[[Tensor], Tensor]:
     Source: Lai, Huang, Kung, Chen 2025 (BRO), arXiv 2505.15174, and the authors' code for LipConvNets.
     """
     return lambda vectors: reflector(vectors, BRO_RIDGE)[..., :outputs, :inputs]
+
+
+def reflector_start(outputs: int, inputs: int, taps: int) -> Tensor:
+    """The kernel of a V [C, C / 2] that starts as the identity's first columns, plus N(0, 1) / (taps C), C channels."""
+    channels = max(outputs, inputs)
+    kernel = torch.randn(channels, max(1, channels // 2), taps, taps) / (taps * channels)
+    kernel[:, :, taps // 2, taps // 2] += torch.eye(*kernel.shape[:2])
+    return kernel

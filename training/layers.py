@@ -24,11 +24,21 @@ from training.constraints import (
     UnitPairs,
 )
 from training.distance import LpDistance
-from training.frequency import Frequencies
+from training.frequency import Frequencies, lot, reflector_start, reflectors
 from training.minmax import QuickMinMax, quicken
 from training.operators import OperatorShape, convolution_operator, matrix_operator
 from training.orthogonal import Cayley, cayley
-from zoo.architectures import LBDN, Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LipNeXt, LiResNet
+from zoo.architectures import (
+    LBDN,
+    Architecture,
+    CayleyConvNet,
+    ConvexPotentialNet,
+    DistanceNet,
+    FourierLipConvNet,
+    LipConvNet,
+    LipNeXt,
+    LiResNet,
+)
 from zoo.architectures.liresnet import Backbone
 from zoo.architectures.transformer import Transformer
 from zoo.bounds.rule import Context
@@ -122,6 +132,8 @@ def _linear(layer: nn.Linear, place: Place) -> nn.Module:
     """Behind a backbone of LiResNet, in a LipConvNet, LBDN and LipNeXt: the head's rows are normalised."""
     if place.from_end == 0 and isinstance(place.architecture, Backbone | LipConvNet | LBDN | LipNeXt):
         parametrize.register_parametrization(layer, "weight", NormalisedRows())
+    if isinstance(place.architecture, CayleyConvNet):
+        parametrize.register_parametrization(layer, "weight", Cayley())
     if place.from_end == 0 and type(place.architecture) is DistanceNet:
         layer.requires_grad_(False).weight.copy_(-torch.eye(len(layer.weight)))
     return layer
@@ -145,14 +157,24 @@ def _linear_residual(layer: nn.Conv2d | TokenLinear, place: Place) -> nn.Module:
 def _convolution(layer: nn.Conv2d, place: Place) -> nn.Module:
     if isinstance(place.architecture, LipNeXt):
         return _orthogonal(layer)
+    if isinstance(place.architecture, CayleyConvNet):
+        return _as_matrix(layer, Cayley())
     return _linear_residual(layer, place)
 
 
 def _orthogonal(layer: nn.Conv2d) -> nn.Module:
     """The kernel as a matrix with orthonormal rows or columns, by PyTorch's own parametrisation."""
+    return _as_matrix(layer, None)
+
+
+def _as_matrix(layer: nn.Conv2d, constraint: nn.Module | None) -> nn.Module:
+    """The constraint on the kernel read as a matrix; None for PyTorch's `orthogonal`."""
     kernel = layer.weight
     layer.weight = nn.Parameter(kernel.detach().flatten(1))
-    parametrizations.orthogonal(layer)
+    if constraint is None:
+        parametrizations.orthogonal(layer)
+    else:
+        parametrize.register_parametrization(layer, "weight", constraint)
     parametrize.register_parametrization(layer, "weight", AsKernel(kernel.shape), unsafe=True)
     return layer
 
@@ -192,6 +214,21 @@ def _exponential(layer: ConvExponential, place: Place) -> nn.Module:
 
 def _householder(layer: Householder, place: Place) -> nn.Module:
     parametrize.register_parametrization(layer, "weight", UnitPairs())
+    return layer
+
+
+def _frequency_conv(layer: FrequencyConv, place: Place) -> nn.Module:
+    """A kernel's matrices, made orthogonal as the family's paper does; without a family, and at one tap, by Cayley."""
+    method = place.architecture.method if isinstance(place.architecture, FourierLipConvNet) else "cayley"
+    outputs, inputs = layer.weight.shape[3:]
+    taps = 1 if layer.size == 1 and not layer.padding else KERNEL
+    kernel, orthogonal = torch.randn(outputs, inputs, taps, taps) / (taps * inputs**0.5), cayley
+    if method == "lot":
+        orthogonal = lot
+    elif method == "bro":
+        kernel, orthogonal = reflector_start(outputs, inputs, taps), reflectors(outputs, inputs)
+    torus = layer.size + 2 * layer.padding
+    parametrize.register_parametrization(layer, "weight", Frequencies(kernel.to(layer.weight), torus, orthogonal))
     return layer
 
 
@@ -281,7 +318,7 @@ TABLE: dict[type[nn.Module], Row] = {
     ConvexPotential: Row(_potential, _one, None),
     ConvExponential: Row(_exponential, _one, None),
     Householder: Row(_householder, _one, None),
-    FrequencyConv: Row(None, _one, None),
+    FrequencyConv: Row(_frequency_conv, _one, None),
     Sandwich: Row(_sandwich, _one, None),
     SelfAttention: Row(_self_attention, _one, None),
     LInfDistance: Row(_distance, None, _one),

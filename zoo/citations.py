@@ -29,6 +29,12 @@ SLL = (
     "Araujo, Havens, Delattre, Allauzen, Hu 2023, A unified algebraic perspective on Lipschitz neural networks, "
     "arXiv 2303.03169"
 )
+CAYLEY = "Trockman, Kolter 2021, Orthogonalizing convolutional layers with the Cayley transform, arXiv 2104.07167"
+LOT = "Xu, Li, Li 2022, LOT: Layer-wise orthogonal training on improving l2 certified robustness, arXiv 2210.11620"
+BRO = (
+    "Lai, Huang, Kung, Chen 2025, Enhancing certified robustness via block reflector orthogonal layers and logit "
+    "annealing loss, arXiv 2505.15174"
+)
 LBDN = "Wang, Manchester 2023, Direct parameterization of Lipschitz-bounded deep networks, arXiv 2301.11526"
 DISTANCE = (
     "Zhang, Jiang, He, Wang 2022, Boosting the certified robustness of l-infinity distance nets, arXiv 2110.06850"

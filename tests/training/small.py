@@ -12,10 +12,12 @@ from zoo.architectures import (
     LBDN,
     OLSA,
     Architecture,
+    CayleyConvNet,
     ConvexPotentialNet,
     ConvNet,
     DistanceMLP,
     DistanceNet,
+    FourierLipConvNet,
     LipConvNet,
     LipNeXt,
     LiResNet,
@@ -45,6 +47,10 @@ def small_network(name: str) -> str:
             return f"{architecture.method}-xs-cifar10-jpeg75"
         case LipConvNet():
             return "lipconvnet-5w8-cifar10-jpeg75"
+        case CayleyConvNet():
+            return "kwsmall-cayley-cifar10-jpeg75"
+        case FourierLipConvNet():
+            return f"lipconvnet-5w8-{architecture.method}-cifar10-jpeg75"
         case LipNeXt():
             return "lipnext-l4w64-cifar10-jpeg75"
         case LBDN():

@@ -34,6 +34,16 @@ CONSTRAINTS: dict[str, dict[str, str]] = {
         **{f"{kind}{number}": "Cayley" for kind in ("down", "dense") for number in (1, 2)},
         **HEAD,
     },
+    "kwsmall-cayley-cifar10": {
+        **{f"conv{number}": "Frequencies" for number in (1, 2)},
+        **{f"down{number}": "AsKernel" for number in (1, 2)},
+        **dict.fromkeys(("dense1", "dense2", "head"), "Cayley"),
+    },
+    "lipconvnet-5w8-lot-cifar10": {
+        **{f"conv{number}": "Frequencies" for number in range(1, 6)},
+        **{f"activation{number}": "UnitPairs" for number in range(1, 6)},
+        **HEAD,
+    },
     "lipnext-l4w64-cifar10": {
         "stem": "AsKernel",
         **{f"{kind}{number}": "AsKernel" for kind in ("rotation", "mixing") for number in range(1, 5)},

@@ -29,7 +29,7 @@ def recipes() -> Iterable[Recipe]:
         if not entry.reported or entry.training:
             continue
         match entry.architecture:
-            case LipConvNet():
+            case LipConvNet() if type(entry.architecture) is LipConvNet:
                 yield soc(name)
             case ConvexPotentialNet("cpl"):
                 yield cpl(name)

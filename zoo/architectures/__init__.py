@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from zoo.architectures.convnet import ConvNet
 from zoo.architectures.distance import DistanceMLP, DistanceNet
+from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
 from zoo.architectures.layers import Layers
 from zoo.architectures.lbdn import LBDN
 from zoo.architectures.lipconvnet import LipConvNet
@@ -31,10 +32,12 @@ __all__ = [
     "OLSA",
     "PRESETS",
     "Architecture",
+    "CayleyConvNet",
     "ConvNet",
     "ConvexPotentialNet",
     "DistanceMLP",
     "DistanceNet",
+    "FourierLipConvNet",
     "LayerShape",
     "Layers",
     "LiResNet",

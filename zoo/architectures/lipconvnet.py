@@ -50,7 +50,7 @@ class LipConvNet:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""
         from torch import nn
 
-        from zoo.layers import ConvExponential, FirstChannels, Householder, MinMax, PadChannels, Pixels
+        from zoo.layers import Householder, MinMax, Pixels
 
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         layers["pixels"] = Pixels(mean=[0.5] * self.channels, scale=[1.0] * self.channels)
@@ -58,21 +58,26 @@ class LipConvNet:
         for number in range(1, self.depth + 1):
             block, place = divmod(number - 1, self.depth // BLOCKS)
             after = self.width * 2**block
-            kernel = 3
+            kernel, size = 3, self.input_size // 2**block
             if place == self.depth // BLOCKS - 1:  # the block's last layer halves the map
                 layers[f"depth{number}"] = nn.PixelUnshuffle(2)
-                before, after = 4 * before, 2 * after
+                before, after, size = 4 * before, 2 * after, size // 2
                 kernel = 1 if block == BLOCKS - 1 else 3
-            if before < after:
-                layers[f"pad{number}"] = PadChannels(after)
-            layers[f"conv{number}"] = ConvExponential(max(before, after), kernel)
-            if before > after:
-                layers[f"first{number}"] = FirstChannels(after)
+            layers |= self.convolution(number, before, after, kernel, size)
             layers[f"activation{number}"] = Householder(after) if self.activation == "householder" else MinMax("halves")
             before = after
         layers["flatten"] = nn.Flatten()
         layers["head"] = nn.Linear(before * (self.input_size // 2**BLOCKS) ** 2, self.classes)
         return nn.Sequential(layers)
+
+    def convolution(self, number: int, before: int, after: int, kernel: int, size: int) -> dict[str, nn.Module]:
+        """The layers, by name, that make `after` channels of `before` on maps of size x size cells."""
+        from zoo.layers import ConvExponential, FirstChannels, PadChannels
+
+        layers: dict[str, nn.Module] = {f"conv{number}": ConvExponential(max(before, after), kernel)}
+        if before < after:
+            return {f"pad{number}": PadChannels(after), **layers}
+        return layers if before == after else {**layers, f"first{number}": FirstChannels(after)}
 
 
 NETWORKS = {
