@@ -19,16 +19,9 @@ from torch import nn
 from tests.training.small import SIZES, narrowed
 from training.constraints import converge_norms, folded_state
 from training.layers import constrain
-from zoo.architectures import (
-    LBDN,
-    Architecture,
-    CayleyConvNet,
-    ConvexPotentialNet,
-    ConvNet,
-    LipConvNet,
-    LoopResNet,
-    TwoMoonsMLP,
-)
+from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet, TwoMoonsMLP
+from zoo.architectures.fourier import CayleyConvNet
+from zoo.architectures.lbdn import LBDN
 from zoo.certificate.certify import certify
 from zoo.certificate.model import CertifiedModel
 from zoo.publication.graph import write_graph

@@ -28,17 +28,10 @@ from training.frequency import Frequencies, lot, reflector_start, reflectors
 from training.minmax import QuickMinMax, quicken
 from training.operators import OperatorShape, convolution_operator, matrix_operator
 from training.orthogonal import Cayley, cayley
-from zoo.architectures import (
-    LBDN,
-    Architecture,
-    CayleyConvNet,
-    ConvexPotentialNet,
-    DistanceNet,
-    FourierLipConvNet,
-    LipConvNet,
-    LipNeXt,
-    LiResNet,
-)
+from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
+from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
+from zoo.architectures.lbdn import LBDN
+from zoo.architectures.lipnext import LipNeXt
 from zoo.architectures.liresnet import Backbone
 from zoo.architectures.transformer import Transformer
 from zoo.bounds.rule import Context

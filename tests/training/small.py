@@ -9,17 +9,13 @@ from torch import Tensor
 
 from zoo import registry
 from zoo.architectures import (
-    LBDN,
     OLSA,
     Architecture,
-    CayleyConvNet,
     ConvexPotentialNet,
     ConvNet,
     DistanceMLP,
     DistanceNet,
-    FourierLipConvNet,
     LipConvNet,
-    LipNeXt,
     LiResNet,
     LoopResNet,
     PlainConvNet,
@@ -27,6 +23,9 @@ from zoo.architectures import (
     SpatialMLP,
     TwoMoonsMLP,
 )
+from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
+from zoo.architectures.lbdn import LBDN
+from zoo.architectures.lipnext import LipNeXt
 from zoo.architectures.liresnet import Backbone
 
 SIZES = {"depth": 2, "width": 8, "features": 16, "last": 16, "dense_depth": 1, "hidden": 16, "heads": 2}

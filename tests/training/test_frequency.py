@@ -9,7 +9,7 @@ from training.constraints import folded_state
 from training.frequency import Frequencies, lot, reflectors, symbols
 from training.layers import constrain
 from training.orthogonal import cayley
-from zoo.architectures import LBDN
+from zoo.architectures.lbdn import LBDN
 from zoo.bounds.rule import Context
 from zoo.bounds.table import bound_layer
 from zoo.errors import InputError

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from training.recipes import liresnet, orthogonal
 from training.recipes.recipe import Paper, Recipe
-from zoo.architectures import CayleyConvNet, FourierLipConvNet
+from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
 from zoo.registry import ENTRIES
 
 

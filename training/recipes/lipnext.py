@@ -15,7 +15,7 @@ from dataclasses import replace
 from training.recipes import liresnet
 from training.recipes.recipe import Paper, Recipe
 from training.schedules import epsilon_ramp
-from zoo.architectures import LipNeXt
+from zoo.architectures.lipnext import LipNeXt
 from zoo.registry import ENTRIES
 
 

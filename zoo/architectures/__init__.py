@@ -12,11 +12,8 @@ from typing import Any, NamedTuple
 
 from zoo.architectures.convnet import ConvNet
 from zoo.architectures.distance import DistanceMLP, DistanceNet
-from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
 from zoo.architectures.layers import Layers
-from zoo.architectures.lbdn import LBDN
 from zoo.architectures.lipconvnet import LipConvNet
-from zoo.architectures.lipnext import LipNeXt
 from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
 from zoo.architectures.loop import LoopResNet
 from zoo.architectures.mlp import TwoMoonsMLP
@@ -27,22 +24,18 @@ from zoo.errors import CertificateError, one_line
 
 __all__ = [
     "FAMILIES",
-    "LBDN",
     "NETWORKS",
     "OLSA",
     "PRESETS",
     "Architecture",
-    "CayleyConvNet",
     "ConvNet",
     "ConvexPotentialNet",
     "DistanceMLP",
     "DistanceNet",
-    "FourierLipConvNet",
     "LayerShape",
     "Layers",
     "LiResNet",
     "LipConvNet",
-    "LipNeXt",
     "LoopResNet",
     "PlainConvNet",
     "Preset",
