@@ -72,7 +72,7 @@ def picture_input(*value: str, **options: Any) -> gr.Image:
     return picture
 
 
-# What each tab shows. A mistake of the user is told instead of an answer.
+# What each tab shows: the answer, or what the user did wrong.
 
 
 def show_certify(picture: Upload, name: str, epsilon: float) -> tuple[str, str]:
@@ -170,7 +170,7 @@ def show_card(name: str) -> tuple[str, str]:
     return f"## {name}\n\nDownload: " + " · ".join(links), answers.card(name)
 
 
-# What the API answers: the same as plain values. A mistake is told as an error of one line.
+# What the API answers: the same as plain values, or an error of one line.
 
 
 def telling(endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -82,7 +82,7 @@ def main(
         _draw_two_moons(output)
         return
     if recipe not in NETWORKS:
-        find(recipe)  # an unknown name is told before what else is missing
+        find(recipe)  # an unknown name is reported before anything else that is missing
     if describe:
         from training.plan import plan
 

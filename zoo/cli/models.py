@@ -173,7 +173,7 @@ def predict(
     """Classify images, each with its certified radius.
 
     Images are cropped and resized to the model's size first; the radius speaks of the resized image. Models of MNIST
-    and Fashion-MNIST know light on a black ground. An image that cannot be read is told in its place, and the command
+    and Fashion-MNIST know light on a black ground. Where an image cannot be read, its line says why, and the command
     ends with 1.
     """
     size = None if epsilon is None else parse_epsilon(epsilon)  # a mistake here should not wait for the model

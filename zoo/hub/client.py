@@ -195,7 +195,7 @@ def push(
         )
     files, api, where = dict(contents(folder)), HfApi(), f"{HUB}{repository}"
     try:
-        api.repo_exists(repository)  # a hub out of reach is told before the long proof
+        api.repo_exists(repository)  # fails before the long proof if the hub is out of reach
     except Exception as error:  # as in _download
         raise _failed(where, error) from error
     from zoo.publication.verify import verify
