@@ -63,9 +63,22 @@ from zoo.lowering import pooling as pools
 from zoo.lowering.values import Value
 
 
+def _both(
+    rule: Callable[[Any, Context], Bound],
+    ends: Callable[..., tuple[Tensor, Tensor]],
+    lowering: Callable[..., Value],
+    lowered_ends: Callable[..., tuple[Value, Value]],
+    form: Form,
+    apply: Callable[[Any, Tensor | None, Tensor], Tensor] | None = None,
+    record: Record = "single",
+) -> Row:
+    """A layer whose rule holds in both norms."""
+    return Row(rule, rule, ends, apply, None, record, lowering, lowered_ends, form)
+
+
 def _moving(rule: Callable[[Any, Context], Bound], lowering: Callable[..., Value], form: Form) -> Row:
     """A layer that only moves its numbers, drops some or adds zeros; its rule holds in both norms."""
-    return Row(rule, rule, linf.monotone, linear.apply_fixed, None, "single", lowering, intervals.monotone, form)
+    return _both(rule, linf.monotone, lowering, intervals.monotone, form, linear.apply_fixed)
 
 
 def _activation(
@@ -119,13 +132,9 @@ TORUS = whole(1, MAX_TORUS)
 
 TABLE: Rows = {
     # l2, l-infinity, intervals, linear, slopes, record, lowering, ends, form
-    Pixels: Row(
-        fixed.pixels,
+    Pixels: _both(
         fixed.pixels,
         linf.pixel_ends,
-        None,
-        None,
-        "single",
         layers.pixels,
         intervals.pixel_ends,
         Form(_pixels, channels=SIZE.of(lambda layer: len(layer.mean))),
@@ -139,16 +148,8 @@ TABLE: Rows = {
         (0.0, 1.0), layers.hardtanh, Form(nn.Hardtanh, min_val=NUMBER, max_val=NUMBER), fixed.hardtanh
     ),
     GroupSort: _activation(None, layers.group_sort, Form(GroupSort, size=SIZE), fixed.group_sort),
-    Abs: Row(
-        fixed.absolute,
-        fixed.absolute,
-        linf.absolute_ends,
-        None,
-        None,
-        "single",
-        layers.absolute,
-        intervals.absolute_ends,
-        Form(Abs, channels=SIZE.or_null()),
+    Abs: _both(
+        fixed.absolute, linf.absolute_ends, layers.absolute, intervals.absolute_ends, Form(Abs, channels=SIZE.or_null())
     ),
     nn.Identity: _moving(fixed.nonexpansive, layers.identity, Form(nn.Identity)),
     nn.Dropout: _moving(fixed.nonexpansive, layers.identity, Form(nn.Dropout, p=NUMBER)),
@@ -180,13 +181,9 @@ TABLE: Rows = {
         )
     ),
     nn.AdaptiveAvgPool2d: _average(Form(nn.AdaptiveAvgPool2d, output_size=two(SIZE.or_null()))),
-    nn.MaxPool2d: Row(
-        max_pool,
+    nn.MaxPool2d: _both(
         max_pool,
         linf.monotone,
-        None,
-        None,
-        "single",
         pools.max_pool,
         intervals.monotone,
         Form(
@@ -199,13 +196,9 @@ TABLE: Rows = {
             ceil_mode=FLAG,
         ),
     ),
-    nn.BatchNorm2d: Row(
-        linear.batch_norm,
+    nn.BatchNorm2d: _both(
         linear.batch_norm,
         linf.batch_norm_ends,
-        linear.apply_batch_norm,
-        None,
-        "single",
         layers.batch_norm,
         intervals.batch_norm_ends,
         Form(
@@ -217,6 +210,7 @@ TABLE: Rows = {
             bias=BIAS,
             track_running_stats=FLAG,
         ),
+        linear.apply_batch_norm,
     ),
     nn.Flatten: _moving(fixed.flatten, layers.flatten, Form(nn.Flatten, start_dim=AXIS, end_dim=AXIS)),
     PadChannels: _moving(fixed.pad_channels, layers.pad_channels, Form(PadChannels, channels=SIZE)),
@@ -348,16 +342,13 @@ TABLE: Rows = {
         intervals.distance_ends,
         Form(LInfDistance, in_features=CHANNELS, out_features=ROWS),
     ),
-    Residual: Row(
-        residual,
+    Residual: _both(
         residual,
         linf.residual_ends,
-        None,
-        None,
-        "composed",
         layers.residual,
         intervals.residual_ends,
         Form(_residual, branch=LAYERS, skip=LAYER),
+        record="composed",
     ),
 }
 LINEAR = {kind: row.linear for kind, row in TABLE.items() if row.linear is not None}
