@@ -126,6 +126,8 @@ def _linear(layer: nn.Linear, place: Place) -> nn.Module:
     if place.from_end == 0 and isinstance(place.architecture, Backbone | LipConvNet | LBDN | LipNeXt):
         parametrize.register_parametrization(layer, "weight", NormalisedRows())
     if isinstance(place.architecture, CayleyConvNet):
+        with torch.no_grad():  # a random orthogonal matrix may have an eigenvalue next to -1, which Cayley has not
+            layer.weight.copy_(cayley(torch.randn_like(layer.weight) / layer.weight.shape[1] ** 0.5))
         parametrize.register_parametrization(layer, "weight", Cayley())
     if place.from_end == 0 and type(place.architecture) is DistanceNet:
         layer.requires_grad_(False).weight.copy_(-torch.eye(len(layer.weight)))

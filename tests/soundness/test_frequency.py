@@ -249,6 +249,15 @@ def test_a_chain_adds_up_what_each_of_its_stages_errs_by():
     assert truth < chain.absolute <= truth * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize(("inputs", "hidden", "outputs"), [(2, 50, 1), (60, 2, 3)])
+def test_a_sandwich_counts_the_terms_of_the_sums_of_both_its_matrices(inputs, hidden, outputs, size):
+    layer = Sandwich(inputs, hidden, outputs, size)
+    bound = bound_layer(layer, Context("layer", (inputs,) if size is None else (inputs, 1, 1)))
+    real = 1 if size is None else 2  # of complex sums
+    assert bound.fan_in >= real * (inputs + hidden)
+
+
 # All else is refused -------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[nn.Module, Shape]] = {

@@ -136,8 +136,11 @@ def sandwich(layer: Sandwich, context: Context) -> Bound:
         real, imaginary = _matrices(layer, context, size, hidden, outputs + channels)
         proof = context.prove(zip(real, imaginary, strict=True), len(real))
         outer, inner = (
-            frequency_chain(real[:, :, part], imaginary[:, :, part], proof.bound, size)
-            for part in (slice(outputs), slice(outputs, None))
+            frequency_chain(part_of(real), part_of(imaginary), proof.bound, size)
+            for part_of in (
+                lambda matrices: matrices[:, :, :outputs].swapaxes(1, 2),  # A^T adds up over the hidden channels
+                lambda matrices: matrices[:, :, outputs:],
+            )
         )
     cells = context.input_shape[1:]
     offset = l2(bias, math.prod(cells))

@@ -45,6 +45,11 @@ MUTANTS = (
         FREQUENCY, "norm * norm * OUTWARD,", "norm * norm / 2.0 * OUTWARD,",
     ),
     mutant(
+        "sums over the hidden channels not counted",
+        "frequency::test_a_sandwich_counts_the_terms_of_the_sums_of_both_its_matrices",
+        FREQUENCY, "matrices[:, :, :outputs].swapaxes(1, 2)", "matrices[:, :, :outputs]",
+    ),
+    mutant(
         "rounding of one stage", "frequency::test_a_chain_adds_up_what_each_of_its_stages_errs_by",
         FREQUENCY, "return Chain(terms, sum(parts) * OUTWARD)", "return Chain(terms, max(parts) * OUTWARD)",
     ),
