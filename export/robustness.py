@@ -105,7 +105,10 @@ def most_seconds(
 
 def differentiable(network: nn.Module, example: Tensor, precision: str) -> Callable[[Tensor], Tensor]:
     """The network, made to give gradients quickly."""
-    quick = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    quick = copy.deepcopy(network)
+    for weight in quick.parameters():
+        if weight.ndim == 4:  # the layout does not exist for the 5 dimensions of a weight in the Fourier basis
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     densify(quick, example)
     quicken(quick)
 
