@@ -23,6 +23,8 @@ from zoo.architectures import (
     from_description,
     layer_shapes,
 )
+from zoo.architectures.aol import AOLMLP, AOLPatchwise
+from zoo.architectures.orthogonal import OrthogonalConvNet
 from zoo.bounds.table import TABLE
 from zoo.data.datasets import DATASETS
 from zoo.errors import CertificateError, UnknownModelError
@@ -104,6 +106,11 @@ def test_another_description_is_refused(description: dict):
         lambda: ConvexPotentialNet("aol", 1, 8, 1, 8),  # type: ignore[arg-type]
         lambda: ConvexPotentialNet("cpl", 1, 8, 1, 8, input_size=30),
         lambda: ConvexPotentialNet("cpl", 1, 2, 1, 8),
+        lambda: AOLPatchwise(1, 8, 4, 1, input_size=30),
+        lambda: AOLPatchwise(1, 8, 16, 1),
+        lambda: AOLMLP(1, 8).network(),
+        lambda: OrthogonalConvNet("4c3f-cll"),
+        lambda: OrthogonalConvNet("4c3f", method="cayley"),  # type: ignore[arg-type]
         lambda: LipConvNet(7),
         lambda: LipConvNet(0),
         lambda: LipConvNet(5, input_size=28),

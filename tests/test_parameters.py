@@ -46,6 +46,7 @@ STATED = (
     Stated("liresnet-l12w512-cifar10", 49, LIRESNET, 3.9, "45.14 M with the code's dense layer, 70.4 M by the text"),
     Stated("liresnet-l12w512-cifar100", 49, LIRESNET, 3.9, "45.19 M with the code's dense layer"),
     Stated("liresnet-l12w588-imagenet", 86, LIRESNET, 3.4, "89.34 M with the code's dense layer, 129.9 M by the text"),
+    Stated("liresnetpp-l12w512-cifar10", 83, "BRONet's and LipNeXt's tables"),
     Stated("linfdist-6x5120-cifar10", 120.6, "code of zbh2047/L_inf-dist-net-v2, which cuts 120.66", 0.1),
 )
 

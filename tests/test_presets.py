@@ -20,8 +20,10 @@ from tests.training.small import SIZES, narrowed
 from training.constraints import converge_norms, folded_state
 from training.layers import constrain
 from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet, TwoMoonsMLP
+from zoo.architectures.aol import AOLMLP, AOLPatchwise
 from zoo.architectures.fourier import CayleyConvNet
 from zoo.architectures.lbdn import LBDN
+from zoo.architectures.orthogonal import OrthogonalConvNet
 from zoo.certificate.certify import certify
 from zoo.certificate.model import CertifiedModel
 from zoo.publication.graph import write_graph
@@ -39,8 +41,11 @@ def stand_in(architecture: Architecture) -> Architecture:
         small["input_size"] = 32
     if isinstance(architecture, LBDN | CayleyConvNet | LoopResNet):
         small["input_size"] = 16
+    if isinstance(architecture, AOLPatchwise | AOLMLP):
+        small["input_size"] = 8
     if isinstance(architecture, ConvNet):
-        if architecture.plan == "6c2f-liplt":  # LipLT, which needs ReLU and writes products out, once
+        small_maps = isinstance(architecture, OrthogonalConvNet) or architecture.plan == "6c2f-liplt"
+        if small_maps:  # LipLT needs ReLU and writes products out, once
             small["input_size"] = 8
         else:
             small["input_size"] = min(architecture.input_size, 24)

@@ -138,7 +138,7 @@ class AlmostOrthogonalColumns(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         rows = weight.transpose(0, 1)
-        return _rescaled(rows, torch.ones_like(rows.flatten(1)[:, 0]), 1e-6).transpose(0, 1)
+        return _rescaled(rows, torch.ones_like(rows.flatten(1)[:, 0]), 1e-6).transpose(0, 1).contiguous()
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """A W whose value is the weight, but for the 1e-6; a weight that is no value is returned as it is."""

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from training.centring import CentredConv2d
 from training.constraints import (
+    AlmostOrthogonalColumns,
     AlmostOrthogonalRows,
     AsKernel,
     LinearResidual,
@@ -27,12 +29,15 @@ from training.distance import LpDistance
 from training.frequency import Frequencies, lot, reflector_start, reflectors
 from training.minmax import QuickMinMax, quicken
 from training.operators import OperatorShape, convolution_operator, matrix_operator
-from training.orthogonal import Cayley, cayley
-from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet
+from training.orthogonal import Bjorck, BlockOrthogonalKernel, Cayley, CholeskyRows, cayley
+from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet, PlainConvNet
+from zoo.architectures.aol import AOLMLP, AOLPatchwise
 from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
 from zoo.architectures.lbdn import LBDN
 from zoo.architectures.lipnext import LipNeXt
 from zoo.architectures.liresnet import Backbone
+from zoo.architectures.liresnetpp import LiResNetPP
+from zoo.architectures.orthogonal import OrthogonalConvNet
 from zoo.architectures.transformer import Transformer
 from zoo.bounds.rule import Context
 from zoo.bounds.table import bound_layer
@@ -122,39 +127,71 @@ def constrain(network: nn.Sequential, architecture: Architecture) -> nn.Sequenti
 
 
 def _linear(layer: nn.Linear, place: Place) -> nn.Module:
-    """Behind a backbone of LiResNet, in a LipConvNet, LBDN and LipNeXt: the head's rows are normalised."""
-    if place.from_end == 0 and isinstance(place.architecture, Backbone | LipConvNet | LBDN | LipNeXt):
-        parametrize.register_parametrization(layer, "weight", NormalisedRows())
-    if isinstance(place.architecture, CayleyConvNet):
-        with torch.no_grad():  # a random orthogonal matrix may have an eigenvalue next to -1, which Cayley has not
-            layer.weight.copy_(cayley(torch.randn_like(layer.weight) / layer.weight.shape[1] ** 0.5))
-        parametrize.register_parametrization(layer, "weight", Cayley())
-    if place.from_end == 0 and type(place.architecture) is DistanceNet:
-        layer.requires_grad_(False).weight.copy_(-torch.eye(len(layer.weight)))
-    return layer
-
-
-def _linear_residual(layer: nn.Conv2d | TokenLinear, place: Place) -> nn.Module:
-    """What keeps its input's shape in a LiResNet or transformer: I + W / sqrt(depth), W ~ N(0, 1) / (k^2 width)."""
-    architecture = place.architecture
-    if type(architecture) is not LiResNet and not isinstance(architecture, Transformer):
-        return layer
-    if isinstance(layer, nn.Conv2d) and (layer.stride != (1, 1) or layer.in_channels != layer.out_channels):
-        return layer
-    residual = LinearResidual(layer.weight, architecture.depth)
-    start = torch.randn_like(layer.weight) / layer.weight[:, 0].numel()
-    with torch.no_grad():
-        layer.weight.copy_(residual(start))
-    parametrize.register_parametrization(layer, "weight", residual)
+    """A head with normalised rows behind a backbone of LiResNet and others; everything else as its family has it."""
+    match place.architecture:
+        case Backbone() | LipConvNet() | LBDN() | LipNeXt() if place.from_end == 0:
+            parametrize.register_parametrization(layer, "weight", NormalisedRows())
+        case LiResNetPP(dense_depth=depth):
+            if place.from_end <= 2 * depth:  # a dense block and its activation
+                _residual_form(layer, depth)
+            parametrize.register_parametrization(layer, "weight", CholeskyRows())
+        case AOLPatchwise() | AOLMLP():
+            nn.init.eye_(layer.weight)
+            if place.from_end == 0:
+                nn.init.zeros_(layer.bias)
+                return layer.requires_grad_(False)
+            parametrize.register_parametrization(layer, "weight", AlmostOrthogonalColumns())
+        case OrthogonalConvNet(method="bcop"):
+            parametrize.register_parametrization(layer, "weight", Bjorck())
+        case OrthogonalConvNet() | CayleyConvNet():
+            with torch.no_grad():  # an orthogonal start may have the eigenvalue -1, which no value has
+                layer.weight.copy_(cayley(torch.randn_like(layer.weight) / layer.weight.shape[1] ** 0.5))
+            parametrize.register_parametrization(layer, "weight", Cayley())
+        case DistanceNet() if place.from_end == 0 and type(place.architecture) is DistanceNet:
+            layer.requires_grad_(False).weight.copy_(-torch.eye(len(layer.weight)))
     return layer
 
 
 def _convolution(layer: nn.Conv2d, place: Place) -> nn.Module:
-    if isinstance(place.architecture, LipNeXt):
-        return _orthogonal(layer)
-    if isinstance(place.architecture, CayleyConvNet):
-        return _as_matrix(layer, Cayley())
-    return _linear_residual(layer, place)
+    """Those that keep the map of a LiResNet or transformer are linear residuals; else as its family has it."""
+    keeps = layer.stride == (1, 1) and layer.in_channels == layer.out_channels
+    match place.architecture:
+        case LiResNetPP(depth=depth) if keeps:
+            layer = CentredConv2d.of(layer)
+            _residual_form(layer, depth)
+        case LiResNetPP() if layer.in_channels == layer.out_channels:  # the neck's
+            parametrize.register_parametrization(layer, "weight", CholeskyRows())
+        case LiResNet(depth=depth) | Transformer(depth=depth) if keeps and not isinstance(
+            place.architecture, PlainConvNet
+        ):
+            _residual_form(layer, depth)
+        case AOLPatchwise():
+            if keeps:
+                nn.init.dirac_(layer.weight)
+            parametrize.register_parametrization(layer, "weight", AlmostOrthogonalColumns())
+        case LipNeXt():
+            return _orthogonal(layer)
+        case CayleyConvNet():
+            return _as_matrix(layer, Cayley())
+        case OrthogonalConvNet(method=method):
+            kernel = BlockOrthogonalKernel(layer.weight, layer.stride[0], downsampling=method == "bcop")
+            parametrize.register_parametrization(layer, "weight", kernel)
+    return layer
+
+
+def _tokens(layer: TokenLinear, place: Place) -> nn.Module:
+    if isinstance(place.architecture, Transformer):
+        _residual_form(layer, place.architecture.depth)
+    return layer
+
+
+def _residual_form(layer: nn.Conv2d | nn.Linear | TokenLinear, depth: int) -> None:
+    """I + W / sqrt(depth), W ~ N(0, 1) / (k^2 width)."""
+    residual = LinearResidual(layer.weight, depth)
+    start = torch.randn_like(layer.weight) / layer.weight[:, 0].numel()
+    with torch.no_grad():
+        layer.weight.copy_(residual(start))
+    parametrize.register_parametrization(layer, "weight", residual)
 
 
 def _orthogonal(layer: nn.Conv2d) -> nn.Module:
@@ -309,7 +346,8 @@ TABLE: dict[type[nn.Module], Row] = {
     PatchPool: Row(None, _one, None),
     nn.Linear: Row(_linear, matrix_operator, _row_sum),
     nn.Conv2d: Row(_convolution, convolution_operator, _row_sum),
-    TokenLinear: Row(_linear_residual, matrix_operator, None),
+    CentredConv2d: Row(None, convolution_operator, None),
+    TokenLinear: Row(_tokens, matrix_operator, None),
     ConvexPotential: Row(_potential, _one, None),
     ConvExponential: Row(_exponential, _one, None),
     Householder: Row(_householder, _one, None),

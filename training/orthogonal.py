@@ -31,7 +31,8 @@ class CholeskyRows(nn.Module):
         gram = rows @ rows.T
         ridge = RIDGE * gram.diagonal().mean().detach()
         factor = torch.linalg.cholesky(gram + ridge * torch.eye(len(gram)).to(gram))
-        return torch.linalg.solve_triangular(factor, rows, upper=False).reshape(weight.shape)
+        value = torch.linalg.solve_triangular(factor, rows, upper=False)
+        return value.contiguous().reshape(weight.shape)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """C^-1 W with C C^T = I - W W^T: L^-1 is C / sqrt(e), and no multiple of X changes the value.
@@ -112,7 +113,7 @@ class BlockReflector(_FromNumbers):
 
     def forward(self, vectors: Tensor) -> Tensor:
         rows, columns = self.shape
-        return reflector(vectors, BRO_RIDGE)[:rows, :columns]
+        return reflector(vectors, BRO_RIDGE)[:rows, :columns].contiguous()
 
 
 def reflector(vectors: Tensor, ridge: float) -> Tensor:
@@ -168,9 +169,8 @@ class BlockOrthogonalKernel(_FromNumbers):
             block = torch.stack([torch.stack([p @ q, p @ not_q]), torch.stack([not_p @ q, not_p @ not_q])])
             kernel = _composed(kernel, block.permute(2, 3, 0, 1))
         kernel = kernel[:, : self.inputs]
-        if self.depth > 1:  # a cell's numbers are its channels, rows and columns, as nn.PixelUnshuffle has them
-            kernel = F.pixel_shuffle(kernel, self.depth)
-        return kernel
+        # A cell's numbers are its channels, rows and columns, as nn.PixelUnshuffle has them.
+        return F.pixel_shuffle(kernel, self.depth).contiguous()
 
 
 class Bjorck(nn.Module):
@@ -190,17 +190,25 @@ def bjorck(weight: Tensor) -> Tensor:
     """20 steps W <- (3 W - W W^T W) / 2 from W / sqrt(|W|_1 |W|_inf): the nearest orthogonal matrix if they converge.
 
     Norm at most 1 after any number of steps: the start has it, since |W|^2 <= |W|_1 |W|_inf, and a step takes a
-    singular value s to (3 s - s^3) / 2, which maps [0, 2] into [-1, 1]. Shapes: [..., O, I] to the same.
+    singular value s to (3 s - s^3) / 2, which maps [0, 2] into [-1, 1]. All steps but the last are made on the Gram
+    matrix of the shorter side; the last one, on W itself, takes what rounding has left, 1 + e, to 1 - 3 e^2 / 2.
+    Shapes: [..., O, I] to the same.
     Source: Bjorck, Bowie 1971, by Anil, Lucas, Grosse 2019, arXiv 1811.05381. Where we differ: they scale by an
     estimate of the norm, which may be below it.
     """
     with torch.no_grad():
         sizes = weight.abs().sum(dim=-2, keepdim=True).amax(-1, True) * weight.abs().sum(-1, True).amax(-2, True)
-    weight = weight * sizes.rsqrt()
     wide = weight.shape[-2] <= weight.shape[-1]
-    for _ in range(BJORCK_STEPS):
-        weight = 1.5 * weight - 0.5 * (weight @ weight.mT @ weight if wide else weight @ (weight.mT @ weight))
-    return weight
+    rows = (weight if wide else weight.mT) * sizes.rsqrt()
+    gram = rows @ rows.mT
+    identity = torch.eye(gram.shape[-1]).to(gram)
+    factor = identity
+    for _ in range(BJORCK_STEPS - 1):
+        step = 1.5 * identity - 0.5 * gram
+        factor, gram = step @ factor, step @ gram @ step
+    rows = factor @ rows
+    rows = 1.5 * rows - 0.5 * (rows @ rows.mT @ rows)
+    return rows if wide else rows.mT.contiguous()
 
 
 def _composed(outer: Tensor, inner: Tensor) -> Tensor:

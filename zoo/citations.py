@@ -39,6 +39,16 @@ LBDN = "Wang, Manchester 2023, Direct parameterization of Lipschitz-bounded deep
 DISTANCE = (
     "Zhang, Jiang, He, Wang 2022, Boosting the certified robustness of l-infinity distance nets, arXiv 2110.06850"
 )
+AOL = "Prach, Lampert 2022, Almost-orthogonal layers for efficient general-purpose Lipschitz networks, arXiv 2208.03160"
+BCOP = (
+    "Li, Haque, Anil, Lucas, Grosse, Jacobsen 2019, Preventing gradient attenuation in Lipschitz constrained "
+    "convolutional networks, arXiv 1911.00937"
+)
+AOC = (
+    "Boissin, Mamalet, Fel, Picard, Massena, Serrurier 2025, An adaptive orthogonal convolution scheme for efficient "
+    "and flexible CNN architectures, arXiv 2501.07930"
+)
+LIRESNETPP = "Hu, Leino, Wang, Fredrikson 2024, A recipe for improved certifiable robustness, arXiv 2310.02513"
 LOSSES = {
     **dict.fromkeys(("gloro", "gloro_trades"), GLORO),
     "cll": CLL,

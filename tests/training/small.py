@@ -23,10 +23,13 @@ from zoo.architectures import (
     SpatialMLP,
     TwoMoonsMLP,
 )
+from zoo.architectures.aol import AOLMLP, AOLPatchwise
 from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
 from zoo.architectures.lbdn import LBDN
 from zoo.architectures.lipnext import LipNeXt
 from zoo.architectures.liresnet import Backbone
+from zoo.architectures.liresnetpp import LiResNetPP
+from zoo.architectures.orthogonal import OrthogonalConvNet
 
 SIZES = {"depth": 2, "width": 8, "features": 16, "last": 16, "dense_depth": 1, "hidden": 16, "heads": 2}
 
@@ -40,6 +43,14 @@ def small_network(name: str) -> str:
     """The smallest registered model whose network is made and constrained as that of `name`."""
     architecture = registry.find(name).architecture
     match architecture:
+        case OrthogonalConvNet():
+            return f"2c2f-{architecture.method}-cifar10-jpeg75"
+        case AOLPatchwise():
+            return "aol-patchwise-xs-cifar10-jpeg75"
+        case AOLMLP():
+            return "aol-mlp-4x512-cifar10-jpeg75"
+        case LiResNetPP():
+            return "liresnetpp-l4w32-cifar10-jpeg75"
         case ConvNet():
             return "2c2f-mnist" if architecture.activation == "minmax" else "2c2f-relu-mnist"
         case ConvexPotentialNet():

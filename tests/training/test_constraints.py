@@ -36,6 +36,10 @@ FOLDED = [
     "lipconvnet-5w8-lot-cifar10",
     "lipconvnet-5w8-bro-cifar10",
     "lipnext-l4w64-cifar10",
+    "liresnetpp-l4w32-cifar10",
+    "aol-patchwise-xs-cifar10",
+    "2c2f-bcop-mnist",
+    "2c2f-aoc-mnist",
     "linfdist-5x256-mnist",
     "linfdist-mlp-5x256-mnist",
 ]
@@ -103,7 +107,16 @@ def test_self_attention_is_proved_1_lipschitz_whatever_its_weights_became():
     assert not torch.equal(attention.query, attention.key)
 
 
-@pytest.mark.parametrize("name", ["cpl-xs-cifar10", "sll-xs-cifar10", "lipconvnet-5w8-cifar10"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cpl-xs-cifar10",
+        "sll-xs-cifar10",
+        "lipconvnet-5w8-cifar10",
+        "aol-patchwise-xs-cifar10",
+        "2c2f-bcop-mnist",
+    ],
+)
 def test_constrained_layers_are_proved_nearly_1_lipschitz(name, monkeypatch):
     monkeypatch.setattr("zoo.bounds.convolution.DENSE_COST", 1e8)
     architecture = registry.find(name).architecture

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from training.centring import CentredConv2d
 from training.distance import LpDistance
 from training.layers import TABLE, constrain
 from training.minmax import QuickMinMax
@@ -16,6 +17,7 @@ MIXING = {f"mixing{number}": "LinearResidual" for number in range(1, 5)}
 ATTENTION = {f"mixing{number}.branch.0": "AlmostOrthogonalRows" for number in range(1, 5)}
 HEAD = {"head": "NormalisedRows"}
 EXPONENTIALS = {f"conv{number}": "SkewKernel" for number in range(1, 6)}
+KERNELS = {"conv1": "BlockOrthogonalKernel", "conv2": "BlockOrthogonalKernel"}
 CONSTRAINTS: dict[str, dict[str, str]] = {
     "2c2f-mnist": {},
     "mlp-two-moons": {},
@@ -23,6 +25,14 @@ CONSTRAINTS: dict[str, dict[str, str]] = {
     "linfdist-5x256-mnist": {},
     "linfdist-mlp-5x256-mnist": {},
     "liresnet-l4w32-cifar10": BLOCKS | HEAD,
+    "liresnetpp-l4w32-cifar10": BLOCKS | HEAD | dict.fromkeys(("neck", "dense", "dense1", "dense2"), "CholeskyRows"),
+    "aol-patchwise-xs-cifar10": dict.fromkeys(
+        ("stem", "neck", *(f"{kind}{number}" for kind in ("conv", "dense") for number in range(1, 5))),
+        "AlmostOrthogonalColumns",
+    ),
+    "aol-mlp-4x512-mnist": {f"dense{number}": "AlmostOrthogonalColumns" for number in range(1, 5)},
+    "2c2f-bcop-mnist": KERNELS | {"dense1": "Bjorck", "head": "Bjorck"},
+    "2c2f-aoc-mnist": KERNELS | {"dense1": "Cayley", "head": "Cayley"},
     "convnet-l4w32-cifar10": HEAD,
     "resnet-l4w32-cifar10": HEAD,
     "spatialmlp-liffn-l4w32-cifar10": BLOCKS | MIXING | HEAD,
@@ -91,7 +101,7 @@ def test_only_distances_that_are_logits_have_no_mean_shift(name):
 
 def test_each_layer_of_the_proof_has_a_row_in_training_with_its_constants():
     """A Residual's constants follow from what it holds; what has no rule in a norm needs no constant there."""
-    assert set(TABLE) == {*BOUNDS, LpDistance, QuickMinMax}
+    assert set(TABLE) == {*BOUNDS, CentredConv2d, LpDistance, QuickMinMax}
     for kind, row in BOUNDS.items():
         if row.record != "composed" or row.linf is None:
             assert (TABLE[kind].estimate is None) == (row.l2 is None), kind

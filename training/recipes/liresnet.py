@@ -15,6 +15,7 @@ from training.losses import emma, gloro_trades
 from training.recipes.recipe import Generated, Paper, Recipe
 from training.schedules import Cosine, epsilon_ramp
 from zoo.architectures.liresnet import Backbone
+from zoo.architectures.liresnetpp import LiResNetPP
 from zoo.registry import ENTRIES
 
 EPSILON = 36 / 255
@@ -45,7 +46,11 @@ def recipes() -> Iterable[Recipe]:
 
 def _rows() -> Iterable[Recipe]:
     for name, entry in ENTRIES.items():
-        if not entry.reported or not isinstance(entry.architecture, Backbone):
+        if (
+            not entry.reported
+            or not isinstance(entry.architecture, Backbone)
+            or isinstance(entry.architecture, LiResNetPP)
+        ):
             continue
         row = table_row(name)
         match entry.training, entry.dataset:

@@ -53,9 +53,14 @@ class Backbone(ABC):
         return (self.channels, self.input_size, self.input_size)
 
     @property
+    def stem(self) -> tuple[int, int, int]:
+        """Kernel, stride and padding of the first convolution."""
+        return STEMS[self.input_size]
+
+    @property
     def map_size(self) -> int:
         """The side of the map that the blocks work on."""
-        kernel, stride, padding = STEMS[self.input_size]
+        kernel, stride, padding = self.stem
         return (self.input_size + 2 * padding - kernel) // stride + 1
 
     @abstractmethod
@@ -70,17 +75,27 @@ class Backbone(ABC):
 
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         layers["pixels"] = Pixels(mean=[0.5] * self.channels, scale=[1.0] * self.channels)
-        layers["stem"] = nn.Conv2d(self.channels, self.width, *STEMS[self.input_size])
+        layers["stem"] = nn.Conv2d(self.channels, self.width, *self.stem)
         layers["stem_activation"] = MinMax("halves")
         for number in range(1, self.depth + 1):
             layers.update(self.block(number))
-        layers["neck"] = nn.Conv2d(self.width, 2 * self.width, 4, 4)
-        layers["neck_activation"] = MinMax("halves")
-        layers["flatten"] = nn.Flatten()
-        layers["dense"] = nn.Linear(2 * self.width * (self.map_size // 4) ** 2, self.features)
-        layers["dense_activation"] = MinMax("halves")
-        layers["head"] = nn.Linear(self.features, self.classes)
+        layers.update(self.top())
         return nn.Sequential(layers)
+
+    def top(self) -> dict[str, nn.Module]:
+        """The layers behind the blocks, `head` last."""
+        from torch import nn
+
+        from zoo.layers import MinMax
+
+        return {
+            "neck": nn.Conv2d(self.width, 2 * self.width, 4, 4),
+            "neck_activation": MinMax("halves"),
+            "flatten": nn.Flatten(),
+            "dense": nn.Linear(2 * self.width * (self.map_size // 4) ** 2, self.features),
+            "dense_activation": MinMax("halves"),
+            "head": nn.Linear(self.features, self.classes),
+        }
 
 
 @dataclass(frozen=True)
