@@ -53,6 +53,7 @@ LOSSES = {
     **dict.fromkeys(("gloro", "gloro_trades"), GLORO),
     "cll": CLL,
     "emma": HU,
+    "logit_annealing": BRO,
     "crm": CRM,
     "certificate_regularised": HOUSEHOLDER,
     "multi_margin": CPL,

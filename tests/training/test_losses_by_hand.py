@@ -15,6 +15,7 @@ from training.losses import (
     cross_entropy,
     fixed_margin,
     lmt,
+    logit_annealing,
     multi_margin,
     offset_cross_entropy,
     published_p,
@@ -44,6 +45,25 @@ def test_cross_entropy():
 def test_fixed_margin_raises_each_wrong_logit_by_all_of_epsilon():
     expected = ce([2, 1 + 0.5 * 4, 0 + 0.5 * 1], 0) + ce([0 + 0.5 * 1, 3 + 0.5 * 2, 1], 2)
     assert fixed_margin(LOGITS, LABELS, K, 0.5).item() == near(expected / 2)
+
+
+def test_logit_annealing_shifts_and_weighs_the_logits_of_emma():
+    # Image 0: y = (2, 1, 0), reaches 0.5 K = 2 and 0.5; the gaps 1 and 2 allow 1 / 2 and all. Image 1 is wrong.
+    raised = [[0.0, -1 + 0.25 * 4, -2 + 0.5 * 1], [-1 + 0.5 * 1, 2.0, 0.0]]
+    total = 0.0
+    for logits, label in zip(raised, (0, 2), strict=True):
+        loss = ce([(value - 2.0 * (place == label)) / 0.75 for place, value in enumerate(logits)], label)
+        total += 0.75 * (1 - math.exp(-loss)) ** 5 * loss
+    assert logit_annealing(LOGITS, LABELS, K, 0.5).item() == near(total / 2)
+
+
+@pytest.mark.parametrize("offset", [math.sqrt(2), 1.5 * math.sqrt(2), 2 * math.sqrt(2) * 36 / 255])
+def test_the_offsets_of_aol_of_sandwich_and_of_the_comparison_of_layers(offset):
+    constants = ROOT * (1 - torch.eye(3, dtype=torch.float64))  # the papers' unit
+    first = ce([(2 - offset) / 0.25, 1 / 0.25, 0.0], 0)
+    second = ce([0.0, 3 / 0.25, (1 - offset) / 0.25], 2)
+    value = offset_cross_entropy(LOGITS, LABELS, constants, 0.5, offset=offset).item()
+    assert value == near(0.25 * (first + second) / 2)
 
 
 def test_lmt_raises_each_wrong_logit_by_the_largest_constant():

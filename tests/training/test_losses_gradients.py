@@ -21,6 +21,7 @@ from training.losses import (
     gloro,
     gloro_trades,
     lmt,
+    logit_annealing,
     multi_margin,
     offset_cross_entropy,
 )
@@ -36,6 +37,7 @@ LOSSES = {
     "gloro_trades ce": partial(gloro_trades, weight=2.0, divergence="ce"),
     "emma": emma,
     "emma with a floor": partial(emma, floor=0.01),
+    "logit_annealing": logit_annealing,
     "fixed_margin": fixed_margin,
     "lmt": partial(lmt, weight=0.7),
     "cll": partial(cll, p=0.3, weight=1e-2),
@@ -48,7 +50,7 @@ LOSSES = {
     "multi_margin": multi_margin,
     "clipped_hinge": partial(clipped_hinge, threshold=1.5, weight=0.5),
 }
-DETACHED = {"emma", "emma with a floor"}  # a factor without gradient
+DETACHED = {"emma", "emma with a floor", "logit_annealing"}  # a factor without gradient
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
 

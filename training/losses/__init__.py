@@ -9,7 +9,7 @@ Gradients flow into logits and margin_lipschitz, so that training pays for K, ex
 from training.losses.cll import calibrated_scale, cll, cll_binary, published_p
 from training.losses.constrained import clipped_hinge, multi_margin, offset_cross_entropy
 from training.losses.gloro import bottom_logit, cross_entropy, gloro, gloro_trades
-from training.losses.margins import emma, fixed_margin, lmt
+from training.losses.margins import emma, fixed_margin, lmt, logit_annealing
 from training.losses.radius import certificate_regularised, crm
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "gloro",
     "gloro_trades",
     "lmt",
+    "logit_annealing",
     "multi_margin",
     "offset_cross_entropy",
     "published_p",

@@ -14,11 +14,29 @@ def emma(logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: floa
 
     Source: Hu et al. 2023 (LiResNet), arXiv 2301.12549, definition 3, floor 0. The authors' code has a floor of 0.01.
     """
-    raised = margin_lipschitz[labels]
-    margins = logits - logits.gather(1, labels[:, None])
-    reach = (raised * epsilon).clamp_min(torch.finfo(logits.dtype).tiny)
-    radii = (-margins / reach).clamp(floor, 1).detach() * epsilon
-    return F.cross_entropy(margins + radii * raised, labels)
+    return F.cross_entropy(_raised(logits, labels, margin_lipschitz, epsilon, floor), labels)
+
+
+def logit_annealing(
+    logits: Tensor,
+    labels: Tensor,
+    margin_lipschitz: Tensor,
+    epsilon: float,
+    offset: float = 2.0,
+    temperature: float = 0.75,
+    power: float = 5.0,
+) -> Tensor:
+    """temperature (1 - p_t)^power CE(z, t), z = (s - offset onehot(t)) / temperature, s EMMA's logits, p = softmax(z).
+
+    The factor falls to 0 for images whose margin is large already, and leaves the network's capacity to the others.
+
+    Source: Lai, Huang, Kung, Chen 2025 (BRONet), arXiv 2505.15174, the LA loss, with the authors' code for the raised
+    logits and the defaults.
+    """
+    raised = _raised(logits, labels, margin_lipschitz, epsilon, floor=0.0)
+    shifted = (raised - offset * F.one_hot(labels, logits.shape[1]).to(raised)) / temperature
+    losses = F.cross_entropy(shifted, labels, reduction="none")
+    return temperature * ((1 - (-losses).exp()) ** power * losses).mean()
 
 
 def fixed_margin(logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: float) -> Tensor:
@@ -37,3 +55,12 @@ def lmt(logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: float
     """
     wrong = F.one_hot(labels, logits.shape[1]) == 0
     return F.cross_entropy(logits + weight * epsilon * margin_lipschitz.max() * wrong, labels)
+
+
+def _raised(logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: float, floor: float) -> Tensor:
+    """EMMA's logits y_i - y_t + r_i m_i. [N, C]."""
+    raised = margin_lipschitz[labels]
+    margins = logits - logits.gather(1, labels[:, None])
+    reach = (raised * epsilon).clamp_min(torch.finfo(logits.dtype).tiny)
+    radii = (-margins / reach).clamp(floor, 1).detach() * epsilon
+    return margins + radii * raised
