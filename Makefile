@@ -6,7 +6,7 @@ INSTALL = $(if $(UV),uv pip install --quiet --python .venv/bin/python,.venv/bin/
 # The page that certifies in the browser needs npm once; everything else does without.
 STATIC = @if command -v npm >/dev/null; then $(MAKE) --no-print-directory static; else echo 'no npm: no make static'; fi
 
-.PHONY: demo space static check test test-all docs models-check soundness lint clean
+.PHONY: demo space static check test test-all docs models-check soundness bench lint clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo  ## certified predictions for a few pictures with the embedded models
@@ -50,6 +50,10 @@ models-check: .venv/.dev  ## every published folder proved, rendered and measure
 
 soundness: .venv/.dev  ## a search for counter-examples to every published certificate; needs the test splits, takes hours
 	OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.soundness
+
+BENCHES = peers graph bounds serve space threads liplt training performance
+bench: .venv/.dev  ## what docs/performance.md says, measured again: an hour on idle cores
+	for name in $(BENCHES); do .venv/bin/python -m benchmarks.$$name || exit 1; done
 
 lint: .venv/.dev  ## format and lint in place, check types
 	.venv/bin/ruff format .

@@ -1,19 +1,19 @@
 """The proved float64 graph beside the float32 graph of the same network: time and memory.
 
-    python -m benchmarks.graph [NAME ...] [--threads 1] [--output benchmarks/graph.json]
+    python -m benchmarks.graph [NAME ...] [--threads 1]
 
 For published models, and for liresnet-l12w512-cifar10 with random weights, it measures on 1, 8 and 32 images the time
 of the float64 graph, run as `zoo.load` runs it with at most eight images at a time, over the time of the float32 graph
 with all optimisations and all images in one run; the share of that time that comes after the logits; and the resident
 memory that a float64 session adds to a process of its own. Times are the least of several runs in turns, in CPU time of
-the calling thread if one thread computes.
+the calling thread if one thread computes. Results: benchmarks/graph.json, where a model that is not measured anew, or
+with another number of threads, stays as it was.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -30,14 +30,16 @@ import typer
 from export.publish import weight_files
 from zoo.bounds.margins import MarginTables
 from zoo.certificate.model import CertifiedModel
+from zoo.files import replacing
 from zoo.hub.client import fetch
+from zoo.inference.evaluate import machine
 from zoo.inference.runtime import RUN
 from zoo.publication.folder import GRAPHS
 from zoo.publication.graph import write_graph
 from zoo.publication.network import load_module
 from zoo.registry import find
 
-SHELF = Path(__file__).parents[1] / "model_cards"
+RESULTS = Path(__file__).with_suffix(".json")
 LARGE = "liresnet-l12w512-cifar10"
 BATCHES, SECONDS = (1, 8, 32), 8  # of measuring each batch: at least five turns
 NAMES = (
@@ -51,18 +53,20 @@ def main(
         list[str] | None, typer.Argument(help="Models; those of the table in README where none is.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
-    output: Annotated[Path | None, typer.Option()] = None,
     memory: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Measure."""
     if memory is not None:
         print(json.dumps(_resident(memory)))
         return
-    rows = {name: _measure(name, threads) for name in names or NAMES}
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    result = {"machine": machine, "onnxruntime": onnxruntime.__version__, "threads": threads, "models": rows}
-    if output is not None:
-        output.write_text(json.dumps(result, indent=1) + "\n")
+    results: dict[str, Any] = json.loads(RESULTS.read_text())
+    for name in names or NAMES:
+        row = _measure(name, threads)
+        results["models"][name if threads == 1 else f"{name}, {threads} threads"] = row
+        results["machine"] = f"{machine()}, load {os.getloadavg()[0]:.1f}"
+        results["onnxruntime"] = onnxruntime.__version__
+        with replacing(RESULTS) as partial:
+            partial.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def _measure(name: str, threads: int) -> dict[str, Any]:

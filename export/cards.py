@@ -10,33 +10,16 @@ from typing import Annotated
 
 import typer
 
-from export.leaderboard import leaderboard_json, leaderboard_markdown
+from export.leaderboard import best_table, leaderboard_json, leaderboard_markdown
 from export.publish import CHECKOUT, SHELF, pin
 from zoo.cli.shell import run_script
-from zoo.data.datasets import DATASETS
-from zoo.figures import percent_text
 from zoo.publication.card import card_picture, render, write_card
 from zoo.publication.distance import PICTURE
 from zoo.publication.folder import SIGNATURE, SUMS, Folder, read_folder
 from zoo.publication.publish import move_into_place, seal
-from zoo.records import aim
 
 README = CHECKOUT / "README.md"
 MARKS = re.compile(r"(?<=<!-- models -->\n).*?(?=<!-- /models -->)", re.DOTALL)
-
-
-def models_table(folders: list[Folder]) -> str:
-    """One line for each published model, at the epsilon that it was made for."""
-    rows = ["| name | data | clean | VRA | at epsilon | ACR |", "|---|---|---|---|---|---|"]
-    for folder in folders:
-        name, evaluation = folder.config.name, folder.evaluation
-        epsilon = aim(folder.config, evaluation)
-        rows.append(
-            f"| [{name}](model_cards/{name}/README.md) | {DATASETS[folder.config.dataset].title} "
-            f"| {percent_text(evaluation.clean_accuracy)} | {percent_text(evaluation.vra[epsilon])} "
-            f"| {folder.config.norm} {epsilon} | {evaluation.acr:.3f} |"
-        )
-    return "\n".join(rows) + "\n"
 
 
 def shelf() -> list[Folder]:
@@ -66,7 +49,7 @@ def main(
 def pages(folders: list[Folder]) -> dict[Path, str]:
     """The text of each page that follows from the records of all folders."""
     return {
-        README: MARKS.sub(lambda _: models_table(folders), README.read_text()),
+        README: MARKS.sub(lambda _: best_table(folders, "model_cards/"), README.read_text()),
         SHELF / "README.md": leaderboard_markdown(folders),
         SHELF / "leaderboard.json": leaderboard_json(folders),
     }

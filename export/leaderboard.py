@@ -25,6 +25,7 @@ little, between models of different epochs larger ones, too. Rows are sorted by 
 model was made for. Hours are those of training steps, on CPUs that did other work as well: up to a factor of two.
 Written by `python -m export.cards` from the folders' records; `make models-check` checks every folder again.
 """
+ORDER = "The largest VRA at each epsilon. `zoo list --dataset D --norm N --epsilon E` has the others in this order.\n"
 CAPTIONS = {
     "curves": "Certified accuracy of every {} model against epsilon",
     "scatter": "VRA against clean accuracy of the {} models that were made for an epsilon or more, and of papers' rows",
@@ -41,7 +42,7 @@ def leaderboard_json(folders: Sequence[Folder]) -> str:
 
 
 def leaderboard_markdown(folders: Sequence[Folder]) -> str:
-    parts = [INTRODUCTION, _best(rows(folders)) + "\n"]
+    parts = [INTRODUCTION, "## Which model should I use?\n", best_table(folders), ORDER]
     for kind, of_kind in groupby(rows(folders), key=lambda row: group(row["dataset"])):
         models, title = list(of_kind), DATASETS[kind].title
         parts.append(f"## {title[0].upper() + title[1:]}\n")
@@ -57,18 +58,18 @@ def leaderboard_markdown(folders: Sequence[Folder]) -> str:
     return "\n".join(parts)
 
 
-def _best(models: Sequence[dict[str, Any]]) -> str:
-    """Which model to use: that with the largest VRA, for each data set, norm and epsilon."""
+def best_table(folders: Sequence[Folder], shelf: str = "") -> str:
+    """The model with the largest VRA for each data set, norm and epsilon; `shelf` leads from the page to the models."""
     heads = ["data", "norm", "epsilon", "use", "VRA", "clean", "parameters"]
-    lines = ["## Which model should I use?\n", _line(heads), "|---" * len(heads) + "|"]
-    for (dataset, norm), of_kind in groupby(models, key=lambda row: (row["dataset"], row["norm"])):
+    lines = [_line(heads), "|---" * len(heads) + "|"]
+    for (dataset, norm), of_kind in groupby(rows(folders), key=lambda row: (row["dataset"], row["norm"])):
         chosen = list(of_kind)
         for epsilon in chosen[0]["vra"]:
             best = max(chosen, key=lambda row: row["vra"][epsilon])
-            cells = [DATASETS[dataset].title, norm, epsilon, _link(best["name"]), percent(best["vra"][epsilon])]
+            link, vra = _link(best["name"], shelf), percent(best["vra"][epsilon])
+            cells = [DATASETS[dataset].title, norm, epsilon, link, vra]
             lines.append(_line([*cells, percent(best["clean_accuracy"]), f"{best['parameters']:,}"]))
-    said = "The largest VRA at each epsilon. `zoo list --dataset D --norm N --epsilon E` has the others in this order."
-    return "\n".join(lines) + f"\n\n{said}"
+    return "\n".join(lines) + "\n"
 
 
 def group(dataset: str) -> str:
@@ -198,8 +199,8 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _link(name: str) -> str:
-    return f"[{name}]({name}/README.md)"
+def _link(name: str, shelf: str = "") -> str:
+    return f"[{name}]({shelf}{name}/README.md)"
 
 
 def _words(value: str) -> str:
