@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
+matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "certified-zoo"})  # the same bytes each time
 
 from matplotlib import pyplot
 
@@ -60,8 +61,10 @@ def constants(results: dict[str, Any]) -> Rows:
     rows = [["model", "method", "constant over ours", "least of a layer", "layers", "CPU s"]]
     for name, model in results["models"].items():
         for method, row in model["constant"].items():
-            ratios = [f"{row['over ours']:.4f}", f"{row['least of a layer']:.4f}", str(row["layers"])]
-            cells = ["1", "1", "all"] if method == OURS else ratios
+            if method == OURS:
+                cells = ["1", "1", "all"]
+            else:
+                cells = [f"{row['over ours']:.4f}", f"{row['least of a layer']:.4f}", str(row["layers"])]
             rows.append([name, method, *cells, f"{row['seconds']:.2f}"])
     return rows
 
