@@ -89,6 +89,8 @@ def narrowed(architecture: Architecture) -> Architecture:
     small = {name: min(size, SIZES[name]) for name, size in sizes.items() if name in SIZES}
     if isinstance(architecture, LipConvNet):  # its least depth that has layers of stride 1
         small |= {"depth": 10, "width": 2}
+    if isinstance(architecture, AOLPatchwise):
+        small |= {"last": 4}
     return replace(architecture, **small)
 
 

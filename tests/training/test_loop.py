@@ -45,7 +45,7 @@ def test_every_kind_of_recipe_makes_two_steps_on_a_small_network(name, write_spl
     entry = registry.find(small)
     if entry.dataset != "two-moons":  # made, not read
         write_split(entry.dataset, count=9)
-    train(dataclasses.replace(find(name), name=small), tmp_path / "run", steps=2)
+    train(dataclasses.replace(find(name), name=small, generated=None), tmp_path / "run", steps=2)
     network = entry.architecture.network()
     start = {key: value.clone() for key, value in network.state_dict().items()}
     network.load_state_dict(weights(tmp_path / "run"))
