@@ -91,6 +91,8 @@ def narrowed(architecture: Architecture) -> Architecture:
         small |= {"depth": 10, "width": 2}
     if isinstance(architecture, AOLPatchwise):
         small |= {"last": 4}
+    if isinstance(architecture, AOLMLP):  # no narrower than the classes of its data sets
+        small |= {"width": 16}
     return replace(architecture, **small)
 
 
