@@ -57,7 +57,7 @@ Row = dict[str, Any]
 def main(names: Annotated[list[str] | None, typer.Argument(metavar="NAME")] = None) -> None:
     """Measure these models, or those of the list."""
     torch.set_num_threads(1)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"models": {}}
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"models": {}}
     for name in names or NAMES:
         results["models"][name] = row = _measure(name)
         results["machine"] = f"{machine()}, one thread"
@@ -100,14 +100,14 @@ def _constants(network: nn.Sequential, shape: tuple[int, ...], images: Tensor) -
     rows[f"power iteration, {STEPS} steps"] = _ratios(estimates, seconds)
     plain = [(layer, bound) for layer, bound, _ in layers if isinstance(layer, nn.Conv2d) and layer.stride == (1, 1)]
     if plain and find_spec("orthogonium"):
-        from orthogonium.layers.conv.singular_values.delattre24 import compute_delattre2024
+        from orthogonium.layers.conv.singular_values.delattre24 import compute_delattre2024  # pyright: ignore
 
         grams, seconds = _timed(
             lambda: [float(compute_delattre2024(layer.weight, 4)) / bound for layer, bound in plain]
         )
         rows["Gram iteration, stride 1 only (orthogonium)"] = _ratios(grams, seconds)
     if find_spec("deel"):
-        from deel.torchlip.utils.evaluate_lip_const import evaluate_lip_const
+        from deel.torchlip.utils.evaluate_lip_const import evaluate_lip_const  # pyright: ignore
 
         def largest() -> float:
             with contextlib.redirect_stdout(io.StringIO()):  # it prints what it found
@@ -196,7 +196,7 @@ def _plain(network: nn.Sequential, image: Tensor) -> nn.Sequential:
 
 
 def _crown(network: nn.Sequential, images: np.ndarray, labels: np.ndarray, epsilon: float) -> Row:
-    from auto_LiRPA import BoundedModule, BoundedTensor, PerturbationLpNorm
+    from auto_LiRPA import BoundedModule, BoundedTensor, PerturbationLpNorm  # pyright: ignore
 
     points = torch.from_numpy(images[:CROWN_IMAGES])
     plain = _plain(network, points[:1])

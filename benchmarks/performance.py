@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "certified-zoo"})  # the same bytes each time
-
-from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from export.cards import shelf
 from zoo.files import replacing
@@ -24,6 +20,8 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
 BLUE, ORANGE, GREY = "#1f77b4", "#e08a00", "#8a8a8a"
 OURS = "ours, proved"
+
+matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "certified-zoo"})  # the same bytes each time
 
 Rows = list[list[str]]
 
@@ -109,7 +107,8 @@ def attacked(path: Path) -> None:
             (f"{folder.config.name}, {epsilon}", proved, evaluation.pgd_accuracy[epsilon], evaluation.clean_accuracy)
         )
     rows.sort(key=lambda row: row[1])
-    figure, axes = pyplot.subplots(figsize=(8, 0.24 * len(rows) + 1), layout="constrained")
+    figure = Figure(figsize=(8, 0.24 * len(rows) + 1), layout="constrained")
+    axes = figure.add_subplot()
     for height, (_, proved, left, clean) in enumerate(rows):
         axes.plot([100 * proved, 100 * left], [height, height], color=GREY, linewidth=2, zorder=1)
         axes.plot([100 * clean], [height], "|", color=GREY, markersize=9)
@@ -128,7 +127,8 @@ def peers(results: dict[str, Any], path: Path) -> None:
     """CPU time of an image by method, and what each says of it."""
     models = results["models"]
     methods = list(dict.fromkeys(method for row in models.values() for method in row["images"]))
-    figure, axes = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.add_subplot()
     height = 0.8 / len(methods)
     for index, (method, colour) in enumerate(zip(methods, (BLUE, GREY, "#bbbbbb", ORANGE), strict=False)):
         for place, row in enumerate(models.values()):
@@ -153,12 +153,11 @@ def peers(results: dict[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     with replacing(path) as partial:
         figure.savefig(partial, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
 
 
 if __name__ == "__main__":
