@@ -32,7 +32,7 @@ def recipes() -> Iterable[Recipe]:
     yield replace(
         small("aol-patchwise-xs-fashion-mnist", None), epsilon=0.25, training_epsilon=constant(0.25), augment=(Flip(),)
     )
-    yield small("aol-mlp-4x512-cifar10-jpeg75", Paper.of("aol-mlp-16x3072-generated-cifar10"))
+    yield small("aol-mlp-4x512-cifar10-jpeg75", mlp("aol-mlp-16x3072-generated-cifar10").paper)
 
 
 def patchwise(name: str) -> Recipe:

@@ -95,8 +95,11 @@ class CayleyConvNet:
 
 NETWORKS = {
     "kwlarge-cayley": CayleyConvNet(),
-    **{f"lipconvnet-{depth}-lot": FourierLipConvNet(depth) for depth in (5, 20, 40)},
-    **{f"lipconvnet-{depth}-bro": FourierLipConvNet(depth, method="bro") for depth in (5, 20)},
+    "lipconvnet-5-lot": FourierLipConvNet(5),
+    "lipconvnet-20-lot": FourierLipConvNet(20),
+    "lipconvnet-40-lot": FourierLipConvNet(40),
+    "lipconvnet-5-bro": FourierLipConvNet(5, method="bro"),
+    "lipconvnet-20-bro": FourierLipConvNet(20, method="bro"),
     # Ours, for two CPU cores.
     "kwsmall-cayley": CayleyConvNet(16, 128),
     "lipconvnet-5w8-lot": FourierLipConvNet(5, 8),

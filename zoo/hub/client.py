@@ -252,7 +252,7 @@ def _instead(entry: Entry) -> str:
             f"then `python -m export {run}`, and load '{LOCAL}{run}/published'"
         )
     like = near(name, [other for other in list_models(pretrained=True) if ENTRIES[other].dataset == entry.dataset])
-    like = like or near(name, list_models(pretrained=True))
+    like = like or near(name, list_models(pretrained=True)) or list_models(pretrained=True)[:1]
     loadable = f"; {', '.join(like)} can be loaded" if like else ""
     return f" and no recipe: zoo.load({name!r}, backend='torch', pretrained=False) is it untrained{loadable}"
 
