@@ -6,6 +6,7 @@ family. Importing this package loads no torch; `network()` does.
 """
 
 from dataclasses import asdict, fields
+from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, NamedTuple
@@ -94,7 +95,11 @@ def from_description(description: dict[str, Any]) -> Architecture:
     family = str(sizes.pop("family", None))
     kinds = {**FAMILIES, "Layers": Layers}
     if family not in kinds:
-        raise CertificateError(f"unknown architecture family {family[:40]!r}, expected one of {', '.join(kinds)}")
+        near = get_close_matches(family[:40], kinds) or sorted(kinds)[:3]
+        raise CertificateError(
+            f"unknown architecture family {family[:40]!r}, none of the {len(kinds)} that this version knows, "
+            f"such as {', '.join(near)}: a newer version of certified-zoo may know it"
+        )
     numbers = {field.name for field in fields(kinds[family]) if field.type in ("int", int)}
     for name, size in sizes.items():
         most = LIMITS.get(name, MAX_SIZE)
