@@ -22,7 +22,7 @@ from zoo.registry import ENTRIES
 def recipes() -> Iterable[Recipe]:
     rows = [name for name, entry in ENTRIES.items() if isinstance(entry.architecture, LipNeXt) and entry.reported]
     yield from map(row, rows)
-    yield liresnet.small("lipnext-l8w128-cifar10-jpeg75", row("lipnext-l32w1024-cifar10").paper)
+    yield liresnet.small("lipnext-l4w64-cifar10-jpeg75", row("lipnext-l32w1024-cifar10").paper)
 
 
 def row(name: str) -> Recipe:

@@ -75,7 +75,6 @@ NETWORKS = {
     "lipnext-2b": LipNeXt(64, 4096),
     # Ours, for two CPU cores.
     "lipnext-l4w64": LipNeXt(4, 64),
-    "lipnext-l8w128": LipNeXt(8, 128),
 }
 NOTES = "Hu, Hu, Fredrikson 2026, by notes of others"
 PRESETS = {
@@ -88,8 +87,6 @@ PRESETS = {
     ),
     "lipnext-1b-imagenet": Preset("lipnext-1b", "imagenet", Reported(55.9, 40.3, "36/255", NOTES)),
     "lipnext-2b-imagenet": Preset("lipnext-2b", "imagenet", Reported(57.0, 41.2, "36/255", NOTES)),
-    "lipnext-l8w128-cifar10": Preset("lipnext-l8w128", "cifar10"),
-    "lipnext-l8w128-cifar10-jpeg75": Preset("lipnext-l8w128", "cifar10-jpeg75"),
     "lipnext-l4w64-cifar10": Preset("lipnext-l4w64", "cifar10"),
     "lipnext-l4w64-cifar10-jpeg75": Preset("lipnext-l4w64", "cifar10-jpeg75"),
     "lipnext-l4w64-cifar100": Preset("lipnext-l4w64", "cifar100"),
