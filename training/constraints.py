@@ -4,6 +4,7 @@ No part of the proof: `folded_state` reads the weights they evaluate to, and the
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -170,7 +171,23 @@ def _gram(weight: Tensor) -> Tensor:
     """|W W^T| of a matrix; of a kernel, that of the convolution on the infinite plane, summed over space."""
     if weight.ndim == 4:
         return F.conv2d(weight, weight, padding=weight.shape[2] - 1).abs().sum(dim=(2, 3))
-    return (weight @ weight.T).abs()
+    product = _Gram.apply(weight)
+    assert isinstance(product, Tensor)
+    return product.abs()
+
+
+class _Gram(torch.autograd.Function):
+    """W W^T, whose gradient takes one product, where autograd would take two."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return weight @ weight.T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (weight,) = ctx.saved_tensors
+        return (gradients[0] + gradients[0].T) @ weight
 
 
 class SkewKernel(nn.Module):

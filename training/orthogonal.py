@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoo.errors import InputError
 
-BJORCK_STEPS = 20
+BJORCK_STEPS, CONVERGED = 20, 1e-4
 RIDGE = 1e-3  # of LiResNet++, in means of the Gram matrix's diagonal
 BRO_RIDGE = 1e-7  # of BRONet, likewise
 
@@ -187,23 +187,28 @@ class Bjorck(nn.Module):
 
 
 def bjorck(weight: Tensor) -> Tensor:
-    """20 steps W <- (3 W - W W^T W) / 2 from W / sqrt(|W|_1 |W|_inf): the nearest orthogonal matrix if they converge.
+    """At most 20 steps W <- (3 W - W W^T W) / 2 from W / |(W W^T)^2|_F^(1/4): in the end the nearest orthogonal matrix.
 
-    Norm at most 1 after any number of steps: the start has it, since |W|^2 <= |W|_1 |W|_inf, and a step takes a
-    singular value s to (3 s - s^3) / 2, which maps [0, 2] into [-1, 1]. All steps but the last are made on the Gram
-    matrix of the shorter side; the last one, on W itself, takes what rounding has left, 1 + e, to 1 - 3 e^2 / 2.
+    Norm at most 1 after any number of steps: the start has it, since |W|^4 = |(W W^T)^2| <= |(W W^T)^2|_F, and a step
+    takes a singular value s to (3 s - s^3) / 2, which maps [0, 2] into [-1, 1]. All steps but the last are made on the
+    Gram matrix of the shorter side, until its entries are those of the identity but for `CONVERGED`; the last one, on W
+    itself, takes what is left, 1 + e, to 1 - 3 e^2 / 2.
     Shapes: [..., O, I] to the same.
     Source: Bjorck, Bowie 1971, by Anil, Lucas, Grosse 2019, arXiv 1811.05381. Where we differ: they scale by an
-    estimate of the norm, which may be below it.
+    estimate of the norm, which may be below it, and make all steps.
     """
-    with torch.no_grad():
-        sizes = weight.abs().sum(dim=-2, keepdim=True).amax(-1, True) * weight.abs().sum(-1, True).amax(-2, True)
     wide = weight.shape[-2] <= weight.shape[-1]
-    rows = (weight if wide else weight.mT) * sizes.rsqrt()
+    rows = weight if wide else weight.mT
     gram = rows @ rows.mT
+    with torch.no_grad():
+        trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]  # so that no square overflows
+        square = trace * torch.linalg.matrix_norm((gram / trace) @ (gram / trace), keepdim=True).sqrt()
+    rows, gram = rows * square.rsqrt(), gram / square
     identity = torch.eye(gram.shape[-1]).to(gram)
     factor = identity
     for _ in range(BJORCK_STEPS - 1):
+        if ((gram.detach() - identity).abs() <= CONVERGED).all():
+            break
         step = 1.5 * identity - 0.5 * gram
         factor, gram = step @ factor, step @ gram @ step
     rows = factor @ rows
