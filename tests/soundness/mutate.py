@@ -3,6 +3,7 @@
     python tests/soundness/mutate.py [PATTERN ...] [--jobs N] [--mutants-only]
 
 patches a temporary copy of `zoo/` and `export/`, runs there the tests that ought to notice, and prints which one did.
+With "-" for a pattern it reads names from standard input, one a line, and answers each before it reads the next.
 Exits with 1 if a mutant survives, cannot be applied, or breaks more than it should (the tests do not even collect).
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import itertools
 import os
 import re
 import shutil
@@ -19,12 +21,14 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 120  # seconds for one mutant
+AS_IS = Mutant("no mutant", (), "")
 HEAVY = (
     *("pytest", "torch", "numpy", "hypothesis", "mpmath", "onnx", "onnxruntime"),
     *("safetensors.torch", "huggingface_hub.hf_api", "pyarrow.parquet", "PIL.Image", "rich.console"),
@@ -37,19 +41,20 @@ def load_libraries() -> None:
         importlib.import_module(name)
 
 
-def make_copy(mutant: Mutant | None, folder: Path) -> None:
+def make_copy(mutant: Mutant, folder: Path) -> None:
     """The checkout's code and soundness tests, with the mutant's edits. Raises ValueError where one does not apply."""
-    ignore = shutil.ignore_patterns("__pycache__")
     for name in ("zoo", "export", "tests/soundness"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+        shutil.copytree(ROOT / name, folder / name)  # with the byte code, which saves half of a run
     for name in ("pyproject.toml", "tests/__init__.py"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, folder / name)
-    for file, old, new in mutant.edits if mutant else ():
+    for file, old, new in mutant.edits:
         text = (folder / file).read_text()
         if text.count(old) != 1:
             raise ValueError(f"{file} has {text.count(old)} times, not once: {old!r}")
         (folder / file).write_text(text.replace(old, new))
+        for stale in (folder / file).parent.glob(f"__pycache__/{Path(file).stem}.*"):
+            stale.unlink()
 
 
 def run_tests(folder: Path, tests: list[str]) -> None:
@@ -69,9 +74,9 @@ def run_tests(folder: Path, tests: list[str]) -> None:
     os._exit(int(code))
 
 
-def start(mutant: Mutant | None, folder: Path) -> int:
-    """The process that tests a mutant; without one, every test that any mutant names."""
-    tests = sorted({one.test for one in ([mutant] if mutant else MUTANTS)})
+def start(mutant: Mutant, folder: Path) -> int:
+    """The process that tests a mutant; of the code as it is, every test that any mutant names."""
+    tests = sorted({one.test for one in (MUTANTS if mutant is AS_IS else [mutant])})
     child = os.fork()
     if child == 0:
         try:
@@ -93,9 +98,16 @@ def verdict(folder: Path, status: int) -> tuple[bool, str]:
     return False, f"the tests did not run: status {status}, {log.strip().splitlines()[-1:]}"
 
 
+def asked() -> Iterator[Mutant]:
+    """The mutants whose names standard input tells, each as soon as it is told."""
+    named = {one.name: one for one in MUTANTS}
+    for line in sys.stdin:
+        yield named[line.rstrip("\n")]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Break the proof in one place at a time; a test must notice.")
-    parser.add_argument("patterns", nargs="*", default=[""], help="only mutants whose name contains one of these")
+    parser.add_argument("patterns", nargs="*", default=[""], help="only mutants whose name contains one of these; - asks")
     parser.add_argument("--jobs", type=int, default=2, help="mutants tested at a time")
     parser.add_argument("--mutants-only", action="store_true", help="do not first run the tests on the code as it is")
     options = parser.parse_args()
@@ -104,28 +116,26 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # its rewriting of assertions warns of what is imported already
     load_libraries()
-    began, running, killed = time.monotonic(), {}, 0
-    survivors = []
+    waiting = asked() if options.patterns == ["-"] else iter(chosen)
+    waiting = waiting if options.mutants_only else itertools.chain([AS_IS], waiting)
+    began, running, killed, survivors = time.monotonic(), {}, 0, []
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
-        waiting: list[Mutant | None] = [*chosen] if options.mutants_only else [None, *chosen]
-        while waiting or running:
-            while waiting and len(running) < options.jobs:
-                current = waiting.pop(0)
-                folder = Path(scratch) / str(len(waiting))
-                folder.mkdir()
+        while True:
+            while len(running) < options.jobs and (current := next(waiting, None)):
+                folder = Path(tempfile.mkdtemp(dir=scratch))
                 try:
                     make_copy(current, folder)
                 except ValueError as error:
                     survivors.append(current)
-                    print(f"STALE     {current.name if current else ''}: {error}", flush=True)
+                    print(f"STALE     {current.name}: {error}", flush=True)
                     continue
                 running[start(current, folder)] = (current, folder, time.monotonic())
             if not running:
-                continue
+                break
             child, status = os.wait()
             current, folder, started = running.pop(child)
             red, test = verdict(folder, status)
-            if current is None:  # the code as it is: every test must pass, or a red one says nothing of a mutant
+            if current is AS_IS:  # the code as it is: every test must pass, or a red one says nothing of a mutant
                 if test != "no test failed":
                     print(f"RED       without any mutant: {test}")
                     survivors.append(current)
@@ -136,7 +146,7 @@ def main() -> int:
                 survivors.append(current)
                 print(f"SURVIVED  {current.name:45} {test}", flush=True)
             shutil.rmtree(folder)
-    print(f"{killed} of {len(chosen)} mutants killed in {time.monotonic() - began:.0f} s")
+    print(f"{killed} of {killed + len(survivors)} killed in {time.monotonic() - began:.0f} s")
     return 1 if survivors else 0
 
 

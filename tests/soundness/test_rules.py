@@ -242,6 +242,17 @@ def test_convolutions_in_any_form_are_at_least_their_norm(form, cost):
     assert met > 3 or form not in ("torus", "all")
 
 
+@pytest.mark.parametrize("cost", [-1, 1e9])
+def test_zeros_around_a_map_can_have_a_larger_norm_than_its_torus(cost):
+    """On three pixels the kernel 1, -1, 1 has norm 1 + sqrt(2) between zeros, and 2 on the torus."""
+    layer = nn.Conv2d(1, 1, (1, 3), padding=(0, 1), bias=False)
+    layer.weight.data = torch.tensor([1.0, -1.0, 1.0]).reshape(1, 1, 1, 3)
+    with patch.object(convolution, "DENSE_COST", cost):
+        assert lipschitz_bound(layer, (1, 1, 3)) >= 1 + math.sqrt(2)
+        layer.padding_mode = "circular"
+        assert 2 <= lipschitz_bound(layer, (1, 1, 3)) <= 2 * (1 + 1e-7)
+
+
 @pytest.mark.parametrize("layer", [nn.AvgPool2d(3, 2, 1), nn.AvgPool2d(2), nn.AvgPool2d((3, 2), 1, divisor_override=2)])
 def test_averages_have_the_norm_of_their_matrix(layer):
     units = torch.eye(42, dtype=torch.float64).reshape(42, 1, 7, 6)

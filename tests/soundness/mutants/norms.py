@@ -313,7 +313,7 @@ MUTANTS = (
         CONV, 'circular = layer.padding_mode == "circular" and any(padding)', "circular = False",
     ),
     mutant(
-        "zeros taken for a torus", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
+        "zeros taken for a torus", "rules::test_zeros_around_a_map_can_have_a_larger_norm_than_its_torus",
         CONV, 'circular = layer.padding_mode == "circular" and any(padding)', "circular = any(padding)",
     ),
     mutant(
