@@ -1,8 +1,8 @@
 """What certifying costs as a network grows: python -m benchmarks.growth
 
 LiResNets with random weights; width, depth, the side of the picture and the number of classes grow one at a time from
-32, 4, 32 and 10. CPU time and added memory of `zoo.certify`, each in a process of its own. Results:
-benchmarks/growth.json.
+32, 4, 32 and 10. CPU time and added memory of `zoo.certify`, each in a process of its own. Each row is written to
+benchmarks/growth.json when it is measured; with names, --only width, the others stay as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,7 +24,8 @@ from zoo.files import replacing
 from zoo.inference.evaluate import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
-SIZES = {
+Field = Literal["width", "depth", "input_size", "classes"]
+SIZES: dict[Field, tuple[int, ...]] = {
     "width": (16, 32, 64, 128),
     "depth": (2, 4, 8, 16),
     "input_size": (28, 32, 64, 224),
@@ -50,21 +51,24 @@ def measure(field: str, value: int) -> dict[str, Any]:
     return {"cpu_seconds": round(spent, 2), "added_mib": round(added / 1024)}
 
 
-def main(one: Annotated[str | None, typer.Option(hidden=True, help="FIELD=VALUE")] = None) -> None:
+def main(
+    only: Annotated[Field | None, typer.Option(help="What grows.")] = None,
+    one: Annotated[str | None, typer.Option(hidden=True, help="FIELD=VALUE")] = None,
+) -> None:
     """Measure every size, anew."""
     if one:
         field, value = one.split("=")
         print(json.dumps(measure(field, int(value))))
         return
-    rows: dict[str, dict[str, Any]] = {}
-    for field, values in SIZES.items():
-        for value in values:
+    rows: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text())["sizes"] if RESULTS.exists() else {}
+    for field in [only] if only else SIZES:
+        for value in SIZES[field]:
             command = [sys.executable, "-m", "benchmarks.growth", "--one", f"{field}={value}"]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rows.setdefault(field, {})[str(value)] = json.loads(done.stdout)
             print(f"{field} {value}: {done.stdout.strip()}", flush=True)
-    with replacing(RESULTS) as partial:
-        partial.write_text(json.dumps({"machine": f"{machine()}, one thread", "sizes": rows}, indent=1) + "\n")
+            with replacing(RESULTS) as partial:
+                partial.write_text(json.dumps({"machine": f"{machine()}, one thread", "sizes": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

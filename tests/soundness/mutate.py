@@ -107,7 +107,9 @@ def asked() -> Iterator[Mutant]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Break the proof in one place at a time; a test must notice.")
-    parser.add_argument("patterns", nargs="*", default=[""], help="only mutants whose name contains one of these; - asks")
+    parser.add_argument(
+        "patterns", nargs="*", default=[""], help="only mutants whose name contains one of these; - asks"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="mutants tested at a time")
     parser.add_argument("--mutants-only", action="store_true", help="do not first run the tests on the code as it is")
     options = parser.parse_args()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -86,17 +86,21 @@ def box(image: Tensor, level: float) -> Ends:
     return np.maximum(pixels - Fraction(level), Fraction(0)), np.minimum(pixels + Fraction(level), Fraction(1))
 
 
-def body_ends(body: Sequence[nn.Module], image: Tensor, level: float) -> Ends:
-    lower, upper = box(image, level)
+def ends_after_each(body: Iterable[nn.Module], image: Tensor, level: float) -> Iterator[Ends]:
+    ends = box(image, level)
     for layer in body:
-        lower, upper = exact_ends(layer, lower, upper)
-    return lower, upper
+        ends = exact_ends(layer, *ends)
+        yield ends
 
 
-def exact_margins(net: nn.Sequential, image: Tensor, level: float, label: int) -> Exact:
+def body_ends(body: Iterable[nn.Module], image: Tensor, level: float) -> Ends:
+    *_, last = ends_after_each(body, image, level)
+    return last
+
+
+def exact_margins(head: nn.Module, features: Ends, label: int) -> Exact:
     """The least f_label - f_i over the exact intervals of the features."""
-    *body, head = net
-    lower, upper = body_ends(body, image, level)
+    lower, upper = features
     weight, bias = exact(head.weight), exact(head.bias)  # type: ignore[arg-type]
     rows = weight[label] - weight
     least = np.maximum(rows, Fraction(0)) * lower + np.minimum(rows, Fraction(0)) * upper
@@ -167,30 +171,22 @@ def test_ends_err_by_no_more_than_the_certificate_says(kind, seed):
     make, shape = MAKE[kind]
     net = make(seed)
     certificate, model = certified(net, shape, "linf", LEVELS)
-    images = torch.rand(1, *shape, generator=torch.Generator().manual_seed(seed))
-    double = cast_network(net, torch.float64)
-    for level in LEVELS:
-        lower, upper = (images.double() - level).clamp(min=0), (images.double() + level).clamp(max=1)
-        for depth, layer in enumerate(double[:-1], start=1):
-            lower, upper = intervals_of(layer, lower, upper, TABLE)
+    image = torch.rand(1, *shape, generator=torch.Generator().manual_seed(seed))
+    double, label = cast_network(net, torch.float64), int(model(image).label)
+    margins = least_margins(double, image.double(), torch.tensor([label]), torch.tensor(LEVELS, dtype=torch.float64))
+    for level, margin in zip(LEVELS, margins, strict=True):
+        lower, upper = (image.double() - level).clamp(min=0), (image.double() + level).clamp(max=1)
+        for depth, true in enumerate(ends_after_each(net[:-1], image[0], level), start=1):
+            lower, upper = intervals_of(double[depth - 1], lower, upper, TABLE)
             norm, error = propagate(certificate.layers[:depth], 1.0)
             assert bool((lower <= upper).all())
-            for row, image in enumerate(images):
-                for computed, truth in zip(
-                    (lower[row], upper[row]), body_ends(list(net)[:depth], image, level), strict=True
-                ):
-                    assert max(map(abs, exact(computed).flat)) <= Fraction(norm)
-                    assert max(map(abs, (exact(computed) - truth).flat)) <= Fraction(error)
+            for computed, truth in zip((lower[0], upper[0]), true, strict=True):
+                assert max(map(abs, exact(computed).flat)) <= Fraction(norm)
+                assert max(map(abs, (exact(computed) - truth).flat)) <= Fraction(error)
+        for i, truth in enumerate(exact_margins(net[-1], true, label)):
+            assert i == label or abs(Fraction(margin[0, i].item()) - truth) <= Fraction(model.slack[label, i].item())
     assert certificate.feature_norm >= norm * (1 - 1e-9)
     assert certificate.feature_error >= error * (1 - 1e-9)
-    label = model(images).label
-    margins = least_margins(double, images.double(), label, torch.tensor(LEVELS, dtype=torch.float64))
-    slack = model.slack.index_select(0, label)
-    for place, level in enumerate(LEVELS):
-        for row, image in enumerate(images):
-            truth = exact_margins(net, image, level, int(label[row]))
-            for i in set(range(len(truth))) - {int(label[row])}:
-                assert abs(Fraction(margins[place, row, i].item()) - truth[i]) <= Fraction(slack[row, i].item())
 
 
 @pytest.mark.parametrize("kind", MAKE)

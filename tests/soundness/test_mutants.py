@@ -24,7 +24,8 @@ def mutate() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_mutant_turns_a_test_red(name: str, mutate: subprocess.Popen[str]):
-    assert mutate.stdin and mutate.stdout
+    assert mutate.stdin is not None
+    assert mutate.stdout is not None
     mutate.stdin.write(f"{name}\n")
     answer = mutate.stdout.readline()
     assert re.match(rf"killed +\S+ s +{re.escape(name)} ", answer), answer

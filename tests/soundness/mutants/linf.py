@@ -64,7 +64,8 @@ MUTANTS = (
         LAYERS, ".abs().amax(dim=2)", ".abs().mean(dim=2)",
     ),
     mutant(
-        "mean for maximum in the upper end", "linf_intervals::test_ends_err_by_no_more_than_the_certificate_says[0-distances]",
+        "mean for maximum in the upper end",
+        "linf_intervals::test_ends_err_by_no_more_than_the_certificate_says[0-distances]",
         LINF, "high.amax(dim=2), -low", "high.mean(dim=2), -low",
     ),
     mutant(
