@@ -24,6 +24,7 @@ from zoo.architectures import (
     layer_shapes,
 )
 from zoo.architectures.aol import AOLMLP, AOLPatchwise
+from zoo.architectures.bronet import BRONet
 from zoo.architectures.orthogonal import OrthogonalConvNet
 from zoo.bounds.table import TABLE
 from zoo.data.datasets import DATASETS
@@ -100,6 +101,8 @@ def test_another_description_is_refused(description: dict):
     [
         lambda: LiResNet(6, 128, input_size=48),
         lambda: LiResNet(6, 127),
+        lambda: BRONet(2, 8, dense="cayley"),  # type: ignore[arg-type]
+        lambda: BRONet(2, 8, neck="dense"),  # type: ignore[arg-type]
         lambda: ConvNet("9c9f"),
         lambda: ConvNet("4c3f", "tanh"),  # type: ignore[arg-type]
         lambda: ConvNet("8c2f", input_size=16),

@@ -1,4 +1,4 @@
-"""A linear residual convolution whose branch is centred while it is trained, as LiResNet++ has it.
+"""Convolutions that are centred while they are trained: the linear residual of LiResNet++, and BRONet's.
 
 Source: Hu, Leino, Wang, Fredrikson 2024 (LiResNet++), arXiv 2310.02513, the authors' code.
 """
@@ -6,6 +6,8 @@ Source: Hu, Leino, Wang, Fredrikson 2024 (LiResNet++), arXiv 2310.02513, the aut
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from zoo.layers import FrequencyConv
 
 MOMENTUM = 0.1  # of the running mean
 
@@ -43,13 +45,43 @@ class CentredConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        bias = self.parametrizations["bias"]  # type: ignore[index]
-        assert isinstance(bias, parametrize.ParametrizationList)
-        centred, learned = bias[0], bias.original
-        assert isinstance(centred, Centred)
-        assert isinstance(learned, Tensor)
         output = self._conv_forward(input, self.weight, None)
-        mean = output.float().mean(dim=(0, 2, 3)) - input.float().mean(dim=(0, 2, 3))
-        with torch.no_grad():
-            centred.mean.lerp_(mean, MOMENTUM)
-        return output + (learned - mean).to(output.dtype)[:, None, None]
+        return _centred(self, output, _means(output) - _means(input))
+
+
+class CentredFrequencyConv(FrequencyConv):
+    """y = g(x) + b, and in training y = g(x) - m + b, m [C] the mean of g(x) over images and cells; else as above.
+
+    Source: Lai, Huang, Kung, Chen 2025 (BRONet), arXiv 2505.15174, the authors' code.
+    """
+
+    @classmethod
+    def of(cls, layer: FrequencyConv) -> "CentredFrequencyConv":
+        """A layer of the same sizes, centred, with weights of its own."""
+        outputs, inputs = layer.weight.shape[3:]
+        centred = cls(inputs, outputs, layer.size, layer.padding)
+        parametrize.register_parametrization(centred, "bias", Centred(outputs))
+        return centred
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = super().forward(x)
+        if not self.training:
+            return output
+        output = output - self.bias[:, None, None]
+        return _centred(self, output, _means(output))
+
+
+def _means(maps: Tensor) -> Tensor:
+    return maps.float().mean(dim=(0, 2, 3))
+
+
+def _centred(layer: nn.Module, output: Tensor, mean: Tensor) -> Tensor:
+    """The output, which lacks the bias, less the mean and with the learned bias; the running mean moves."""
+    bias = layer.parametrizations["bias"]  # type: ignore[index]
+    assert isinstance(bias, parametrize.ParametrizationList)
+    centred, learned = bias[0], bias.original
+    assert isinstance(centred, Centred)
+    assert isinstance(learned, Tensor)
+    with torch.no_grad():
+        centred.mean.lerp_(mean, MOMENTUM)
+    return output + (learned - mean).to(output.dtype)[:, None, None]

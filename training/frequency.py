@@ -6,6 +6,7 @@ few units of 1e-7, which nothing here bounds: the certificate proves the folded 
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from training.orthogonal import reflector
 from zoo.errors import InputError
 
 LOT_RIDGE, LOT_STEPS = 1e-4, 10
-BRO_RIDGE = 1e-5  # in means of the Gram matrix's diagonal
+BRO_RIDGE = 1e-5  # of LipConvNets, in means of the Gram matrix's diagonal
 
 
 class Frequencies(nn.Module):
@@ -73,17 +74,21 @@ def lot(matrices: Tensor) -> Tensor:
     return value if matrices.shape[-2] <= matrices.shape[-1] else value.mH
 
 
-def reflectors(outputs: int, inputs: int) -> Callable[[Tensor], Tensor]:
+def reflectors(outputs: int, inputs: int, ridge: float = BRO_RIDGE) -> Callable[[Tensor], Tensor]:
     """The first rows and columns of the block reflector of each V [C, rank], C = max(outputs, inputs): BRO.
 
-    Source: Lai, Huang, Kung, Chen 2025 (BRO), arXiv 2505.15174, and the authors' code for LipConvNets.
+    Source: Lai, Huang, Kung, Chen 2025 (BRO), arXiv 2505.15174, and the authors' code, whose ridge for LipConvNets this
+    is.
     """
-    return lambda vectors: reflector(vectors, BRO_RIDGE)[..., :outputs, :inputs]
+    return partial(reflector, ridge=ridge, rows=outputs, columns=inputs)
 
 
-def reflector_start(outputs: int, inputs: int, taps: int) -> Tensor:
-    """The kernel of a V [C, C / 2] that starts as the identity's first columns, plus N(0, 1) / (taps C), C channels."""
+def reflector_start(outputs: int, inputs: int, taps: int, share: int = 2, depth: int = 1) -> Tensor:
+    """The kernel of a V [C, C / share], C = max(outputs, inputs), of a layer that is one of `depth`.
+
+    It starts as the identity's first columns, plus N(0, 1) / (taps C sqrt(depth)).
+    """
     channels = max(outputs, inputs)
-    kernel = torch.randn(channels, max(1, channels // 2), taps, taps) / (taps * channels)
+    kernel = torch.randn(channels, max(1, channels // share), taps, taps) / (taps * channels * depth**0.5)
     kernel[:, :, taps // 2, taps // 2] += torch.eye(*kernel.shape[:2])
     return kernel

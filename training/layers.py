@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from training.centring import CentredConv2d
+from training.centring import CentredConv2d, CentredFrequencyConv
 from training.constraints import (
     AlmostOrthogonalColumns,
     AlmostOrthogonalRows,
@@ -29,9 +29,18 @@ from training.distance import LpDistance
 from training.frequency import Frequencies, lot, reflector_start, reflectors
 from training.minmax import QuickMinMax, quicken
 from training.operators import OperatorShape, convolution_operator, matrix_operator
-from training.orthogonal import Bjorck, BlockOrthogonalKernel, Cayley, CholeskyRows, cayley
+from training.orthogonal import (
+    BRO_RIDGE,
+    Bjorck,
+    BlockOrthogonalKernel,
+    BlockReflector,
+    Cayley,
+    CholeskyRows,
+    cayley,
+)
 from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet, PlainConvNet
 from zoo.architectures.aol import AOLMLP, AOLPatchwise
+from zoo.architectures.bronet import BRONet
 from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
 from zoo.architectures.lbdn import LBDN
 from zoo.architectures.lipnext import LipNeXt
@@ -131,6 +140,10 @@ def _linear(layer: nn.Linear, place: Place) -> nn.Module:
     match place.architecture:
         case Backbone() | LipConvNet() | LBDN() | LipNeXt() if place.from_end == 0:
             parametrize.register_parametrization(layer, "weight", NormalisedRows())
+        case BRONet(dense="bro", dense_depth=depth, share=share):
+            block = place.from_end <= 2 * depth
+            reflector = BlockReflector(layer.weight, len(layer.weight) // share, depth if block else 1)
+            parametrize.register_parametrization(layer, "weight", reflector)
         case LiResNetPP(dense_depth=depth):
             if place.from_end <= 2 * depth:  # a dense block and its activation
                 _residual_form(layer, depth)
@@ -159,7 +172,10 @@ def _convolution(layer: nn.Conv2d, place: Place) -> nn.Module:
         case LiResNetPP(depth=depth) if keeps:
             layer = CentredConv2d.of(layer)
             _residual_form(layer, depth)
-        case LiResNetPP() if layer.in_channels == layer.out_channels:  # the neck's
+        case BRONet(dense="bro", share=share) if layer.in_channels == layer.out_channels:  # the neck's
+            reflector = BlockReflector(layer.weight, len(layer.weight) // share)
+            parametrize.register_parametrization(layer, "weight", reflector)
+        case LiResNetPP() if layer.in_channels == layer.out_channels:  # likewise
             parametrize.register_parametrization(layer, "weight", CholeskyRows())
         case LiResNet(depth=depth) | Transformer(depth=depth) if keeps and not isinstance(
             place.architecture, PlainConvNet
@@ -251,14 +267,17 @@ def _householder(layer: Householder, place: Place) -> nn.Module:
 
 def _frequency_conv(layer: FrequencyConv, place: Place) -> nn.Module:
     """A kernel's matrices, made orthogonal as the family's paper does; without a family, and at one tap, by Cayley."""
-    method = place.architecture.method if isinstance(place.architecture, FourierLipConvNet) else "cayley"
     outputs, inputs = layer.weight.shape[3:]
     taps = 1 if layer.size == 1 and not layer.padding else KERNEL
     kernel, orthogonal = torch.randn(outputs, inputs, taps, taps) / (taps * inputs**0.5), cayley
-    if method == "lot":
-        orthogonal = lot
-    elif method == "bro":
-        kernel, orthogonal = reflector_start(outputs, inputs, taps), reflectors(outputs, inputs)
+    match place.architecture:
+        case FourierLipConvNet(method="lot"):
+            orthogonal = lot
+        case FourierLipConvNet(method="bro"):
+            kernel, orthogonal = reflector_start(outputs, inputs, taps), reflectors(outputs, inputs)
+        case BRONet(share=share, depth=depth):
+            kernel = reflector_start(outputs, inputs, taps, share, depth)
+            layer, orthogonal = CentredFrequencyConv.of(layer), reflectors(outputs, inputs, BRO_RIDGE)
     torus = layer.size + 2 * layer.padding
     parametrize.register_parametrization(layer, "weight", Frequencies(kernel.to(layer.weight), torus, orthogonal))
     return layer
@@ -347,6 +366,7 @@ TABLE: dict[type[nn.Module], Row] = {
     nn.Linear: Row(_linear, matrix_operator, _row_sum),
     nn.Conv2d: Row(_convolution, convolution_operator, _row_sum),
     CentredConv2d: Row(None, convolution_operator, None),
+    CentredFrequencyConv: Row(None, _one, None),
     TokenLinear: Row(_tokens, matrix_operator, None),
     ConvexPotential: Row(_potential, _one, None),
     ConvExponential: Row(_exponential, _one, None),

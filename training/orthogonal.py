@@ -100,32 +100,33 @@ class BlockReflector(_FromNumbers):
     """The first O rows and I columns of I - 2 V (V^T V + e I)^-1 V^T, V of `rank` columns: BRO.
 
     Norm at most 1, see `reflector`; a part of a matrix has no larger norm. e = mean(diag(V^T V)) / 10^7.
-    Shapes: weight [O, I], V [max(O, I), rank], which starts as the identity's first columns plus
-    N(0, 1) / (C sqrt(depth)) where the layer is one of `depth`.
+    Shapes: weight [O, I] or a kernel [O, ...] read as a matrix, as in `CholeskyRows`; V [max(O, I), rank], which starts
+    as the identity's first columns plus N(0, 1) / (C sqrt(depth)) where the layer is one of `depth`.
     Source: Lai, Huang, Kung, Chen 2025 (BRONet), arXiv 2505.15174, and the authors' code.
     """
 
     def __init__(self, weight: Tensor, rank: int, depth: int = 1):
         self.shape = weight.shape
-        size = max(weight.shape)
+        size = max(weight.flatten(1).shape)
         start = torch.eye(size, rank) + torch.randn(size, rank) / (size * depth**0.5)
         super().__init__(start.to(weight))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        rows, columns = self.shape
-        return reflector(vectors, BRO_RIDGE)[:rows, :columns].contiguous()
+        return reflector(vectors, BRO_RIDGE, self.shape[0], self.shape[1:].numel()).reshape(self.shape)
 
 
-def reflector(vectors: Tensor, ridge: float) -> Tensor:
-    """I - 2 V (V* V + e I)^-1 V* of each V, e = ridge mean(diag(V* V)): norm at most 1 for any e >= 0.
+def reflector(vectors: Tensor, ridge: float, rows: int, columns: int) -> Tensor:
+    """The first rows and columns of I - 2 V (V* V + e I)^-1 V* of each V, e = ridge mean(diag(V* V)).
 
-    A singular value s of V gives the eigenvalue 1 - 2 s^2 / (s^2 + e), between -1 and 1; the others are 1.
-    Shapes: [..., C, rank] to [..., C, C], real or complex.
+    Norm at most 1 for any e >= 0: a singular value s of V gives the eigenvalue 1 - 2 s^2 / (s^2 + e), between -1 and 1;
+    the others are 1.
+    Shapes: [..., C, rank] to [..., rows, columns], real or complex.
     """
     gram = vectors.mH @ vectors
     weight = ridge * gram.diagonal(dim1=-2, dim2=-1).real.mean().detach()
-    onto = vectors @ torch.linalg.solve(gram + weight * torch.eye(gram.shape[-1]).to(gram), vectors.mH)
-    return torch.eye(onto.shape[-1]).to(onto) - 2 * onto
+    solved = torch.linalg.solve(gram + weight * torch.eye(gram.shape[-1]).to(gram), vectors[..., :columns, :].mH)
+    onto = vectors[..., :rows, :] @ solved
+    return torch.eye(rows, columns).to(onto) - 2 * onto
 
 
 class BlockOrthogonalKernel(_FromNumbers):

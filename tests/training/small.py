@@ -24,6 +24,7 @@ from zoo.architectures import (
     TwoMoonsMLP,
 )
 from zoo.architectures.aol import AOLMLP, AOLPatchwise
+from zoo.architectures.bronet import BRONet
 from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
 from zoo.architectures.lbdn import LBDN
 from zoo.architectures.lipnext import LipNeXt
@@ -31,7 +32,16 @@ from zoo.architectures.liresnet import Backbone
 from zoo.architectures.liresnetpp import LiResNetPP
 from zoo.architectures.orthogonal import OrthogonalConvNet
 
-SIZES = {"depth": 2, "width": 8, "features": 16, "last": 16, "dense_depth": 1, "hidden": 16, "heads": 2}
+SIZES = {
+    "depth": 2,
+    "width": 8,
+    "features": 16,
+    "last": 16,
+    "dense_depth": 1,
+    "hidden": 16,
+    "heads": 2,
+    "first_reflector": 2,
+}
 
 
 def weights(run: Path) -> dict[str, Tensor]:
@@ -49,6 +59,8 @@ def small_network(name: str) -> str:
             return "aol-patchwise-xs-cifar10-jpeg75"
         case AOLMLP():
             return "aol-mlp-4x512-cifar10-jpeg75"
+        case BRONet():
+            return "bronet-l4w32-la-cifar10-jpeg75"
         case LiResNetPP():
             return "liresnetpp-l4w32-cifar10-jpeg75"
         case ConvNet():

@@ -37,6 +37,7 @@ FOLDED = [
     "lipconvnet-5w8-bro-cifar10",
     "lipnext-l4w64-cifar10",
     "liresnetpp-l4w32-cifar10",
+    "bronet-l4w32-la-cifar10",
     "aol-patchwise-xs-cifar10",
     "2c2f-bcop-mnist",
     "2c2f-aoc-mnist",

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from training.centring import CentredConv2d
+from training.centring import CentredConv2d, CentredFrequencyConv
 from training.distance import LpDistance
 from training.layers import TABLE, constrain
 from training.minmax import QuickMinMax
@@ -26,6 +26,9 @@ CONSTRAINTS: dict[str, dict[str, str]] = {
     "linfdist-mlp-5x256-mnist": {},
     "liresnet-l4w32-cifar10": BLOCKS | HEAD,
     "liresnetpp-l4w32-cifar10": BLOCKS | HEAD | dict.fromkeys(("neck", "dense", "dense1", "dense2"), "CholeskyRows"),
+    "bronet-l4w32-la-cifar10": dict.fromkeys(BLOCKS, "Frequencies")
+    | HEAD
+    | dict.fromkeys(("neck", "dense", "dense1", "dense2"), "CholeskyRows"),
     "aol-patchwise-xs-cifar10": dict.fromkeys(
         ("stem", "neck", *(f"{kind}{number}" for kind in ("conv", "dense") for number in range(1, 5))),
         "AlmostOrthogonalColumns",
@@ -101,7 +104,7 @@ def test_only_distances_that_are_logits_have_no_mean_shift(name):
 
 def test_each_layer_of_the_proof_has_a_row_in_training_with_its_constants():
     """A Residual's constants follow from what it holds; what has no rule in a norm needs no constant there."""
-    assert set(TABLE) == {*BOUNDS, CentredConv2d, LpDistance, QuickMinMax}
+    assert set(TABLE) == {*BOUNDS, CentredConv2d, CentredFrequencyConv, LpDistance, QuickMinMax}
     for kind, row in BOUNDS.items():
         if row.record != "composed" or row.linf is None:
             assert (TABLE[kind].estimate is None) == (row.l2 is None), kind

@@ -18,9 +18,7 @@ from zoo.registry import ENTRIES
 
 def recipes() -> Iterable[Recipe]:
     rows = {
-        name: row(name)
-        for name, entry in ENTRIES.items()
-        if entry.reported and isinstance(entry.architecture, LiResNetPP)
+        name: row(name) for name, entry in ENTRIES.items() if entry.reported and type(entry.architecture) is LiResNetPP
     }
     yield from rows.values()
     yield liresnet.small("liresnetpp-l4w32-cifar10-jpeg75", rows["liresnetpp-l12w512-cifar10"].paper)
