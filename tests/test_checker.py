@@ -12,12 +12,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from tests import checker
+from zoo.bounds.rule import Context
+from zoo.bounds.table import TABLE, bound_layer
 from zoo.certificate.certify import certify
-from zoo.layers import MinMax, Pixels, Residual
+from zoo.layers import MinMax, Pixels, Residual, SelfAttention
+
+from .soundness.test_rules import SOUND, Case
 
 SHELF = Path(__file__).parents[1] / "model_cards"
 SMALL = SHELF / "mlp-two-moons"
@@ -33,8 +39,9 @@ SMALL = SHELF / "mlp-two-moons"
                 "2c2f-mnist",
                 "cpl-xs-cifar10-jpeg75",
                 "linfdist-mlp-5x256-mnist",
-                "resnet-l4w32-cifar10-jpeg75",
                 "lipconvnet-5w8-cifar10-jpeg75",
+                "loopresnet-d2w8-mnist",
+                "2c2f-relu-crm-mnist",
             )
         ),
     ],
@@ -46,16 +53,19 @@ def test_a_published_folder_holds(name: str):
 def test_the_checker_imports_nothing_of_ours():
     code = (
         "import sys, runpy; sys.argv = ['checker', sys.argv[1]]\n"
-        "try: runpy.run_path('tests/checker.py', run_name='__main__')\n"
+        "try: runpy.run_module('tests.checker', run_name='__main__')\n"
         "finally: assert not {'zoo', 'torch', 'onnx', 'safetensors', 'scipy'} & set(sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code, str(SMALL)], cwd=SHELF.parent, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, f"{SMALL}: holds: 14 layers, K and T of 2 classes\n")
 
 
-def test_what_the_checker_cannot_check_is_said(capsys: pytest.CaptureFixture[str]):
-    assert checker.main([str(SHELF / "loopresnet-d2w8-mnist")]) == 1
-    assert "NOT CHECKED: block1: Residual cannot be checked here" in capsys.readouterr().out
+def test_what_the_checker_cannot_check_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    def rename(certificate: dict[str, Any]) -> None:
+        certificate["layers"][3]["kind"] = "BatchNorm2d"
+
+    assert checker.main([str(sealed(tmp_path / "folder", rename))]) == 1
+    assert "NOT CHECKED: dense1_activation: BatchNorm2d cannot be checked here" in capsys.readouterr().out
 
 
 def sealed(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
@@ -90,10 +100,10 @@ def test_a_constant_of_the_body_that_is_too_small(tmp_path: Path, field: str):
 )
 def test_a_number_of_a_layer_that_is_too_small(tmp_path: Path, field: str, share: float):
     def lower(certificate: dict[str, Any]) -> None:
-        layer = next(layer for layer in certificate["layers"] if layer["kind"] == "Linear")
+        layer = next(layer for layer in certificate["layers"] if layer["name"] == "dense2")
         layer[field] = type(layer[field])(layer[field] * share)
 
-    with pytest.raises(checker.Failed, match=f"dense1: ({field}|a rounding)"):
+    with pytest.raises(checker.Failed, match=f"dense2: ({field}|a rounding)"):
         checker.check(sealed(tmp_path / "folder", lower))
 
 
@@ -111,17 +121,83 @@ def test_a_table_that_is_too_small(tmp_path: Path, table: int, told: str):
         checker.check(folder)
 
 
-@pytest.mark.parametrize("field", ["lipschitz_bound", "absolute_norm", "offset_norm", "fan_in"])
-def test_a_number_of_a_residual_block_that_is_too_small(field: str):
-    branch = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), MinMax("halves"), nn.Conv2d(4, 4, 3, padding=1))
-    block = Residual(*branch)
-    net = nn.Sequential(Pixels([0.0] * 4, [1.0] * 4), block, nn.Flatten(), nn.Linear(4 * 64, 2))
-    record = asdict(certify(net.requires_grad_(False).eval(), (4, 8, 8)).layers[1])
-    weights = {f"1.{key}": value.double().numpy() for key, value in block.state_dict().items()}
+UNCHECKED = {
+    "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm2d", "ChannelShuffle", "ConvTranspose2d", "Hardtanh", "LeakyReLU",
+    "MaxPool2d", "Unflatten",
+}  # fmt: skip
+
+
+def plain(layer: nn.Module) -> bool:
+    """Whether a certificate tells all that its convolution does, but for the least padding by zeros that fits."""
+    if not isinstance(layer, nn.Conv2d):
+        return True
+    return layer.groups == 1 and layer.dilation == (1, 1) and layer.padding != (4, 0) and layer.padding_mode == "zeros"
+
+
+def cases() -> list[Any]:
+    loop = Residual(nn.Conv2d(2, 3, 4, 2, 1), nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1), skip=nn.Conv2d(2, 3, 2, 2))
+    dense = Residual(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3))
+    mixed = Residual(SelfAttention(4, 2), nn.Conv2d(4, 4, 1))
+    block = Residual(nn.Conv2d(4, 4, 3, padding=1), MinMax("halves"), nn.Conv2d(4, 4, 3, padding=1))
+    more = [
+        Case(loop, (2, 4, 4)),
+        Case(dense, (3,)),
+        Case(mixed, (4, 2, 3)),
+        Case(block, (4, 8, 8)),
+    ]
+    found = [case for kind, all_of in SOUND.items() for case in all_of if kind.__name__ not in UNCHECKED]
+    found = [case for case in [*found, *more] if plain(case.layer)]
+    return [pytest.param(case, id=f"{type(case.layer).__name__} {list(case.shape)}") for case in found]
+
+
+def record_of(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the zoo proves of a layer, and its weights, as a folder has them."""
+    record = {**vars(bound_layer(case.layer, Context("layer", case.shape))), "name": "layer"}
+    record |= {"kind": type(case.layer).__name__, "input_shape": list(case.shape)}
+    record["output_shape"] = list(record["output_shape"])
+    return record, {f"layer.{key}": value.double().numpy() for key, value in case.layer.state_dict().items()}
+
+
+def test_every_kind_of_layer_is_checked_or_named():
+    assert {kind.__name__ for kind, row in TABLE.items() if row.l2} - UNCHECKED == set(checker.layers.L2)
+
+
+@pytest.mark.parametrize("case", cases())
+def test_the_checker_agrees_with_every_rule_and_sees_each_smaller_number(case: Case):
+    record, weights = record_of(case)
     checker.check_layer(record, weights, linf=False)
-    record[field] = type(record[field])(record[field] * (1 - 1e-6 if field == "lipschitz_bound" else 0.05))
-    with pytest.raises(checker.Failed, match=f"1: .*{field}"):
+    rounds = record["fan_in"] > 0
+    lower = {"lipschitz_bound": 1 - 1e-6, "offset_norm": 0.0 if record["offset_norm"] > 1e-100 else None}
+    lower |= {"absolute_norm": 0.05, "fan_in": 0.0} if rounds else {}
+    lower |= {"range_norm": 1 - 1e-6} if record["range_norm"] is not None else {}
+    for field, share in lower.items():
+        if share is None:
+            continue
+        with pytest.raises(checker.Failed, match="layer: "):
+            checker.check_layer({**record, field: type(record[field])(record[field] * share)}, weights, linf=False)
+    with pytest.raises(checker.Failed, match="range_norm"):
+        checker.check_layer({**record, "range_norm": 1e-9}, weights, linf=False)
+
+
+@pytest.mark.parametrize("change", [{"groups": 2}, {"padding_mode": "circular"}], ids=str)
+def test_what_a_certificate_does_not_tell_of_a_convolution(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]):
+    monkeypatch.setattr("zoo.bounds.convolution.DENSE_COST", 0.0)  # so that a small one is bounded on a torus
+    record, weights = record_of(Case(nn.Conv2d(2, 2, 3, padding=1, **change), (2, 4, 4)))
+    with pytest.raises(checker.Unchecked, match="layer: "):
         checker.check_layer(record, weights, linf=False)
+
+
+def test_constants_of_class_pairs_that_are_too_small():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 3, 3, 2, 1), nn.ReLU(), nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten()]
+    net = nn.Sequential(Pixels([0.5], [2.0]), *layers, nn.Linear(36, 6), nn.ReLU())
+    net.add_module("head", nn.Linear(6, 3))
+    certificate = asdict(certify(net.requires_grad_(False).eval(), (1, 6, 6)))
+    weights = {key: value.double().numpy() for key, value in net.state_dict().items()}
+    needed = checker.pair_constants(certificate["layers"], weights)[np.tril_indices(3, -1)]
+    given = np.array(certificate["pairwise"])
+    assert (given >= needed).all()
+    assert (given * (1 - 1e-6) < needed).all()
 
 
 def test_other_bytes_than_the_sums_name(tmp_path: Path):

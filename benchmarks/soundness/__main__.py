@@ -1,6 +1,6 @@
 """Ask every published model for a counter-example to its certificate: `make soundness`.
 
-    python -m benchmarks.soundness [NAME ...] [--images 900] [--starts 128] [--replays 2] [--forgeries 2000]
+    python -m benchmarks.soundness [NAME ...] [--images 900] [--starts 1100] [--replays 2] [--forgeries 2000]
 
 Each part's row of a model is written to benchmarks/soundness.json as soon as it is known; a row that is there for the
 same files and as many is not measured again. docs/soundness.md says what the parts test. Exit code 1 where
@@ -41,9 +41,9 @@ IMAGES = 2000  # of a test split, at most, that the parts choose from
 def main(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Models; all of model_cards/.")] = None,
     images: Annotated[int, typer.Option(min=0, help="Images whose pairs are compared; 0 for none.")] = 900,
-    starts: Annotated[int, typer.Option(min=0, help="Attacks on a model.")] = 128,
+    starts: Annotated[int, typer.Option(min=0, help="Attacks on a model.")] = 1100,
     replays: Annotated[int, typer.Option(min=0, help="Images that are evaluated exactly.")] = 2,
-    second_verifier: Annotated[bool, typer.Option(help="Check each folder by tests/checker.py.")] = True,
+    second_verifier: Annotated[bool, typer.Option(help="Check each folder by tests/checker.")] = True,
     forged: Annotated[int, typer.Option("--forgeries", min=0, help="Mutants of a small folder.")] = 2000,
     output: Annotated[Path, typer.Option(help="The file of results, which is added to.")] = RESULTS,
 ) -> int:

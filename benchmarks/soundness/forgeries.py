@@ -3,7 +3,7 @@
 A mutant is a small folder with one thing changed, by its structure (a number of the certificate, a tensor, a node of
 the graph) or by its bytes, and then sealed again: every sha256 that anything has of anything is made to fit. It must be
 refused in a line, by `read_folder`, by the session of its graph, or by `verify`. One that verifies must be as good as
-the original: its proved files are the same bytes, or `tests/checker.py`, which shares no code with the zoo, holds it as
+the original: its proved files are the same bytes, or `tests/checker`, which shares no code with the zoo, holds it as
 well. A tenth of the mutants is not sealed: these are damage, and may not even be read.
 
 Mutants are made and judged in a process of their own, with limits of time and memory; where it dies, that is found.

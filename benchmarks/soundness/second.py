@@ -1,4 +1,4 @@
-"""What the second verifier says of a folder: `tests/checker.py`, which shares no code with the zoo."""
+"""What the second verifier says of a folder: `tests/checker`, which shares no code with the zoo."""
 
 from __future__ import annotations
 
