@@ -26,6 +26,7 @@ from zoo.architectures import (
 from zoo.architectures.aol import AOLMLP, AOLPatchwise
 from zoo.architectures.bronet import BRONet
 from zoo.architectures.orthogonal import OrthogonalConvNet
+from zoo.architectures.sortnet import SortNet
 from zoo.bounds.table import TABLE
 from zoo.data.datasets import DATASETS
 from zoo.errors import CertificateError, UnknownModelError
@@ -124,6 +125,8 @@ def test_another_description_is_refused(description: dict):
         lambda: OLSA(4, 32, heads=5),
         lambda: OLSA(4, 32, heads=0),
         lambda: DistanceNet(1, 8),
+        lambda: SortNet(3, 8, keep=1.0),
+        lambda: SortNet(3, 8, keep="x"),  # type: ignore[arg-type]
         lambda: DistanceMLP(3, 8, channels=2),
     ],
 )
@@ -161,7 +164,7 @@ def test_the_logits_of_a_distance_net_are_minus_its_distances():
 
 def test_linf_models_say_so():
     assert {name for name in ENTRIES if ENTRIES[name].norm == "linf"} == {
-        name for name in ENTRIES if name.startswith("linfdist-") or "-linf-" in name
+        name for name in ENTRIES if name.startswith(("linfdist-", "sortnet-")) or "-linf-" in name
     }
     assert {ENTRIES[name].norm for name in list_models("liresnet*")} == {"l2"}
 

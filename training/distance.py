@@ -1,6 +1,7 @@
-"""The l-infinity distance layer in training: l_p distances with p rising to infinity, less their mean over the batch.
+"""Distance layers in training: l_p distances with p rising to infinity, less their mean over the batch.
 
-Source: Zhang, Cai, Lu, He, Wang 2021, arXiv 2102.05363; Zhang, Jiang, He, Wang 2022, arXiv 2110.06850.
+Source: Zhang, Cai, Lu, He, Wang 2021, arXiv 2102.05363; Zhang, Jiang, He, Wang 2022, arXiv 2110.06850, and, for those
+that sort, arXiv 2210.01787.
 """
 
 import itertools
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.layers import LInfDistance
+from zoo.layers import LInfDistance, SortedDistance
 
 MOMENTUM = 0.1  # of the running mean
 IDENTITY = -10.0  # a weight so far from the others that its input decides the distance, so that the layer passes it on
@@ -41,13 +42,37 @@ class LpDistance(LInfDistance):
             self.register_buffer("bias", torch.zeros(out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        distances = lp_distance(x, self.weight, self.exponent)
+        return self.shifted(lp_distance(x, self.weight, self.exponent))
+
+    def shifted(self, distances: Tensor) -> Tensor:
+        """The distances less their mean in training; else with the bias."""
         if not (self.shift and self.training):
             return distances + self.bias
         mean = distances.mean(dim=0)
         with torch.no_grad():
             self.bias.lerp_(-mean.to(self.bias), MOMENTUM)
         return distances - mean
+
+
+class LpSortedDistance(SortedDistance, LpDistance):
+    """A SortedDistance by chance: in training an LpDistance of some inputs, each of which is kept with `keep`.
+
+    With p = infinity its mean over the draws is what the plain layer computes, but for what that leaves out; and in
+    evaluation it is the plain layer, whatever p is. Where we differ: all images of a step and all neurons of a layer
+    keep the same inputs.
+    """
+
+    def __init__(self, in_features: int, out_features: int, shift: bool, keep: float, terms: int):
+        LpDistance.__init__(self, in_features, out_features, shift)
+        self.keep, self.terms = keep, terms
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        kept = torch.rand(x.shape[1], device=x.device) < self.keep
+        if not kept.any():
+            kept[0] = True
+        return self.shifted(lp_distance(x[:, kept], self.weight[:, kept], self.exponent))
 
 
 def set_exponent(network: nn.Module, exponent: float) -> None:

@@ -25,7 +25,7 @@ from training.constraints import (
     UnitNorm,
     UnitPairs,
 )
-from training.distance import LpDistance
+from training.distance import LpDistance, LpSortedDistance
 from training.frequency import Frequencies, lot, reflector_start, reflectors
 from training.minmax import QuickMinMax, quicken
 from training.operators import OperatorShape, convolution_operator, matrix_operator
@@ -38,7 +38,15 @@ from training.orthogonal import (
     CholeskyRows,
     cayley,
 )
-from zoo.architectures import Architecture, ConvexPotentialNet, DistanceNet, LipConvNet, LiResNet, PlainConvNet
+from zoo.architectures import (
+    Architecture,
+    ConvexPotentialNet,
+    DistanceMLP,
+    DistanceNet,
+    LipConvNet,
+    LiResNet,
+    PlainConvNet,
+)
 from zoo.architectures.aol import AOLMLP, AOLPatchwise
 from zoo.architectures.bronet import BRONet
 from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
@@ -69,6 +77,7 @@ from zoo.layers import (
     Residual,
     Sandwich,
     SelfAttention,
+    SortedDistance,
     SpatialShift,
     TokenLinear,
 )
@@ -160,7 +169,7 @@ def _linear(layer: nn.Linear, place: Place) -> nn.Module:
             with torch.no_grad():  # an orthogonal start may have the eigenvalue -1, which no value has
                 layer.weight.copy_(cayley(torch.randn_like(layer.weight) / layer.weight.shape[1] ** 0.5))
             parametrize.register_parametrization(layer, "weight", Cayley())
-        case DistanceNet() if place.from_end == 0 and type(place.architecture) is DistanceNet:
+        case DistanceNet() if place.from_end == 0 and not isinstance(place.architecture, DistanceMLP):
             layer.requires_grad_(False).weight.copy_(-torch.eye(len(layer.weight)))
     return layer
 
@@ -300,6 +309,12 @@ def _distance(layer: LInfDistance, place: Place) -> nn.Module:
     return LpDistance(inputs, outputs, shift=place.from_end > 1)
 
 
+def _sorted_distance(layer: SortedDistance, place: Place) -> nn.Module:
+    """The same, by chance."""
+    outputs, inputs = layer.weight.shape
+    return LpSortedDistance(inputs, outputs, place.from_end > 1, layer.keep, layer.terms)
+
+
 # Estimates -----------------------------------------------------------------------------------------------------------
 
 
@@ -376,5 +391,7 @@ TABLE: dict[type[nn.Module], Row] = {
     SelfAttention: Row(_self_attention, _one, None),
     LInfDistance: Row(_distance, None, _one),
     LpDistance: Row(None, None, _one),
+    SortedDistance: Row(_sorted_distance, None, _one),
+    LpSortedDistance: Row(None, None, _one),
     Residual: Row(_residual, None, None),
 }

@@ -39,6 +39,10 @@ LBDN = "Wang, Manchester 2023, Direct parameterization of Lipschitz-bounded deep
 DISTANCE = (
     "Zhang, Jiang, He, Wang 2022, Boosting the certified robustness of l-infinity distance nets, arXiv 2110.06850"
 )
+SORTNET = (
+    "Zhang, Jiang, He, Wang 2022, Rethinking Lipschitz neural networks and certified robustness: a Boolean function "
+    "perspective, arXiv 2210.01787"
+)
 AOL = "Prach, Lampert 2022, Almost-orthogonal layers for efficient general-purpose Lipschitz networks, arXiv 2208.03160"
 BCOP = (
     "Li, Haque, Anil, Lucas, Grosse, Jacobsen 2019, Preventing gradient attenuation in Lipschitz constrained "

@@ -40,6 +40,7 @@ from zoo.layers import (
     Residual,
     Sandwich,
     SelfAttention,
+    SortedDistance,
     SpatialShift,
     TokenLinear,
 )
@@ -71,7 +72,7 @@ def conv(
     return _store(layer, taps, bias)
 
 
-Stored = TypeVar("Stored", nn.Linear, nn.Conv2d, LInfDistance)
+Stored = TypeVar("Stored", nn.Linear, nn.Conv2d, LInfDistance, SortedDistance)
 
 
 def _store(layer: Stored, weight: Tensor, bias: ArrayLike | None) -> Stored:
@@ -91,6 +92,14 @@ def distance(weight: ArrayLike, bias: ArrayLike | None = None) -> LInfDistance:
     """A distance layer that stores these numbers; without a bias, one of zeros."""
     matrix = torch.tensor(np.asarray(weight), dtype=torch.float32)
     return _store(LInfDistance(matrix.shape[1], matrix.shape[0]), matrix, bias)
+
+
+def sorted_distance(
+    weight: ArrayLike, bias: ArrayLike | None = None, keep: float = 0.7, terms: int = 9
+) -> SortedDistance:
+    """The same, with shares of the largest differences."""
+    matrix = torch.tensor(np.asarray(weight), dtype=torch.float32)
+    return _store(SortedDistance(matrix.shape[1], matrix.shape[0], keep, terms), matrix, bias)
 
 
 def lipschitz_bound(layer: nn.Module, shape: Shape, norm: str = "l2") -> float:
@@ -275,6 +284,8 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
             return 2 * _circular(adjoint, hidden, 0)
         case LInfDistance():
             return np.abs(x - exact(layer.weight)).max(axis=1) + exact(layer.bias)
+        case SortedDistance():
+            return weighed(layer, np.abs(x - exact(layer.weight))) + exact(layer.bias)
         case nn.Linear():
             return _product(layer.weight, x) + exact(layer.bias)
         case nn.ConvTranspose2d():
@@ -284,6 +295,11 @@ def _apply(layer: nn.Module, x: Exact) -> Exact:
         case nn.Conv2d():
             return _product(layer.weight.flatten(1), _windows(layer, x)) + exact(layer.bias)[:, None, None]
     raise AssertionError(f"no exact {type(layer).__name__}")
+
+
+def weighed(layer: SortedDistance, gaps: Exact) -> Exact:
+    """[O, I] to [O]: the shares times the largest gaps, one after the other."""
+    return np.sort(gaps, axis=1)[:, ::-1][:, : layer.terms] @ exact(layer.shares())
 
 
 def _attention(layer: SelfAttention, tokens: Exact) -> Exact:

@@ -29,11 +29,24 @@ from zoo.layers import (
     PadChannels,
     Pixels,
     Residual,
+    SortedDistance,
     SpatialShift,
 )
 from zoo.publication.verify import REPEATED
 
-from .oracle import Shape, certified, conv, distance, exact, linear, lipschitz_bound, network, operator, replay
+from .oracle import (
+    Shape,
+    certified,
+    conv,
+    distance,
+    exact,
+    linear,
+    lipschitz_bound,
+    network,
+    operator,
+    replay,
+    sorted_distance,
+)
 from .test_rules import normalisation
 
 # Rules ---------------------------------------------------------------------------------------------------------------
@@ -65,6 +78,7 @@ SOUND: dict[type[nn.Module], list[tuple[nn.Module, Shape]]] = {
     nn.MaxPool2d: [(nn.MaxPool2d(2), (3, 4, 6)), (nn.MaxPool2d(3, 1, 1), (2, 4, 5))],
     nn.BatchNorm2d: [(normalisation(3, 1), (3, 2, 4)), (nn.BatchNorm2d(2, affine=False).eval(), (2, 2, 2))],
     LInfDistance: [(LInfDistance(5, 7), (5,)), (LInfDistance(4, 1), (4,))],
+    SortedDistance: [(SortedDistance(5, 7, 0.7, 4), (5,)), (SortedDistance(3, 2, 0.2, 9), (3,))],
     Residual: [
         (Residual(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4)), (4,)),
         (Residual(nn.Conv2d(2, 2, 3, padding=1)), (2, 3, 4)),
@@ -112,6 +126,12 @@ def test_distances_are_no_layer_of_l2():
 def test_a_distance_layer_that_does_not_fit_is_refused(shape):
     with pytest.raises(UncertifiableLayerError):
         bound_layer(LInfDistance(4, 3), Context("layer", shape, norm="linf"))
+
+
+@pytest.mark.parametrize(("keep", "terms"), [(0.0, 3), (1.0, 3), (1.5, 3), (-0.1, 3), (math.nan, 3), (0.5, 0)])
+def test_shares_that_are_not_proved_are_refused(keep, terms):
+    with pytest.raises(UncertifiableLayerError, match="not proved"):
+        bound_layer(SortedDistance(4, 3, keep, terms), Context("layer", (4,), norm="linf"))
 
 
 def row_sum(matrix: np.ndarray) -> Fraction:
@@ -179,6 +199,12 @@ def distance_net(g: np.random.Generator) -> nn.Sequential:
     return network(nn.Flatten(), hidden, distance(spread(g, 3, 4), spread(g, 3)), linear(-np.eye(3)))
 
 
+def sorted_net(g: np.random.Generator) -> nn.Sequential:
+    hidden = sorted_distance(spread(g, 4, PIXELS), spread(g, 4), keep=0.6)
+    last = sorted_distance(spread(g, 3, 4), spread(g, 3), keep=0.6, terms=3)
+    return network(nn.Flatten(), hidden, last, linear(-np.eye(3)))
+
+
 def distance_mlp(g: np.random.Generator) -> nn.Sequential:
     dense = linear(2 * spread(g, 5, 4), spread(g, 5))
     body = (nn.Flatten(), distance(2 * spread(g, 4, PIXELS)), dense, nn.ReLU())
@@ -218,7 +244,7 @@ def linear_net(g: np.random.Generator) -> nn.Sequential:
 NETWORKS = {
     make.__name__: make
     for make in (
-        *(distance_net, distance_mlp, relu_net, residual_net),
+        *(distance_net, distance_mlp, sorted_net, relu_net, residual_net),
         *(skip_net, twice_clamped_net, convolutional_net, linear_net),
     )
 }

@@ -28,13 +28,14 @@ from zoo.layers import (
     PadChannels,
     Pixels,
     Residual,
+    SortedDistance,
     SpatialShift,
     trained,
 )
 from zoo.publication.graph import write_graph
 from zoo.records import Outputs
 
-from .oracle import Exact, certified, conv, distance, exact, linear, network, replay
+from .oracle import Exact, certified, conv, distance, exact, linear, network, replay, sorted_distance, weighed
 from .published import write_weights
 from .test_rounding import random_conv, random_linear
 from .test_rules import normalisation
@@ -70,6 +71,10 @@ def exact_ends(layer: nn.Module, lower: Exact, upper: Exact) -> Ends:
             weight, bias = exact(layer.weight), exact(layer.bias)
             away = np.maximum(np.maximum(lower - weight, weight - upper), Fraction(0)).max(axis=1)
             return away + bias, np.maximum(upper - weight, weight - lower).max(axis=1) + bias
+        case SortedDistance():
+            weight, bias = exact(layer.weight), exact(layer.bias)
+            away = np.maximum(np.maximum(lower - weight, weight - upper), Fraction(0))
+            return weighed(layer, away) + bias, weighed(layer, np.maximum(upper - weight, weight - lower)) + bias
         case Residual():
             low, high = lower, upper
             for inner in layer.branch:
@@ -110,6 +115,13 @@ def exact_margins(head: nn.Module, features: Ends, label: int) -> Exact:
 def distances(seed: int) -> nn.Sequential:
     g = np.random.default_rng(seed)
     first, second = distance(9 * g.standard_normal((7, 8)), g.standard_normal(7)), distance(g.standard_normal((5, 7)))
+    return network(Pixels([0.1, 0.7], [1.7, -33.0]), nn.Flatten(), first, second, random_linear(g, 4, 5))
+
+
+def sorted_distances(seed: int) -> nn.Sequential:
+    g = np.random.default_rng(seed)
+    first = sorted_distance(9 * g.standard_normal((7, 8)), g.standard_normal(7), terms=5)
+    second = sorted_distance(g.standard_normal((5, 7)))
     return network(Pixels([0.1, 0.7], [1.7, -33.0]), nn.Flatten(), first, second, random_linear(g, 4, 5))
 
 
@@ -160,11 +172,16 @@ def plain(seed: int) -> nn.Sequential:
     )
 
 
-MAKE = {"plain": (plain, (2, 4, 4)), "distances": (distances, (2, 2, 2)), "mixed": (mixed, (2, 4, 4))}
+MAKE = {
+    "plain": (plain, (2, 4, 4)),
+    "distances": (distances, (2, 2, 2)),
+    "sorted": (sorted_distances, (2, 2, 2)),
+    "mixed": (mixed, (2, 4, 4)),
+}
 LEVELS = (1e-9, 8 / 255, 0.3, 1.5)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.slow), "distances", "mixed"])
+@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.slow), "distances", "sorted", "mixed"])
 @pytest.mark.parametrize("seed", range(3))
 def test_ends_err_by_no_more_than_the_certificate_says(kind, seed):
     """Every layer's ends, and the margins: T is theirs, half of what the radius subtracts."""
@@ -277,14 +294,15 @@ def run(path: Path, images: Tensor) -> Outputs:
     return Outputs(*session.run(list(Outputs._fields), {"images": images.numpy()}))
 
 
-@pytest.mark.parametrize("make", [mixed, plain])
-def test_graph_and_pytorch_are_one_function(make, tmp_path: Path):
-    net, images = make(1), torch.rand(64, 2, 4, 4, generator=torch.Generator().manual_seed(4))
+@pytest.mark.parametrize("kind", ["mixed", "plain", "sorted"])
+def test_graph_and_pytorch_are_one_function(kind, tmp_path: Path):
+    make, shape = MAKE[kind]
+    net, images = make(1), torch.rand(64, *shape, generator=torch.Generator().manual_seed(4))
     images[32:] = images[32:].round()  # corners of the box
     with torch.no_grad():
         net[-1].bias -= net(images).mean(dim=0)  # type: ignore[operator]
     write_weights(net, tmp_path)
-    _, model = certified(net, (2, 4, 4), "linf", (1e-4, 0.01, 0.04))
+    _, model = certified(net, shape, "linf", (1e-4, 0.01, 0.04))
     write_graph(model, tmp_path / "model.onnx", {})
     images[5, 0, 0, 0] = math.nan
     images[6, 0, 0, 0] = -1e-3

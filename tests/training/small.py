@@ -31,6 +31,7 @@ from zoo.architectures.lipnext import LipNeXt
 from zoo.architectures.liresnet import Backbone
 from zoo.architectures.liresnetpp import LiResNetPP
 from zoo.architectures.orthogonal import OrthogonalConvNet
+from zoo.architectures.sortnet import SortNet
 
 SIZES = {
     "depth": 2,
@@ -81,6 +82,8 @@ def small_network(name: str) -> str:
             return f"spatialmlp-{architecture.feedforward}-l4w32-cifar10-jpeg75"
         case OLSA():
             return f"olsa-{architecture.feedforward}-l4w32-cifar10-jpeg75"
+        case SortNet():
+            return "sortnet-5x256-mnist"
         case DistanceMLP():
             return "linfdist-mlp-5x256-mnist"
         case DistanceNet():

@@ -42,6 +42,7 @@ FOLDED = [
     "2c2f-bcop-mnist",
     "2c2f-aoc-mnist",
     "linfdist-5x256-mnist",
+    "sortnet-5x256-mnist",
     "linfdist-mlp-5x256-mnist",
 ]
 

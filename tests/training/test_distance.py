@@ -7,9 +7,10 @@ import torch
 
 from training import distance
 from training.constraints import folded_state
-from training.distance import LpDistance, lp_distance, set_exponent
+from training.distance import LpDistance, LpSortedDistance, lp_distance, set_exponent
 from training.layers import constrain
 from zoo.architectures import DistanceMLP, DistanceNet
+from zoo.layers import SortedDistance
 
 
 @pytest.mark.parametrize("chunk", [1, 14, 70, distance.MAX_DIFFERENCES])
@@ -49,6 +50,16 @@ def test_the_mean_of_a_batch_is_subtracted_and_folds_into_the_bias():
     layer.eval()
     assert torch.equal(layer(x), torch.cdist(x, layer.weight, p=math.inf) + before)
     assert torch.equal(layer.bias, before)
+
+
+def test_a_sorted_distance_is_the_mean_of_distances_of_the_inputs_that_are_kept():
+    torch.manual_seed(0)
+    layer, x = LpSortedDistance(6, 4, False, keep=0.7, terms=6), torch.randn(3, 6)
+    draws = torch.stack([layer(x) for _ in range(4000)]).detach()
+    plain = SortedDistance(6, 4, keep=0.7, terms=6)
+    plain.weight, plain.bias = layer.weight, layer.bias
+    assert (draws.mean(dim=0) - plain(x)).abs().max() < 5 * draws.std(dim=0).max() / 4000**0.5
+    assert torch.equal(layer.eval()(x), plain(x))
 
 
 def test_layers_that_do_not_reduce_start_by_passing_their_inputs_on():

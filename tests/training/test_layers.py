@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from training.centring import CentredConv2d, CentredFrequencyConv
-from training.distance import LpDistance
+from training.distance import LpDistance, LpSortedDistance
 from training.layers import TABLE, constrain
 from training.minmax import QuickMinMax
 from zoo import registry
@@ -104,7 +104,7 @@ def test_only_distances_that_are_logits_have_no_mean_shift(name):
 
 def test_each_layer_of_the_proof_has_a_row_in_training_with_its_constants():
     """A Residual's constants follow from what it holds; what has no rule in a norm needs no constant there."""
-    assert set(TABLE) == {*BOUNDS, CentredConv2d, CentredFrequencyConv, LpDistance, QuickMinMax}
+    assert set(TABLE) == {*BOUNDS, CentredConv2d, CentredFrequencyConv, LpDistance, LpSortedDistance, QuickMinMax}
     for kind, row in BOUNDS.items():
         if row.record != "composed" or row.linf is None:
             assert (TABLE[kind].estimate is None) == (row.l2 is None), kind

@@ -49,7 +49,7 @@ def mnist(name: str, epsilon: float, threshold: float) -> Recipe:
         batch_size=512,
         learning_rate=0.03,
         rate=Cosine(),
-        **_phases(25 / 450, 400 / 450, threshold / PIXELS[1][1], (0.05, 2e-4)),
+        **phases(25 / 450, 400 / 450, threshold / PIXELS[1][1], (0.05, 2e-4)),
         learned={"scale": 1.0},
         optimizer="adam",
         optimizer_options={"betas": (0.9, 0.99), "eps": 1e-10},
@@ -65,12 +65,13 @@ def cifar10(name: str, epsilon: float, threshold: float, weights: tuple[float, f
     return replace(
         mnist(name, epsilon, threshold),
         epochs=1300,
-        **_phases(100 / 1300, 1250 / 1300, threshold / PIXELS[3][1], weights),
+        **phases(100 / 1300, 1250 / 1300, threshold / PIXELS[3][1], weights),
         augment=(Crop(3, "edge"), Flip()),
     )
 
 
-def _phases(rise: float, fixed: float, threshold: float, weights: tuple[float, float]) -> Mapping[str, Any]:
+def phases(rise: float, fixed: float, threshold: float, weights: tuple[float, float]) -> Mapping[str, Any]:
+    """The loss and the exponent of a run whose exponent rises from `rise` to `fixed`; threshold in deviations."""
     return {
         "loss_options": {"threshold": threshold, "weight": weight_phases(rise, fixed, *weights)},
         "exponent": exponent_phases(rise, fixed),
@@ -96,7 +97,7 @@ def small_mnist_01() -> Recipe:
 def _small_mnist(name: str, row: tuple[str, float, float]) -> Recipe:
     threshold = row[2] / PIXELS[1][1]
     return replace(
-        mnist(*row), name=name, epochs=40, **_phases(3 / 40, 36 / 40, threshold, (0.05, 2e-4)), validate_every=1
+        mnist(*row), name=name, epochs=40, **phases(3 / 40, 36 / 40, threshold, (0.05, 2e-4)), validate_every=1
     )
 
 
@@ -155,6 +156,6 @@ def _small(row: tuple[str, float, float, tuple[float, float]], channels: int) ->
     return replace(
         cifar10(*row),
         epochs=40,
-        **_phases(3 / 40, 36 / 40, threshold / PIXELS[channels][1], weights),
+        **phases(3 / 40, 36 / 40, threshold / PIXELS[channels][1], weights),
         validate_every=1,
     )

@@ -49,23 +49,27 @@ class DistanceNet:
     def input_shape(self) -> tuple[int, int, int]:
         return (self.channels, self.input_size, self.input_size)
 
+    def distance(self, inputs: int, outputs: int) -> nn.Module:
+        """A layer of distances."""
+        from zoo.layers import LInfDistance
+
+        return LInfDistance(inputs, outputs)
+
     def top(self) -> dict[str, nn.Module]:
         """The layers on the last hidden distances, `head` last."""
         import torch
         from torch import nn
 
-        from zoo.layers import LInfDistance
-
         head = nn.Linear(self.classes, self.classes)
         head.weight = nn.Parameter(-torch.eye(self.classes))
         nn.init.zeros_(head.bias)
-        return {f"distance{self.depth}": LInfDistance(self.width, self.classes), "head": head}
+        return {f"distance{self.depth}": self.distance(self.width, self.classes), "head": head}
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""
         from torch import nn
 
-        from zoo.layers import LInfDistance, Pixels
+        from zoo.layers import Pixels
 
         mean, deviation = PIXELS[self.channels]
         layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -73,7 +77,7 @@ class DistanceNet:
         layers["flatten"] = nn.Flatten()
         width = self.channels * self.input_size**2
         for number in range(1, self.depth):
-            layers[f"distance{number}"] = LInfDistance(width, self.width)
+            layers[f"distance{number}"] = self.distance(width, self.width)
             width = self.width
         layers.update(self.top())
         return nn.Sequential(layers)

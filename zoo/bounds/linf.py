@@ -30,7 +30,7 @@ from zoo.bounds.convolution import kernel_of
 from zoo.bounds.linear import convolve
 from zoo.bounds.rule import RAISED, Bound, Context, Ends, Rows, Shape, intervals_of, l1_of_rows, matrix_of
 from zoo.bounds.spectral import Matrix
-from zoo.layers import Abs, LInfDistance, Pixels, Residual, few_rows
+from zoo.layers import Abs, LInfDistance, Pixels, Residual, SortedDistance, few_rows
 from zoo.lowering.choice import PLAIN_SUMS
 
 # Constants -----------------------------------------------------------------------------------------------------------
@@ -76,6 +76,29 @@ def distance_linf(layer: LInfDistance, context: Context) -> Bound:
     bias = context.exact(layer.bias, outputs)
     offset = float((np.abs(weight).max(axis=1) + np.abs(bias)).max()) * RAISED
     return Bound((outputs,), 1.0, "distance", {}, fan_in=1, absolute_norm=1.0, offset_norm=offset)
+
+
+def sorted_distance_linf(layer: SortedDistance, context: Context) -> Bound:
+    """x -> sum over i of c_i |x - w_j|_(i), + b_j: Lipschitz the sum of the c_i, all positive.
+
+    The i-th largest of numbers is 1-Lipschitz in l-infinity: if none of them moves by more than e, those i that are at
+    least t stay at least t - e, and as many at most t stay at most t + e. So each |x - w_j|_(i) moves by at most |dx|.
+
+    Rounding: the largest computed differences, in order, are each within u (|x| + |w|) of the true ones, as sorting is
+    1-Lipschitz; n products in a sum, and the bias: in all at most gamma_{n+2} (C (|x| + |w|) + |b|), C = sum of c_i.
+    """
+    if len(context.input_shape) != 1 or layer.weight.ndim != 2:
+        raise context.refuse(f"it expects a vector, its input has the shape {list(context.input_shape)}")
+    outputs, (inputs,) = len(layer.weight), context.input_shape
+    if not (0.0 < layer.keep < 1.0 and 1 <= layer.terms <= inputs):
+        raise context.refuse(
+            f"keep={layer.keep} and terms={layer.terms} are not proved; instead: a keep between 0 and 1"
+        )
+    weight = context.exact(layer.weight, outputs, inputs)
+    bias = context.exact(layer.bias, outputs)
+    whole = float(l1_of_rows(np.array([layer.shares()]))[0])
+    offset = float((np.abs(weight).max(axis=1) * whole + np.abs(bias)).max()) * RAISED
+    return Bound((outputs,), whole, "shares", {}, fan_in=layer.terms, absolute_norm=whole, offset_norm=offset)
 
 
 # Intervals -----------------------------------------------------------------------------------------------------------
@@ -128,6 +151,16 @@ def distance_ends(layer: LInfDistance, lower: Tensor, upper: Tensor, rows: Rows)
         nearest.append(torch.maximum(low.amax(dim=2), -high.amin(dim=2)))
         farthest.append(torch.maximum(high.amax(dim=2), -low.amin(dim=2)))
     return torch.cat(nearest, dim=1).clamp(min=0) + layer.bias, torch.cat(farthest, dim=1) + layer.bias
+
+
+def sorted_distance_ends(layer: SortedDistance, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:
+    """The output rises with each |x_i - w_ji|, whose least and largest values are taken apart."""
+    nearest, farthest = [], []
+    for weights in few_rows(layer.weight):
+        below, above = weights - upper[:, None], lower[:, None] - weights
+        nearest.append(layer.weighed(torch.maximum(below, above).clamp(min=0)))
+        farthest.append(layer.weighed(torch.maximum(-below, -above)))
+    return torch.cat(nearest, dim=1) + layer.bias, torch.cat(farthest, dim=1) + layer.bias
 
 
 def residual_ends(layer: Residual, lower: Tensor, upper: Tensor, rows: Rows) -> Ends:

@@ -55,6 +55,7 @@ from zoo.layers import (
     Residual,
     Sandwich,
     SelfAttention,
+    SortedDistance,
     SpatialShift,
     TokenLinear,
 )
@@ -341,6 +342,17 @@ TABLE: Rows = {
         layers.linf_distance,
         intervals.distance_ends,
         Form(LInfDistance, in_features=CHANNELS, out_features=ROWS),
+    ),
+    SortedDistance: Row(
+        None,
+        linf.sorted_distance_linf,
+        linf.sorted_distance_ends,
+        None,
+        None,
+        "single",
+        layers.sorted_distance,
+        intervals.sorted_distance_ends,
+        Form(SortedDistance, in_features=CHANNELS, out_features=ROWS, keep=NUMBER, terms=whole(1, 100)),
     ),
     Residual: _both(
         residual,

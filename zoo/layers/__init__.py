@@ -21,6 +21,7 @@ from zoo.layers.trained import (
     PositionOffset,
     Residual,
     SelfAttention,
+    SortedDistance,
     TokenLinear,
     few_rows,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Residual",
     "Sandwich",
     "SelfAttention",
+    "SortedDistance",
     "SpatialShift",
     "TokenLinear",
     "few_rows",

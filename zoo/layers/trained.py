@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-DIFFERENCES = 2**18  # the most differences x_i - w_ji of one image that an LInfDistance holds at a time
+DIFFERENCES = 2**18  # the most differences x_i - w_ji of one image that a distance layer holds at a time
 
 
 class Residual(nn.Module):
@@ -216,6 +216,44 @@ class LInfDistance(nn.Module):
         return f"in_features={self.weight.shape[1]}, out_features={len(self.weight)}"
 
 
+class SortedDistance(nn.Module):
+    """u_j = b_j + sum over i of c_i |x - w_j|_(i), c_i = keep (1 - keep)^(i - 1): 1-Lipschitz in l-infinity.
+
+    |x - w_j|_(i) is the i-th largest of the |x_k - w_jk|, of which the first `terms` count, or all where there are
+    fewer. Up to what later ones would add, it is the mean of an `LInfDistance` whose inputs are each kept with the
+    probability `keep`, which is how it is trained; with keep = 1 it would be that layer.
+
+    Shapes: [N, in_features] to [N, out_features]; weight [out_features, in_features].
+    Source: Zhang, Jiang, He, Wang 2022 (SortNet), "Rethinking Lipschitz neural networks and certified robustness: a
+    Boolean function perspective", arXiv 2210.01787. Where we differ: a last term.
+    """
+
+    def __init__(self, in_features: int, out_features: int, keep: float, terms: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.keep, self.terms = keep, min(terms, in_features)
+
+    def shares(self) -> list[float]:
+        """The c_i, by products of binary64 in this order."""
+        shares = [self.keep]
+        while len(shares) < self.terms:
+            shares.append(shares[-1] * (1.0 - self.keep))
+        return shares
+
+    def weighed(self, gaps: Tensor) -> Tensor:
+        """The sum of the c_i times the i-th largest gap: [N, O, I] to [N, O]."""
+        return gaps.topk(self.terms, dim=2).values @ torch.tensor(self.shares(), dtype=torch.float64).to(gaps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        distances = [self.weighed((x[:, None] - rows).abs()) for rows in few_rows(self.weight)]
+        return torch.cat(distances, dim=1) + self.bias
+
+    def extra_repr(self) -> str:
+        outputs, inputs = self.weight.shape
+        return f"in_features={inputs}, out_features={outputs}, keep={self.keep}, terms={self.terms}"
+
+
 def few_rows(weight: Tensor) -> tuple[Tensor, ...]:
-    """The weight of an LInfDistance cut into parts of few rows, so that the differences from one part fit in memory."""
+    """A distance layer's weight cut into parts of few rows, so that the differences from one part fit in memory."""
     return weight.split(max(1, DIFFERENCES // weight.shape[1]))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from zoo.layers import Abs, LInfDistance, Pixels, Residual
+from zoo.layers import Abs, LInfDistance, Pixels, Residual, SortedDistance
 from zoo.lowering.choice import choose
 from zoo.lowering.convolution import convolve, product
-from zoo.lowering.layers import batch_norm, first_and_rest, normalise, row_slices, sizes_of
+from zoo.lowering.layers import batch_norm, first_and_rest, normalise, row_slices, sizes_of, weighed
 from zoo.lowering.taps import convolve_taps, is_plain
 from zoo.lowering.values import Ends, Value
 
@@ -107,6 +107,16 @@ def distance_ends(nodes: Nodes, layer: LInfDistance, name: str, lower: Value, up
     near, far = (nodes.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0] for parts in (nearest, farthest))
     shape = (len(layer.weight),)
     return Value(nodes.add("Add", nodes.add("Relu", near), bias), shape), Value(nodes.add("Add", far, bias), shape)
+
+
+def sorted_distance_ends(nodes: Nodes, layer: SortedDistance, name: str, lower: Value, upper: Value) -> Ends:
+    low, high = (nodes.add("Unsqueeze", end.name, nodes.ints(1)) for end in (lower, upper))
+    nearest, farthest = [], []
+    for rows in row_slices(nodes, layer, nodes.weight(f"{name}.weight")):
+        below, above = nodes.add("Sub", rows, high), nodes.add("Sub", low, rows)
+        nearest.append(nodes.add("Relu", nodes.add("Max", below, above)))
+        farthest.append(nodes.add("Max", nodes.add("Neg", below), nodes.add("Neg", above)))
+    return weighed(nodes, layer, name, nearest), weighed(nodes, layer, name, farthest)
 
 
 def residual_ends(nodes: Nodes, layer: Residual, name: str, lower: Value, upper: Value) -> Ends:

@@ -6,6 +6,7 @@ proved, a map is laid out by pixels, as matrix products need it; a float32 graph
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from zoo.layers import (
     PositionOffset,
     Residual,
     SelfAttention,
+    SortedDistance,
     SpatialShift,
     TokenLinear,
     few_rows,
@@ -366,7 +368,25 @@ def linf_distance(nodes: Nodes, layer: LInfDistance, name: str, x: Value) -> Val
     return Value(nodes.add("Add", both, nodes.weight(f"{name}.bias")), (len(layer.weight),))
 
 
-def row_slices(nodes: Nodes, layer: LInfDistance, weight: str) -> list[str]:
+def sorted_distance(nodes: Nodes, layer: SortedDistance, name: str, x: Value) -> Value:
+    column = nodes.add("Unsqueeze", x.name, nodes.ints(1))
+    slices = row_slices(nodes, layer, nodes.weight(f"{name}.weight"))
+    gaps = [nodes.add("Abs", nodes.add("Sub", column, rows)) for rows in slices]
+    return weighed(nodes, layer, name, gaps)
+
+
+def weighed(nodes: Nodes, layer: SortedDistance, name: str, gaps: Sequence[str]) -> Value:
+    """The sum of the layer's shares times the largest gaps, and its bias; `gaps` come by slices of its rows."""
+    shares, count = nodes.numbers(layer.shares()), nodes.ints(layer.terms)
+    sums = [
+        nodes.add("MatMul", nodes.add_many("TopK", part, count, outputs=2, axis=2, largest=1, sorted=1)[0], shares)
+        for part in gaps
+    ]
+    both = nodes.add("Concat", *sums, axis=1) if len(sums) > 1 else sums[0]
+    return Value(nodes.add("Add", both, nodes.weight(f"{name}.bias")), (len(layer.weight),))
+
+
+def row_slices(nodes: Nodes, layer: LInfDistance | SortedDistance, weight: str) -> list[str]:
     """The weight in parts of as many rows as `few_rows` takes at a time."""
     counts = [len(rows) for rows in few_rows(layer.weight)]
     return nodes.add_many("Split", weight, nodes.ints(*counts), outputs=len(counts), axis=0) if counts[1:] else [weight]

@@ -81,6 +81,32 @@ MUTANTS = (
         LINF, "torch.cat(nearest, dim=1).clamp(min=0)", "torch.cat(farthest, dim=1)",
     ),
     mutant(
+        "only the share of the largest difference", "linf::test_every_rule_holds_for_its_layer[SortedDistance]",
+        LINF, "float(l1_of_rows(np.array([layer.shares()]))[0])", "layer.keep",
+    ),
+    mutant(
+        "sorted distances from weights of no size", "linf::test_every_rule_holds_for_its_layer[SortedDistance]",
+        LINF, "np.abs(weight).max(axis=1) * whole + np.abs(bias)", "np.abs(bias)",
+    ),
+    mutant(
+        "shares of any size", "linf::test_shares_that_are_not_proved_are_refused",
+        LINF, "0.0 < layer.keep < 1.0 and ", "",
+    ),
+    mutant(
+        "the smallest differences first", "linf::test_no_point_of_the_ball_has_another_label[sorted_net]",
+        LAYERS, "gaps.topk(self.terms, dim=2)", "gaps.topk(self.terms, dim=2, largest=False)",
+    ),
+    mutant(
+        "lower end of sorted distances from one side",
+        "linf_intervals::test_ends_err_by_no_more_than_the_certificate_says[0-sorted]",
+        LINF, "torch.maximum(below, above).clamp(min=0)", "above.clamp(min=0)",
+    ),
+    mutant(
+        "upper end of sorted distances from one side",
+        "linf::test_no_point_of_the_ball_has_another_label[sorted_net]",
+        LINF, "layer.weighed(torch.maximum(-below, -above))", "layer.weighed(-below)",
+    ),
+    mutant(
         "signs of weights lost", "linf::test_no_point_of_the_ball_has_another_label",
         LINF, "layer.weight.abs())", "layer.weight)",
     ),

@@ -1,0 +1,67 @@
+"""SortNets: Zhang, Jiang, He, Wang 2022, arXiv 2210.01787, by the commands of the authors' code.
+
+They train as distance nets do, by AdamW with a weight decay, and with inputs of every layer dropped. On CIFAR-10 the
+exponent rises from epoch 200 to 2950 of 3000; of their 1500 epochs on MNIST we do not know the phases, which are here
+in proportion. Hardware and hours are not in the texts that we have. Command: python -m training NAME --output
+runs/NAME. None of the rows has been run by us.
+
+Where every recipe here differs: see `zoo.architectures.sortnet` and `LpSortedDistance`. Their network with a hidden
+layer, at 2/255 on CIFAR-10, has no recipe.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+from training.recipes import distance
+from training.recipes.recipe import Paper, Recipe
+from zoo.architectures.distance import PIXELS
+
+
+class Row(NamedTuple):
+    """A published row: threshold in pixels, first and last weight of cross-entropy."""
+
+    name: str
+    epsilon: float
+    threshold: float
+    weights: tuple[float, float]
+
+
+MNIST = Row("sortnet-5x5120-mnist", 0.3, 0.9, (0.02, 2e-4))
+MNIST_01 = Row("sortnet-5x5120-epsilon0.1-mnist", 0.1, 0.6, (0.1, 1e-3))
+CIFAR10 = Row("sortnet-6x5120-cifar10", 8 / 255, 48 / 255, (0.2, 2e-3))
+
+
+def recipes() -> Iterable[Recipe]:
+    yield mnist(MNIST)
+    yield mnist(MNIST_01)
+    recipe = distance.cifar10(CIFAR10.name, *CIFAR10[1:])
+    yield replace(_sorted(recipe, 3000, CIFAR10, PIXELS[3][1], 200 / 3000, 2950 / 3000), paper=Paper.of(CIFAR10.name))
+    yield small("sortnet-5x256-mnist", MNIST)
+    yield small("sortnet-5x256-epsilon0.1-mnist", MNIST_01)
+
+
+def mnist(row: Row) -> Recipe:
+    """1500 epochs."""
+    recipe = distance.mnist(row.name, row.epsilon, row.threshold)
+    return replace(
+        _sorted(recipe, 1500, row, PIXELS[1][1], 200 / 3000, 2950 / 3000),
+        paper=Paper.of(row.name, settings_known=False),
+    )
+
+
+def small(name: str, row: Row) -> Recipe:
+    """5 layers, 256 wide, for CPUs: 40 epochs in the phases of our small distance net."""
+    recipe = _sorted(mnist(row), 40, row, PIXELS[1][1], 3 / 40, 36 / 40)
+    return replace(recipe, name=name, validate_every=5)
+
+
+def _sorted(recipe: Recipe, epochs: int, row: Row, deviation: float, rise: float, fixed: float) -> Recipe:
+    return replace(
+        recipe,
+        epochs=epochs,
+        learning_rate=0.02,
+        optimizer="adamw",
+        optimizer_options={**recipe.optimizer_options, "weight_decay": 0.02},
+        **distance.phases(rise, fixed, row.threshold / deviation, row.weights),
+    )
