@@ -110,13 +110,18 @@ def _measure(name: str, threads: int) -> dict[str, Any]:
 
 def _write(name: str, folder: Path) -> tuple[int, ...]:
     """Write both graphs and the weights, for the large model random weights and tables of ones; the input's shape."""
-    if name != LARGE:
-        published = fetch(name)
-        for file, content in published.weights().items():
-            (folder / file).write_bytes(content)
-        for precision, file in GRAPHS.items():
-            write_graph(load_module(published, precision), folder / file, {})
-        return published.config.input_shape
+    if name == LARGE:
+        return write_random(name, folder)
+    published = fetch(name)
+    for file, content in published.weights().items():
+        (folder / file).write_bytes(content)
+    for precision, file in GRAPHS.items():
+        write_graph(load_module(published, precision), folder / file, {})
+    return published.config.input_shape
+
+
+def write_random(name: str, folder: Path) -> tuple[int, ...]:
+    """Write both graphs of a registered model with random weights and tables of ones; the input's shape."""
     architecture = find(name).architecture
     network = architecture.network().requires_grad_(False).eval()
     for file, content in weight_files(network.state_dict(), None).items():
