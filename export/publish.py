@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 
 from export import robustness
 from export.origin import beside, command_of, cost, epochs_made
+from export.tightness import tightness
 from training.data import pixels
 from training.output import trained_steps
 from training.own import OwnData, read_own
 from training.pictures import open_pictures
-from training.tightness import tightness
 from zoo import registry
 from zoo.architectures import describe
 from zoo.certificate.certify import certify

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from export.dense import densify
-from training.attacks import pgd
 from training.minmax import quicken
-from training.tightness import ORDERS
+from zoo.attacks import distances, pgd
 from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError
 from zoo.inference.runtime import Model
@@ -69,7 +68,7 @@ def pgd_accuracy(
                 wanted = torch.from_numpy(labels[rows])
                 attacked = pgd(logits, images[rows], wanted, size * (1 - 1e-6), model.norm, STEPS, generator)
                 fallen[rows] = model.outputs(attacked.numpy()).label != labels[rows]
-                distance[rows] = _distance(attacked, images[rows], model.norm)
+                distance[rows] = distances(attacked, images[rows], model.norm).numpy()
             # An image that float32 rounds to a point beyond a radius, or beyond epsilon, does not count against it.
             if (broken := np.flatnonzero(fallen & (distance <= before.radius))).size:
                 raise CertificateError(
@@ -117,9 +116,3 @@ def differentiable(network: nn.Module, example: Tensor, precision: str) -> Calla
             return quick(images.contiguous(memory_format=torch.channels_last)).float()
 
     return logits
-
-
-def _distance(batch: Tensor, other: Tensor, norm: str) -> np.ndarray:
-    """At least the distances of the images, float64 [N]: rounded up by more than float64 loses."""
-    apart = (batch.double() - other.double()).flatten(1)
-    return (torch.linalg.vector_norm(apart, ORDERS[norm], dim=1) * (1 + 1e-9)).numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -58,45 +59,23 @@ def attacked_name(answer: Answer, path: list[Point]) -> str:
 def _path(answer: Answer, epsilon: float) -> Iterator[Point]:
     import torch
 
+    from zoo.attacks import distances, rising
+
     module, norm, label = _module(answer.model.name), answer.model.norm, answer.prediction.index
     original = torch.tensor(answer.image)[None]
-    offset = torch.zeros_like(original)
     logits = module(original).logits[0]
     slack, lipschitz = module.slack[label], module.margin_lipschitz[label]
     others = torch.arange(len(logits)) != label
 
-    def margin(point: torch.Tensor) -> torch.Tensor:
-        logits = module(point).logits[0]
-        return logits[label] - logits[others].max()
+    def lead(points: Tensor) -> Tensor:
+        """What the attack makes larger: the largest other logit less the original label's."""
+        logits = module(points).logits
+        return logits[:, others].amax(dim=1) - logits[:, label]
 
-    def point(offset: torch.Tensor) -> Point:
-        image = (original + offset).clamp(0, 1)
-        size = distance(image[0].numpy(), answer.image, norm)
+    for image in chain([original], rising(lead, original, np.linspace(0, epsilon, SIZES + 1)[1:], norm, STEPS)):
+        size, margin = float(distances(image, original, norm)), -float(lead(image))
         floor = (logits[label] - logits - slack - lipschitz * size)[others].min()
-        return Point(image[0].numpy(), size, float(margin(image)), float(floor))
-
-    yield point(offset)
-    for size in np.linspace(0, epsilon, SIZES + 1)[1:]:
-        best = None
-        for step in range(STEPS):
-            offset.requires_grad_(True)
-            (gradient,) = torch.autograd.grad(margin((original + offset).clamp(0, 1)), offset)
-            length = size * (1 if step == 0 else 2.5 / STEPS)
-            moved = offset.detach() - length * _direction(gradient, norm)
-            offset = (original + _project(moved, norm, size)).clamp(0, 1) - original
-            found = point(offset)
-            if best is None or found.margin < best[0].margin:
-                best = found, offset
-        assert best is not None
-        yield best[0]
-        offset = best[1]
-
-
-def distance(image: np.ndarray, other: np.ndarray, norm: str) -> float:
-    """At least the distance of two images in the norm of the model's radii: float64, with its rounding added."""
-    difference = np.abs(image.astype(np.float64) - other)
-    length = difference.max() if norm == "linf" else np.sqrt((difference**2).sum())
-    return float(length) * (1 + 1e-12)
+        yield Point(image[0].numpy(), size, margin, float(floor))
 
 
 @cache
@@ -104,13 +83,3 @@ def _module(name: str) -> CertifiedModel:
     module = cast("CertifiedModel | None", zoo.load(source(name), backend="torch").module)
     assert module is not None
     return module
-
-
-def _direction(gradient: Tensor, norm: str) -> Tensor:
-    return gradient.sign() if norm == "linf" else gradient / gradient.norm().clamp(min=1e-30)
-
-
-def _project(offset: Tensor, norm: str, size: float) -> Tensor:
-    """The offset projected to a ball that is a little smaller than `size`, so that float32 rounding stays inside."""
-    size *= 1 - 1e-6
-    return offset.clamp(-size, size) if norm == "linf" else offset * (size / offset.norm().clamp(min=size))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.soundness.subject import Subject
 from export.robustness import differentiable
-from training.attacks import apgd, steepest
+from zoo.attacks import apgd, steepest
 from zoo.records import Outputs
 
 SHARE = 0.9999  # of the certified distance

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.attacks import direction
+from zoo.attacks import direction
 from zoo.certificate.model import CertifiedModel
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split

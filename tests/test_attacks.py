@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from training.attacks import pgd
+from zoo.attacks import direction, distances, pgd, within
 
 
 def linear_classifier() -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
@@ -54,3 +54,14 @@ def test_linf_stays_in_the_ball_exactly_and_in_the_box():
         assert epsilon * 0.99 < moved <= epsilon
         assert attacked.min() >= 0
         assert attacked.max() <= 1
+
+
+def test_steps_in_linf_go_to_the_corners_and_offsets_stay_in_their_balls():
+    gradient = torch.tensor([0.5, -3.0, 0.0]).reshape(1, 1, 1, 3)
+    middle, reach = torch.full((1, 1, 1, 3), 0.5), torch.full((1, 1, 1, 1), 0.25)
+    assert direction(gradient, "linf").flatten().tolist() == [1, -1, 0]
+    assert within(middle, gradient, reach, "linf").flatten().tolist() == [0.75, 0.25, 0.5]
+    assert distances(within(middle, gradient, reach, "l2"), middle, "l2") < 0.2500001
+    assert torch.equal(within(middle, gradient / 16, reach, "l2"), middle + gradient / 16)
+    assert 3 <= distances(gradient, torch.zeros(1, 1, 1, 3), "linf") < 3.0000001
+    assert 9.25**0.5 <= distances(gradient, torch.zeros(1, 1, 1, 3), "l2") < 9.25**0.5 + 1e-7

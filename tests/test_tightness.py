@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from export import tightness as search
+from export.tightness import tightness
 from tests.soundness.oracle import certified, conv, linear, network
-from training import tightness as search
-from training.tightness import tightness
 from zoo.layers import ConvexPotential, Householder, MinMax, PatchPool, Pixels, Residual, TokenLinear
 from zoo.publication.folder import read_folder
 from zoo.publication.network import load_module
 
-SHELF = Path(__file__).parents[2] / "model_cards"
+SHELF = Path(__file__).parents[1] / "model_cards"
 
 
 def test_a_linear_network_is_tight():

@@ -1,11 +1,16 @@
-"""Attacks: they can show that a model is not robust, never that it is. Their success bounds VRA from above."""
+"""Attacks: they can show that a model is not robust, never that it is. Their success bounds VRA from above.
+
+Every search here climbs a gradient inside a ball and inside [0, 1]. Norms are "l2" or "linf".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
+
+Gap = Callable[[Tensor], Tensor]  # what an ascent climbs: points [N, C, H, W] to [N]
 
 
 def pgd(
@@ -24,23 +29,15 @@ def pgd(
     Shapes: images [N, C, H, W] float32, labels [N].
     Source: Madry et al. 2018, arXiv 1706.06083, with the margin loss of Carlini & Wagner 2017.
     """
-    reach = epsilon - 2**-24  # float32 rounds x + reach by less than that in [0, 1]
-    lower, upper = (images - reach).clamp(0, 1), (images + reach).clamp(0, 1)
-
-    def into_ball(rows: Tensor, points: Tensor) -> Tensor:
-        """The points of these rows moved into their balls, in l2 along the segment to the image; then into [0, 1]."""
-        if norm == "linf":
-            return points.clamp(lower[rows], upper[rows])
-        offset = points - images[rows]
-        return (images[rows] + offset * (epsilon / _length(offset).clamp(min=epsilon))).clamp(0, 1)
-
+    reach = epsilon - 2**-24 if norm == "linf" else epsilon  # float32 rounds x + reach by less than that in [0, 1]
+    radius = torch.tensor(reach).reshape(1, 1, 1, 1)
     if norm == "linf":
         start = reach * (2 * torch.rand(images.shape, generator=generator) - 1)
     else:
         start = torch.randn(images.shape, generator=generator)
-        start = start * (epsilon / _length(start))
+        start = start * (epsilon / _size(start, norm))
     rows = torch.arange(len(images))
-    points = into_ball(rows, images + start)
+    points = within(images, start, radius, norm)
     for _ in range(steps):
         point, wanted = points[rows].requires_grad_(True), labels[rows, None]
         logits = network(point)
@@ -51,20 +48,8 @@ def pgd(
         if not len(rows):
             break
         moved = point.detach()[right] + direction(gradient[right], norm) * (2.5 * epsilon / steps)
-        points[rows] = into_ball(rows, moved)
+        points[rows] = within(images[rows], moved - images[rows], radius, norm)
     return points
-
-
-def direction(gradients: Tensor, norm: str) -> Tensor:
-    """The steepest directions of length 1 in the norm, for gradients [N, C, H, W]."""
-    return gradients.sign() if norm == "linf" else gradients / _length(gradients).clamp(min=1e-30)
-
-
-def _length(batch: Tensor) -> Tensor:
-    return batch.flatten(1).norm(dim=1)[:, None, None, None]
-
-
-Gap = Callable[[Tensor], Tensor]  # what an ascent climbs: points [N, C, H, W] to [N]
 
 
 def apgd(gap: Gap, images: Tensor, reach: Tensor, norm: str, steps: int, generator: torch.Generator) -> Tensor:
@@ -77,15 +62,15 @@ def apgd(gap: Gap, images: Tensor, reach: Tensor, norm: str, steps: int, generat
     """
     reach = reach[:, None, None, None]
     noise = torch.randn(images.shape, generator=generator)
-    x = _within(images, noise * reach / _size(noise, norm), reach, norm)
+    x = within(images, noise * reach / _size(noise, norm), reach, norm)
     value, slope = _climb(gap, x)
     before, best, best_value, best_slope = x, x, value, slope
     step, climbed, checkpoint, interval = 2 * reach, torch.zeros(len(images)), 0, max(1, round(0.22 * steps))
     halved, improved = torch.zeros(len(images), dtype=torch.bool), best_value.clone()
     for count in range(1, steps + 1):
-        straight = _within(images, x + step * direction(slope, norm) - images, reach, norm)
+        straight = within(images, x + step * direction(slope, norm) - images, reach, norm)
         moved = straight if count == 1 else x + 0.75 * (straight - x) + 0.25 * (x - before)
-        before, x, last = x, _within(images, moved - images, reach, norm), value
+        before, x, last = x, within(images, moved - images, reach, norm), value
         value, slope = _climb(gap, x)
         climbed += value > last
         better = (value > best_value)[:, None, None, None]
@@ -121,12 +106,82 @@ def steepest(gap: Gap, images: Tensor, reach: Tensor, norm: str, steps: int) -> 
     best, best_quotient = images, torch.zeros(len(images))
     for step in range(steps):
         length = reach * 0.01 ** (step / max(1, steps - 1))
-        x = _within(images, length * direction(slope, norm), length, norm)
+        x = within(images, length * direction(slope, norm), length, norm)
         value, slope = _climb(gap, x)
         quotient = (value - start) / _size(x - images, norm).flatten().clamp(min=1e-30)
         better = quotient > best_quotient
         best, best_quotient = torch.where(better[:, None, None, None], x, best), torch.maximum(quotient, best_quotient)
     return best
+
+
+def rising(gap: Gap, image: Tensor, sizes: Iterable[float], norm: str, steps: int) -> Iterator[Tensor]:
+    """For each size, in turn, the point with the largest gap that `steps` steps of ascent meet within that size.
+
+    The ascent for a size starts where that for the size before ended; the points lie in [0, 1] and at distances from
+    the image that do not exceed the size in exact arithmetic. image [1, C, H, W], float32.
+    """
+    x = image
+    _, slope = _climb(gap, x)
+    for size in sizes:
+        reach, best, kept = torch.full((1, 1, 1, 1), size * (1 - 1e-6)), -torch.inf, (x, slope)
+        for step in range(steps):
+            length = size * (1 if step == 0 else 2.5 / steps)
+            x = within(image, x + length * direction(slope, norm) - image, reach, norm)
+            value, slope = _climb(gap, x)
+            if value > best:
+                best, kept = value, (x, slope)
+        x, slope = kept
+        yield x
+
+
+def farthest_apart(
+    gap: Callable[[Tensor, Tensor], Tensor], images: Tensor, norm: str, steps: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """For each image two points of the box, with the largest gap over their distance that was met.
+
+    At each step the difference of the points turns towards the gradient of their difference, and both move together up
+    the gradient of their middle. Their distance shrinks from 1 to a thousandth: points far apart see more of the
+    function, near ones its derivative. gap: of two points [N, C, H, W], as [N].
+    """
+    middle, apart = images, direction(torch.randn(images.shape, generator=generator), norm)
+    best = torch.full((len(images),), -torch.inf)
+    points = (images, images)
+    for step in range(steps):
+        distance = 1e-3 ** (step / max(1, steps - 1))
+        x, other = ((middle + side * distance / 2 * apart).clamp(0, 1).requires_grad_(True) for side in (1, -1))
+        value = gap(x, other)
+        up, down = torch.autograd.grad(value.sum(), (x, other))
+        with torch.no_grad():
+            quotient = value / distances(x, other, norm).clamp(min=1e-30)
+            better = quotient > best
+            best = torch.where(better, quotient, best)
+            chosen = better[:, None, None, None]
+            points = torch.where(chosen, x, points[0]), torch.where(chosen, other, points[1])
+            apart = direction(up - down, norm)
+            middle = (middle + distance / 2 * direction(up + down, norm)).clamp(0, 1)
+    return points
+
+
+def distances(x: Tensor, other: Tensor, norm: str) -> Tensor:
+    """The distances [N] of points in float64, rounded up by more than it loses."""
+    return lengths(x.double() - other.double(), norm) * (1 + 1e-9)
+
+
+def lengths(batch: Tensor, norm: str) -> Tensor:
+    """The norms [N] of the rows of a batch [N, ...]."""
+    return torch.linalg.vector_norm(batch.flatten(1), torch.inf if norm == "linf" else 2.0, dim=1)
+
+
+def direction(gradients: Tensor, norm: str) -> Tensor:
+    """The steepest directions of length 1 in the norm, for gradients [N, C, H, W]."""
+    return gradients.sign() if norm == "linf" else gradients / _size(gradients, norm).clamp(min=1e-30)
+
+
+def within(images: Tensor, offset: Tensor, reach: Tensor, norm: str) -> Tensor:
+    """images + offset, pulled into the balls of this reach [N, 1, 1, 1] and into [0, 1]."""
+    if norm == "linf":
+        return (images + torch.maximum(torch.minimum(offset, reach), -reach)).clamp(0, 1)
+    return (images + offset * (reach / torch.maximum(_size(offset, norm), reach).clamp(min=1e-30))).clamp(0, 1)
 
 
 def _climb(gap: Gap, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,12 +191,6 @@ def _climb(gap: Gap, x: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), slope
 
 
-def _size(offset: Tensor, norm: str) -> Tensor:
-    return offset.abs().amax(dim=(1, 2, 3), keepdim=True) if norm == "linf" else _length(offset)
-
-
-def _within(images: Tensor, offset: Tensor, reach: Tensor, norm: str) -> Tensor:
-    """images + offset, pulled into the balls of this reach [N, 1, 1, 1] and into [0, 1]."""
-    if norm == "linf":
-        return (images + torch.maximum(torch.minimum(offset, reach), -reach)).clamp(0, 1)
-    return (images + offset * (reach / torch.maximum(_length(offset), reach).clamp(min=1e-30))).clamp(0, 1)
+def _size(batch: Tensor, norm: str) -> Tensor:
+    """`lengths` in a shape that divides the batch."""
+    return lengths(batch, norm)[:, None, None, None]
