@@ -65,3 +65,9 @@ def test_steps_in_linf_go_to_the_corners_and_offsets_stay_in_their_balls():
     assert torch.equal(within(middle, gradient / 16, reach, "l2"), middle + gradient / 16)
     assert 3 <= distances(gradient, torch.zeros(1, 1, 1, 3), "linf") < 3.0000001
     assert 9.25**0.5 <= distances(gradient, torch.zeros(1, 1, 1, 3), "l2") < 9.25**0.5 + 1e-7
+
+
+def test_distances_are_over_the_whole_input():
+    one, other = torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.25)
+    for norm, distance in (("l2", 0.25 * 12**0.5), ("linf", 0.25)):
+        assert distance < float(distances(one, other, norm)) < distance * (1 + 1e-8)

@@ -82,12 +82,6 @@ def test_what_falls_beyond_epsilon_has_not_fallen_at_it(monkeypatch: pytest.Monk
     assert attack(1.0) == {"0.3": 3 / 5, "0.1": 4 / 5}
 
 
-def test_distances_are_over_the_whole_input():
-    one, other = torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.25)
-    for norm, distance in (("l2", 0.25 * 12**0.5), ("linf", 0.25)):
-        assert distance < robustness._distance(one, other, norm)[0] < distance * (1 + 1e-8)
-
-
 def test_certified_images_have_one_start_and_the_others_all_that_are_said(monkeypatch: pytest.MonkeyPatch):
     tried: list[int] = []
 
