@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from export.field import field_markdown
 from zoo.architectures import Architecture
 from zoo.data.datasets import DATASETS
 from zoo.figures import percent
@@ -22,7 +23,8 @@ share of images that are right and have a certified radius > epsilon, which is p
 are mostly estimates, their radii take no account of rounding, and their data are the original ones: what differs is
 named beside each row. Each model is one run with one seed, mostly a short one: differences of less than a point mean
 little, between models of different epochs larger ones, too. Rows are sorted by the first VRA, whatever radius the
-model was made for. Hours are those of training steps, on CPUs that did other work as well: up to a factor of two.
+model was made for. Hours are those of training steps, on CPUs that did other work as well: up to a factor of two. The
+page ends in [the field](#the-field), every published row that we know of.
 Written by `python -m export.cards` from the folders' records; `make models-check` checks every folder again.
 """
 ORDER = "The largest VRA at each epsilon. `zoo list --dataset D --norm N --epsilon E` has the others in this order.\n"
@@ -55,7 +57,7 @@ def leaderboard_markdown(folders: Sequence[Folder]) -> str:
             parts.append(_beside(chosen) + "\n")
             if otherwise := _trained_otherwise(chosen):
                 parts.append(otherwise + "\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, field_markdown()])
 
 
 def best_table(folders: Sequence[Folder], shelf: str = "") -> str:
