@@ -7,6 +7,7 @@ one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import sys
@@ -239,11 +240,14 @@ def _no_number(constant: str) -> float:
     raise ValueError(f"{constant} is no number")
 
 
+_hints = functools.cache(typing.get_type_hints)  # of a record's class
+
+
 def _parse(kind: Any, value: Any, where: str) -> Any:
     """`value` checked against the annotation `kind`, with lists made tuples and objects made records."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        hints, record = typing.get_type_hints(kind), typing.cast("type[Any]", kind)
+        hints, record = _hints(kind), typing.cast("type[Any]", kind)
         if wrong := set(value) ^ set(hints):
             raise CertificateError(f"{where}: missing or unknown field {', '.join(sorted(wrong))}")
         return record(**{key: _parse(hints[key], item, f"{where}: {key}") for key, item in value.items()})

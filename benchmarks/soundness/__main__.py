@@ -34,7 +34,7 @@ PARTS: dict[str, Callable[[Subject, int], dict[str, Any]]] = {
     "replay": replay.test,
     "second verifier": second.test,
 }
-SMALL, CHUNK = "mlp-two-moons", 200  # the folder that is forged; mutants of one process
+SMALL, CHUNK = "mlp-two-moons", 1000  # the folder that is forged; mutants of one fork
 IMAGES = 2000  # of a test split, at most, that the parts choose from
 
 
@@ -83,7 +83,7 @@ def _forge(results: dict[str, Any], count: int, output: Path) -> None:
             row["outcomes"][outcome] = row["outcomes"].get(outcome, 0) + more
         row |= {
             "mutants": last,
-            "parsed files": last * forgeries.FUZZED,
+            "parsed files": row.get("parsed files", 0) + (last - row["mutants"]) * forgeries.FUZZED,
             "wrong": row["wrong"] + found["wrong"],
             "MiB": max(row["MiB"], found["MiB"]),
         }

@@ -6,22 +6,22 @@ refused in a line, by `read_folder`, by the session of its graph, or by `verify`
 the original: its proved files are the same bytes, or `tests/checker`, which shares no code with the zoo, holds it as
 well. A tenth of the mutants is not sealed: these are damage, and may not even be read.
 
-Mutants are made and judged in a process of their own, with limits of time and memory; where it dies, that is found.
+Mutants are made and judged in a fork, with limits of time and memory; where it dies, that is found.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import random
 import resource
 import signal
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,8 +41,8 @@ from zoo.records import Certificate, Evaluation, ModelConfig, loads
 Files = dict[str, bytes]
 PROVED = ("model.safetensors", "model.onnx", "model.float32.onnx", "certificate.json")
 GRAPHS = ("model.onnx", "model.float32.onnx")
-FUZZED = 20  # files that are fuzzed for each mutant
-SECONDS, MIB = 60, 1024  # that one mutant may take; that a process may grow by
+FUZZED = 4  # files that are fuzzed for each mutant
+SECONDS, MIB = 60, 1024  # that one mutant may take; that a fork's address space may grow by
 RECORDS = {"certificate.json": Certificate, "config.json": ModelConfig, "evaluation.json": Evaluation}
 PARSED = (*GRAPHS, "model.safetensors", SUMS, *RECORDS)
 
@@ -287,24 +287,27 @@ def judge(forgery: Forgery, original: Files, place: Path) -> str:
     return "verified: the second verifier holds it as well"
 
 
-def judge_range(source: Path, first: int, last: int) -> dict[str, Any]:
-    """The outcomes of the mutants of these numbers, counted, with the seeds of what is wrong."""
+def judge_range(
+    source: Path, first: int, last: int, begins: Callable[[int], object] = lambda number: None
+) -> dict[str, Any]:
+    """The outcomes of the mutants of these numbers, counted, with the seeds of what is wrong.
+
+    begins: called with the number of each mutant before it is made.
+    """
     original = {path.name: path.read_bytes() for path in sorted(source.iterdir())}
     outcomes: Counter[str] = Counter()
     wrong: list[str] = []
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(first, last):
-            print(number, file=sys.stderr, flush=True)  # the last line tells which one ended the process
+            begins(number)
             signal.alarm(SECONDS)
             forgery = forge(original, f"{source.name} {number}")
             outcome = judge(forgery, original, Path(scratch))
             if outcome.startswith("WRONG"):
                 wrong.append(f"{source.name} {number}, {forgery.what}: {outcome}")
             outcomes[outcome.partition(" raised")[0].partition(", but")[0]] += 1
-        wrong += fuzz(original, first * FUZZED, last * FUZZED)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"outcomes": outcomes, "wrong": wrong, "MiB": round(grown / 1024)}
+    wrong += fuzz(original, first * FUZZED, last * FUZZED)
+    return {"outcomes": outcomes, "wrong": wrong, "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
 
 
 def fuzz(original: Files, first: int, last: int) -> list[str]:
@@ -362,17 +365,24 @@ def _parse_graph(content: bytes) -> str | None:
 
 
 def test(source: Path, first: int, last: int) -> dict[str, Any]:
-    """The row of the mutants of the folder with these numbers, made and judged in a process of their own."""
-    command = [sys.executable, "-m", "benchmarks.soundness.forgeries", str(source), str(first), str(last)]
-    process = subprocess.run(command, capture_output=True, text=True)
-    if process.returncode:
-        told = " ".join(process.stderr.splitlines()[-3:])[:300]
-        return {"outcomes": {}, "wrong": [f"{source.name}: ended with {process.returncode} after {told}"], "MiB": 0}
-    found = json.loads(process.stdout)
-    if found["MiB"] > MIB:
-        found["wrong"].append(f"{source.name} {first} to {last}: grew by {found['MiB']} MiB")
+    """The row of the mutants of the folder with these numbers, made and judged in a fork of this process."""
+    context = multiprocessing.get_context("fork")
+    number = context.Value("q", first, lock=False)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_limited, args=(source, first, last, number, sender))
+    process.start()
+    sender.close()
+    try:
+        found = receiver.recv()
+    except EOFError:  # it died
+        found = {"outcomes": {}, "wrong": [], "MiB": 0}
+    process.join()
+    if process.exitcode:
+        found["wrong"].append(f"{source.name} {number.value}: its process ended with {process.exitcode}")
     return found
 
 
-if __name__ == "__main__":
-    print(json.dumps(judge_range(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+def _limited(source: Path, first: int, last: int, number: Any, sender: Connection) -> None:
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MIB * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    sender.send(judge_range(source, first, last, lambda value: setattr(number, "value", value)))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -145,6 +148,19 @@ def test_a_verifier_that_verifies_anything_is_seen(
     assert "WRONG: verified, but" in forgeries.judge(forgery, original, tmp_path)
     monkeypatch.setattr(forgeries, "external_files", lambda content: set())
     assert "which was not named" in str(forgeries._parse("model.onnx", original["model.onnx"]))
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(lambda: os._exit(3), "ended with 3"), (lambda: bytearray(2**32), "ended with 1"), (lambda: time.sleep(9), "-14")],
+    ids=["crash", "memory", "hang"],
+)
+def test_a_mutant_that_ends_its_process_is_seen(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], fault: Callable[[], object], told: str
+):
+    monkeypatch.setattr(forgeries, "SECONDS", 1)
+    monkeypatch.setattr(forgeries, "judge", lambda *arguments: fault() and "unchanged")
+    assert told in str(forgeries.test(SHELF / "mlp-two-moons", 7, 8)["wrong"])
 
 
 def test_damage_that_is_read_and_an_error_that_is_none_of_ours_are_seen(

@@ -78,6 +78,7 @@ def certify(
     weights_sha256: str | None = None,
     advance: Advance = lambda layer, total: None,
     taus: Mapping[str, float] | None = None,
+    estimates: bool = True,
 ) -> Certificate:
     """A certificate for exactly the tensors of `network`, in the norm "l2" or "linf"; `zoo.CertifiedModel.of` takes it.
 
@@ -90,6 +91,7 @@ def certify(
         the form is the list of its layers, and the weights are those of the file that `zoo.publish` writes for it.
     advance: called with a layer's name and how many matrices its proof factors, then with 0 after each.
     taus: where each layer's proof starts, from an earlier certificate; without them they are found.
+    estimates: whether each layer's constant is estimated as well, which says how tight its bound is; else they are 0.
     Raises UncertifiableLayerError, which names the layer, for any other network; InputError for an input_shape that is
     none; CertificateError for another norm, for levels that are not positive and rising or not in l-infinity, and in a
     thread that flushes subnormal numbers.
@@ -124,7 +126,7 @@ def certify(
     for layer_name, layer in children[:-1]:
         context = Context(layer_name, shape, partial(advance, layer_name), taus, norm)
         bound = bound_layer(layer, context)
-        estimate = estimate_norm(layer, shape) if norm == "l2" else estimate_linf(layer, shape)
+        estimate = (estimate_norm if norm == "l2" else estimate_linf)(layer, shape) if estimates else 0.0
         estimate = estimate if math.isfinite(estimate) else 0.0  # at most the constant, where float32 overflows too
         layers.append(LayerBound(layer_name, type(layer).__name__, shape, lipschitz_estimate=estimate, **vars(bound)))
         shape = bound.output_shape

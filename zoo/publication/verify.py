@@ -70,6 +70,7 @@ def verify(folder: Folder, advance: Advance = lambda layer, total: None) -> list
         weights_sha256=published.weights_sha256,
         advance=advance,
         taus=taus,
+        estimates=False,
     )
     follows = compose(published.layers, *head_weights(network), shape, norm, published.pairwise)
     other_words = [field for field in STATEMENT_FIELDS if _differ(published, proved, field)]
