@@ -85,6 +85,15 @@ def seal(folder: Path, path: Path) -> None:
     sums.write_text("\n".join([*lines, f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"]) + "\n")
 
 
+@pytest.mark.parametrize(("layer", "told"), [(0, "first layer"), (2, "has no weights bias, weight")])
+def test_a_layer_that_is_given_another_kind(tmp_path: Path, layer: int, told: str):
+    def rename(certificate: dict[str, Any]) -> None:
+        certificate["layers"][layer]["kind"] = "MinMax"
+
+    with pytest.raises(checker.Failed, match=told):
+        checker.check(sealed(tmp_path / "folder", rename))
+
+
 @pytest.mark.parametrize("field", ["body_lipschitz", "feature_norm", "feature_error"])
 def test_a_constant_of_the_body_that_is_too_small(tmp_path: Path, field: str):
     def lower(certificate: dict[str, Any]) -> None:
@@ -205,3 +214,9 @@ def test_other_bytes_than_the_sums_name(tmp_path: Path):
     (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"\0")
     with pytest.raises(checker.Failed, match=r"model\.onnx is not the file"):
         checker.check(folder)
+
+
+def test_a_number_that_is_none_fails_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = sealed(tmp_path / "folder", lambda certificate: certificate.update(feature_norm=float("inf")))
+    assert checker.main([str(folder)]) == 1
+    assert ": FAILS: " in capsys.readouterr().out

@@ -174,6 +174,8 @@ def check(folder: Path) -> str:
     check_sums(folder)
     certificate, weights = json.loads((folder / "certificate.json").read_text()), tensors(folder)
     layers = certificate["layers"]
+    if layers[0]["kind"] != "Pixels":
+        raise Failed("the first layer does not cut its input to [0, 1]")
     for before, after in itertools.pairwise(layers):
         if before["output_shape"] != after["input_shape"]:
             raise Failed(f"{after['name']} does not take what {before['name']} gives")
@@ -196,7 +198,7 @@ def main(folders: list[str]) -> int:
             told = check(Path(name))
         except Unchecked as error:
             failed, told = 1, f"NOT CHECKED: {error}"
-        except (Failed, OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
+        except (Failed, OSError, ArithmeticError, LookupError, StopIteration, TypeError, ValueError) as error:
             failed, told = 1, f"FAILS: {error}"
         print(f"{name}: {told}", flush=True)
     return failed

@@ -32,6 +32,12 @@ from .norms import (
 
 SAME = ("MinMax", "ReLU", "Flatten", "PadChannels", "FirstChannels", "PixelUnshuffle", "Abs", "GroupSort",
         "SpatialShift", "Identity", "Dropout")  # fmt: skip
+WEIGHTS = {
+    **dict.fromkeys((*SAME, "PatchPool", "L2Pool"), ()),
+    "Pixels": ("mean", "scale"),
+    "ConvexPotential": ("weight", "bias", "step"),
+    "SelfAttention": ("query", "key", "value"),
+}
 Own = Mapping[str, np.ndarray]  # a layer's weights
 T = TypeVar("T")
 
@@ -89,10 +95,11 @@ def below(names: Mapping[str, T], start: str) -> dict[str, T]:
 def check_layer(record: dict[str, Any], weights: Own, linf: bool) -> None:
     """Raise Failed unless the record's numbers are upper bounds for these weights."""
     name, kind = record["name"], record["kind"]
-    own = below(weights, f"{name}.")
-    rules = LINF if linf else L2
+    own, rules = below(weights, f"{name}."), LINF if linf else L2
     if kind not in rules:
         raise Unchecked(f"{name}: {kind} cannot be checked here")
+    if kind != "Residual" and (other := set(own) - set(WEIGHTS.get(kind, ("weight", "bias")))):
+        raise Failed(f"{name}: a {kind} has no weights {', '.join(sorted(other))}")
     lowerings = iter(record["lowering"].split(", "))
     try:
         part = Part(own, record["input_shape"], record["output_shape"], lowerings, record["proof"])
