@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from training.boxes import Boxes
 from training.constraints import converge_norms, folded_state
 from training.data import Batch, Source, pixels
 from training.distance import set_exponent
@@ -70,6 +71,8 @@ class Learner:
 
     def _estimate(self, network: nn.Sequential) -> LipschitzEstimate | LipLTEstimate | RowSums:
         """The estimate that stands for the proved constants in training, by the model's norm and the recipe."""
+        if self.recipe.estimate in ("intervals", "crown"):
+            return Boxes(network, self.recipe.training_epsilon(1.0) if self.recipe.estimate == "crown" else None)
         if self.entry.norm == "linf":
             return RowSums(network)
         kind = LipLTEstimate if self.recipe.estimate == "liplt" else LipschitzEstimate
@@ -102,7 +105,10 @@ class Learner:
                 with float32():
                     self.lipschitz = self.estimate(improve=number == 1)
                 margins = self.estimate.margins(self.lipschitz)  # (C, C)
-                logits = self.model(pixels(inputs).contiguous(memory_format=torch.channels_last))  # (N, C)
+                images = pixels(inputs).contiguous(memory_format=torch.channels_last)
+                logits = self.model(images)  # (N, C)
+                if isinstance(self.estimate, Boxes):
+                    margins = self.estimate.of_images(images, labels, logits, epsilon)
                 loss = recipe.loss(logits, labels, margins, epsilon, **options)
                 # Gradients are averaged over the processes, whatever their shares.
                 loss = loss * (len(labels) * accelerator.num_processes / batch_size)

@@ -4,9 +4,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from training.boxes import Boxes
 from training.data import Source, pixels
 from training.estimate import LipschitzEstimate, RowSums
 from training.liplt import LipLTEstimate
+from training.losses import image_constants
 
 BATCH = 500
 
@@ -28,8 +30,12 @@ def validate(
     share = torch.arange(accelerator.process_index, len(validation), accelerator.num_processes)
     counts = torch.zeros(2, device=accelerator.device)
     for images, labels in validation.batches((rows, None) for rows in share.split(BATCH)):
-        logits = network(pixels(images))
-        right = logits.argmax(dim=1) == labels
+        inputs = pixels(images)
+        logits = network(inputs)
+        predictions = logits.argmax(dim=1)
+        if isinstance(estimate, Boxes):
+            constants = estimate.of_images(inputs, predictions, logits, epsilon)
+        right = predictions == labels
         counts += torch.stack([right.sum(), (right & certified(logits, constants, epsilon)).sum()])
     total = accelerator.reduce(counts)
     assert isinstance(total, Tensor)
@@ -42,9 +48,9 @@ def validate(
 
 
 def certified(logits: Tensor, margin_lipschitz: Tensor, epsilon: float) -> Tensor:
-    """Whether each image would be certified if `margin_lipschitz` were a bound. [N, C] and [C, C] to [N]."""
+    """Whether each image would be certified if the constants (see `image_constants`) were bounds. [N, C] to [N]."""
     predictions = logits.argmax(dim=1, keepdim=True)
-    spare = logits.gather(1, predictions) - logits - epsilon * margin_lipschitz[predictions[:, 0]]
+    spare = logits.gather(1, predictions) - logits - epsilon * image_constants(margin_lipschitz, predictions[:, 0])
     return (spare.scatter(1, predictions, torch.inf) > 0).all(dim=1)
 
 

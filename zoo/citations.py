@@ -52,11 +52,16 @@ AOC = (
     "Boissin, Mamalet, Fel, Picard, Massena, Serrurier 2025, An adaptive orthogonal convolution scheme for efficient "
     "and flexible CNN architectures, arXiv 2501.07930"
 )
+IBP = (
+    "Gowal et al. 2018, On the effectiveness of interval bound propagation for training verifiably robust models, "
+    "arXiv 1810.12715"
+)
 LIRESNETPP = "Hu, Leino, Wang, Fredrikson 2024, A recipe for improved certifiable robustness, arXiv 2310.02513"
 LOSSES = {
     **dict.fromkeys(("gloro", "gloro_trades"), GLORO),
     "cll": CLL,
     "emma": HU,
+    "mixed_margin": IBP,
     "logit_annealing": BRO,
     "crm": CRM,
     "certificate_regularised": HOUSEHOLDER,

@@ -22,6 +22,7 @@ from training.losses import (
     gloro_trades,
     lmt,
     logit_annealing,
+    mixed_margin,
     multi_margin,
     offset_cross_entropy,
 )
@@ -39,6 +40,7 @@ LOSSES = {
     "emma with a floor": partial(emma, floor=0.01),
     "logit_annealing": logit_annealing,
     "fixed_margin": fixed_margin,
+    "mixed_margin": partial(mixed_margin, natural=0.3),
     "lmt": partial(lmt, weight=0.7),
     "cll": partial(cll, p=0.3, weight=1e-2),
     "cll scaled": partial(cll, p=0.3, weight=1e-2, scale=0.1),
@@ -55,7 +57,7 @@ every_loss = pytest.mark.parametrize("name", LOSSES)
 
 
 def test_every_public_loss_is_here():
-    helpers = {"bottom_logit", "calibrated_scale", "published_p"}
+    helpers = {"bottom_logit", "calibrated_scale", "image_constants", "published_p"}
     tested = {getattr(loss, "func", loss).__name__ for loss in LOSSES.values()} | {"cll_binary"}
     assert tested == set(losses.__all__) - helpers
 
@@ -125,7 +127,7 @@ def test_values_and_gradients_are_finite_at_the_edges(name):
         assert constants.grad is None or constants.grad.isfinite().all(), (values, scale, epsilon)
 
 
-@pytest.mark.parametrize("name", ["gloro_trades", "emma", "emma with a floor", "fixed_margin", "lmt"])
+@pytest.mark.parametrize("name", ["gloro_trades", "emma", "emma with a floor", "fixed_margin", "mixed_margin", "lmt"])
 def test_without_a_radius_only_cross_entropy_and_a_term_without_k_are_left(name):
     plain = cross_entropy(LOGITS, LABELS, K, 0.0).item()
     term = 0.0

@@ -47,6 +47,22 @@ def fixed_margin(logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsil
     return F.cross_entropy(logits + epsilon * margin_lipschitz[labels], labels)
 
 
+def mixed_margin(
+    logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: float, natural: float = 0.5
+) -> Tensor:
+    """natural CE(y, t) + (1 - natural) CE(y_i + epsilon K_ti, t): IBP's loss where K is that of each image's box.
+
+    Source: Gowal et al. 2018 (IBP), arXiv 1810.12715; natural is its kappa, from 1 to 1/2. CROWN-IBP has the same.
+    """
+    worst = logits + epsilon * image_constants(margin_lipschitz, labels)
+    return natural * F.cross_entropy(logits, labels) + (1 - natural) * F.cross_entropy(worst, labels)
+
+
+def image_constants(margin_lipschitz: Tensor, labels: Tensor) -> Tensor:
+    """K_ti of each image: the rows of a table [C, C], or those of constants of the images themselves, [N, 1, C]."""
+    return margin_lipschitz[labels] if margin_lipschitz.ndim == 2 else margin_lipschitz[:, 0]
+
+
 def lmt(logits: Tensor, labels: Tensor, margin_lipschitz: Tensor, epsilon: float, weight: float = 1.0) -> Tensor:
     """CE(y_i + weight epsilon max K for i != t): every wrong logit raised by the largest margin constant.
 

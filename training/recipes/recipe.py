@@ -66,7 +66,8 @@ class Recipe:
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)  # timm's, such as betas, eps, weight_decay
     clip_norm: float | None = 3.0  # of the gradient
     ema: float | None = None  # decay of the moving average of the weights, which is published; our own addition
-    estimate: Literal["product", "liplt"] = "product"  # of the margin constants
+    # Of the margin constants; the last two are those of each image, in l-infinity: see `training.boxes`.
+    estimate: Literal["product", "liplt", "intervals", "crown"] = "product"
     power_iterations: int = 5  # a step, warm
     augment: tuple[Augmentation, ...] = ()  # in this order
     generated: Generated | None = None  # images of a generative model, beside the batch_size of the data set

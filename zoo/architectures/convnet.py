@@ -243,6 +243,8 @@ PRESETS = {
         "8c2f-liplt", "tiny-imagenet", Reported(23.97, 17.98, "36/255", "Fazlyab et al. 2023, table 1")
     ),
     "2c2f-relu-linf-mnist": Preset("2c2f-relu-linf", "mnist", norm="linf"),
+    "2c2f-relu-linf-ibp-mnist": Preset("2c2f-relu-linf", "mnist", norm="linf"),
+    "2c2f-relu-linf-crownibp-mnist": Preset("2c2f-relu-linf", "mnist", norm="linf"),
     "4c3f-relu-linf-mnist": Preset("4c3f-relu-linf", "mnist", norm="linf"),
     "4c3f-relu-linf-cifar10": Preset("4c3f-relu-linf", "cifar10", norm="linf"),
     "4c3f-relu-linf-cifar10-jpeg75": Preset("4c3f-relu-linf", "cifar10-jpeg75", norm="linf"),
