@@ -23,6 +23,7 @@ from zoo.bounds.table import TABLE, bound_layer
 from zoo.certificate.certify import certify
 from zoo.layers import MinMax, Pixels, Residual, SelfAttention
 
+from .soundness.test_linf import SOUND as LINF
 from .soundness.test_rules import SOUND, Case
 
 SHELF = Path(__file__).parents[1] / "model_cards"
@@ -159,9 +160,9 @@ def cases() -> list[Any]:
     return [pytest.param(case, id=f"{type(case.layer).__name__} {list(case.shape)}") for case in found]
 
 
-def record_of(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
+def record_of(case: Case, norm: str = "l2") -> tuple[dict[str, Any], dict[str, Any]]:
     """What the zoo proves of a layer, and its weights, as a folder has them."""
-    record = {**vars(bound_layer(case.layer, Context("layer", case.shape))), "name": "layer"}
+    record = {**vars(bound_layer(case.layer, Context("layer", case.shape, norm=norm))), "name": "layer"}
     record |= {"kind": type(case.layer).__name__, "input_shape": list(case.shape)}
     record["output_shape"] = list(record["output_shape"])
     return record, {f"layer.{key}": value.double().numpy() for key, value in case.layer.state_dict().items()}
@@ -186,6 +187,16 @@ def test_the_checker_agrees_with_every_rule_and_sees_each_smaller_number(case: C
             checker.check_layer({**record, field: type(record[field])(record[field] * share)}, weights, linf=False)
     with pytest.raises(checker.Failed, match="range_norm"):
         checker.check_layer({**record, "range_norm": 1e-9}, weights, linf=False)
+
+
+@pytest.mark.parametrize("kind", sorted(set(checker.layers.LINF) - {"Dropout", "SpatialShift"}))
+def test_the_checker_agrees_with_rules_in_linf(kind: str):
+    layer, shape = next(cases for known, cases in LINF.items() if known.__name__ == kind)[0]
+    record, weights = record_of(Case(layer, shape), "linf")
+    checker.check_layer(record, weights, linf=True)
+    for field in ("lipschitz_bound", *(["absolute_norm"] if record["fan_in"] else [])):
+        with pytest.raises(checker.Failed, match=f"layer: .*{field}"):
+            checker.check_layer({**record, field: record[field] * 0.1}, weights, linf=True)
 
 
 @pytest.mark.parametrize("change", [{"groups": 2}, {"padding_mode": "circular"}], ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -98,8 +99,8 @@ def check_layer(record: dict[str, Any], weights: Own, linf: bool) -> None:
     own, rules = below(weights, f"{name}."), LINF if linf else L2
     if kind not in rules:
         raise Unchecked(f"{name}: {kind} cannot be checked here")
-    if kind != "Residual" and (other := set(own) - set(WEIGHTS.get(kind, ("weight", "bias")))):
-        raise Failed(f"{name}: a {kind} has no weights {', '.join(sorted(other))}")
+    if kind != "Residual" and (other := sorted(set(own) - set(WEIGHTS.get(kind, ("weight", "bias"))))):
+        raise Failed(f"{name}: a {kind} has no weights {', '.join(other)}")
     lowerings = iter(record["lowering"].split(", "))
     try:
         part = Part(own, record["input_shape"], record["output_shape"], lowerings, record["proof"])
@@ -298,7 +299,10 @@ def distance(part: Part, record: Any) -> Needs:
 
 
 def linear_linf(part: Part, record: Any) -> Needs:
-    weight, offset = part.own["weight"], float(np.abs(part.bias).max())
+    """A Linear, or a convolution by sums over its taps: some of them may fall on padding."""
+    weight, offset = part.own["weight"].reshape(len(part.own["weight"]), -1), float(np.abs(part.bias).max())
+    if next(part.lowerings) not in ("", "sums"):
+        raise Unchecked("products of tiles cannot be checked here in l-infinity")
     rows, lost = max(map(math.fsum, np.abs(weight).tolist())) * (1.0 + 2.0**-51), gamma(weight.shape[1] + 1)
     return Needs(rows, offset, lost * rows * UP, lost * offset * UP)
 
@@ -344,12 +348,7 @@ def inner_needs(inner: Part) -> Needs:
 def residual(part: Part, record: Any) -> Needs:
     """H x + g(x), H the identity by default: |H| + |g|, or what the loop transformation makes of it: `loop_norm`."""
     skip, branch = chains(part)
-    halves = []
-    for chain in (skip, branch):
-        needs = Needs()
-        for inner in chain:
-            needs = needs.then(inner_needs(inner))
-        halves.append(needs)
+    halves = [functools.reduce(Needs.then, map(inner_needs, chain), Needs()) for chain in (skip, branch)]
     found = halves[0].plus(halves[1])
     if "loop.tau" not in part.proof:
         return found
@@ -394,5 +393,5 @@ L2 = {
 }  # fmt: skip
 LINF = {
     **dict.fromkeys(SAME, same), "Pixels": lambda part, record: pixels(part, record, linf=True),
-    "Linear": linear_linf, "LInfDistance": distance,
+    "Linear": linear_linf, "Conv2d": linear_linf, "LInfDistance": distance,
 }  # fmt: skip
