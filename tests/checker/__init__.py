@@ -144,16 +144,15 @@ def check_tables(
     ]
     logit = [length * size + abs(b) + own for length, b, own in zip(lengths, shift, local, strict=True)]
     small = []
-    for j, i in np.ndindex(len(exact), len(exact)):
-        if i == j:
-            continue
-        apart = dual([one - other for one, other in zip(exact[j], exact[i], strict=True)])
-        k, t = float(lipschitz[j, i]), float(slack[j, i])
-        if not (k > 0 and Fraction(k) ** 2 >= apart * body * body):
-            small.append((j, i))
-        needed = 2 * (root(apart) * error + local[j] + local[i] + Fraction(U) * (logit[j] + logit[i]))
-        if not t >= needed:
-            raise Failed(f"T of classes {j} and {i} is {t!r}, it must be at least {float(needed)!r}")
+    for one, other in itertools.combinations(range(len(exact)), 2):
+        apart = dual([a - b for a, b in zip(exact[one], exact[other], strict=True)])
+        needed = 2 * (root(apart) * error + local[one] + local[other] + Fraction(U) * (logit[one] + logit[other]))
+        for j, i in ((one, other), (other, one)):
+            k, t = float(lipschitz[j, i]), float(slack[j, i])
+            if not (k > 0 and Fraction(k) ** 2 >= apart * body * body):
+                small.append((j, i))
+            if not t >= needed:
+                raise Failed(f"T of classes {j} and {i} is {t!r}, it must be at least {float(needed)!r}")
     given = certificate["pairwise"]
     pairs = np.full(lipschitz.shape, math.inf)
     if given is not None:
