@@ -40,8 +40,9 @@ def measure(name: str) -> dict[str, Any]:
     images, labels, radii = images[keep].double(), outputs.label[keep], outputs.radius[keep]
     rivals = outputs.class_radii[keep].argmin(dim=1)
     constants = model.margin_lipschitz[labels, rivals]
-    rows = network[-1].weight.detach()
-    rows = rows[labels] - rows[rivals]
+    head = network[-1]
+    assert isinstance(head, nn.Linear)
+    rows = head.weight.detach()[labels] - head.weight.detach()[rivals]
 
     images.requires_grad_()
     logits = network(images)

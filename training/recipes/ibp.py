@@ -21,7 +21,10 @@ def recipes() -> Iterable[Recipe]:
 
 
 def ibp(name: str) -> Recipe:
-    """At 0.1, 40 epochs of Adam."""
+    """At 0.1, 40 epochs of Adam.
+
+    IBP with `--epochs 10 --limit 12000`: 92.67 clean, 71.00 VRA by intervals, on validation images.
+    """
     epsilon = 0.1
     return Recipe(
         name=name,
