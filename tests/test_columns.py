@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +72,9 @@ def test_ray_data(file: Path, toy: Path, tmp_path: Path):
     pandas = pytest.importorskip("pandas", reason="needs pandas, which the extra [space] brings")
     source, output = f"local-dir:{toy}", tmp_path / "rows.parquet"
     command = [sys.executable, "-c", RAY, str(file), source, str(EPSILON), str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    # On a busy machine a worker that is not ready in its minute would be started again, and again.
+    patient = os.environ | {"RAY_worker_register_timeout_seconds": "600"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=patient)
     if "timed out during startup" in done.stderr:  # Ray gives its daemons 30 seconds
         pytest.skip("Ray did not start in its 30 seconds: the machine is too busy")
     assert done.returncode == 0, done.stderr
