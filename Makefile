@@ -51,7 +51,7 @@ models-check: .venv/.dev  ## every published folder proved, rendered and measure
 soundness: .venv/.dev  ## a search for counter-examples to every published certificate; needs the test splits, takes hours
 	OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.soundness
 
-BENCHES = peers graph bounds serve space threads liplt training performance
+BENCHES = peers graph bounds growth engines imagenet serve space threads liplt training performance
 bench: .venv/.dev  ## what docs/performance.md says, measured again: an hour on idle cores
 	for name in $(BENCHES); do .venv/bin/python -m benchmarks.$$name || exit 1; done
 

@@ -61,7 +61,8 @@ def main(
         print(json.dumps(measure(field, int(value))))
         return
     rows: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text())["sizes"] if RESULTS.exists() else {}
-    for field in [only] if only else SIZES:
+    fields: list[Field] = [only] if only else list(SIZES)
+    for field in fields:
         for value in SIZES[field]:
             command = [sys.executable, "-m", "benchmarks.growth", "--one", f"{field}={value}"]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -34,6 +34,9 @@ def main() -> None:
         "images": images(record("peers")),
         "graphs": graphs(record("graph")),
         "certification": certification(record("bounds")),
+        "growth": growth(record("growth")),
+        "imagenet": imagenet(record("imagenet")),
+        "engines": engines(record("engines")),
     }.items():
         text = filled(text, name, table)
     with replacing(PAGE) as partial:
@@ -94,6 +97,28 @@ def certification(results: dict[str, Any]) -> Rows:
             [name, str(row["layers"]), ratio, f"{row['seconds']}", f"{row['cpu_seconds']}", f"{row['peak_mib']:,}"]
         )
     return rows
+
+
+def growth(results: dict[str, Any]) -> Rows:
+    rows = [["what grows", "to", "CPU s", "MiB added"]]
+    for field, sizes in results["sizes"].items():
+        for value, row in sizes.items():
+            rows.append([field.replace("_", " "), value, f"{row['cpu_seconds']:.1f}", f"{row['added_mib']:,}"])
+    return rows
+
+
+def imagenet(results: dict[str, Any]) -> Rows:
+    rows = [["graph", "images a second", "floor of the arithmetic"]]
+    for name, row in results.items():
+        rows.append([name, f"{row['images/s']:.2f}", f"{row['floor images/s']:.2f}" if "floor images/s" in row else ""])
+    return rows
+
+
+def engines(results: dict[str, Any]) -> Rows:
+    seconds = results["seconds"]
+    rows = [["how", "s", "images a second"], ["zoo evaluate", seconds["zoo evaluate"]]]
+    rows += [[f"datasets.map, num_proc={count}", spent] for count, spent in seconds["datasets.map"].items()]
+    return [rows[0], *([how, f"{spent:.1f}", f"{results['images'] / spent:.0f}"] for how, spent in rows[1:])]
 
 
 def attacked(path: Path) -> None:
