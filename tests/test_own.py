@@ -191,7 +191,7 @@ def test_sixty_pictures_become_a_model_that_calls_a_circle_circle(tmp_path: Path
 
     output, data = str(tmp_path / "run"), ("--data", str(tmp_path / "shapes"), "--test", str(tmp_path / "test"))
     run("training", "liresnet-l4w32", *data, "--epochs", "80", "--output", output)
-    run("export", output, "--attack-images", "10")
+    run("export", output, "--attack-images", "2")
     run("zoo", "verify", f"{output}/published")
     model = zoo.load(f"local-dir:{output}/published")
     assert model.evaluation.clean_accuracy > 0.8
