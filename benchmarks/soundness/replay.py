@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.soundness.subject import Subject, boundary
-from tests.soundness.oracle import Exact, exact, replay
+from tests.soundness.replay import Exact, exact, replay
 from zoo.certificate.model import head_weights
 
 PLACES = 400

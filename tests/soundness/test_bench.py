@@ -22,7 +22,7 @@ from tests import checker
 from zoo.publication.folder import read_folder
 from zoo.records import Outputs
 
-from .oracle import _product, exact
+from .replay import _product, exact
 
 RESULTS = Path(pairs.__file__).parents[1] / "soundness.json"
 

@@ -21,7 +21,8 @@ from zoo.layers import FrequencyConv, MinMax, Pixels, Sandwich
 from zoo.layers.fourier import transform
 from zoo.layers.frequency import real_form
 
-from .oracle import Shape, exact, is_above_norm, linear, lipschitz_bound, network, replay
+from .oracle import Shape, is_above_norm, linear, lipschitz_bound, network
+from .replay import exact, replay
 from .test_composite import TIGHT, largest_stretch
 from .test_rounding import check
 

@@ -22,7 +22,8 @@ from zoo.lowering.nodes import Nodes
 from zoo.lowering.toomcook import algorithm, exact_algorithm
 from zoo.lowering.values import Value
 
-from .oracle import conv, exact, replay
+from .oracle import conv
+from .replay import exact, replay
 
 Matrix = NDArray[np.float64]
 

@@ -124,7 +124,7 @@ MUTANTS = (
         "(upper.clamp(0, 1) - mean) * scale\n    return one, other",
     ),
     mutant(
-        "box forgotten", "linf::test_the_lower_edge_of_the_box_counts_as_well",
+        "box forgotten", "linf_witness::test_the_lower_edge_of_the_box_counts_as_well",
         LINF, "(lower.clamp(0, 1) - mean)", "(lower - mean)",
     ),
     mutant(
@@ -197,7 +197,7 @@ MUTANTS = (
         MODEL, "least > 2 * slack", "least > slack",
     ),
     mutant(
-        "levels outside of the domain", "linf::test_no_level_counts_for_inputs_outside_the_domain",
+        "levels outside of the domain", "linf_witness::test_no_level_counts_for_inputs_outside_the_domain",
         MODEL, "(least > 2 * slack) & admissible", "least > 2 * slack",
     ),
     mutant(
