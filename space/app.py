@@ -149,12 +149,18 @@ def show_comparison(picture: Upload, first: str, second: str) -> tuple[str, str]
 def show_board(dataset: str, norm: str, epsilon: str) -> tuple[Any, ...]:
     """The filters, which offer only what has models, and the table and scatter of the models that they select."""
     norms = board.norms(dataset)
+    offered = [offer(norms, norm)]
     norm = norm if norm in norms else norms[0]
     epsilons = board.epsilons(dataset, norm)
+    offered.append(offer(epsilons, epsilon))
     epsilon = epsilon if epsilon in epsilons else epsilons[0]
     rows = board.rows(dataset, norm, epsilon)
-    filters = gr.Radio(norms, value=norm), gr.Radio(epsilons, value=epsilon)
-    return *filters, rows, plots.scatter(rows, norm, epsilon)
+    return *offered, rows, plots.scatter(rows, norm, epsilon)
+
+
+def offer(choices: list[str], chosen: str) -> gr.Radio:
+    """What can be chosen now. A choice that stands is left alone: the visitor may already have made another."""
+    return gr.Radio(choices) if chosen in choices else gr.Radio(choices, value=choices[0])
 
 
 def show_row(event: gr.SelectData) -> tuple[str, str]:
@@ -310,7 +316,9 @@ def page() -> gr.Blocks:
         with gr.Tab("What this guarantees"):
             gr.Markdown(words.GUARANTEE)
 
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **SHARED}
+        # Gradio would drop what a visitor does while an answer is on its way, and show the older answer for good.
+        kept: dict[str, Any] = {"trigger_mode": "always_last", **SHARED}
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **kept}
         # Gradio would decode a picture by its own rules: with preprocess=False only zoo.inference.images does.
         raw: dict[str, Any] = {**private, "preprocess": False}
         for kind, group in examples.items():

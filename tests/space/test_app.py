@@ -220,6 +220,22 @@ def test_the_zoo_filters_and_a_click_shows_details(visit: Any, app: App, screens
     assert page.request.get(app.url + address).json()["name"] == "linfdist-mlp-5x256-mnist"
 
 
+def test_a_choice_made_while_an_answer_is_on_its_way_counts(visit: Any):
+    page = visit().page
+    held: list[Any] = []
+    page.get_by_role("tab", name="The zoo").click()
+    cells = page.locator("#board").get_by_role("gridcell")
+    expect(cells.first).to_be_visible()
+    page.route("**/queue/data*", lambda route: held.append(route), times=1)
+    with page.expect_request("**/queue/data*"):
+        choose(page, "#dataset", "MNIST")
+    for norm in ("linf", "l2", "linf"):
+        page.locator("#norm").get_by_label(norm).check()
+    held.pop().continue_()
+    expect(cells.first).to_contain_text("linf")
+    expect(page.locator("#norm").get_by_label("linf")).to_be_checked()
+
+
 def test_what_is_guaranteed_is_said(visit: Any, screenshot: Any):
     page = visit().page
     page.get_by_role("tab", name="What this guarantees").click()
