@@ -170,6 +170,8 @@ def record_of(case: Case, norm: str = "l2") -> tuple[dict[str, Any], dict[str, A
 
 def test_every_kind_of_layer_is_checked_or_named():
     assert {kind.__name__ for kind, row in TABLE.items() if row.l2} - UNCHECKED == set(checker.layers.L2)
+    linf = {kind.__name__ for kind, row in TABLE.items() if row.linf}
+    assert linf - UNCHECKED - {"Residual"} == set(checker.layers.LINF)
 
 
 @pytest.mark.parametrize("case", cases())

@@ -298,6 +298,19 @@ def distance(part: Part, record: Any) -> Needs:
     return Needs(1.0, far, gamma(2), gamma(2) * far)
 
 
+def sorted_distance(part: Part, record: Any) -> Needs:
+    """b_j + sum over i of c_i times the i-th largest |x_k - w_jk|, c_i = keep (1 - keep)^(i - 1), rounded in order."""
+    keep, terms = part.proof["keep"], int(part.proof["terms"])
+    if not (0.0 < keep < 1.0 and 1 <= terms <= part.before[0]):
+        raise Failed(f"{terms} terms by shares of {keep}")
+    shares = [keep]
+    while len(shares) < terms:
+        shares.append(shares[-1] * (1.0 - keep))
+    whole = math.fsum(shares) * (1.0 + 2.0**-51)
+    far = float((np.abs(part.own["weight"]).max(axis=1) * whole + np.abs(part.bias)).max()) * UP
+    return Needs(whole, far, gamma(terms + 2) * whole * UP, gamma(terms + 2) * far * UP)
+
+
 def linear_linf(part: Part, record: Any) -> Needs:
     """A Linear, or a convolution by sums over its taps: some of them may fall on padding."""
     weight, offset = part.own["weight"].reshape(len(part.own["weight"]), -1), float(np.abs(part.bias).max())
@@ -393,5 +406,5 @@ L2 = {
 }  # fmt: skip
 LINF = {
     **dict.fromkeys(SAME, same), "Pixels": lambda part, record: pixels(part, record, linf=True),
-    "Linear": linear_linf, "Conv2d": linear_linf, "LInfDistance": distance,
+    "Linear": linear_linf, "Conv2d": linear_linf, "LInfDistance": distance, "SortedDistance": sorted_distance,
 }  # fmt: skip
