@@ -72,9 +72,11 @@ def main(
 def _measure(name: str, threads: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        models = _models(name, folder)
         start = time.process_time()
-        shape = _write(name, folder)
+        write(models, folder)
         row: dict[str, Any] = {"seconds to write both graphs": round(time.process_time() - start, 2)}
+        shape = models["float64"].input_shape
         (folder / "logits.onnx").write_bytes(cut_at_logits(folder / "model.onnx"))
         row["MiB of the float64 graph's constants"] = round((folder / "model.onnx").stat().st_size / 2**20, 2)
         everything = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -108,30 +110,31 @@ def _measure(name: str, threads: int) -> dict[str, Any]:
     return row
 
 
-def _write(name: str, folder: Path) -> tuple[int, ...]:
-    """Write both graphs and the weights, for the large model random weights and tables of ones; the input's shape."""
+def _models(name: str, folder: Path) -> dict[str, CertifiedModel]:
+    """A model in both precisions, whose weights are written into the folder; the large one has random ones."""
     if name == LARGE:
-        return write_random(name, folder)
+        return random_models(name, folder)
     published = fetch(name)
     for file, content in published.weights().items():
         (folder / file).write_bytes(content)
-    for precision, file in GRAPHS.items():
-        write_graph(load_module(published, precision), folder / file, {})
-    return published.config.input_shape
+    return {precision: load_module(published, precision) for precision in GRAPHS}
 
 
-def write_random(name: str, folder: Path) -> tuple[int, ...]:
-    """Write both graphs of a registered model with random weights and tables of ones; the input's shape."""
+def random_models(name: str, folder: Path) -> dict[str, CertifiedModel]:
+    """A registered model of random weights, which are written into the folder, and tables of ones, by precision."""
     architecture = find(name).architecture
     network = architecture.network().requires_grad_(False).eval()
     for file, content in weight_files(network.state_dict(), None).items():
         (folder / file).write_bytes(content)
-    ones = np.ones((architecture.classes, architecture.classes))
+    tables = MarginTables(*2 * [np.ones((architecture.classes, architecture.classes))])
+    shape = architecture.input_shape
+    return {precision: CertifiedModel(network, tables, shape, getattr(torch, precision)) for precision in GRAPHS}
+
+
+def write(models: dict[str, CertifiedModel], folder: Path) -> None:
+    """Write the graphs beside the weights."""
     for precision, file in GRAPHS.items():
-        tables = MarginTables(ones, ones)
-        model = CertifiedModel(network, tables, architecture.input_shape, getattr(torch, precision))
-        write_graph(model, folder / file, {})
-    return architecture.input_shape
+        write_graph(models[precision], folder / file, {})
 
 
 def cut_at_logits(path: Path) -> bytes:

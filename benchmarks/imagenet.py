@@ -25,7 +25,7 @@ import torch
 import typer
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.graph import write_random
+from benchmarks.graph import random_models, write
 from zoo.files import replacing
 from zoo.inference.evaluate import machine
 from zoo.inference.runtime import RUN
@@ -49,7 +49,10 @@ def main(
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     operations = operations_of_an_image()
     with tempfile.TemporaryDirectory() as scratch:
-        shape = write_random(NAME, Path(scratch))
+        models = random_models(NAME, Path(scratch))
+        write(models, Path(scratch))
+        shape = models["float64"].input_shape
+        del models
         for precision, file in GRAPHS.items():
             row = {"images/s": round(_rate(Path(scratch) / file, precision, shape, threads, provider, images), 3)}
             if provider == "CPUExecutionProvider":

@@ -36,7 +36,7 @@ from zoo.publication.folder import Folder, read_folder
 from zoo.publication.graph import write_graphs
 from zoo.publication.network import load_network, load_weights
 from zoo.publication.publish import new_folder, unmeasured, weight_files
-from zoo.publication.weights import read_weights, weights_sha256
+from zoo.publication.weights import read_headers, read_weights, weights_sha256
 from zoo.records import SAMPLE, Certificate, Evaluation, ModelConfig, aim, dumps
 
 CHECKOUT = Path(__file__).parents[1]
@@ -175,7 +175,7 @@ def measured(
     progress: Progress,
 ) -> tuple[Model, Evaluation]:
     """The model of the folder's float64 graph, and what it answers on the split."""
-    digests = {name: sha256(folder / name) for name in (*read_weights(folder), "model.onnx", "certificate.json")}
+    digests = {name: sha256(folder / name) for name in (*read_headers(folder), "model.onnx", "certificate.json")}
     nothing = unmeasured(config.dataset, digests["model.onnx"])
     model = onnx_model(Folder(folder, config, certificate, nothing, digests), "float64")
     data = array_images(config.dataset, split)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.lowering.choice import Lowering, Sizes
+from zoo.lowering.choice import Lowering, Pair, Sizes
 from zoo.lowering.toomcook import ToomCook, algorithm
 from zoo.lowering.values import Places, Value
 
@@ -34,10 +34,10 @@ def convolve(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Loweri
 def _cells(nodes: Nodes, x: Value, kernel: str, sizes: Sizes) -> tuple[Value, str, Sizes]:
     """`Sizes.cells`: the map whose pixels are the cells of x, the kernel on them, and their sizes."""
     cells, (down, right) = sizes.cells, sizes.stride
-    phases = [_reads(x, sizes, row, column, cells.map) for row in range(down) for column in range(right)]
+    phases = _reads(x, sizes, sizes.stride, sizes.stride, cells.map)
     count = math.prod(cells.map)
-    name = with_zeros(nodes, x, *phases)
-    name = nodes.add("Concat", *(nodes.gather(name, phase.ravel()) for phase in phases), axis=2)
+    name = with_zeros(nodes, x, phases)
+    name = nodes.add("Concat", *(nodes.gather(name, phase) for phase in phases.reshape(down * right, count)), axis=2)
     taps, channels = cells.kernel, sizes.in_channels
     ends = [tap * step - side for tap, step, side in zip(taps, sizes.stride, sizes.kernel, strict=True)]
     if any(ends):
@@ -79,9 +79,7 @@ def _tiles(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Lowering
     vertical, horizontal = (algorithm(tile, taps) for tile, taps in zip(lowering.tile, sizes.kernel, strict=True))
     high, broad = vertical.size, horizontal.size
     across, along = -(-rows // tall), -(-columns // wide)
-    reads = np.empty((high, broad, across, along), dtype=np.int64)
-    for row, column in np.ndindex(high, broad):
-        reads[row, column] = _reads(x, sizes, row, column, (across * tall, along * wide))[::tall, ::wide]
+    reads = _reads(x, sizes, (high, broad), lowering.tile, (across, along))
     name = nodes.gather(with_zeros(nodes, x, reads), reads.reshape(high, -1))
     if tall > 1:
         name = nodes.add("MatMul", nodes.numbers(vertical.data), nodes.reshape(name, high, -1))
@@ -109,22 +107,25 @@ def _transformed(nodes: Nodes, kernel: str, sizes: Sizes, vertical: ToomCook, ho
     return nodes.reshape(name, vertical.size * horizontal.size, sizes.in_channels, sizes.out_channels)
 
 
-def _reads(x: Value, sizes: Sizes, row: int, column: int, outputs: tuple[int, int] | None = None) -> Places:
-    """For each output the place of the pixel that this tap reads, -1 where it is outside of the map.
+def _reads(x: Value, sizes: Sizes, reach: Pair, steps: Pair, counts: Pair) -> Places:
+    """The place of each pixel that `counts` windows of `reach` pixels read, [*reach, *counts].
 
-    -1 stands for a pixel of zeros. What a tile reads for outputs beyond the map's last one is -1 as well, since any
-    other number would add its rounding.
+    A window begins `steps` pixels after the one before, the first of them at the corner of the padding. -1 stands for
+    a pixel of zeros, outside of the map. What a tile reads for outputs beyond the map's last one is -1 as well, since
+    any other number would add its rounding.
     """
     assert x.places is not None
-    wanted = outputs or sizes.outputs
+    most = ((count - 1) * step + wide for count, step, wide in zip(counts, steps, reach, strict=True))
+    around = [
+        (padding, max(0, last - padding - side))
+        for last, padding, side in zip(most, sizes.padding, sizes.map, strict=True)
+    ]
+    places = np.pad(x.places, around, constant_values=-1)
     rows, columns = (
-        np.arange(count) * stride - padding + tap
-        for count, stride, padding, tap in zip(wanted, sizes.stride, sizes.padding, (row, column), strict=True)
+        np.arange(wide)[:, None] + np.arange(count) * step
+        for wide, count, step in zip(reach, counts, steps, strict=True)
     )
-    inside_rows, inside_columns = ((at >= 0) & (at < side) for at, side in zip((rows, columns), sizes.map, strict=True))
-    height, width = sizes.map
-    places = x.places[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
-    return np.where(inside_rows[:, None] & inside_columns, places, -1)
+    return places[rows[:, None, :, None], columns[:, None, :]]
 
 
 def with_zeros(nodes: Nodes, x: Value, *reads: Places) -> str:

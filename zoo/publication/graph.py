@@ -26,7 +26,7 @@ from zoo.lowering.nodes import Nodes
 from zoo.lowering.values import Value
 from zoo.publication.folder import GRAPHS
 from zoo.publication.network import load_network
-from zoo.publication.weights import data_start, header, read_weights
+from zoo.publication.weights import data_start, header, read_headers, read_weights
 from zoo.records import GRAPH_FORMAT, NOT_PROVED, TOP_K, Certificate, ModelConfig, output_names
 
 OPSET, IR_VERSION = 20, 10
@@ -57,15 +57,15 @@ def write_graph(model: CertifiedModel, path: Path, metadata: dict[str, str]) -> 
     The graph of a float64 model is the proved one. That of a float32 model has ONNX's own convolutions, and calls every
     radius an estimate.
     """
-    graph = certified_graph(model, stored_tensors(read_weights(path.parent)))
+    graph = certified_graph(model, stored_tensors(read_headers(path.parent)))
     helper.set_model_props(graph, metadata)
     path.write_bytes(graph.SerializeToString(deterministic=True))
 
 
-def stored_tensors(weights: Mapping[str, bytes]) -> dict[str, TensorProto]:
-    """Each tensor of safetensors files as external data: file, offset, length."""
+def stored_tensors(headers: Mapping[str, bytes]) -> dict[str, TensorProto]:
+    """Each tensor of safetensors files, given their headers, as external data: file, offset, length."""
     tensors = {}
-    for file, content in weights.items():
+    for file, content in headers.items():
         for name, entry in header(content).items():
             first, last = entry["data_offsets"]
             tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=entry["shape"])

@@ -37,6 +37,16 @@ def read_weights(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in weight_names(path.name for path in folder.iterdir())}
 
 
+def read_headers(folder: Path) -> dict[str, bytes]:
+    """Each file of weights in a folder that is being written, up to its first tensor."""
+    headers = {}
+    for name in weight_names(path.name for path in folder.iterdir()):
+        with (folder / name).open("rb") as file:
+            size = file.read(8)
+            headers[name] = size + file.read(int.from_bytes(size, "little"))
+    return headers
+
+
 def weights_sha256(digests: Mapping[str, str]) -> str:
     """The sha256 by which a certificate names the weights, from that of each file; other files do not count.
 
@@ -49,8 +59,9 @@ def weights_sha256(digests: Mapping[str, str]) -> str:
 
 
 def header(content: bytes) -> dict[str, Any]:
-    """Each tensor of a safetensors file: its dtype, shape and data_offsets, which count from `data_start`.
+    """Each tensor of a safetensors file, of which the header is enough: its dtype, shape and data_offsets.
 
+    The offsets count from `data_start`.
     Raises CertificateError where a tensor is not described by an object; some readers accept lists as well.
     """
     tensors: dict[str, Any] = json.loads(content[8 : data_start(content)])
