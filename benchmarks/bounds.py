@@ -35,6 +35,10 @@ PRESETS = (
     *("olsa-ffn-l4w32-cifar10", "olsa-ffn-l12w256-cifar10"),
     *("cpl-xs-cifar10", "cpl-s-cifar10", "sll-xs-cifar10", "sll-s-cifar10", "sll-xl-cifar10"),
     *("lipconvnet-5w8-cifar10", "lipconvnet-5-cifar10", "lipconvnet-20-cifar10"),
+    *("liresnetpp-l12w512-cifar10", "bronet-l12w512-cifar10", "lipnext-l32w1024-cifar10"),
+    *("aol-patchwise-l-cifar10", "aol-mlp-16x3072-cifar10", "6c2f-bcop-cifar10", "4c3f-aoc-cifar10"),
+    *("kwlarge-cayley-cifar10", "lipconvnet-5-lot-cifar10", "lipconvnet-20-bro-cifar10"),
+    *("lbdn-kwl-large-cifar10", "lbdn-cifar10", "sortnet-6x5120-cifar10"),
     "mlp-two-moons",
 )
 NOISE = 0.02
@@ -62,7 +66,7 @@ def measure(name: str) -> dict[str, Any]:
     network.load_state_dict(state)
     del constrained, state
     start, started = time.perf_counter(), time.process_time()
-    certificate = certify(network, entry.architecture.input_shape, architecture=entry.architecture)
+    certificate = certify(network, entry.architecture.input_shape, entry.norm, architecture=entry.architecture)
     seconds, busy = time.perf_counter() - start, time.process_time() - started
     ratios = [layer.lipschitz_bound / layer.lipschitz_estimate for layer in certificate.layers if layer.proof]
     product = 1.0
