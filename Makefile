@@ -6,7 +6,7 @@ INSTALL = $(if $(UV),uv pip install --quiet --python .venv/bin/python,.venv/bin/
 # The page that certifies in the browser needs npm once; everything else does without.
 STATIC = @if command -v npm >/dev/null; then $(MAKE) --no-print-directory static; else echo 'no npm: no make static'; fi
 
-.PHONY: demo space static check test test-all docs models-check soundness bench lint clean
+.PHONY: demo space static style check test test-all docs models-check soundness bench lint clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo  ## certified predictions for a few pictures with the embedded models
@@ -30,16 +30,18 @@ space/static/ort: space/ort.sh
 # A worker that has nothing left takes tests of the other's; byte code is kept, or each process compiles torch for seconds.
 PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= .venv/bin/pytest -n 2 --dist worksteal
 
-test: check  ## format, lint, types and the first tier of tests: every module, every rule, ten mutants of the proof
+test: style  ## format, lint and the first tier of tests: every module, every rule, ten mutants of the proof
 	$(PYTEST) -m 'not slow'
 
-test-all: check  ## what CI runs: all tests, with all mutants, the demo in Chromium and foreign clients and servers
+test-all: check  ## what CI runs: types too, all tests, with all mutants, the demo in Chromium, foreign clients and servers
 	$(STATIC)
 	$(PYTEST)
 
-check: .venv/.dev
+style: .venv/.dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+
+check: style  ## format, lint and types
 	.venv/bin/pyright
 
 docs: .venv/.docs  ## the documentation as pages in build/site, warnings being errors
