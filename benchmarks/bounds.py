@@ -38,7 +38,7 @@ PRESETS = (
     *("liresnetpp-l12w512-cifar10", "bronet-l12w512-cifar10", "lipnext-l32w1024-cifar10"),
     *("aol-patchwise-l-cifar10", "aol-mlp-16x3072-cifar10", "6c2f-bcop-cifar10", "4c3f-aoc-cifar10"),
     *("kwlarge-cayley-cifar10", "lipconvnet-5-lot-cifar10", "lipconvnet-20-bro-cifar10"),
-    *("lbdn-kwl-large-cifar10", "lbdn-cifar10", "sortnet-6x5120-cifar10"),
+    *("lbdn-cifar10", "sortnet-6x5120-cifar10"),
     "mlp-two-moons",
 )
 NOISE = 0.02
