@@ -302,6 +302,13 @@ def test_a_wrong_tau_proves_nothing_false(cost, share):
     assert Fraction(bound) ** 2 >= stretch(operator(layer, shape))
 
 
+@pytest.mark.parametrize("tau", [1e160, 1e308])
+def test_an_absurd_tau_proves_what_it_can_without_a_warning(tau):
+    layer = linear(weights("normal", 5, 1.0, (6, 9)))
+    bound = bound_layer(layer, Context("layer", (9,), taus={"layer": tau})).lipschitz_bound
+    assert bound == np.inf or is_above_norm(bound, operator(layer, (9,)))
+
+
 def test_symbols_are_within_their_stated_rounding():
     """The torus's symbols against 40 digits: each entry's error sums up to less than `symbol_rounding`."""
     kernel, stride, sides = weights("normal", 7, 1.0, (2, 2, 3, 2)).astype(float), (2, 1), (6, 5)

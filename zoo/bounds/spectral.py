@@ -69,9 +69,10 @@ def spectral_norm_bound(
             real, imaginary = real.T, None if imaginary is None else -imaginary.T
         gram, gram_error = _gram(real, imaginary)
         tau, headroom = max(tau, TINY), HEADROOM
-        while (proof := _enclose(gram, tau)) is None:
-            tau = max(float(np.linalg.eigvalsh(gram)[-1]), tau) * (1.0 + headroom)
-            headroom *= 2.0
+        with np.errstate(over="ignore", invalid="ignore"):  # the tau of a hostile certificate proves infinity, silently
+            while (proof := _enclose(gram, tau)) is None:
+                tau = max(float(np.linalg.eigvalsh(gram)[-1]), tau) * (1.0 + headroom)
+                headroom *= 2.0
         factor_residual, diagonal_error = proof
         residual = max(residual, factor_residual)
         rounding = max(rounding, (gram_error + diagonal_error) * OUTWARD)
