@@ -2,7 +2,7 @@
 
     python tests/soundness/mutate.py [PATTERN ...] [--jobs N] [--mutants-only]
 
-patches a temporary copy of `zoo/` and `export/`, runs there the tests that ought to notice, and prints which one did.
+runs the tests that ought to notice in a process that imports the edited text for the file, and prints which one did.
 With "-" for a pattern it reads names from standard input, one a line, and answers each before it reads the next.
 Exits with 1 if a mutant survives, cannot be applied, or breaks more than it should (the tests do not even collect).
 """
@@ -15,23 +15,25 @@ import importlib
 import itertools
 import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import IO
 
 from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT = 120  # seconds for one mutant
+LIMIT = 300  # seconds of CPU time for a process
 AS_IS = Mutant("no mutant", (), "")
 HEAVY = (
     *("pytest", "torch", "numpy", "hypothesis", "mpmath", "onnx", "onnxruntime"),
     *("safetensors.torch", "huggingface_hub.hf_api", "pyarrow.parquet", "PIL.Image", "rich.console"),
+    "torch.fx.experimental.symbolic_shapes",  # with SymPy, which the first gradient imports
 )
 
 
@@ -41,55 +43,70 @@ def load_libraries() -> None:
         importlib.import_module(name)
 
 
-def make_copy(mutant: Mutant, folder: Path) -> None:
-    """The checkout's code and soundness tests, with the mutant's edits. Raises ValueError where one does not apply."""
-    for name in ("zoo", "export", "tests/soundness"):
-        shutil.copytree(ROOT / name, folder / name)  # with the byte code, which saves half of a run
-    for name in ("pyproject.toml", "tests/__init__.py"):
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, folder / name)
+def tested(mutant: Mutant) -> tuple[Mutant, ...]:
+    """The mutants whose files are imported and whose tests are run: of the code as it is, all of them."""
+    return MUTANTS if mutant is AS_IS else (mutant,)
+
+
+def edited(mutant: Mutant) -> dict[str, str]:
+    """The texts of the files that the mutant changes. Raises ValueError where an edit does not apply."""
+    texts = {file: (ROOT / file).read_text() for one in tested(mutant) for file, _, _ in one.edits}
     for file, old, new in mutant.edits:
-        text = (folder / file).read_text()
-        if text.count(old) != 1:
-            raise ValueError(f"{file} has {text.count(old)} times, not once: {old!r}")
-        (folder / file).write_text(text.replace(old, new))
-        for stale in (folder / file).parent.glob(f"__pycache__/{Path(file).stem}.*"):
-            stale.unlink()
+        if texts[file].count(old) != 1:
+            raise ValueError(f"{file} has {texts[file].count(old)} times, not once: {old!r}")
+        texts[file] = texts[file].replace(old, new)
+    return {str(ROOT / file): text for file, text in texts.items()}
 
 
-def run_tests(folder: Path, tests: list[str]) -> None:
-    """In a process of its own: run the tests of the copy and exit as pytest does."""
-    signal.alarm(LIMIT)
+def import_instead(texts: dict[str, str]) -> set[str]:
+    """From now on a file of `texts` is imported as that text, whatever byte code there is. The set fills with those."""
+    read, imported = SourceFileLoader.get_code, set()
+
+    def get_code(loader: SourceFileLoader, module: str) -> object:
+        if loader.path not in texts:
+            return read(loader, module)
+        imported.add(loader.path)
+        return compile(texts[loader.path], loader.path, "exec", dont_inherit=True)
+
+    SourceFileLoader.get_code = get_code
+    return imported
+
+
+def run_tests(texts: dict[str, str], tests: list[str]) -> int:
+    """In a process of its own: the tests with these texts, and pytest's exit code, or 98 if one was not imported."""
+    signal.setitimer(signal.ITIMER_PROF, LIMIT)
     gc.freeze()  # nothing that is shared gets collected here
-    os.chdir(folder)
-    sys.path.insert(0, str(folder))
-    log = os.open("log", os.O_CREAT | os.O_WRONLY)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    imported = import_instead(texts)
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
     import pytest
 
     nodes = [re.sub(r"^\w+", r"tests/soundness/test_\g<0>.py", name) for name in tests]
-    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--tb=line", "-c", "pyproject.toml", *nodes])
-    sys.stdout.flush()
-    os._exit(int(code))
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=line", "--confcutdir=tests/soundness"]
+    code = pytest.main([*options, *nodes])
+    return int(code) if imported == set(texts) else 98
 
 
-def start(mutant: Mutant, folder: Path) -> int:
-    """The process that tests a mutant; of the code as it is, every test that any mutant names."""
-    tests = sorted({one.test for one in (MUTANTS if mutant is AS_IS else [mutant])})
+def start(mutant: Mutant, log: IO[str]) -> int:
+    """The process that tests a mutant."""
+    tests, texts = sorted({one.test for one in tested(mutant)}), edited(mutant)
     child = os.fork()
     if child == 0:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        code = 99
         try:
-            run_tests(folder, tests)
+            code = run_tests(texts, tests)
         except BaseException:
             traceback.print_exc()
-        os._exit(99)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     return child
 
 
-def verdict(folder: Path, status: int) -> tuple[bool, str]:
+def verdict(log: str, status: int) -> tuple[bool, str]:
     """Whether a test failed, and which one."""
-    log = (folder / "log").read_text() if (folder / "log").exists() else ""
     red = re.search(r"^(?:FAILED|ERROR) tests/soundness/(\S+::.*?)(?: - .*)?$", log, re.MULTILINE)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 1 and red:
         return True, red[1]
@@ -121,33 +138,31 @@ def main() -> int:
     waiting = asked() if options.patterns == ["-"] else iter(chosen)
     waiting = waiting if options.mutants_only else itertools.chain([AS_IS], waiting)
     began, running, killed, survivors = time.monotonic(), {}, 0, []
-    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
-        while True:
-            while len(running) < options.jobs and (current := next(waiting, None)):
-                folder = Path(tempfile.mkdtemp(dir=scratch))
-                try:
-                    make_copy(current, folder)
-                except ValueError as error:
-                    survivors.append(current)
-                    print(f"STALE     {current.name}: {error}", flush=True)
-                    continue
-                running[start(current, folder)] = (current, folder, time.monotonic())
-            if not running:
-                break
-            child, status = os.wait()
-            current, folder, started = running.pop(child)
-            red, test = verdict(folder, status)
-            if current is AS_IS:  # the code as it is: every test must pass, or a red one says nothing of a mutant
-                if test != "no test failed":
-                    print(f"RED       without any mutant: {test}")
-                    survivors.append(current)
-            elif red:
-                killed += 1
-                print(f"killed    {time.monotonic() - started:5.1f} s  {current.name:45} {test}", flush=True)
-            else:
+    while True:
+        while len(running) < options.jobs and (current := next(waiting, None)):
+            log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed when its process has ended)
+            try:
+                running[start(current, log)] = (current, log, time.monotonic())
+            except ValueError as error:
                 survivors.append(current)
-                print(f"SURVIVED  {current.name:45} {test}", flush=True)
-            shutil.rmtree(folder)
+                print(f"STALE     {current.name}: {error}", flush=True)
+        if not running:
+            break
+        child, status = os.wait()
+        current, log, started = running.pop(child)
+        with log:
+            log.seek(0)
+            red, test = verdict(log.read(), status)
+        if current is AS_IS:  # the code as it is: every test must pass, or a red one says nothing of a mutant
+            if test != "no test failed":
+                print(f"RED       without any mutant: {test}")
+                survivors.append(current)
+        elif red:
+            killed += 1
+            print(f"killed    {time.monotonic() - started:5.1f} s  {current.name:45} {test}", flush=True)
+        else:
+            survivors.append(current)
+            print(f"SURVIVED  {current.name:45} {test}", flush=True)
     print(f"{killed} of {killed + len(survivors)} killed in {time.monotonic() - began:.0f} s")
     return 1 if survivors else 0
 

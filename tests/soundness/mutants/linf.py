@@ -60,7 +60,7 @@ MUTANTS = (
         LAYERS, ".abs().amax(dim=2)", ".abs().sum(dim=2)",
     ),
     mutant(
-        "mean for maximum", "linf::test_no_point_of_the_ball_has_another_label",
+        "mean for maximum", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
         LAYERS, ".abs().amax(dim=2)", ".abs().mean(dim=2)",
     ),
     mutant(
@@ -73,11 +73,11 @@ MUTANTS = (
         LINF, "torch.maximum(low.amax(dim=2), -high.amin(dim=2))", "low.amax(dim=2)",
     ),
     mutant(
-        "upper end from one side", "linf::test_no_point_of_the_ball_has_another_label",
+        "upper end from one side", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
         LINF, "torch.maximum(high.amax(dim=2), -low.amin(dim=2))", "high.amax(dim=2)",
     ),
     mutant(
-        "lower end from the nearest coordinate", "linf::test_no_point_of_the_ball_has_another_label",
+        "lower end from the nearest coordinate", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
         LINF, "torch.cat(nearest, dim=1).clamp(min=0)", "torch.cat(farthest, dim=1)",
     ),
     mutant(
@@ -128,7 +128,7 @@ MUTANTS = (
         LINF, "(lower.clamp(0, 1) - mean)", "(lower - mean)",
     ),
     mutant(
-        "upper edge of the box forgotten", "linf::test_no_point_of_the_ball_has_another_label",
+        "upper edge of the box forgotten", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
         LINF, "(upper.clamp(0, 1) - mean)", "(upper - mean)",
     ),
     mutant(
@@ -136,15 +136,15 @@ MUTANTS = (
         LINF, "(upper.clamp(0, 1) - mean)", "(upper.clamp(0, 0.9) - mean)",
     ),
     mutant(
-        "one side of the box", "linf::test_no_point_of_the_ball_has_another_label",
+        "one side of the box", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
         INTERVAL, "(images - reach).flatten", "(images - 0 * reach).flatten",
     ),
     mutant(
-        "width of the features lost", "linf::test_no_point_of_the_ball_has_another_label",
+        "width of the features lost", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
         INTERVAL, " - rows.abs() @ reach[:, :, None]", "",
     ),
     mutant(
-        "rows of the head without signs", "linf::test_no_point_of_the_ball_has_another_label",
+        "rows of the head without signs", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
         INTERVAL, "rows.abs() @ reach", "rows @ reach",
     ),
     mutant(
@@ -152,12 +152,15 @@ MUTANTS = (
         INTERVAL, "(bias.index_select(0, chosen)[:, None] - bias)", "(bias - bias.index_select(0, chosen)[:, None])",
     ),
     mutant(
-        "identity left out of a residual's interval", "linf::test_no_point_of_the_ball_has_another_label",
+        "identity left out of a residual's interval", "linf::test_no_point_of_the_ball_has_another_label[residual_net]",
         LINF, "return lower + low, upper + high", "return low, high",
     ),
-    mutant("skip left out of a residual's interval", "linf", LINF, "if layer.skip is not None:", "if False:"),
     mutant(
-        "only the first pixels clamped", "linf",
+        "skip left out of a residual's interval", "linf::test_no_point_of_the_ball_has_another_label[skip_net]",
+        LINF, "if layer.skip is not None:", "if False:",
+    ),
+    mutant(
+        "only the first pixels clamped", "linf::test_no_point_of_the_ball_has_another_label[twice_clamped_net]",
         LINF, "(lower.clamp(0, 1) - mean) * scale, (upper.clamp(0, 1) - mean)",
         "(lower - mean) * scale, (upper - mean)",
         INTERVAL, "(images - reach).flatten", "(images - reach).clamp(min=0).flatten",
@@ -177,15 +180,15 @@ MUTANTS = (
         INTERVAL, "reach = levels[", "reach = levels.float().to(levels.dtype)[",
     ),
     mutant(
-        "levels one off", "linf::test_no_point_of_the_ball_has_another_label",
+        "levels one off", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
         MODEL, "proved, levels[:, None, None]", "proved, levels.roll(-1)[:, None, None]",
     ),
     mutant(
-        "smallest of the proved levels", "linf::test_no_point_of_the_ball_has_another_label",
+        "smallest of the proved levels", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
         MODEL, "levels[:, None, None], 0).amax(dim=0)", "levels[:, None, None], 9).amin(dim=0)",
     ),
     mutant(
-        "one level proves all", "linf::test_no_point_of_the_ball_has_another_label",
+        "one level proves all", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
         MODEL, "(least > 2 * slack)", "(least > 2 * slack).any(dim=0)",
     ),
     mutant(

@@ -84,7 +84,7 @@ MUTANTS = (
         CERTIFY, "np.tril_indices(len(table), -1)", "np.triu_indices(len(table), 1)",
     ),
     mutant(
-        "pairs read in another order", "liplt",
+        "pairs read in another order", "liplt::test_the_certificate_takes_the_smaller_of_both_for_each_pair",
         MARGINS, "np.tril_indices(classes, -1)", "np.triu_indices(classes, 1)",
     ),
     mutant(

@@ -14,7 +14,7 @@ MUTANTS = (
         LOCAL, "_activation(layer, values, shape)", "_activation(layer, point, shape)",
     ),
     mutant(
-        "local: off decided by the middle", "local::test_every_direction_of_a_plane",
+        "local: off decided by the middle", "local::test_every_direction_of_a_plane[4]",
         LOCAL, "alive = high > 0.0", "alive = low + high > 0.0",
     ),
     mutant(
