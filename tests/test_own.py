@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import onnx
@@ -27,7 +25,6 @@ from zoo.publication.card import render
 from zoo.publication.folder import Folder, read_folder
 from zoo.publication.verify import verify
 
-ROOT = Path(__file__).parents[1]
 TORUS = (convolution, "DENSE_COST", 1e8)  # the exact norm takes seconds, and tests/soundness has it
 
 
@@ -179,21 +176,14 @@ def test_a_test_set_that_is_gone_is_named(runs: Path, tmp_path: Path, quick):
 
 
 @pytest.mark.slow
-def test_sixty_pictures_become_a_model_that_calls_a_circle_circle(tmp_path: Path):
-    """By the commands of the README, with fewer epochs than the 1,040 of so few pictures."""
-    draw_shapes(tmp_path / "shapes", 20)
-    draw_shapes(tmp_path / "test", 20, seed=1)
-
-    def run(*command: str) -> str:
-        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=ROOT)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    output, data = str(tmp_path / "run"), ("--data", str(tmp_path / "shapes"), "--test", str(tmp_path / "test"))
-    run("training", "liresnet-l4w32", *data, "--epochs", "80", "--output", output)
-    run("export", output, "--attack-images", "2")
-    run("zoo", "verify", f"{output}/published")
-    model = zoo.load(f"local-dir:{output}/published")
-    assert model.evaluation.clean_accuracy > 0.8
-    answers = [model.predict(str(path)).name for path in sorted((tmp_path / "test" / "circle").iterdir())]
-    assert answers.count("circle") > 15
+def test_sixty_pictures_become_a_model_that_calls_a_circle_circle(tmp_path: Path, quick):
+    """A smaller network than the README's, and fewer epochs than the 1,040 of so few pictures."""
+    data, test = draw_shapes(tmp_path / "shapes", 20), draw_shapes(tmp_path / "test", 20, seed=1)
+    assert train("2c2f", tmp_path / "run", data=data, test=test, size=28, epochs=100)
+    publish(tmp_path / "run", attack_images=2)
+    folder = read_folder(tmp_path / "run" / "published")
+    assert verify(folder) == []
+    model = zoo.load(f"local-dir:{folder.path}")
+    assert model.evaluation.clean_accuracy > 0.75
+    answers = [model.predict(str(path)).name for path in sorted((test / "circle").iterdir())]
+    assert answers.count("circle") > 12  # of 20; a guess makes 7
