@@ -1,10 +1,11 @@
-"""A small run, started by `test_loop.py` under torchrun: python -m tests.training.distributed FOLDER."""
+"""A small run that `test_loop.py` shares among processes: python -m tests.training.distributed FOLDER PROCESSES."""
 
 import dataclasses
 import sys
 from pathlib import Path
 
 import pytest
+from accelerate import debug_launcher
 
 from tests.short import shorten
 from tests.training.small import narrow
@@ -35,4 +36,6 @@ def recipe(patch: pytest.MonkeyPatch) -> Recipe:
 
 if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as patch:
-        train(recipe(patch), Path(sys.argv[1]))
+        debug_launcher(
+            train, (recipe(patch), Path(sys.argv[1])), int(sys.argv[2])
+        )  # forks, so that torch is loaded once

@@ -147,8 +147,7 @@ def test_any_sharing_of_the_batch_trains_the_same(processes, accumulate, write_s
     if processes == 1:
         train(recipe, tmp_path / "shared", accumulate=accumulate)
     else:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        command = [sys.executable, *torchrun, "-m", "tests.training.distributed", str(tmp_path / "shared")]
+        command = [sys.executable, "-m", "tests.training.distributed", str(tmp_path / "shared"), str(processes)]
         root = Path(__file__).parents[2]
         result = subprocess.run(
             command, capture_output=True, text=True, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}
