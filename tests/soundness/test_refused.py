@@ -61,7 +61,7 @@ def replaced(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def with_weight(layer: nn.Module, value: float) -> nn.Module:
+def with_weight(layer: nn.Module, value: float | torch.Tensor) -> nn.Module:
     with torch.no_grad():
         layer.weight.view(-1)[-1] = value
     return layer
@@ -87,6 +87,7 @@ CHANGED: dict[str, Callable[[nn.Module], nn.Module]] = {
     "float64": nn.Module.double,
     "bfloat16": nn.Module.bfloat16,
     "NaN weight": lambda layer: with_weight(layer, math.nan),
+    "signalling NaN": lambda layer: with_weight(layer, torch.tensor(0x7FA00000, dtype=torch.int32).view(torch.float32)),
     "infinite weight": lambda layer: with_weight(layer, math.inf),
     "NaN bias": lambda layer: with_bias(layer, math.nan),
     "infinite bias": lambda layer: with_bias(layer, -math.inf),

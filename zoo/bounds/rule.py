@@ -158,7 +158,8 @@ class Context:
             raise self.refuse(f"a tensor has the shape {list(tensor.shape)}, expected {list(shape)}")
         if tensor.dtype != torch.float32:
             raise self.refuse(f"its weights are {tensor.dtype}, certificates speak of torch.float32")
-        array = tensor.detach().cpu().numpy().astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN, which is refused in the next line
+            array = tensor.detach().cpu().numpy().astype(np.float64)
         if not np.isfinite(array).all():
             raise self.refuse("a weight is NaN or infinite")
         return array
