@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from tests.training.small import narrow
 from training.constraints import folded_state
 from training.data import InMemory
 from training.estimate import LipschitzEstimate
@@ -42,7 +43,8 @@ def test_the_published_weights_fold_the_average_of_the_trained_parameters():
     assert not torch.allclose(folded_state(learner.network)["head.weight"], published["head.weight"], rtol=1e-3)
 
 
-def test_the_average_is_validated_with_its_own_constant():
+def test_the_average_is_validated_with_its_own_constant(monkeypatch: pytest.MonkeyPatch):
+    narrow("liresnet-l4w32-cifar10-jpeg75", monkeypatch)
     learner, _ = learned("liresnet-l4w32-cifar10-jpeg75", 0.5)
     images = InMemory(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4))
     validated = learner.validate(images)["lipschitz_estimate"]

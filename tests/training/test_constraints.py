@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from tests.training.small import narrowed
 from training.constraints import (
     AlmostOrthogonalRows,
     LinearResidual,
@@ -121,7 +122,7 @@ def test_self_attention_is_proved_1_lipschitz_whatever_its_weights_became():
 )
 def test_constrained_layers_are_proved_nearly_1_lipschitz(name, monkeypatch):
     monkeypatch.setattr("zoo.bounds.convolution.DENSE_COST", 1e8)
-    architecture = registry.find(name).architecture
+    architecture = narrowed(registry.find(name).architecture)
     network = constrain(architecture.network(), architecture)
     converge_norms(network)
     plain = architecture.network()
