@@ -42,7 +42,6 @@ SMALL = SHELF / "mlp-two-moons"
                 "linfdist-mlp-5x256-mnist",
                 "lipconvnet-5w8-cifar10-jpeg75",
                 "loopresnet-d2w8-mnist",
-                "2c2f-relu-crm-mnist",
             )
         ),
     ],

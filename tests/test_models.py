@@ -142,7 +142,9 @@ def test_models_of_one_network_stand_side_by_side():
 @pytest.mark.slow
 def test_the_pictures_are_there_and_drawn_the_same_twice():
     drawn = pictures(shelf())
-    assert drawn == pictures(shelf())
+    again = pictures([folder for folder in shelf() if folder.config.dataset == "mnist"])
+    assert {"curves-mnist.png", "scatter-mnist.png"} == again.keys()
+    assert again.items() <= drawn.items()
     assert {path.name for path in (CHECKOUT / "model_cards").glob("*.png")} == set(drawn)
 
 
@@ -201,7 +203,8 @@ def test_what_is_proved_again_has_every_layer_method_and_composition():
         methods = {(norm, layer.kind, layer.method) for layer in certificate.layers}
         return {(norm, kind) for kind in kinds} | methods | {(norm, certificate.composition)}
 
-    assert set().union(*map(steps, PROVED)) == set().union(*map(steps, PUBLISHED))
+    missing = set().union(*map(steps, PUBLISHED)) - set().union(*map(steps, PROVED))
+    assert not missing, "enter a model that has it in PROVED"
 
 
 @pytest.mark.parametrize(
