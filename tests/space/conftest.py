@@ -84,6 +84,13 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="package")
+def context(chromium: Any) -> Iterator[Any]:
+    """One for all pages: what it has fetched and compiled of Gradio it does not fetch and compile again."""
+    with chromium.new_context() as context:
+        yield context
+
+
 @dataclass(frozen=True)
 class Visit:
     """What one page of the browser did besides showing itself."""
@@ -94,13 +101,14 @@ class Visit:
 
 
 @pytest.fixture
-def visit(chromium: Any, app: App) -> Iterator[Any]:
+def visit(context: Any, app: App) -> Iterator[Any]:
     """Opens pages by size and colour scheme. At the end: no console error, no request to any foreign host."""
     visits: list[Visit] = []
 
     def open_page(path: str = "", width: int = 1440, height: int = 1000, scheme: str = "light") -> Visit:
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         page = context.new_page()
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)
         page.set_default_timeout(WAIT)
         seen = Visit(page, [], [])
         page.on("request", lambda request: seen.requests.append(request.url))
@@ -113,7 +121,7 @@ def visit(chromium: Any, app: App) -> Iterator[Any]:
 
     yield open_page
     for seen in visits:
-        seen.page.context.close()
+        seen.page.close()
         foreign = [url for url in seen.requests if not url.startswith((app.url, "data:", "blob:"))]
         assert not foreign, foreign
         assert not seen.problems, seen.problems
