@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.training.small import small_network
 from zoo.architectures import (
     FAMILIES,
     OLSA,
@@ -36,9 +37,18 @@ from zoo.registry import ENTRIES, Entry, find, list_models
 MODELS: dict[Architecture, list[Entry]] = {}  # of each distinct network
 for entry in ENTRIES.values():
     MODELS.setdefault(entry.architecture, []).append(entry)
+FIRST = {
+    small_network(entries[0].name): architecture for architecture, entries in MODELS.items()
+}.values()  # one a kind
 
 
-@pytest.mark.parametrize("architecture", MODELS, ids=[entries[0].name for entries in MODELS.values()])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        pytest.param(architecture, id=entries[0].name, marks=() if architecture in FIRST else pytest.mark.slow)
+        for architecture, entries in MODELS.items()
+    ],
+)
 def test_a_network_is_plain_fits_its_data_sets_and_has_the_parameters_of_the_list(architecture: Architecture):
     """At its full size. `python -m export.parameters` writes the list's numbers anew."""
     with torch.device("meta"):
