@@ -42,12 +42,12 @@ from .test_rules import normalisation
 TIGHT = 1.0 + 1e-7
 
 
-def largest_stretch(layer: nn.Module, shape: Shape, seed: int, points: int = 20) -> float:
+def largest_stretch(layer: nn.Module, shape: Shape, seed: int) -> float:
     """The largest singular value of the layer's Jacobian at random points, near and far: at most its constant."""
     layer = copy.deepcopy(layer).double()
     generator = torch.Generator().manual_seed(seed)
     found = 0.0
-    for scale in np.logspace(-3, 3, points):
+    for scale in np.logspace(-3, 3, 7):
         x = float(scale) * torch.randn(1, *shape, dtype=torch.float64, generator=generator)
         jacobian = torch.autograd.functional.jacobian(layer, x, vectorize=True).reshape(-1, math.prod(shape))
         found = max(found, float(torch.linalg.matrix_norm(jacobian, ord=2)))
@@ -327,7 +327,7 @@ def rounding_network(case: str, seed: int) -> tuple[nn.Sequential, Shape]:
 @pytest.mark.parametrize("case", LAYERS)
 def test_floats_stay_within_the_stated_rounding(case, seed):
     net, shape = rounding_network(case, seed)
-    check(net, torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed)))
+    check(net, torch.rand(1, *shape, generator=torch.Generator().manual_seed(seed)))
 
 
 # All else is refused -------------------------------------------------------------------------------------------------
