@@ -80,6 +80,7 @@ class Wire:
 
 
 class TestCaches:
+    @pytest.mark.slow
     def test_a_pinned_model_is_asked_for_once_and_outlives_its_hub(self, shelf: Path, tmp_path: Path):
         home = tmp_path / "home"
         with HubProcess(shelf, tmp_path / "log") as hub:
@@ -155,6 +156,7 @@ class TestRefusals:
             assert re.match(message, answer), answer
 
 
+@pytest.mark.slow
 class TestFaults:
     def test_a_hub_killed_in_mid_download_is_resumed(self, large_shelf: Path, tmp_path: Path):
         with HubProcess(large_shelf, tmp_path / "first") as hub:

@@ -241,18 +241,18 @@ def test_both_runtimes_agree_to_1e_12(smallest: Folder, model: zoo.Model, in_tor
     np.testing.assert_allclose(ours.class_radii, theirs.class_radii, rtol=1e-12, atol=1e-15)
 
 
-def test_the_defaults_of_onnx_runtime_give_the_same_bits_as_our_session(folder: Folder):
+def test_the_defaults_of_onnx_runtime_give_the_same_bits_as_our_session(smallest: Folder):
     """Whoever opens `model.onnx` with ONNX Runtime's defaults gets the radii that were proved.
 
     Without any optimisation nothing is folded, and a product with a matrix that is computed in the run may be added up
     in another order than one with a constant: LipConvNets differ in a last bit there, which the proof allows.
     """
-    batch, levels = images(folder, 2), onnxruntime.GraphOptimizationLevel
+    batch, levels = images(smallest, 2), onnxruntime.GraphOptimizationLevel
     answers = {}
     for level in (levels.ORT_DISABLE_ALL, levels.ORT_ENABLE_BASIC, levels.ORT_ENABLE_ALL):
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level, options.intra_op_num_threads = level, 1
-        session = onnxruntime.InferenceSession(folder.path / "model.onnx", options, ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(smallest.path / "model.onnx", options, ["CPUExecutionProvider"])
         answers[level] = Outputs(*session.run(list(Outputs._fields), {"images": batch}))
     unfolded, ours, default = answers.values()
     assert [value.tobytes() for value in default] == [value.tobytes() for value in ours]
