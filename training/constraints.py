@@ -161,7 +161,10 @@ def _unscaled(weight: Tensor) -> Tensor:
     gram = _gram(weight.double())
     u = torch.ones_like(gram[0])
     for _ in range(INVERSE_STEPS):
-        u = gram @ u / (gram @ u).max()
+        image = gram @ u
+        before, u = u, image / image.max()
+        if torch.equal(before, u):  # at once where the weight is an identity, as AOL's dense layers begin
+            break
     if ((gram @ u - u).abs() > INVERSE_ERROR * u).any():
         return weight
     return weight * u.to(weight.dtype).reshape(-1, *[1] * (weight.ndim - 1))
