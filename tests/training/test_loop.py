@@ -38,9 +38,7 @@ def kinds() -> list[str]:
 
 
 # test_recipes.py has every recipe, without its network.
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("aol-mlp")) for name in kinds()]
-)
+@pytest.mark.parametrize("name", kinds())
 def test_every_kind_of_recipe_makes_two_steps_on_a_small_network(name, write_split, quick, tmp_path, monkeypatch):
     small = small_network(name)
     narrow(small, monkeypatch)
