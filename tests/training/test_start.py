@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.training.small import narrowed
 from training.constraints import AlmostOrthogonalRows, converge_norms, folded_state
 from training.layers import constrain
 from training.start import Start, find_start, start_from
@@ -15,7 +16,7 @@ from zoo.architectures import NETWORKS, Architecture
 from zoo.errors import InputError
 
 ARCHITECTURES: dict[str, Any] = {
-    name: replace(NETWORKS[network], classes=3)  # type: ignore[type-var]
+    name: replace(narrowed(NETWORKS[network]), classes=3)  # type: ignore[type-var]
     for name, network in {
         "linear residual": "liresnet-l4w32",
         "residual": "resnet-l4w32",
