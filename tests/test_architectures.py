@@ -37,9 +37,8 @@ from zoo.registry import ENTRIES, Entry, find, list_models
 MODELS: dict[Architecture, list[Entry]] = {}  # of each distinct network
 for entry in ENTRIES.values():
     MODELS.setdefault(entry.architecture, []).append(entry)
-FIRST = {
-    small_network(entries[0].name): architecture for architecture, entries in MODELS.items()
-}.values()  # one a kind
+# One of each kind, for the first tier.
+FIRST = {small_network(entries[0].name): architecture for architecture, entries in MODELS.items()}.values()
 
 
 @pytest.mark.parametrize(

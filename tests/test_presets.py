@@ -56,7 +56,8 @@ def stand_in(architecture: Architecture) -> Architecture:
 
 
 STAND_INS = {(stand_in(entry.architecture), entry.norm): name for name, entry in reversed(ENTRIES.items())}
-FIRST = {(small_network(name), ENTRIES[name].norm): name for name in STAND_INS.values()}.values()  # one of each kind
+# One of each kind, for the first tier.
+FIRST = {(small_network(name), ENTRIES[name].norm): name for name in STAND_INS.values()}.values()
 
 
 def test_a_stand_in_differs_in_sizes_only():

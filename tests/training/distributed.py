@@ -36,6 +36,5 @@ def recipe(patch: pytest.MonkeyPatch) -> Recipe:
 
 if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as patch:
-        debug_launcher(
-            train, (recipe(patch), Path(sys.argv[1])), int(sys.argv[2])
-        )  # forks, so that torch is loaded once
+        # forks, so that torch is loaded once
+        debug_launcher(train, (recipe(patch), Path(sys.argv[1])), int(sys.argv[2]))
