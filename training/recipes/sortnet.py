@@ -51,7 +51,11 @@ def mnist(row: Row) -> Recipe:
 
 
 def small(name: str, row: Row) -> Recipe:
-    """5 layers, 256 wide, for CPUs: 40 epochs in the phases of our small distance net."""
+    """5 layers, 256 wide, for CPUs: 40 epochs in the phases of our small distance net.
+
+    Measured at 0.3 with `--epochs 4`: the margins stay at 0 and the accuracy at that of a guess (9.7 % in training,
+    10.2 % on validation images). The 40 epochs were not run.
+    """
     recipe = _sorted(mnist(row), 40, row, PIXELS[1][1], 3 / 40, 36 / 40)
     return replace(recipe, name=name, validate_every=5)
 
