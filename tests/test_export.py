@@ -328,9 +328,10 @@ def test_a_run_that_was_stopped_is_not_called_whole(tmp_path: Path):
     assert "epochs 1.39, not 60" in recipe["paper"]["differences"]
 
 
-def test_every_row_of_a_paper_has_a_network_in_the_same_norm_and_a_recipe_where_settings_are_known():
+def test_every_row_of_a_paper_is_of_the_same_norm_and_data_and_has_a_recipe_where_settings_are_known():
     for name, recipe in RECIPES.items():
         if recipe.paper:
-            assert ENTRIES[recipe.paper.model].norm == ENTRIES[name].norm
+            row, ours = ENTRIES[recipe.paper.model], ENTRIES[name]
+            assert (row.norm, row.dataset) == (ours.norm, ours.dataset.removesuffix("-jpeg75"))
             if recipe.paper.settings_known:
                 assert RECIPES[recipe.paper.model].paper == recipe.paper

@@ -23,7 +23,7 @@ def recipes() -> Iterable[Recipe]:
 def ibp(name: str) -> Recipe:
     """At 0.1, 40 epochs of Adam.
 
-    IBP with `--epochs 10 --limit 12000`: 92.67 clean, 71.00 VRA by intervals, on validation images.
+    Measured on the test split (their cards): IBP 98.35 clean, 93.44 VRA; CROWN-IBP after 4 epochs 95.66 and 81.10.
     """
     epsilon = 0.1
     return Recipe(
