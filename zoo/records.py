@@ -245,6 +245,14 @@ _hints = functools.cache(typing.get_type_hints)  # of a record's class
 
 def _parse(kind: Any, value: Any, where: str) -> Any:
     """`value` checked against the annotation `kind`, with lists made tuples and objects made records."""
+    if kind is Any:
+        return value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) <= sys.float_info.max:
+            return float(value)
+        raise CertificateError(f"{where}: {str(value)[:60]!r} is not a finite float")
+    if kind in (int, str) and type(value) is kind:
+        return value
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         hints, record = _hints(kind), typing.cast("type[Any]", kind)
@@ -259,12 +267,4 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return {key: _parse(arguments[1], item, f"{where}: {key}") for key, item in value.items()}
     if origin is types.UnionType:
         return None if value is None else _parse(arguments[0], value, where)  # only `X | None` occurs
-    if kind is Any:
-        return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if abs(value) <= sys.float_info.max:
-            return float(value)
-        raise CertificateError(f"{where}: {str(value)[:60]!r} is not a finite float")
-    if kind in (int, str) and type(value) is kind:
-        return value
     raise CertificateError(f"{where}: {str(value)[:60]!r} is not a {getattr(kind, '__name__', kind)}")
