@@ -307,6 +307,15 @@ class TestIntegrity:
         with pytest.raises(CertificateError, match="NaN is no number"):
             read_folder(own_toy)
 
+    @pytest.mark.parametrize("count", [10**400, 2**63, -(2**63), 1.0, "1", True, None])
+    def test_a_count_that_no_machine_has_is_refused(self, count: object, own_toy: Path):
+        certificate = json.loads((own_toy / "certificate.json").read_text())
+        certificate["layers"][-1]["fan_in"] = count
+        (own_toy / "certificate.json").write_text(json.dumps(certificate))
+        write_sums(own_toy)
+        with pytest.raises(CertificateError, match="fan_in"):
+            read_folder(own_toy)
+
     def test_json_that_readers_may_differ_about_is_refused(self):
         for text, message in (
             ('{"format": 1, "recipe": {"a": 1, "b": 2, "a": 1}}', "the key 'a' occurs twice"),

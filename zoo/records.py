@@ -251,7 +251,11 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         if abs(value) <= sys.float_info.max:
             return float(value)
         raise CertificateError(f"{where}: {str(value)[:60]!r} is not a finite float")
-    if kind in (int, str) and type(value) is kind:
+    if kind is int and type(value) is int:
+        if abs(value) < 2**63:
+            return value
+        raise CertificateError(f"{where}: {str(value)[:60]!r} is not an integer of 64 bits")
+    if kind is str and type(value) is str:
         return value
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
