@@ -53,6 +53,7 @@ PROVED = (
     "linfdist-5x256-mnist",
     "linfdist-mlp-5x256-mnist",
     "lipconvnet-5w8-cifar10-jpeg75",
+    "lipnext-l4w64-cifar10-jpeg75",
     "loopresnet-d2w8-mnist",
     "olsa-liffn-l4w32-cifar10-jpeg75",
     "spatialmlp-liffn-l4w32-cifar10-jpeg75",
