@@ -47,6 +47,7 @@ SMALLEST = {small_network(name): name for name in sorted(PUBLISHED, key=lambda n
 PROVED = (
     *EMBEDDED,
     "2c2f-relu-crm-mnist",
+    "2c2f-relu-linf-ibp-mnist",
     "cpl-xs-cifar10-jpeg75",
     "kwsmall-cayley-cifar10-jpeg75",
     "lbdn-xs-cifar10-jpeg75",
