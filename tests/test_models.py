@@ -128,14 +128,14 @@ def test_the_pictures_of_a_card_are_as_near_as_it_says(folder: Folder):
 
 
 def test_models_of_one_network_stand_side_by_side():
+    def same(name: str) -> tuple[object, ...]:
+        entry = ENTRIES[name]
+        return entry.architecture, entry.dataset, entry.norm
+
     board = (CHECKOUT / "model_cards" / "README.md").read_text()
     tables = [part.split("\n\n")[1] for part in board.split("The same network, trained otherwise")[1:]]
     beside = [{line.split("](")[0].removeprefix("| [") for line in table.splitlines()[2:]} for table in tables]
-    pairs = [
-        {one, other}
-        for one, other in itertools.combinations(PUBLISHED, 2)
-        if ENTRIES[one].architecture == ENTRIES[other].architecture and ENTRIES[one].dataset == ENTRIES[other].dataset
-    ]
+    pairs = [{one, other} for one, other in itertools.combinations(PUBLISHED, 2) if same(one) == same(other)]
     assert pairs
     assert set().union(*beside) == set().union(*pairs)
     assert all(any(pair <= names for names in beside) for pair in pairs)

@@ -138,7 +138,8 @@ def test_epsilon_flips_the_verdict_without_asking_the_server(visit: Any, screens
     screenshot(page, "abstain")
     set_epsilon(page, f"{radius - 0.001:.3f}")
     expect(badge).to_contain_text("CERTIFIED")
-    assert seen.requests[before:] == []
+    asked = [url for url in seen.requests[before:] if "/queue/data" not in url]  # that brings what was asked before
+    assert asked == []
     page.evaluate("radius => window.setEpsilon(radius)", radius)
     expect(badge).to_contain_text("ABSTAIN")  # strict: equal is not certified
 
