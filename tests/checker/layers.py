@@ -300,7 +300,10 @@ def distance(part: Part, record: Any) -> Needs:
 
 def sorted_distance(part: Part, record: Any) -> Needs:
     """b_j + sum over i of c_i times the i-th largest |x_k - w_jk|, c_i = keep (1 - keep)^(i - 1), rounded in order."""
-    keep, terms = part.proof["keep"], int(part.proof["terms"])
+    told = re.fullmatch(r"(\d+) shares from (\S+)", record["method"])
+    if told is None:
+        raise Failed(f"its method is {record['method']!r}, which names no shares")
+    terms, keep = int(told[1]), float(told[2])
     if not (0.0 < keep < 1.0 and 1 <= terms <= part.before[0]):
         raise Failed(f"{terms} terms by shares of {keep}")
     shares = [keep]

@@ -60,7 +60,7 @@ class Row:
     slopes: alpha and beta, 0 <= alpha <= beta, of an activation that acts on each number by itself, else None.
     record: how `zoo verify` checks the published bound against the published proof:
         "single": the bound is that of the one `NormProof`; without a proof it is 1 or a number from the weights;
-        "composed": the bound does not follow from one `NormProof` and is compared with the one computed anew;
+        "composed": the bound follows from several `NormProof`s and is compared with the one computed anew;
         "composed, at least 1": as "composed", and never below 1.
     lowering: the layer as nodes of a graph.
     ends: `intervals` as nodes of a graph.

@@ -349,7 +349,7 @@ TABLE: Rows = {
         linf.sorted_distance_ends,
         None,
         None,
-        "composed",
+        "single",
         layers.sorted_distance,
         intervals.sorted_distance_ends,
         Form(SortedDistance, in_features=CHANNELS, out_features=ROWS, keep=NUMBER, terms=whole(1, 100)),
