@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,16 @@ from zoo.bounds import convolution
 from zoo.bounds.spectral import NormProof
 from zoo.certificate.certify import compose
 from zoo.errors import ZooError
-from zoo.layers import ConvExponential, ConvexPotential, Householder, LInfDistance, Pixels, Residual, SelfAttention
+from zoo.layers import (
+    ConvExponential,
+    ConvexPotential,
+    Householder,
+    LInfDistance,
+    Pixels,
+    Residual,
+    SelfAttention,
+    SortedDistance,
+)
 from zoo.publication.folder import Folder
 from zoo.publication.network import load_network
 from zoo.publication.verify import _layer_differences, verify
@@ -200,7 +210,8 @@ def composite() -> nn.Sequential:
 
 
 def distances() -> nn.Sequential:
-    body = (nn.Conv2d(2, 3, 1), nn.Flatten(), LInfDistance(12, 4), nn.Linear(4, 3), nn.ReLU())
+    sorted_ones = SortedDistance(4, 4, 0.7, 3)
+    body = (nn.Conv2d(2, 3, 1), nn.Flatten(), LInfDistance(12, 4), sorted_ones, nn.Linear(4, 3), nn.ReLU())
     return network(Pixels([0.1, 0.9], [3.0, -2.0]), *body, nn.Linear(3, 2))
 
 
@@ -214,6 +225,17 @@ def test_any_number_of_any_layer_lowered_by_a_millionth(make, norm):
             if value := getattr(bound, number):
                 claimed = with_layer(proved, bound.name, **{number: lower(value)})
                 assert list(_layer_differences(claimed, proved, net)), (bound.kind, number)
+
+
+def test_a_bound_that_has_nothing_to_spare_is_compared_bit_for_bit():
+    """Only what the rule rounds up by more than `REPEATED` may be published a little smaller."""
+    net = distances()
+    proved, _ = certified(net, (2, 2, 2), "linf")
+    exact = [bound for bound in proved.layers if bound.kind in ("Pixels", "LInfDistance", "SortedDistance")]
+    assert len(exact) == 3
+    for bound in exact:
+        claimed = with_layer(proved, bound.name, lipschitz_bound=math.nextafter(bound.lipschitz_bound, 0.0))
+        assert list(_layer_differences(claimed, proved, net)), bound.kind
 
 
 def test_a_potential_is_never_less_than_one():

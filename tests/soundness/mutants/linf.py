@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .mutant import CERTIFY, FIXED, INTERVAL, LAYERS, LINF, MARGINS, MODEL, POOLING, RESIDUAL, RULE, mutant
+from .mutant import CERTIFY, FIXED, INTERVAL, LAYERS, LINF, MARGINS, MODEL, POOLING, RESIDUAL, RULE, TABLE, mutant
 
 MUTANTS = (
     mutant(
@@ -91,6 +91,12 @@ MUTANTS = (
     mutant(
         "shares of any size", "linf::test_shares_that_are_not_proved_are_refused",
         LINF, "0.0 < layer.keep < 1.0 and ", "",
+    ),
+    mutant(
+        "a sum of shares compared with tolerance",
+        "verify::test_a_bound_that_has_nothing_to_spare_is_compared_bit_for_bit",
+        TABLE, 'linf.sorted_distance_ends,\n        None,\n        None,\n        "single"',
+        'linf.sorted_distance_ends,\n        None,\n        None,\n        "composed"',
     ),
     mutant(
         "the smallest differences first", "linf::test_no_point_of_the_ball_has_another_label[sorted_net]",
