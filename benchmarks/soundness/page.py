@@ -12,7 +12,6 @@ COLUMNS = (  # heading, part, figures
     ("nearest", "pairs", "1 + {excess:.2g}"),
     ("attacks", "attacks", "{starts:,}"),
     ("share of the drop", "attacks", "{largest share of the allowed drop:.4f}"),
-    ("replays", "replay", "{images}"),
     ("share of T", "replay", "{largest share of T:.1e}"),
     ("second verifier", "second verifier", "{verdict}, {seconds:.0f} s"),
 )
