@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from tests import checker
+from tests.checker.norms import norm as checker_norm
 from zoo.bounds.rule import Context
 from zoo.bounds.table import TABLE, bound_layer
 from zoo.certificate.certify import certify
@@ -219,6 +220,11 @@ def test_constants_of_class_pairs_that_are_too_small():
     given = np.array(certificate["pairwise"])
     assert (given >= needed).all()
     assert (given * (1 - 1e-6) < needed).all()
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-160, 1e-80, 1.0, 1e50])
+def test_a_norm_is_never_below_the_largest_singular_value(size: float):
+    assert checker_norm(np.full((4, 9), size)) >= 6 * size
 
 
 def test_other_bytes_than_the_sums_name(tmp_path: Path):

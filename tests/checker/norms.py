@@ -10,6 +10,7 @@ import numpy as np
 
 U = 2.0**-53
 UP = 1.0 + 2.0**-44  # outweighs what a few scalar operations lose
+TINY = 2.0**-1000  # outweighs what products lose that underflow, 2^-1074 each
 POINTS = [Fraction(text) for text in ("0", "1", "-1", "1/2", "-2", "-1/2", "2", "1/4", "-4")]  # of Toom-Cook; infinity
 
 Shape = Sequence[int]
@@ -57,7 +58,7 @@ def norm(matrix: np.ndarray) -> float:
     if not skew < 0.5:
         raise Failed("the eigenvectors that were found are not orthogonal")
     square = (largest + skew * reach + math.sqrt(1.0 + skew) * rest) / (1.0 - skew)
-    return math.sqrt((square + gamma(inner + 8) * frobenius(matrix) ** 2) * UP) * UP
+    return math.sqrt((square + gamma(inner + 8) * frobenius(matrix) ** 2) * UP + TINY) * UP
 
 
 def nonnegative_norm(matrix: np.ndarray) -> float:

@@ -120,16 +120,18 @@ def product(cells: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return (cells.reshape(-1, len(matrix)) @ matrix).reshape(*cells.shape[:-1], -1)
 
 
-def map_of(part: Part) -> Map:
+def map_of(part: Part, bound: float | None = None) -> Map:
+    """The part's linear map; `bound` is at least its norm, where that has been checked."""
     weight = part.own["weight"]
     if weight.ndim == 2:
         lost = gamma(max(weight.shape) + 2) * nonnegative_norm(np.abs(weight))
-        return Map(weight, part.before, part.after, norm(weight), lost)
+        return Map(weight, part.before, part.after, norm(weight) if bound is None else bound, lost)
     steps = steps_of(weight, part.before, part.after)
     (terms, absolute), *_ = conv_rounding(weight, steps, "sums")
     terms = max(terms, weight.size // weight.shape[1])
-    return Map(weight, part.before, part.after, conv_norm(weight, part.before, part.after, steps, part.proof),
-               gamma(terms + 2) * absolute)  # fmt: skip
+    if bound is None:
+        bound = conv_norm(weight, part.before, part.after, steps, part.proof)
+    return Map(weight, part.before, part.after, bound, gamma(terms + 2) * absolute)
 
 
 def chain_norm(maps: Sequence[Map]) -> float:
@@ -145,7 +147,7 @@ def steps_and_head(layers: list[dict[str, Any]], weights: Own) -> tuple[list[Ste
         name, kind, before, after = (record[key] for key in ("name", "kind", "input_shape", "output_shape"))
         part = Part(below(weights, f"{name}."), before, after, iter(()), record["proof"])
         if kind in ("Conv2d", "Linear"):
-            pending.append(map_of(part))
+            pending.append(map_of(part, record["lipschitz_bound"]))
             continue
         if kind in ("Flatten", "Identity", "Dropout"):
             continue
