@@ -14,17 +14,18 @@ from torch import Tensor, nn
 
 from zoo.layers import LInfDistance, SortedDistance
 
-MOMENTUM = 0.1  # of the running mean
 IDENTITY = -10.0  # a weight so far from the others that its input decides the distance, so that the layer passes it on
 MAX_DIFFERENCES = 2**17  # the most differences that are held at a time
+DRAWN = 32  # images that keep the same inputs
+PART = 250  # images that pass a plain layer at a time
 NEGLIGIBLE = -100.0  # log2 of the least power that counts; smaller ones would be subnormal, and slow
 
 
 class LpDistance(LInfDistance):
-    """u_j = (sum over i of |x_i - w_ji|^p)^(1/p) with p = `exponent`; for p = infinity what the plain layer computes.
+    """u_j = (sum over i of |x_i - w_ji|^p)^(1/p) with p = `exponent` in training, and the plain layer in evaluation.
 
-    With `shift`, the mean over the batch is subtracted in training, and minus its running mean is the bias that the
-    plain layer adds. Without, the bias is learned. Shapes: [N, in_features] to [N, out_features].
+    With `shift`, the mean over the batch is subtracted in training, and the bias is not trained: `settle_means` sets
+    it. Without, the bias is learned. Shapes: [N, in_features] to [N, out_features].
 
     The weights start as N(0, 1), but those at [i, i mod in_features] at -10 if there are no fewer outputs than inputs.
     """
@@ -42,24 +43,21 @@ class LpDistance(LInfDistance):
             self.register_buffer("bias", torch.zeros(out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shifted(lp_distance(x, self.weight, self.exponent))
+        if not self.training:
+            return super().forward(x)
+        distances = self.trained_distances(x)
+        return distances - distances.mean(dim=0) if self.shift else distances + self.bias
 
-    def shifted(self, distances: Tensor) -> Tensor:
-        """The distances less their mean in training; else with the bias."""
-        if not (self.shift and self.training):
-            return distances + self.bias
-        mean = distances.mean(dim=0)
-        with torch.no_grad():
-            self.bias.lerp_(-mean.to(self.bias), MOMENTUM)
-        return distances - mean
+    def trained_distances(self, x: Tensor) -> Tensor:
+        """What is trained in the place of the plain layer's distances."""
+        return lp_distance(x, self.weight, self.exponent)
 
 
 class LpSortedDistance(SortedDistance, LpDistance):
     """A SortedDistance by chance: in training an LpDistance of some inputs, each of which is kept with `keep`.
 
-    With p = infinity its mean over the draws is what the plain layer computes, but for what that leaves out; and in
-    evaluation it is the plain layer, whatever p is. Where we differ: all images of a step and all neurons of a layer
-    keep the same inputs.
+    With p = infinity its mean over the draws is what the plain layer computes, but for what that leaves out. 32 images
+    and all neurons keep the same inputs, drawn anew for every 32.
     """
 
     def __init__(self, in_features: int, out_features: int, shift: bool, keep: float, terms: int):
@@ -67,12 +65,33 @@ class LpSortedDistance(SortedDistance, LpDistance):
         self.keep, self.terms = keep, terms
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
+        return (LpDistance if self.training else SortedDistance).forward(self, x)
+
+    def trained_distances(self, x: Tensor) -> Tensor:
+        return torch.cat([self._drawn(part) for part in x.split(DRAWN)])
+
+    def _drawn(self, x: Tensor) -> Tensor:
         kept = torch.rand(x.shape[1], device=x.device) < self.keep
         if not kept.any():
             kept[0] = True
-        return self.shifted(lp_distance(x[:, kept], self.weight[:, kept], self.exponent))
+        return lp_distance(x[:, kept], self.weight[:, kept], self.exponent)
+
+
+@torch.no_grad()
+def settle_means(network: nn.Sequential, x: Tensor) -> None:
+    """Set each bias that stands for a mean shift: the plain layer's outputs get the mean 0 over these images.
+
+    x: [N, ...], the network's inputs. The network is in evaluation mode afterwards.
+    """
+    network.eval()
+    for layer in network:
+        shifted = isinstance(layer, LpDistance) and layer.shift
+        if shifted:
+            layer.bias.zero_()
+        x = torch.cat([layer(part) for part in x.split(PART)])
+        if shifted:
+            layer.bias.copy_(-x.mean(dim=0))
+            x = x + layer.bias
 
 
 def set_exponent(network: nn.Module, exponent: float) -> None:

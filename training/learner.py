@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training.boxes import Boxes
 from training.constraints import converge_norms, folded_state
 from training.data import Batch, Source, pixels
-from training.distance import set_exponent
+from training.distance import set_exponent, settle_means
 from training.estimate import LipschitzEstimate, RowSums
 from training.layers import constrain
 from training.liplt import LipLTEstimate
@@ -26,6 +26,8 @@ from zoo.registry import Entry
 LEARNED_RATE = (
     0.2  # the rate of learned loss options over that of weights: Zhang et al. 2022, arXiv 2110.06850, appendix
 )
+
+SETTLED = 10_000  # training images whose mean stands for that of all
 
 
 class Learner:
@@ -123,6 +125,13 @@ class Learner:
         if self.average is not None:
             self.average.update_parameters(self.network)
         return counted
+
+    def settle(self, images: Source) -> None:
+        """Set what does not depend on the steps: the means of distance layers, over the first 10,000 images."""
+        if self.recipe.exponent is not None:
+            rows = torch.arange(min(len(images), SETTLED))
+            [(settled, _)] = images.batches([(rows, None)])
+            settle_means(self.published, pixels(settled))
 
     def validate(self, images: Source) -> dict[str, float]:
         """`training.validation.validate` of the weights that would be published now."""

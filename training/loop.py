@@ -140,6 +140,8 @@ def train(
             bar.set_postfix_str(progress.line(learner.lipschitz.item()), refresh=False)
 
             validated = whole_epoch and (epoch % recipe.validate_every == 0 or progress.step == total)
+            if stop or progress.step == last or validated:
+                learner.settle(data.train)
             if whole_epoch:
                 metrics: dict[str, Any] = {
                     "epoch": epoch,

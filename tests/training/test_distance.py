@@ -7,10 +7,11 @@ import torch
 
 from training import distance
 from training.constraints import folded_state
-from training.distance import LpDistance, LpSortedDistance, lp_distance, set_exponent
+from training.distance import DRAWN, LpDistance, LpSortedDistance, lp_distance, set_exponent, settle_means
 from training.layers import constrain
 from zoo.architectures import DistanceMLP, DistanceNet
-from zoo.layers import SortedDistance
+from zoo.architectures.sortnet import SortNet
+from zoo.layers import LInfDistance, SortedDistance
 
 
 @pytest.mark.parametrize("chunk", [1, 14, 70, distance.MAX_DIFFERENCES])
@@ -38,18 +39,37 @@ def test_nothing_overflows_and_equal_points_have_distance_zero(size, exponent):
         assert gradient.isfinite().all()
 
 
-def test_the_mean_of_a_batch_is_subtracted_and_folds_into_the_bias():
+def test_the_mean_of_a_batch_is_subtracted():
     layer, x = LpDistance(6, 4, shift=True), torch.randn(500, 6)
+    layer.exponent = 8.0
     assert torch.allclose(layer(x).mean(dim=0), torch.zeros(4), atol=1e-5)
-    for _ in range(200):
-        layer(x)
-    mean = lp_distance(x, layer.weight, math.inf).mean(dim=0)
-    assert torch.allclose(layer.bias, -mean, rtol=1e-4)
     assert "bias" not in dict(layer.named_parameters())
-    before = layer.bias.clone()
-    layer.eval()
-    assert torch.equal(layer(x), torch.cdist(x, layer.weight, p=math.inf) + before)
-    assert torch.equal(layer.bias, before)
+    assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("kind", [LpDistance, LpSortedDistance])
+def test_in_evaluation_they_are_the_plain_layers_whatever_the_exponent_is(kind):
+    sorts = {} if kind is LpDistance else {"keep": 0.7, "terms": 6}
+    layer, x = kind(6, 4, True, **sorts), torch.randn(5, 6)
+    plain = LInfDistance(6, 4) if kind is LpDistance else SortedDistance(6, 4, **sorts)
+    plain.weight, layer.exponent = layer.weight, 8.0
+    assert torch.equal(layer.eval()(x), plain(x))
+
+
+@pytest.mark.parametrize("family", [DistanceNet, SortNet])
+def test_settled_means_are_those_of_the_plain_network(family, monkeypatch):
+    monkeypatch.setattr(distance, "PART", 7)
+    architecture, images = family(3, 8, input_size=4, channels=1), torch.rand(30, 1, 4, 4)
+    network = constrain(architecture.network(), architecture)
+    set_exponent(network, 8.0)
+    network.distance3.bias.data += 1.0  # learned, and so kept
+    settle_means(network, images)
+    plain = architecture.network()
+    plain.load_state_dict(folded_state(network))
+    for depth in (3, 4):
+        assert torch.allclose(plain[:depth](images).mean(dim=0), torch.zeros(8), atol=1e-6)
+    assert (plain.distance1.bias < 0).all()
+    assert torch.equal(plain.distance3.bias, torch.ones(10))
 
 
 def test_a_sorted_distance_is_the_mean_of_distances_of_the_inputs_that_are_kept():
@@ -59,7 +79,20 @@ def test_a_sorted_distance_is_the_mean_of_distances_of_the_inputs_that_are_kept(
     plain = SortedDistance(6, 4, keep=0.7, terms=6)
     plain.weight, plain.bias = layer.weight, layer.bias
     assert (draws.mean(dim=0) - plain(x)).abs().max() < 5 * draws.std(dim=0).max() / 4000**0.5
-    assert torch.equal(layer.eval()(x), plain(x))
+
+
+def test_other_inputs_are_kept_for_every_32_images():
+    torch.manual_seed(0)
+    layer, x = LpSortedDistance(20, 4, False, keep=0.5, terms=6), torch.randn(1, 20).expand(3 * DRAWN, 20)
+    distances = layer(x).detach().unflatten(0, (3, DRAWN))
+    assert torch.equal(distances, distances[:, :1].expand_as(distances))
+    assert len(distances[:, 0].unique(dim=0)) == 3
+
+
+def test_the_first_layer_of_a_sortnet_does_not_sort():
+    architecture = SortNet(3, 8, input_size=2, channels=1)
+    kinds = [type(layer) for layer in constrain(architecture.network(), architecture) if hasattr(layer, "exponent")]
+    assert kinds == [LpDistance, LpSortedDistance, LpSortedDistance]
 
 
 def test_layers_that_do_not_reduce_start_by_passing_their_inputs_on():

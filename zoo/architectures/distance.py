@@ -49,8 +49,8 @@ class DistanceNet:
     def input_shape(self) -> tuple[int, int, int]:
         return (self.channels, self.input_size, self.input_size)
 
-    def distance(self, inputs: int, outputs: int) -> nn.Module:
-        """A layer of distances."""
+    def distance(self, number: int, inputs: int, outputs: int) -> nn.Module:
+        """The layer of distances with this number, of which the first is 1."""
         from zoo.layers import LInfDistance
 
         return LInfDistance(inputs, outputs)
@@ -63,7 +63,7 @@ class DistanceNet:
         head = nn.Linear(self.classes, self.classes)
         head.weight = nn.Parameter(-torch.eye(self.classes))
         nn.init.zeros_(head.bias)
-        return {f"distance{self.depth}": self.distance(self.width, self.classes), "head": head}
+        return {f"distance{self.depth}": self.distance(self.depth, self.width, self.classes), "head": head}
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""
@@ -77,7 +77,7 @@ class DistanceNet:
         layers["flatten"] = nn.Flatten()
         width = self.channels * self.input_size**2
         for number in range(1, self.depth):
-            layers[f"distance{number}"] = self.distance(width, self.width)
+            layers[f"distance{number}"] = self.distance(number, width, self.width)
             width = self.width
         layers.update(self.top())
         return nn.Sequential(layers)
