@@ -58,10 +58,13 @@ class LpSortedDistance(SortedDistance, LpDistance):
 
     With p = infinity its mean over the draws is what the plain layer computes, but for what that leaves out. 32 images
     and all neurons keep the same inputs, drawn anew for every 32.
+
+    The weights start as N(0, 1), all of them: the loss of an input that a neuron passes on would shift it too far.
     """
 
     def __init__(self, in_features: int, out_features: int, shift: bool, keep: float, terms: int):
         LpDistance.__init__(self, in_features, out_features, shift)
+        nn.init.normal_(self.weight)
         self.keep, self.terms = keep, terms
 
     def forward(self, x: Tensor) -> Tensor:

@@ -100,6 +100,7 @@ def test_layers_that_do_not_reduce_start_by_passing_their_inputs_on():
     assert [row.argmin().item() for row in weight] == [0, 1, 2, 0, 1]
     assert (weight.amin(dim=1) == -10).all()
     assert (LpDistance(5, 3, shift=True).weight > -10).all()
+    assert (LpSortedDistance(3, 5, True, keep=0.7, terms=3).weight > -10).all()
 
 
 @pytest.mark.parametrize("family", [DistanceNet, DistanceMLP])
