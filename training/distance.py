@@ -88,13 +88,13 @@ def settle_means(network: nn.Sequential, x: Tensor) -> None:
     """
     network.eval()
     for layer in network:
-        shifted = isinstance(layer, LpDistance) and layer.shift
-        if shifted:
-            layer.bias.zero_()
+        negative = layer.bias if isinstance(layer, LpDistance) and layer.shift else None
+        if negative is not None:
+            negative.zero_()
         x = torch.cat([layer(part) for part in x.split(PART)])
-        if shifted:
-            layer.bias.copy_(-x.mean(dim=0))
-            x = x + layer.bias
+        if negative is not None:
+            negative.copy_(-x.mean(dim=0))
+            x = x + negative
 
 
 def set_exponent(network: nn.Module, exponent: float) -> None:

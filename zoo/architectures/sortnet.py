@@ -57,9 +57,9 @@ def _row(clean: float, vra: float, epsilon: str) -> Reported:
 
 NETWORKS = {
     "sortnet-5x5120": SortNet(5, 5120),
-    "sortnet-5x5120-keep0.7": SortNet(5, 5120, keep=0.7),
+    "sortnet-5x5120-epsilon0.1": SortNet(5, 5120, keep=0.7),
     "sortnet-6x5120": SortNet(6, 5120, keep=0.85),
-    "sortnet-6x5120-keep0.75": SortNet(6, 5120),
+    "sortnet-6x5120-epsilon2": SortNet(6, 5120),
     "sortnet-mlp-7x5120": SortMLP(7, 5120, keep=0.7),
     # Ours, for two CPU cores.
     "sortnet-5x256": SortNet(5, 256),
@@ -67,11 +67,11 @@ NETWORKS = {
 PRESETS = {
     "sortnet-5x5120-mnist": Preset("sortnet-5x5120", "mnist", _row(98.46, 93.40, "0.3"), norm="linf"),
     "sortnet-5x5120-epsilon0.1-mnist": Preset(
-        "sortnet-5x5120-keep0.7", "mnist", _row(99.01, 98.14, "0.1"), norm="linf"
+        "sortnet-5x5120-epsilon0.1", "mnist", _row(99.01, 98.14, "0.1"), norm="linf"
     ),
     "sortnet-6x5120-cifar10": Preset("sortnet-6x5120", "cifar10", _row(54.84, 40.39, "8/255"), norm="linf"),
     "sortnet-6x5120-epsilon2-cifar10": Preset(
-        "sortnet-6x5120-keep0.75", "cifar10", _row(65.96, 56.67, "2/255"), norm="linf"
+        "sortnet-6x5120-epsilon2", "cifar10", _row(65.96, 56.67, "2/255"), norm="linf"
     ),
     "sortnet-mlp-7x5120-epsilon2-cifar10": Preset(
         "sortnet-mlp-7x5120", "cifar10", _row(67.72, 56.94, "2/255"), norm="linf"
