@@ -68,7 +68,7 @@ def measure(name: str) -> dict[str, Any]:
     start, started = time.perf_counter(), time.process_time()
     certificate = certify(network, entry.architecture.input_shape, entry.norm, architecture=entry.architecture)
     seconds, busy = time.perf_counter() - start, time.process_time() - started
-    ratios = [layer.lipschitz_bound / layer.lipschitz_estimate for layer in certificate.layers if layer.proof]
+    ratios = [layer.lipschitz_bound / layer.lipschitz_estimate for layer in certificate.layers if layer.proof] or [1.0]
     product = 1.0
     for ratio in ratios:
         product *= ratio
