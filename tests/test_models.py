@@ -57,6 +57,7 @@ PROVED = (
     "lipnext-l4w64-cifar10-jpeg75",
     "loopresnet-d2w8-mnist",
     "olsa-liffn-l4w32-cifar10-jpeg75",
+    "sortnet-5x256-mnist",
     "spatialmlp-liffn-l4w32-cifar10-jpeg75",
 )
 

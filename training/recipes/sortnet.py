@@ -60,8 +60,11 @@ def cifar10(row: Row) -> Recipe:
 def small(name: str, row: Row) -> Recipe:
     """5 layers, 256 wide, for CPUs: 12 epochs, in steps of 128 images, two of them before the exponent rises.
 
-    The cross-entropy's first weight is 0.1 for both: with 0.02, 30 % of the training images were right after 250 steps,
-    with 0.1 62 %, and with weights that pass inputs on 11 % after 100 steps, where these had 21 %.
+    Measured at 0.3 on the test split (its card): 92.56 clean, 82.86 VRA, after 49 minutes of steps on one of two cores.
+
+    The cross-entropy's first weight is 0.1 for both: with it 47 % of the training images were right in steps 151 to 200,
+    with 0.02 24 %. Where all layers started with weights that pass inputs on, as many were right as by chance, 11 %,
+    after the 421 steps of an epoch.
     """
     recipe = _sorted(mnist(row), 12, row._replace(weights=MNIST_01.weights), PIXELS[1][1], 2 / 12, 11 / 12)
     return replace(recipe, name=name, batch_size=128, validate_every=1)
