@@ -62,7 +62,7 @@ def small(name: str, row: Row) -> Recipe:
 
     Measured at 0.3 on the test split (its card): 92.56 clean, 82.86 VRA, after 49 minutes of steps on one of two cores.
 
-    The cross-entropy's first weight is 0.1 for both: with it 47 % of the training images were right in steps 151 to 200,
+    The cross-entropy's first weight is 0.1 for both: with it 47 % of the images were right in steps 151 to 200,
     with 0.02 24 %. Where all layers started with weights that pass inputs on, as many were right as by chance, 11 %,
     after the 421 steps of an epoch.
     """
