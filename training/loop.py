@@ -2,8 +2,8 @@
 
 It is the same on a CPU, on one GPU and on many machines: every process takes its share of each batch, gradients are
 averaged, and all processes know the same Lipschitz estimate. FSDP, DeepSpeed and Megatron-LM are refused: constraints
-and norms need whole weights, of which a process would have only a shard. The zoo's largest network has 950 million
-weights, which take up to 19 GB with gradients and optimiser.
+and norms need whole weights, of which a process would have only a shard. The zoo's largest network has 2.2 billion
+weights, which take up to 43 GB with gradients and optimiser.
 """
 
 import math
