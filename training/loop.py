@@ -140,7 +140,8 @@ def train(
             bar.set_postfix_str(progress.line(learner.lipschitz.item()), refresh=False)
 
             validated = whole_epoch and (epoch % recipe.validate_every == 0 or progress.step == total)
-            if stop or progress.step == last or validated:
+            saved = stop or progress.step == last or validated
+            if saved:
                 learner.settle(data.train)
             if whole_epoch:
                 metrics: dict[str, Any] = {
@@ -161,7 +162,7 @@ def train(
                         bar.write(_line(metrics))
                     output.write_metrics(metrics, draw=validated)
                 accelerator.log(metrics, step=progress.step)
-            if stop or progress.step == last or validated:
+            if saved:
                 output.checkpoint(accelerator, learner.weights, progress.step, total)
             if stop:
                 break

@@ -67,7 +67,7 @@ def test_settled_means_are_those_of_the_plain_network(family, monkeypatch):
     plain = architecture.network()
     plain.load_state_dict(folded_state(network))
     for depth in (3, 4):
-        assert torch.allclose(plain[:depth](images).mean(dim=0), torch.zeros(8), atol=1e-6)
+        assert torch.allclose(plain[:depth](images).mean(dim=0), torch.zeros(8), atol=1e-4)  # distances are about 10
     assert (plain.distance1.bias < 0).all()
     assert torch.equal(plain.distance3.bias, torch.ones(10))
 
