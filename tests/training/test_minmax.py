@@ -41,6 +41,15 @@ def test_quick_minmax_is_the_plain_layer_and_has_its_gradient(
 
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
+def test_the_order_of_memory_stays(pairing: str):
+    """Or the next convolution copies, and so does its gradient."""
+    x = distinct(PAIRINGS[pairing], torch.float32).contiguous(memory_format=torch.channels_last)
+    output, gradient = answers(QuickMinMax(pairing), x, x)
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("pairing", PAIRINGS)
 def test_the_gradient_is_permuted_as_the_numbers_were(pairing: str):
     """Also of equal numbers: the first is the maximum, and nothing of the gradient is lost."""
     x = torch.zeros(2, PAIRINGS[pairing], 3, 3)

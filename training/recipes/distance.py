@@ -97,7 +97,13 @@ def small_mnist_01() -> Recipe:
 def _small_mnist(name: str, row: tuple[str, float, float]) -> Recipe:
     threshold = row[2] / PIXELS[1][1]
     return replace(
-        mnist(*row), name=name, epochs=40, **phases(3 / 40, 36 / 40, threshold, (0.05, 2e-4)), validate_every=1
+        mnist(*row),
+        name=name,
+        epochs=20,
+        batch_size=128,
+        learning_rate=0.02,
+        **phases(2 / 20, 18 / 20, threshold, (0.05, 2e-4)),
+        validate_every=1,
     )
 
 
