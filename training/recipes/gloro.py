@@ -48,7 +48,8 @@ def mnist_2c2f() -> Recipe:
 def mnist_4c3f() -> Recipe:
     """The paper's MNIST model for epsilon 1.58, with MinMax; trained at 1.75, as theirs, but with our optimiser.
 
-    Measured after 20 epochs: 96.78 clean, 51.21 VRA at 1.58 on the test split (its card).
+    Measured after 20 epochs at 1e-3: 96.78 clean, 51.21 VRA at 1.58 on the test split (its card). After 3, on
+    validation images: 92.2 clean, 38.8 estimated VRA at 1e-3, 93.1 and 43.3 at 4e-3.
     """
     return Recipe(
         name="4c3f-mnist",
@@ -58,7 +59,7 @@ def mnist_4c3f() -> Recipe:
         training_epsilon=epsilon_ramp(1.58, 1.75 / 1.58),
         epochs=300,
         batch_size=256,
-        learning_rate=1e-3,
+        learning_rate=4e-3,
         rate=Cosine(warmup=0.05),
         augment=(Crop(1),),
         paper=MNIST_4C3F,
