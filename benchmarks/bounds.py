@@ -1,11 +1,10 @@
 """How tight the proved bounds are, and what proving them costs: python -m benchmarks.bounds [NAME...]
 
-Without names it measures every preset of `PRESETS` that benchmarks/bounds.json lacks; with names, those again. Each is
-certified in a process of its own, which has a peak memory of its own, and each row is written at once, so that a run
-that was stopped goes on where it was. The networks have the weights with which `training` starts (linear residuals at
-the identity, constrained layers at 1, all others orthogonal, residual branches at 0) plus normal noise of size 0.02.
-`bound / estimate` compares the bound with power iteration, which lies below the truth; for the network it is the
-product over the body's layers.
+Without names it measures `PRESETS`. Each is certified in a process of its own, which has a peak memory of its own, and
+each row is written to benchmarks/bounds.json at once. The networks have the weights with which `training` starts
+(linear residuals at the identity, constrained layers at 1, all others orthogonal, residual branches at 0) plus normal
+noise of size 0.02. `bound / estimate` compares the bound with power iteration, which lies below the truth; for the
+network it is the product over the body's layers.
 """
 
 from __future__ import annotations
@@ -24,22 +23,16 @@ import typer
 
 from zoo.cli.shell import run_script
 from zoo.errors import ZooError
+from zoo.files import write_whole
 from zoo.registry import find
 
 RESULTS = Path(__file__).with_suffix(".json")
 PRESETS = (
-    *("2c2f-mnist", "4c3f-mnist", "6c2f-cifar10", "8c2f-tiny-imagenet"),
-    *("liresnet-l4w32-cifar10", "liresnet-l6w128-cifar10", "liresnet-l12w512-cifar10", "liresnet-l12w588-imagenet"),
-    *("convnet-l4w32-cifar10", "resnet-l4w32-cifar10", "resnet-l12w256-cifar10"),
-    *("spatialmlp-liffn-l4w32-cifar10", "spatialmlp-liffn-l12w256-cifar10"),
-    *("olsa-ffn-l4w32-cifar10", "olsa-ffn-l12w256-cifar10"),
-    *("cpl-xs-cifar10", "cpl-s-cifar10", "sll-xs-cifar10", "sll-s-cifar10", "sll-xl-cifar10"),
-    *("lipconvnet-5w8-cifar10", "lipconvnet-5-cifar10", "lipconvnet-20-cifar10"),
-    *("liresnetpp-l12w512-cifar10", "bronet-l12w512-cifar10", "lipnext-l32w1024-cifar10"),
-    *("aol-patchwise-l-cifar10", "aol-mlp-16x3072-cifar10", "6c2f-bcop-cifar10", "4c3f-aoc-cifar10"),
-    *("kwlarge-cayley-cifar10", "lipconvnet-5-lot-cifar10", "lipconvnet-20-bro-cifar10"),
-    *("lbdn-cifar10", "sortnet-6x5120-cifar10"),
-    "mlp-two-moons",
+    *("2c2f-mnist", "4c3f-mnist", "6c2f-cifar10", "8c2f-tiny-imagenet", "convnet-l4w32-cifar10", "cpl-xs-cifar10"),
+    *("kwlarge-cayley-cifar10", "lbdn-cifar10", "lipconvnet-5-cifar10", "lipconvnet-5-lot-cifar10"),
+    *("lipconvnet-5w8-cifar10", "liresnet-l12w512-cifar10", "liresnet-l4w32-cifar10", "liresnet-l6w128-cifar10"),
+    *("mlp-two-moons", "olsa-ffn-l4w32-cifar10", "resnet-l4w32-cifar10", "sll-xs-cifar10", "sortnet-6x5120-cifar10"),
+    "spatialmlp-liffn-l4w32-cifar10",
 )
 NOISE = 0.02
 SETTLE = 5  # evaluations of the constraints, in each of which some make a step of power iteration
@@ -93,24 +86,24 @@ LOAD = round(os.getloadavg()[0], 1)  # of the whole machine; above 0.5 the secon
 
 
 def main(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Measured anew.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="`PRESETS` without.")] = None,
     one: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Measure how tight the bounds of presets are and what proving costs; by default those without a row yet."""
+    """Measure how tight the bounds of registered models are, and what proving them costs."""
     if one:
         print(json.dumps(measure(one)))
         return
     for name in names or ():
         find(name)
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in names or [name for name in PRESETS if name not in rows]:
+    for name in names or PRESETS:
         child = subprocess.run(
             [sys.executable, "-m", "benchmarks.bounds", "--one", name], stdout=subprocess.PIPE, text=True
         )
         if child.returncode:
             raise ZooError(f"{name}: not certified, see above")
         rows[name] = json.loads(child.stdout)
-        RESULTS.write_text(json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
+        write_whole(RESULTS, json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
         tight = rows[name]["bound_over_estimate"]
         print(
             f"{name:36} {rows[name]['seconds']:7.1f} s {rows[name]['peak_mib']:6} MiB   bound / estimate: network "

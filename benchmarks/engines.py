@@ -24,7 +24,7 @@ import typer
 from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import split_files
-from zoo.files import replacing
+from zoo.files import write_whole
 from zoo.inference.evaluate import machine
 from zoo.integrations.columns import CertifyColumn
 
@@ -58,8 +58,7 @@ def main(images: Annotated[int, typer.Option(min=1)] = 4000) -> None:
     results: dict[str, Any] = {"model": NAME, "images": images, "seconds": seconds, "all radii agree": agree}
     results["machine"] = f"{machine()}, load {os.getloadavg()[0]:.1f}"
     print(json.dumps(results, indent=1))
-    with replacing(RESULTS) as partial:
-        partial.write_text(json.dumps(results, indent=1) + "\n")
+    write_whole(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fine-tuning a published model on few pictures beside training from scratch: python -m benchmarks.finetune [OUTPUT]
+"""Fine-tuning a published model on few pictures beside training from scratch: python -m benchmarks.finetune
 
 500 training images of CIFAR-10-jpeg75, 50 of each class, stand for somebody's own data. LiResNet L4W32 is trained at 64
 pixels with equal settings and epochs, from random weights and from the model trained on Tiny-ImageNet, with three seeds
@@ -8,7 +8,6 @@ each, and measured once, at the end, by the proved graph on the first 1,000 test
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,8 +17,10 @@ import numpy as np
 import training
 from export.publish import publish
 from zoo.data.splits import load_split
+from zoo.files import write_whole
 from zoo.inference.evaluate import machine
 
+RESULTS = Path(__file__).with_suffix(".json")
 DATA, START, EPSILON = "cifar10-jpeg75", "liresnet-l4w32-tiny-imagenet", "36/255"
 EACH, TEST, EPOCHS, SEEDS = 50, 1_000, 30, (0, 1, 2)
 
@@ -62,8 +63,7 @@ def main() -> None:
                 rows.append(row)
                 print(json.dumps(row), flush=True)
     record = {"command": "python -m benchmarks.finetune", "machine": machine(), "epochs": EPOCHS, "epsilon": EPSILON}
-    for output in sys.argv[1:2]:
-        Path(output).write_text(json.dumps({**record, "runs": rows}, indent=1) + "\n")
+    write_whole(RESULTS, json.dumps({**record, "runs": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import typer
 
 from zoo.architectures.liresnet import LiResNet
 from zoo.cli.shell import run_script
-from zoo.files import replacing
+from zoo.files import write_whole
 from zoo.inference.evaluate import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
@@ -68,8 +68,7 @@ def main(
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rows.setdefault(field, {})[str(value)] = json.loads(done.stdout)
             print(f"{field} {value}: {done.stdout.strip()}", flush=True)
-            with replacing(RESULTS) as partial:
-                partial.write_text(json.dumps({"machine": f"{machine()}, one thread", "sizes": rows}, indent=1) + "\n")
+            write_whole(RESULTS, json.dumps({"machine": f"{machine()}, one thread", "sizes": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

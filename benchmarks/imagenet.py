@@ -6,7 +6,7 @@ Images a second of the float64 graph and of the float32 graph, in batches as `zo
 does not count; beside the floor of the arithmetic: the multiplications and additions of the plain network, divided by
 the rate of PyTorch's matrix product in the same precision with as many threads (on CPUs only). On an accelerator,
 `--provider CUDAExecutionProvider --images 50000` takes as many images as the validation split has; float64 there is a
-measurement of time and not a proof (see docs/soundness.md). Results: benchmarks/imagenet.json, a row for each graph,
+measurement of time and not a proof: the proof speaks of a CPU. Results: benchmarks/imagenet.json, a row for each graph,
 provider and number of threads.
 """
 
@@ -26,7 +26,8 @@ import typer
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.graph import random_models, write
-from zoo.files import replacing
+from zoo.cli.shell import run_script
+from zoo.files import write_whole
 from zoo.inference.evaluate import machine
 from zoo.inference.runtime import RUN
 from zoo.publication.folder import GRAPHS
@@ -61,8 +62,7 @@ def main(
             key = f"{precision}, {provider.removesuffix('ExecutionProvider')}, {threads} threads"
             results[key] = row
             print(key, json.dumps(row), flush=True)
-            with replacing(RESULTS) as partial:
-                partial.write_text(json.dumps(results, indent=1) + "\n")
+            write_whole(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 def operations_of_an_image() -> int:
@@ -100,4 +100,4 @@ def _rate(path: Path, precision: str, shape: tuple[int, ...], threads: int, prov
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main, "python -m benchmarks.imagenet")

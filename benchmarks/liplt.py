@@ -21,6 +21,7 @@ from training.layers import weight_of
 from zoo.bounds.liplt import liplt
 from zoo.bounds.margins import compared_constants
 from zoo.certificate.certify import certify
+from zoo.files import write_whole
 from zoo.inference.evaluate import machine
 from zoo.layers import Pixels
 from zoo.registry import find
@@ -104,7 +105,7 @@ def main(folders: list[Path]) -> None:
         results["table 2"] = [trained(folder) for folder in folders]
     else:
         results["growth"] = growth()
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    write_whole(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from zoo.certificate.model import CertifiedModel, cast_network
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split
+from zoo.files import write_whole
 from zoo.hub.client import load
 from zoo.inference.evaluate import machine
 from zoo.publication.folder import read_folder
@@ -112,6 +113,6 @@ def _norm(layer: nn.Linear | nn.Conv2d, like: Tensor, before: Tensor, after: Ten
 
 if __name__ == "__main__":
     rows = {name: measure(name) for name in NAMES}
-    RESULTS.write_text(json.dumps({"machine": machine(), "models": rows}, indent=1) + "\n")
+    write_whole(RESULTS, json.dumps({"machine": machine(), "models": rows}, indent=1) + "\n")
     for name, row in rows.items():
         print(name, json.dumps(row))

@@ -40,7 +40,7 @@ from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
-from zoo.files import replacing
+from zoo.files import write_whole
 from zoo.hub.client import load
 from zoo.inference.evaluate import machine
 from zoo.inference.images import as_batch
@@ -61,8 +61,7 @@ def main(names: Annotated[list[str] | None, typer.Argument(metavar="NAME")] = No
     for name in names or NAMES:
         results["models"][name] = row = _measure(name)
         results["machine"] = f"{machine()}, one thread"
-        with replacing(RESULTS) as partial:
-            partial.write_text(json.dumps(results, indent=1) + "\n")
+        write_whole(RESULTS, json.dumps(results, indent=1) + "\n")
         print(name, json.dumps(row), flush=True)
 
 

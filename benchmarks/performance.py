@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from export.cards import shelf
-from zoo.files import replacing
+from zoo.files import replacing, write_whole
 from zoo.records import aim
 
 HERE = Path(__file__).parent
@@ -39,8 +39,7 @@ def main() -> None:
         "engines": engines(record("engines")),
     }.items():
         text = filled(text, name, table)
-    with replacing(PAGE) as partial:
-        partial.write_text(text)
+    write_whole(PAGE, text)
     attacked(PAGE.with_name("certified.svg"))
     peers(record("peers"), PAGE.with_name("peers.svg"))
 

@@ -31,6 +31,7 @@ from benchmarks.graph import cut_at_logits
 from benchmarks.hostile import Request, hub_requests, requests
 from tests.hub import TOKEN, HubProcess
 from tests.serving import Server, serving
+from zoo.files import write_whole
 from zoo.hub.client import fetch
 from zoo.inference.evaluate import machine
 from zoo.inference.runtime import onnx_model
@@ -268,7 +269,7 @@ def main() -> None:
             row = {"name": name, "classes": find(name).architecture.classes, "rows": rows}
             result["shares"].append(row)
             print(json.dumps(row, indent=1), flush=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(RESULTS, json.dumps(result, indent=1) + "\n")
 
 
 def _published(name: str) -> tuple[Path, bytes, tuple[int, ...]]:

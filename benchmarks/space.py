@@ -20,6 +20,7 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
+from zoo.files import write_whole
 from zoo.inference.evaluate import machine
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +58,7 @@ def main(output: Path) -> None:
         "visits": VISITS,
         "seconds": {name: round(value, 3) for name, value in figures.items()},
     }
-    output.write_text(json.dumps(record, indent=1) + "\n")
+    write_whole(output, json.dumps(record, indent=1) + "\n")
     print(output.read_text(), end="")
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from zoo.files import write_whole
 from zoo.inference.evaluate import machine
 from zoo.threads import cores
 
@@ -105,7 +106,7 @@ def main(output: Path) -> None:
         "training, images/s": {name: value for (kind, name), value in medians.items() if kind == "train"},
         "predictions/s": {name: value for (kind, name), value in medians.items() if kind == "predict"},
     }
-    output.write_text(json.dumps(report, indent=1) + "\n")
+    write_whole(output, json.dumps(report, indent=1) + "\n")
     print(output.read_text(), end="")
 
 

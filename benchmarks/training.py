@@ -27,6 +27,7 @@ from training.feed import Feed
 from training.layers import constrain
 from training.liplt import LipLTEstimate
 from training.losses import emma
+from zoo.files import write_whole
 from zoo.inference.evaluate import machine
 from zoo.layers import ConvExponential
 from zoo.registry import find
@@ -154,7 +155,7 @@ def main() -> None:
     networks = [overhead(name, device, 128 if cpu else 256, 7 if cpu else 50) for name in NETWORKS]
     print(json.dumps(networks, indent=1))
     report = {"machine": where, "torch": torch.__version__, "power_iterations": ITERATIONS}
-    RESULTS.write_text(json.dumps({**report, "data": rows, "steps": networks}, indent=1) + "\n")
+    write_whole(RESULTS, json.dumps({**report, "data": rows, "steps": networks}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import typer
 from export.leaderboard import best_table, leaderboard_json, leaderboard_markdown
 from export.publish import CHECKOUT, SHELF, pin
 from zoo.cli.shell import run_script
+from zoo.files import write_whole
 from zoo.publication.card import card_picture, render, write_card
 from zoo.publication.distance import PICTURE
 from zoo.publication.folder import SIGNATURE, SUMS, Folder, read_folder
@@ -41,9 +42,9 @@ def main(
 
     folders = shelf()
     for path, text in pages(folders).items():
-        path.write_text(text)
+        write_whole(path, text)
     for name, content in pictures(folders).items():
-        (SHELF / name).write_bytes(content)
+        write_whole(SHELF / name, content)
 
 
 def pages(folders: list[Folder]) -> dict[Path, str]:

@@ -135,16 +135,17 @@ def _measured(models: Sequence[dict[str, Any]]) -> str:
     for row in models:
         vra = row["attacked_vra"]
         attacked = [f"{percent(rate)} ({percent(vra[text])})" for text, rate in row["pgd_accuracy"].items()]
+        pgd = f"{', '.join(attacked)} of {row['pgd_images']:,}" if attacked else "not attacked"
         cells = [_link(row["name"]), _words(row["loss"]), row["made_for"], f"{row['parameters']:,}"]
         hours = "?" if row["hours"] is None else str(row["hours"])
         cells += [str(row["epochs"]), hours, percent(row["clean_accuracy"])]
         cells += [percent(row["vra"][text]) for text in epsilons]
-        cells += [f"{row['acr']:.4f}", ", ".join(attacked) or "not attacked"]
+        cells += [f"{row['acr']:.4f}", pgd]
         lines.append(_line(cells))
-    what, first = "points" if DATASETS[models[0]["dataset"]].made else "images", models[0]["pgd_images"]
+    what = "points" if DATASETS[models[0]["dataset"]].made else "images"
     return "\n".join(lines) + (
-        f"\n\nPercent of {models[0]['images']:,} {what}. PGD: percent of the first {first:,} that an attack leaves, by "
-        "epsilon; in brackets the VRA of the same, which may be harder than all."
+        f"\n\nPercent of {models[0]['images']:,} {what}. PGD: percent that an attack leaves of the first {what}, whose "
+        "number stands behind it, by epsilon; in brackets the VRA of the same, which may be harder than all."
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.output import Output
+from training.own import UNKNOWN as UNKNOWN_LICENSE
 from training.recipes import RECIPES
 from zoo import registry
 from zoo.architectures import describe
@@ -57,7 +58,7 @@ def command_of(settings: dict[str, Any], steps: int | None = None) -> str:
     given = {**usual, **settings, "steps": steps}
     if "model" in settings:
         model = settings["model"]
-        usual |= {"test": None, "name": None}
+        usual |= {"test": None, "name": None, "license": UNKNOWN_LICENSE, "size": None}
         given |= {"name": settings["dataset"]}
     options = [f" --{key} {shlex.quote(str(given[key]))}" for key in usual if given[key] != usual[key]]
     return f"python -m training {model} --output runs/{name}{''.join(options)}"

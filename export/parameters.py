@@ -7,6 +7,7 @@ import json
 from export.publish import CHECKOUT
 from training.recipes import RECIPES
 from zoo.architectures import layer_shapes
+from zoo.files import write_whole
 from zoo.registry import ENTRIES
 
 if __name__ == "__main__":
@@ -14,4 +15,4 @@ if __name__ == "__main__":
         name: sum(layer.parameters for layer in layer_shapes(entry.architecture)) for name, entry in ENTRIES.items()
     }
     for name, content in (("parameters", counts), ("recipes", [name for name in ENTRIES if name in RECIPES])):
-        (CHECKOUT / "zoo" / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        write_whole(CHECKOUT / "zoo" / f"{name}.json", json.dumps(content, indent=1) + "\n")

@@ -28,7 +28,7 @@ from zoo.certificate.model import CertifiedModel
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import Split, load_split
 from zoo.errors import CertificateError, InputError
-from zoo.files import replacing, sha256
+from zoo.files import sha256, write_whole
 from zoo.inference.evaluate import array_images, evaluation_of
 from zoo.inference.runtime import Model, onnx_model
 from zoo.publication.card import write_card
@@ -199,9 +199,8 @@ def _evaluate(
         return evaluation
     images, labels = _tensor(split.images[:attack_images]), split.labels[:attack_images]
     network = load_network(read_weights(folder), certificate)
-    certified = CertifiedModel.of(network, certificate)
     search = progress.add_task("search for the tightest", total=None)
-    tightest = tightness(certified, certificate, images[:TIGHTNESS_IMAGES], TIGHTNESS_STEPS)
+    searched = tightest(folder, certificate, split)
     progress.update(search, total=1, completed=1)
     precision = config.recipe.get("mixed_precision", "no")
     seconds = robustness.most_seconds(network, model, images, labels, epsilons, precision)
@@ -220,14 +219,22 @@ def _evaluate(
         pgd_accuracy=robustness.pgd_accuracy(network, model, images, labels, epsilons, advance, precision),
         pgd_images=len(labels),
         pgd=robustness.describe(config.norm, precision),
-        tightness=tightest,
-        tightness_search=f"gradient ascent of {TIGHTNESS_STEPS} steps from each of "
-        f"{min(TIGHTNESS_IMAGES, len(labels))} test images",
+        **searched,
     )
     for text, left in evaluation.pgd_accuracy.items():
         if left < evaluation.attacked_vra(text):
             raise CertificateError(f"PGD at {text} leaves fewer images than are certified: {left}")
     return evaluation
+
+
+def tightest(folder: Path, certificate: Certificate, split: Split) -> dict[str, Any]:
+    """What an evaluation says of `export.tightness`, which starts from the first test images."""
+    model = CertifiedModel.of(load_network(read_weights(folder), certificate), certificate)
+    images = _tensor(split.images[:TIGHTNESS_IMAGES])
+    return {
+        "tightness": tightness(model, certificate, images, TIGHTNESS_STEPS),
+        "tightness_search": f"gradient ascent of {TIGHTNESS_STEPS} steps from each of {len(images)} test images",
+    }
 
 
 def _tensor(images: np.ndarray) -> torch.Tensor:
@@ -249,8 +256,7 @@ def pinned(folder: Folder) -> dict[str, Any]:
 def pin(folder: Folder) -> None:
     """Enter a folder on the shelf into the registry."""
     pins = json.loads(REGISTRY.read_text()) | {folder.config.name: pinned(folder)}
-    with replacing(REGISTRY) as partial:
-        partial.write_text(json.dumps(dict(sorted(pins.items())), indent=1) + "\n")
+    write_whole(REGISTRY, json.dumps(dict(sorted(pins.items())), indent=1) + "\n")
 
 
 def progress_bars() -> Progress:

@@ -1,9 +1,10 @@
 """python -m export.renew [NAME ...]: published folders again, after a change of certificates, graphs or cards.
 
-In each folder of model_cards/, or in those named, the weights and the recipe stay, and so do the results of attacks,
-which depend on the weights alone. The certificate is proved anew, both graphs are written, model.onnx is evaluated on
-the whole test split, and the card, SHA256SUMS and the registry follow. Then `python -m export.cards` writes the pages
-of all models. Needs the test splits (ZOO_DATA). An older folder stays until the new one is whole.
+In each folder of model_cards/, or in those named, the weights and the recipe stay, and so does what attacks left,
+which depends on the weights alone. The certificate is proved anew and the tightest pair looked for, both graphs are
+written, model.onnx is evaluated on the whole test split, and the card, SHA256SUMS and the registry follow. Then `python
+-m export.cards` writes the pages of all models. Needs the test splits (ZOO_DATA). An older folder stays until the new
+one is whole.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from export.publish import SHELF, certificate_of, measured, pin, progress_bars
+from export.publish import SHELF, certificate_of, measured, pin, progress_bars, tightest
 from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split
@@ -28,7 +29,7 @@ from zoo.publication.weights import INDEX, weight_names
 from zoo.records import Evaluation, ModelConfig, dumps, loads
 from zoo.registry import find
 
-ATTACK = ("pgd_accuracy", "pgd_images", "pgd", "tightness", "tightness_search")  # what of an evaluation stays
+ATTACK = ("pgd_accuracy", "pgd_images", "pgd")  # what of an evaluation stays
 
 
 def main(names: Annotated[list[str] | None, typer.Argument(help="Models; all published ones where none is.")] = None):
@@ -62,7 +63,9 @@ def renew(path: Path) -> Folder:
         write_graphs(folder, config, certificate)
         command = f"python -m export.renew {config.name}"
         evaluation = measured(folder, config, certificate, split, info.epsilons[entry.norm], command, progress)[1]
-        evaluation = dataclasses.replace(evaluation, **{field: getattr(old, field) for field in ATTACK})
+        kept = {field: getattr(old, field) for field in ATTACK}
+        searched = tightest(folder, certificate, split) if old.tightness else {}
+        evaluation = dataclasses.replace(evaluation, **kept, **searched)
         for epsilon, left in evaluation.pgd_accuracy.items():
             if left < evaluation.attacked_vra(epsilon):
                 raise CertificateError(f"{config.name}: PGD at {epsilon} left fewer images than are certified: {left}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import InputError
-from zoo.files import locked, replacing, sha256
+from zoo.files import locked, replacing, sha256, write_whole
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path):
@@ -21,6 +21,8 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path):
         partial.write_text("half of the second")
         raise ZeroDivisionError
     assert path.read_text() == "first"
+    write_whole(path, "second, \u03b5")
+    assert path.read_bytes() == "second, \u03b5".encode()
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from training.processes import mean_over_processes
 from zoo.layers import FrequencyConv
 
 MOMENTUM = 0.1  # of the running mean
@@ -76,7 +77,11 @@ def _means(maps: Tensor) -> Tensor:
 
 
 def _centred(layer: nn.Module, output: Tensor, mean: Tensor) -> Tensor:
-    """The output, which lacks the bias, less the mean and with the learned bias; the running mean moves."""
+    """The output, which lacks the bias, less the mean and with the learned bias; the running mean moves.
+
+    mean: over this process's images.
+    """
+    mean = mean_over_processes(mean, len(output))
     bias = layer.parametrizations["bias"]  # type: ignore[index]
     assert isinstance(bias, parametrize.ParametrizationList)
     centred, learned = bias[0], bias.original

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.processes import mean_over_processes
 from zoo.layers import LInfDistance, SortedDistance
 
 IDENTITY = -10.0  # a weight so far from the others that its input decides the distance, so that the layer passes it on
@@ -46,7 +47,9 @@ class LpDistance(LInfDistance):
         if not self.training:
             return super().forward(x)
         distances = self.trained_distances(x)
-        return distances - distances.mean(dim=0) if self.shift else distances + self.bias
+        if not self.shift:
+            return distances + self.bias
+        return distances - mean_over_processes(distances.mean(dim=0), len(distances))
 
     def trained_distances(self, x: Tensor) -> Tensor:
         """What is trained in the place of the plain layer's distances."""

@@ -16,7 +16,7 @@ from training.layers import row_of, weight_of
 from training.operators import OperatorShape, adjoint, apply
 from zoo.bounds.convolution import output_shape
 from zoo.errors import UncertifiableLayerError
-from zoo.layers import Residual
+from zoo.layers import FrequencyConv, Residual, Sandwich
 
 STEPS = 10  # iterations between two looks at whether an estimate has converged
 
@@ -61,10 +61,13 @@ class LipschitzEstimate:
         """Add a layer of the body to the estimate; the shape of its output, given that of its input."""
         row, start = row_of(layer), shape
         if isinstance(layer, Residual) and row is not None:
+            outside = self.scale
             for inner, branch in layer.branch.named_children():
                 shape = self._add(f"{name}.branch.{inner}", branch, shape)
             if layer.skip is not None:
                 self._add(f"{name}.skip", layer.skip, start)
+            if self.scale != outside:  # it would count for the whole network
+                raise UncertifiableLayerError(f"{name}: no Lipschitz estimate for a block with a constant factor")
             return shape
         if row is None or row.estimate is None:
             kind = parametrize.type_before_parametrizations(layer)
@@ -152,7 +155,7 @@ class LipschitzEstimate:
 class RowSums:
     """The body's constant in l-infinity, up to rounding: the product of the layers' largest absolute row sums.
 
-    A residual block x + g(x) counts 1 + K_g, a distance layer 1. Nothing is iterated, so there is no state to keep.
+    A residual block H x + g(x) counts K_H + K_g, a distance layer 1. Nothing is iterated, so there is no state to keep.
     Raises UncertifiableLayerError for a layer whose constant it does not know.
     """
 
@@ -169,7 +172,8 @@ class RowSums:
     def _constant(self, name: str, layer: nn.Module) -> Tensor | float:
         row = row_of(layer)
         if isinstance(layer, Residual) and row is not None:
-            return 1 + math.prod(
+            skip = 1.0 if layer.skip is None else self._constant(f"{name}.skip", layer.skip)
+            return skip + math.prod(
                 self._constant(f"{name}.branch.{inner}", one) for inner, one in layer.branch.named_children()
             )
         if row is None or row.linf is None:
@@ -205,9 +209,13 @@ def _norms(vectors: Tensor, keepdim: bool = False) -> Tensor:
 
 
 def _output_shape(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a layer's output, given that of its input, which layers with weights of their own keep."""
+    """The shape of a layer's output, given that of its input, which other layers with weights keep."""
     if isinstance(layer, nn.Linear):
         return (layer.out_features,)
     if isinstance(layer, nn.Conv2d):
         return output_shape(layer, (shape[0], shape[1], shape[2]))
+    if isinstance(layer, FrequencyConv):
+        return (len(layer.bias), *shape[1:])
+    if isinstance(layer, Sandwich):
+        return (layer.out_features, *shape[1:])
     return shape if layer.state_dict() else tuple(layer(torch.zeros(1, *shape)).shape[1:])

@@ -195,7 +195,7 @@ def _convolution(layer: nn.Conv2d, place: Place) -> nn.Module:
                 nn.init.dirac_(layer.weight)
             parametrize.register_parametrization(layer, "weight", AlmostOrthogonalColumns())
         case LipNeXt():
-            return _orthogonal(layer)
+            return _as_matrix(layer)
         case CayleyConvNet():
             return _as_matrix(layer, Cayley())
         case OrthogonalConvNet(method=method):
@@ -219,13 +219,8 @@ def _residual_form(layer: nn.Conv2d | nn.Linear | TokenLinear, depth: int) -> No
     parametrize.register_parametrization(layer, "weight", residual)
 
 
-def _orthogonal(layer: nn.Conv2d) -> nn.Module:
-    """The kernel as a matrix with orthonormal rows or columns, by PyTorch's own parametrisation."""
-    return _as_matrix(layer, None)
-
-
-def _as_matrix(layer: nn.Conv2d, constraint: nn.Module | None) -> nn.Module:
-    """The constraint on the kernel read as a matrix; None for PyTorch's `orthogonal`."""
+def _as_matrix(layer: nn.Conv2d, constraint: nn.Module | None = None) -> nn.Module:
+    """The constraint on the kernel read as a matrix; by default that its rows or columns be orthonormal."""
     kernel = layer.weight
     layer.weight = nn.Parameter(kernel.detach().flatten(1))
     if constraint is None:

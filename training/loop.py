@@ -66,12 +66,15 @@ def train(
     start: a model from whose weights to start, with a new head if the classes are others.
     steps: stop after so many steps, with unchanged schedules. resume: go on with the run in `folder`, which is shared
         if there are several machines.
-    accumulate: pass each batch in so many pieces, which changes only rounding (and, for layers that are constrained by
-        a power iteration of their own, its number of steps).
+    accumulate: pass each batch in so many pieces, which changes only rounding; but layers that are constrained by a
+        power iteration of their own make more steps, and those that subtract a mean over the batch (distance nets,
+        LiResNet++, BRONet) subtract that of a piece.
     tracker: one of Accelerate's, which gets each epoch's metrics too; its files are in `folder`/tracker.
-    Raises InputError where the folder, the data, the tracker or the kind of launch cannot be used, TrainingError where
+    Raises InputError where the seed, folder, data, tracker or kind of launch cannot be used, TrainingError where
     the loss is not a number or the accuracy falls back to chance, which leaves the checkpoint before that.
     """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"a seed is a whole number from 0 to 4,294,967,295, got {seed}")
     accelerator = _accelerator(recipe, folder, tracker)
     device, main = accelerator.device, accelerator.is_main_process
     set_seed(seed)

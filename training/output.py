@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from zoo.errors import InputError, one_line
-from zoo.files import flush, locked, replacing, sha256
+from zoo.files import flush, locked, replacing, sha256, write_whole
 from zoo.inference.evaluate import machine
 from zoo.publication.weights import data_start
 from zoo.records import dumps
@@ -193,8 +193,7 @@ def _read(path: Path) -> Any:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as partial:
-        partial.write_bytes(content)
+    write_whole(path, content)
 
 
 def _sums(folder: Path) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from training.augment import Crop, Flip
 from training.losses import emma
@@ -51,13 +52,15 @@ class OwnData:
         training = ENTRIES[self.model].training if self.model in ENTRIES else ""
         return own_entry(network_of(self.model), self.info, training)
 
-    def settings(self) -> dict[str, str | None]:
+    def settings(self) -> dict[str, Any]:
         """What a run's recipe.json and the card say about the data set."""
         return {
             "model": self.model,
             "dataset": self.name,
             "data": _shown(self.data),
             "test": None if self.test is None else _shown(self.test),
+            "license": self.license,
+            "size": self.input_shape[1],
         }
 
 

@@ -55,6 +55,12 @@ def replacing(path: Path, partial: Path | None = None) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write the file by `replacing`; text as UTF-8."""
+    with replacing(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def flush(path: Path) -> None:
     """Wait until the file's bytes are on the disk."""
     with path.open("rb") as file:

@@ -24,7 +24,7 @@ from export.cards import shelf
 from export.publish import SHELF
 from zoo.cli.shell import run_script
 from zoo.errors import UnknownModelError
-from zoo.files import replacing
+from zoo.files import write_whole
 from zoo.inference.evaluate import machine
 
 RESULTS = Path(__file__).parents[1] / "soundness.json"
@@ -97,8 +97,7 @@ def write(results: dict[str, Any], path: Path) -> None:
     if path == RESULTS:
         texts[PAGE] = rendered(PAGE.read_text(), results)
     for place, text in texts.items():
-        with replacing(place) as partial:
-            partial.write_text(text)
+        write_whole(place, text)
 
 
 if __name__ == "__main__":

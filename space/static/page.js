@@ -95,8 +95,8 @@ async function certify() {
     at("state").textContent = `Computed on this machine in ${Math.round(performance.now() - start)} ms; nothing was sent.`;
     at("answer").hidden = false;
   } catch (error) {
-    if (mine !== turn) return;
     loaded.delete(name);
+    if (mine !== turn) return;
     at("answer").hidden = true;
     at("state").textContent = "";
     at("problem").textContent = error.message;

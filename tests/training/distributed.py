@@ -1,4 +1,4 @@
-"""A small run that `test_loop.py` shares among processes: python -m tests.training.distributed FOLDER PROCESSES."""
+"""A run that `test_loop.py` shares among processes: python -m tests.training.distributed NAME FOLDER PROCESSES."""
 
 import dataclasses
 import sys
@@ -14,15 +14,13 @@ from training.loop import train
 from training.recipes import find
 from training.recipes.recipe import Generated, Recipe
 
-NAME = "liresnet-l4w32-cifar10-jpeg75"
 
-
-def recipe(patch: pytest.MonkeyPatch) -> Recipe:
+def recipe(name: str, patch: pytest.MonkeyPatch) -> Recipe:
     """Of a narrow network, in plain SGD: adaptive optimisers turn the rounding of a gradient of 0 into a whole step."""
-    narrow(NAME, patch)
+    narrow(name, patch)
     shorten(patch)
     return dataclasses.replace(
-        find(NAME),
+        find(name),
         epochs=2,
         validate_every=2,
         batch_size=7,
@@ -37,4 +35,4 @@ def recipe(patch: pytest.MonkeyPatch) -> Recipe:
 if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as patch:
         # forks, so that torch is loaded once
-        debug_launcher(train, (recipe(patch), Path(sys.argv[1])), int(sys.argv[2]))
+        debug_launcher(train, (recipe(sys.argv[1], patch), Path(sys.argv[2])), int(sys.argv[3]))

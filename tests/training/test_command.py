@@ -36,6 +36,10 @@ def test_an_unknown_recipe_names_the_nearest():
         ("2c2f-mnist", "say where to write: --output DIR"),
         ("2c2f-mnist --bogus", "No such option: --bogus. See `python -m training --help`."),
         ("2c2f-mnist --epochs x", "Invalid value for '--epochs': .* See `python -m training --help`."),
+        (
+            "2c2f-mnist --output run --seed 4294967296",
+            "a seed is a whole number from 0 to 4,294,967,295, got 4294967296",
+        ),
         ("nosuch", "no recipe is called 'nosuch': --list shows all"),
         ("2c2f-mnist --output run --data nosuch", "nosuch is no folder: expected one with a subfolder for each class"),
         ("2c2f-mnist --output /proc/x --limit 100", "/proc/x: No such file or directory"),

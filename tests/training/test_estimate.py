@@ -119,6 +119,13 @@ def test_a_layer_without_a_constant_is_refused(layer):
         LipschitzEstimate(nn.Sequential(layer, nn.Conv2d(3, 3, 1), nn.Linear(3, 2)), (3, 8, 8), 0, 1)
 
 
+def test_a_block_with_a_constant_factor_is_refused():
+    """The factor is its branch's alone: |x + 2 x| is 3 |x|, not 2 (1 + 1) |x|."""
+    block = Residual(Pixels((0.0,) * 3, (0.5,) * 3))
+    with pytest.raises(UncertifiableLayerError, match=r"^0: no Lipschitz estimate for a block with a constant factor$"):
+        LipschitzEstimate(nn.Sequential(block, nn.Flatten(), nn.Linear(12, 2)), (3, 2, 2), 0, 1)
+
+
 def test_the_state_goes_on_where_it_was():
     layer = nn.Linear(30, 30)
     network = nn.Sequential(nn.Flatten(), layer, nn.Linear(30, 2))
@@ -172,6 +179,14 @@ def test_row_sums_of_a_residual_and_of_a_head():
     assert RowSums(nn.Sequential(block, nn.Linear(2, 2)))().item() == 4
     constants = margin_lipschitz(torch.tensor(2.0), -torch.eye(3), "linf")
     assert constants.tolist() == [[0, 4, 4], [4, 0, 4], [4, 4, 0]]
+
+
+def test_row_sums_of_a_skip_add_to_its_branch():
+    block = Residual(nn.Linear(2, 2), nn.ReLU(), skip=nn.Linear(2, 2))
+    with torch.no_grad():
+        for layer, size in ((block.branch[0], 2), (block.skip, 3)):
+            layer.weight.copy_(size * torch.eye(2))
+    assert RowSums(nn.Sequential(block, nn.Linear(2, 2)))().item() == 5
 
 
 def test_a_layer_without_row_sums_is_refused():

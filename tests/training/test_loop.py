@@ -136,18 +136,26 @@ def test_a_loss_gets_its_scheduled_and_its_learned_options_and_resumes_with_them
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "accumulate"), [(1, 3), (2, 1)], ids=["one process, 3 pieces", "two processes"])
-def test_any_sharing_of_the_batch_trains_the_same(processes, accumulate, write_split, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "processes", "accumulate"),
+    [
+        ("liresnet-l4w32-cifar10-jpeg75", 1, 3),
+        ("liresnet-l4w32-cifar10-jpeg75", 2, 1),
+        ("liresnetpp-l4w32-cifar10-jpeg75", 2, 1),  # subtracts a mean over the batch and keeps a running one
+        ("linfdist-6x256-cifar10-jpeg75", 2, 1),  # subtracts a mean over the batch
+    ],
+)
+def test_any_sharing_of_the_batch_trains_the_same(name, processes, accumulate, write_split, tmp_path, monkeypatch):
     path = write_split("cifar10-jpeg75", count=20)
     random = np.random.default_rng(1)
     generated = random.integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
     np.savez(path.parent / "generated.npz", image=generated, label=np.arange(11) % 10)
-    recipe = distributed.recipe(monkeypatch)
+    recipe = distributed.recipe(name, monkeypatch)
     train(recipe, tmp_path / "one")
     if processes == 1:
         train(recipe, tmp_path / "shared", accumulate=accumulate)
     else:
-        command = [sys.executable, "-m", "tests.training.distributed", str(tmp_path / "shared"), str(processes)]
+        command = [sys.executable, "-m", "tests.training.distributed", name, str(tmp_path / "shared"), str(processes)]
         root = Path(__file__).parents[2]
         result = subprocess.run(
             command, capture_output=True, text=True, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}

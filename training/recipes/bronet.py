@@ -4,7 +4,7 @@ The settings are the authors' code's: those of LiResNet++ without generated imag
 ImageNet. The rows with "la" in their name have the LA loss, the others EMMA. Hardware and hours are not in the texts
 that we have. Command: python -m training NAME --output runs/NAME. None of the rows has been run by us.
 
-Where every recipe here differs: see `zoo.architectures.bronet`; weight decay counts for biases, too.
+Where every recipe here differs: see `zoo.architectures.bronet`; biases have no weight decay.
 """
 
 from collections.abc import Iterable

@@ -79,7 +79,7 @@ def phases(rise: float, fixed: float, threshold: float, weights: tuple[float, fl
 
 
 def small_mnist() -> Recipe:
-    """5 layers, 256 wide, for CPUs: 40 epochs with the three phases of the paper.
+    """5 layers, 256 wide, for CPUs: 20 epochs with the three phases of the paper, in steps of 128 images.
 
     Measured after 10 epochs: 86.79 clean, 76.53 VRA at 0.3 on the test split (its card).
     """
@@ -108,7 +108,7 @@ def _small_mnist(name: str, row: tuple[str, float, float]) -> Recipe:
 
 
 def small_mnist_mlp() -> Recipe:
-    """With the 2021 paper's hidden layer on top, trained by EMMA with the product of row sums, for which it was not.
+    """With the 2021 paper's hidden layer on top, trained by EMMA on the product of row sums, unlike the paper's.
 
     Measured after 6 epochs: 81.79 clean, 9.67 VRA at 0.3 on the test split (its card).
     """
@@ -120,7 +120,7 @@ def small_mnist_mlp() -> Recipe:
 
 
 def with_mlp(recipe: Recipe) -> Recipe:
-    """The recipe for a network whose distances are followed by a hidden layer: EMMA, and a third of the rate."""
+    """The recipe for a network whose distances are followed by a hidden layer: EMMA, and a lower rate."""
     return replace(
         recipe,
         loss=emma,
@@ -132,7 +132,7 @@ def with_mlp(recipe: Recipe) -> Recipe:
 
 
 def small_cifar10_jpeg75() -> Recipe:
-    """6 layers, 256 wide, for CPUs, at 8/255: 40 epochs with the phases of our small one on MNIST.
+    """6 layers, 256 wide, for CPUs, at 8/255: 40 epochs with the three phases of the paper.
 
     Measured after 12 epochs: 31.84 clean, 26.54 VRA at 8/255 on the test split (its card).
     """

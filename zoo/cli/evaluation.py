@@ -18,7 +18,7 @@ from zoo.cli.views import evaluation_pairs, evaluation_table, unit_line
 from zoo.data.datasets import DATASETS, dataset_of
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
-from zoo.files import exists, is_folder, partial_path, replacing
+from zoo.files import exists, is_folder, partial_path, write_whole
 from zoo.hub.client import load
 from zoo.records import dumps
 
@@ -119,7 +119,6 @@ def _check_output(path: Path) -> None:
 def _write(path: Path, text: str) -> None:
     """Write the file, which is left as it was if that fails. Raises InputError."""
     try:
-        with replacing(path) as partial:
-            partial.write_text(text)
+        write_whole(path, text)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
