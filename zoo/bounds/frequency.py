@@ -45,23 +45,23 @@ class Stage(NamedTuple):
     absolute: float
 
 
-class Chain(NamedTuple):
+class ChainRounding(NamedTuple):
     """The rounding of a chain of matrix products, which errs by at most gamma_terms absolute |x|."""
 
     terms: int
     absolute: float
 
 
-def chain_rounding(stages: Sequence[Stage]) -> Chain:
+def chain_rounding(stages: Sequence[Stage]) -> ChainRounding:
     """N and a of the stages."""
     terms = max(stage.terms for stage in stages) + 1
     computed = [(stage.norm + gamma(terms) * stage.absolute) * OUTWARD for stage in stages]
     whole = math.prod(computed)
     parts = (stage.absolute * whole / one for stage, one in zip(stages, computed, strict=True))
-    return Chain(terms, sum(parts) * OUTWARD)
+    return ChainRounding(terms, sum(parts) * OUTWARD)
 
 
-def frequency_chain(real: Matrix, imaginary: Matrix, norm: float, side: int, padding: int = 0) -> Chain:
+def frequency_chain(real: Matrix, imaginary: Matrix, norm: float, side: int, padding: int = 0) -> ChainRounding:
     """The chain of a layer with complex matrices [frequencies, O, I] of norm at most `norm`, on side x side cells."""
     matrices = transform(side, padding)
     rows, columns, back = (perron_bound(np.abs(part)) for part in (matrices.rows, matrices.columns, matrices.back))

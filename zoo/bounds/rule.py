@@ -158,6 +158,10 @@ class Context:
             raise self.refuse(f"a tensor has the shape {list(tensor.shape)}, expected {list(shape)}")
         if tensor.dtype != torch.float32:
             raise self.refuse(f"its weights are {tensor.dtype}, certificates speak of torch.float32")
+        if tensor.layout != torch.strided or tensor.is_meta:
+            raise self.refuse(
+                f"a tensor is {'on the meta device' if tensor.is_meta else 'sparse'}, which has no numbers"
+            )
         with np.errstate(invalid="ignore"):  # a signalling NaN, which is refused in the next line
             array = tensor.detach().cpu().numpy().astype(np.float64)
         if not np.isfinite(array).all():

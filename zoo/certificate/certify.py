@@ -67,6 +67,8 @@ MAX_LEVELS = 16
 Advance = Callable[[str, int], None]  # a layer's name, and how many matrices its proof factors (0: one is done)
 
 
+@torch.inference_mode(False)  # the proof takes gradients, whatever the caller has turned off
+@torch.enable_grad()
 def certify(
     network: nn.Sequential,
     input_shape: Sequence[int],
@@ -102,10 +104,11 @@ def certify(
     ['Pixels', 'Flatten', 'Linear', 'ReLU']
     """
     check_arithmetic()
-    if not (len(input_shape) == 3 and all(isinstance(side, int) and side > 0 for side in input_shape)):
-        raise InputError(f"input_shape is channels, height and width of an image, got {str(tuple(input_shape))[:80]}")
-    if norm not in STATEMENTS:
-        raise CertificateError(f"the norm is one of {', '.join(STATEMENTS)}, got {norm[:40]!r}")
+    sides = input_shape if isinstance(input_shape, tuple | list) else ()
+    if not (len(sides) == 3 and all(isinstance(side, int) and side > 0 for side in sides)):
+        raise InputError(f"input_shape is channels, height and width of an image, got {str(input_shape)[:80]}")
+    if not isinstance(norm, str) or norm not in STATEMENTS:
+        raise CertificateError(f"the norm is one of {', '.join(STATEMENTS)}, got {str(norm)[:40]!r}")
     if norm != "linf" and levels:
         raise CertificateError(f"levels are tried in linf only, the norm is {norm}")
     if len(levels) > MAX_LEVELS or not all(low < high for low, high in itertools.pairwise((0.0, *levels, math.inf))):

@@ -18,6 +18,7 @@ from zoo.errors import CertificateError, InputError
 from zoo.records import TOP_K, Certificate, Outputs
 
 Network = TypeVar("Network", bound=nn.Module)
+OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # tensors, layers, hooks and the mode, which are looked at by themselves
 
 
 class CertifiedModel(nn.Module):
@@ -34,8 +35,8 @@ class CertifiedModel(nn.Module):
 
     The weights are stored as float32 and evaluated in `dtype`: each call casts them into a copy of its own, so that any
     number of threads may call one model. Only float64 is proved; a float32 model answers the same five arrays as
-    *estimates*. A module whose types or methods were changed since, a float64 module that is not on the CPU, and a
-    thread that flushes subnormal numbers raise CertificateError; weights overwritten in place are not noticed. Images
+    *estimates*. A module whose layers, options, types or methods were changed since, a float64 module that is not on
+    the CPU, and a thread that flushes subnormal numbers raise CertificateError; other weights are not noticed. Images
     of another shape than `input_shape` raise InputError, even if the network would take them, since the constants hold
     for that shape only.
     """
@@ -58,6 +59,7 @@ class CertifiedModel(nn.Module):
         self.dtype = dtype
         self.norm = norm
         self.levels = levels
+        self._made_of = _made_of(network)
         self.register_buffer("margin_lipschitz", torch.from_numpy(tables.margin_lipschitz).to(dtype), persistent=False)
         self.register_buffer("slack", torch.from_numpy(tables.slack).to(dtype), persistent=False)
 
@@ -99,10 +101,21 @@ class CertifiedModel(nn.Module):
         hooked = any(changed_by_hooks(layer) for layer in self.network.modules())
         if any(in_training(layer) for layer in self.network.modules()):
             raise CertificateError("the network is in training mode, and what was certified is not: call model.eval()")
-        if tables != {self.dtype} or weights != {torch.float32} or hooked:
-            raise CertificateError("the module is no longer what was certified (types or hooks changed): load it again")
+        changed = hooked or self._made_of != _made_of(self.network)
+        if tables != {self.dtype} or weights != {torch.float32} or changed:
+            raise CertificateError(
+                "the module is no longer what was certified (layers, options, types or hooks changed): load it again"
+            )
         if self.dtype == torch.float64 and (device := self.slack.device).type != "cpu":
             raise CertificateError(f"float64 is proved on the CPU only, this module is on {device}: load it in float32")
+
+
+def _made_of(network: nn.Module) -> list[tuple[nn.Module, type, dict[str, str]]]:
+    """Each layer within the network, its type, and its options in words."""
+    return [
+        (layer, type(layer), {name: repr(value) for name, value in vars(layer).items() if name not in OF_EVERY_MODULE})
+        for layer in network.modules()
+    ]
 
 
 def cast_network(network: Network, dtype: torch.dtype) -> Network:

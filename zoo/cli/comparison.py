@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -20,7 +20,7 @@ from zoo.figures import percent_text, shape_text
 from zoo.hub.client import fetch, load
 from zoo.publication.folder import Folder
 from zoo.publication.weights import weight_names
-from zoo.records import Evaluation, aim
+from zoo.records import NATURAL, Evaluation, aim
 
 
 def compare(
@@ -76,7 +76,7 @@ def _measure(name: str, dataset: str, limit: int | None, folder: Folder) -> Eval
     data = images_of(model, dataset, limit)
     with progress() as bar:
         task = bar.add_task(model.name, total=data.count)
-        epsilons = list(folder.evaluation.vra)
+        epsilons = list(folder.evaluation.vra) or list(NATURAL[folder.config.norm])
         return evaluation_of(model, data, epsilons, lambda n: bar.advance(task, n), shlex.join(["zoo", *sys.argv[1:]]))
 
 
@@ -88,7 +88,16 @@ def side_by_side(folders: tuple[Folder, Folder], evaluations: list[Evaluation]) 
         return (name, *of, "")
 
     def rate(name: str, *rates: float) -> tuple[str, ...]:
-        return (name, *map(percent_text, rates), f"{100 * (rates[1] - rates[0]):+.2f}")
+        return (name, *shown(percent_text, *rates), difference(f"{100 * (rates[1] - rates[0]):+.2f}"))
+
+    def shown(text: Callable[[float], str], *values: float) -> list[str]:
+        return [
+            text(value) if evaluation.measured else "not measured"
+            for value, evaluation in zip(values, evaluations, strict=True)
+        ]
+
+    def difference(text: str) -> str:
+        return text if one.measured and other.measured else ""
 
     def rows() -> Iterator[tuple[str, ...]]:
         yield fact("data", [evaluation.dataset for evaluation in evaluations])
@@ -105,7 +114,7 @@ def side_by_side(folders: tuple[Folder, Folder], evaluations: list[Evaluation]) 
         for epsilon in one.vra:
             if epsilon in other.vra:
                 yield rate(f"VRA at {epsilon}", one.vra[epsilon], other.vra[epsilon])
-        yield ("ACR", f"{one.acr:.4f}", f"{other.acr:.4f}", f"{other.acr - one.acr:+.4f}")
+        yield ("ACR", *shown("{:.4f}".format, one.acr, other.acr), difference(f"{other.acr - one.acr:+.4f}"))
 
     return table(("", "first", "second", "difference"), rows(), ("first", "second", "difference"))
 

@@ -30,6 +30,7 @@ from zoo.cli.views import (
     unpublished_table,
     worth_line,
 )
+from zoo.data.class_folders import PICTURES
 from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, MissingPackageError, UnpublishedModelError, require
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from zoo.inference.runtime import Model
 
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 NORMS = ("l2", "linf")
 # A picture whose border is on average lighter has no black ground: none of MNIST's test images, 5 of Fashion-MNIST's.
 LIGHT = 0.25
@@ -218,7 +218,7 @@ def _files(image: str) -> list[str]:
     """The pictures in a folder, in the order of their names and without hidden ones; anything else as it was given."""
     if not os.path.isdir(image):  # noqa: PTH112, Path.is_dir raises where a name is too long
         return [image]
-    files = sorted(path for path in Path(image).iterdir() if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in Path(image).iterdir() if path.suffix.lower() in PICTURES)
     return [str(path) for path in files if not path.name.startswith(".")] or [image]
 
 

@@ -25,7 +25,7 @@ def serve(
         str | None, typer.Option(metavar="TOKEN", envvar="ZOO_TOKEN", help="Ask for this bearer token.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.01, help="For a header to arrive, for a body, for an answer.")
+        float, typer.Option(metavar="SECONDS", help="For a header to arrive, for a body, for an answer.")
     ] = 30.0,
     queue: Annotated[int, typer.Option(metavar="N", min=1, help="Requests that may wait; more get 429.")] = 128,
 ) -> int:
@@ -36,6 +36,8 @@ def serve(
     """
     if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
         raise InputError("the token must be printable ASCII and not empty")
+    if not 0.01 <= timeout <= 86_400:  # not even a NaN passes
+        raise InputError(f"--timeout is 0.01 to 86400 seconds, got {timeout}")
     for name in names:
         if not name.startswith((LOCAL, HUB)):
             fetch(name)  # a mistake here should not wait for the port

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zoo.errors import InputError
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")  # what `zoo.inference.images` reads
 LEFTOVERS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin")
 LEFTOVERS += ("system volume information", "lost+found", "@eadir")
 

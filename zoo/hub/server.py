@@ -329,5 +329,5 @@ async def _left(request: Request, error: Exception) -> Response:
 
 
 async def _full(request: Request, error: Exception) -> Response:
-    """The commit could not be written, mostly because the disk is full; nothing of it is kept."""
+    """The commit could not be written, mostly because the disk is full: the repository is as it was."""
     return await _refused(request, Refusal(507, f"the hub cannot store this: {error}"))

@@ -44,7 +44,12 @@ class Results:
         journal = self.path.with_name(self.path.name + ".journal")
         with locked(journal, InputError(f"{journal} is being written by another process")) as descriptor:
             if exists(self.path):
-                self._check(_metadata(self.path), self.path)
+                try:
+                    self._check(_metadata(self.path), self.path)
+                except InputError:
+                    if not journal.stat().st_size:  # the lock's, just made
+                        journal.unlink()
+                    raise
                 advance(self.data.count)
             else:
                 with os.fdopen(descriptor, "r+b", closefd=False) as file:

@@ -57,7 +57,7 @@ class CertifyColumn:
 
     def _answers(self, column: Any) -> dict[str, np.ndarray]:
         model = _load(self.source)
-        images = [image["bytes"] if isinstance(image, dict) else image for image in column]
+        images = [image.get("bytes") if isinstance(image, dict) else image for image in column]
         outputs = model.outputs(images)
         answers = {
             "label": outputs.label,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 
 from zoo.certificate.model import CertifiedModel
 from zoo.errors import CertificateError, InputError
+from zoo.files import write_whole
 from zoo.hub.client import LOCAL, contents, push
-from zoo.publication.folder import PATTERNS, Folder, read_folder
+from zoo.publication.folder import PATTERNS, SUMS, Folder, read_folder
 from zoo.publication.network import load_network, load_weights
 
 
@@ -35,7 +37,7 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
         force_download: bool,
         local_files_only: bool,
         token: str | bool | None,
-        map_location: str = "cpu",
+        map_location: str | torch.device = "cpu",
         strict: bool = True,
         precision: str = "float64",
         **options: Any,
@@ -49,7 +51,7 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
             raise InputError(f"strict must be True, got {strict!r}: a certificate speaks of all weights")
         if precision not in ("float64", "float32"):
             raise InputError(f"precision must be 'float64' or 'float32', got {precision!r}")
-        if precision == "float64" and map_location != "cpu":
+        if precision == "float64" and torch.device(map_location).type != "cpu":
             raise InputError(f"float64 is proved on the CPU only: use precision='float32' on {map_location}")
         path = Path(model_id)
         if not path.is_dir():
@@ -71,14 +73,20 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
         return model.to(map_location)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
-        """Writes the published files. Raises CertificateError where the weights are no longer theirs."""
+        """Write the published files, SHA256SUMS last, in the place of those of a model that the folder may hold.
+
+        Raises CertificateError if the weights are no longer those of the files.
+        """
         if options:
             raise InputError(f"save_pretrained of a certified model has no option {min(options)!r}")
         self._check_weights()
-        files = list(contents(self.folder))
-        Path(save_directory).mkdir(parents=True, exist_ok=True)
-        for name, content in files:
-            (Path(save_directory) / name).write_bytes(content)
+        files, folder = dict(contents(self.folder)), Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path.name not in files and any(fnmatchcase(path.name, pattern) for pattern in PATTERNS):
+                path.unlink()
+        for name in sorted(files, key=lambda name: name == SUMS):
+            write_whole(folder / name, files[name])
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, **options: Any) -> str:
         """Call `zoo.push`, which first proves the certificate again; return the source `hf-hub:ORG/NAME@COMMIT`."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from zoo.lowering.choice import Lowering, Pair, Sizes
 from zoo.lowering.toomcook import ToomCook, algorithm
-from zoo.lowering.values import Places, Value
+from zoo.lowering.values import Places, Value, natural
 
 if TYPE_CHECKING:
     from zoo.lowering.nodes import Nodes
@@ -45,7 +45,7 @@ def _cells(nodes: Nodes, x: Value, kernel: str, sizes: Sizes) -> tuple[Value, st
     kernel = nodes.reshape(kernel, sizes.out_channels, channels, taps[0], down, taps[1], right)
     kernel = nodes.transpose(kernel, 0, 3, 5, 1, 2, 4)
     kernel = nodes.reshape(kernel, sizes.out_channels, cells.in_channels, *taps)
-    places = np.arange(count).reshape(cells.map)
+    places = natural(*cells.map)
     return Value(name, (cells.in_channels, *cells.map), places, count), kernel, cells
 
 

@@ -221,7 +221,7 @@ def pixel_unshuffle(nodes: Nodes, layer: nn.PixelUnshuffle, name: str, x: Value)
     ]
     name = nodes.add("Concat", *phases, axis=2)
     order = np.arange(channels) * factor**2 + np.arange(factor**2)[:, None]
-    places = np.arange(cells[0] * cells[1]).reshape(cells)
+    places = natural(*cells)
     return Value(name, shape, places, places.size, order.ravel())
 
 
@@ -265,7 +265,7 @@ def patch_pool(nodes: Nodes, layer: PatchPool, name: str, x: Value) -> Value:
     name = nodes.add("ReduceSum", nodes.reshape(x.name, rows * across, size, -1), nodes.ints(1), keepdims=0)
     name = nodes.add("ReduceSum", nodes.reshape(name, down, size, -1), nodes.ints(1), keepdims=0)
     name = nodes.reshape(nodes.add("Div", name, nodes.numbers(size)), down * across, -1, channels)
-    places = np.arange(down * across).reshape(down, across)
+    places = natural(down, across)
     return Value(name, shape, places, places.size)
 
 

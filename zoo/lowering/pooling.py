@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from zoo.lowering.convolution import with_zeros
-from zoo.lowering.values import Places, Value
+from zoo.lowering.values import Places, Value, natural
 from zoo.lowering.windows import Windows, windows_of
 
 if TYPE_CHECKING:
@@ -69,5 +69,5 @@ def _over_taps(nodes: Nodes, kind: str, name: str, reads: Places, channels: int)
 
 
 def _map(name: str, shape: tuple[int, int, int], x: Value) -> Value:
-    places = np.arange(shape[1] * shape[2]).reshape(shape[1:])
+    places = natural(*shape[1:])
     return Value(name, shape, places, places.size, x.order)

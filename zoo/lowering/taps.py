@@ -5,14 +5,13 @@ The pixels that the taps read are gathered, and each group of channels is one ma
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
 
 from zoo.lowering.convolution import with_zeros
-from zoo.lowering.values import Places, Value
+from zoo.lowering.values import Places, Value, natural
 
 if TYPE_CHECKING:
     from zoo.lowering.nodes import Nodes
@@ -87,6 +86,6 @@ def _sum_taps(
     matrix = nodes.reshape(matrix, groups, taps * inside, made)
     name = nodes.add("MatMul", nodes.reshape(name, groups, -1, taps * inside), matrix)
     name = nodes.transpose(nodes.reshape(name, groups, outputs, -1, made), 1, 2, 0, 3)
-    places = np.arange(math.prod(shape[1:])).reshape(shape[1:])
+    places = natural(*shape[1:])
     y = Value(nodes.reshape(name, outputs, -1, shape[0]), shape, places, places.size)
     return y if bias is None else nodes.each("Add", y, bias)

@@ -61,10 +61,13 @@ def windows_of(layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.MaxPool2d, sides:
     if layer.ceil_mode:
         return "ceil_mode=True is not proved; instead: padding", None
     kernel, stride, padding = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
+    dilation = _pair(layer.dilation) if isinstance(layer, nn.MaxPool2d) else (1, 1)
+    if min(*kernel, *stride, *dilation) < 1:
+        return "a kernel, stride or dilation below 1 is no window", None
     if isinstance(layer, nn.MaxPool2d):
         if layer.return_indices:
             return "return_indices=True gives no map; instead: False", None
-        windows = Windows(kernel, stride, padding, _pair(layer.dilation), sides)
+        windows = Windows(kernel, stride, padding, dilation, sides)
         if min(windows.outputs) > 0 and not all(windows.counts(axis).any(axis=1).all() for axis in (0, 1)):
             return "a window reads no pixel, whose maximum is minus infinity", None
     else:
@@ -73,10 +76,10 @@ def windows_of(layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.MaxPool2d, sides:
         divisor = layer.divisor_override or kernel[0] * kernel[1]
         if divisor < 1:
             return f"divisor_override={divisor} is not proved, only numbers from 1", None
-        windows = Windows(kernel, stride, padding, (1, 1), sides, divisor)
+        windows = Windows(kernel, stride, padding, dilation, sides, divisor)
     if any(2 * edge > side for edge, side in zip(padding, kernel, strict=True)):
         return f"a padding of {padding} is more than half of the windows, which PyTorch refuses", None
-    if min(*windows.outputs, *kernel, *stride, *windows.dilation) < 1:
+    if min(windows.outputs) < 1:
         return f"its windows do not fit a map of {sides[0]} x {sides[1]}", None
     return "", windows
 

@@ -266,8 +266,8 @@ def _layers(certificate: Certificate) -> str:
 
 def _layer(layer: LayerBound) -> str:
     shape = " x ".join(str(side) for side in layer.input_shape)
-    tightness = layer.lipschitz_bound / layer.lipschitz_estimate if layer.lipschitz_estimate else 1.0
-    return f"| {layer.name} | {shape} | {layer.method} | {bound_text(layer.lipschitz_bound)} | {tightness:.4f} |"
+    tightness = f"{layer.lipschitz_bound / layer.lipschitz_estimate:.4f}" if layer.lipschitz_estimate else ""
+    return f"| {layer.name} | {shape} | {layer.method} | {bound_text(layer.lipschitz_bound)} | {tightness} |"
 
 
 def _training(config: ModelConfig) -> str:

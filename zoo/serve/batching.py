@@ -59,7 +59,8 @@ def _seconds(run: Run, images: np.ndarray) -> float:
 
 
 class Batcher:
-    """Answers each job with its own rows of runs over at most `size` images each; a cancelled job is never run.
+    """Answers each job with its own rows of runs over at most `size` images each; a job that is cancelled before a
+    lane takes it is never run.
 
     Lives in one event loop. observe: called with the images and seconds of each run, in the lane's thread.
     """

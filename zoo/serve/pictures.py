@@ -17,7 +17,18 @@ from zoo.data.samples import digit
 from zoo.errors import InputError
 from zoo.inference.images import as_batch
 from zoo.serve.bodies import FORM, upload
-from zoo.serve.routes import BINARY, EpsilonQuery, Name, body, epsilon_of, json_answer, media_type, parsed, schema
+from zoo.serve.routes import (
+    BINARY,
+    Body,
+    EpsilonQuery,
+    Name,
+    body,
+    epsilon_of,
+    json_answer,
+    media_type,
+    parsed,
+    schema,
+)
 from zoo.serve.schemas import (
     CertifyAnswer,
     CertifyParameters,
@@ -26,7 +37,7 @@ from zoo.serve.schemas import (
     ClassificationRequest,
     Parameters,
 )
-from zoo.serve.service import Served, Service
+from zoo.serve.service import SMALL, Served, Service
 
 PICTURES = {f"image/{kind}": BINARY for kind in ("png", "jpeg", "webp")}
 
@@ -50,8 +61,7 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         size = epsilon_of(request, epsilon)
         match media_type(request):
             case "application/json":
-                asked = parsed(CertifyRequest, data)
-                data = _base64(asked.image)
+                asked, data = await _read(service, CertifyRequest, "image", data)
             case "multipart/form-data":
                 data, fields = await service.apart(upload, data, request.headers["content-type"])
                 asked = parsed(CertifyParameters, fields)
@@ -88,8 +98,8 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         size = epsilon_of(request, epsilon)
         match media_type(request):
             case "application/json":
-                told = parsed(ClassificationRequest, data)
-                data, asked = _base64(told.inputs), told.parameters or asked
+                told, data = await _read(service, ClassificationRequest, "inputs", data)
+                asked = told.parameters or asked
             case "multipart/form-data":
                 data, fields = await service.apart(upload, data, request.headers["content-type"])
                 asked = parsed(Parameters, fields)
@@ -140,6 +150,16 @@ def _scores(logits: np.ndarray, function: str) -> np.ndarray:
 
 def _decoded(data: bytes, served: Served) -> np.ndarray:
     return as_batch(data, served.model.input_shape)[0]
+
+
+async def _read(service: Service, kind: type[Body], field: str, data: bytes) -> tuple[Body, bytes]:
+    """A body of JSON and the picture in its field, read in another thread unless it is small. Raises InputError."""
+
+    def read() -> tuple[Body, bytes]:
+        told = parsed(kind, data)
+        return told, _base64(getattr(told, field))
+
+    return read() if len(data) <= SMALL else await service.apart(read)
 
 
 def _base64(text: str) -> bytes:

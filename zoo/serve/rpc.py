@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
@@ -100,7 +101,7 @@ class CallGate(aio.ServerInterceptor):
         allowed = self._allowed(method, metadata)
 
         async def answered(request: Any, context: Any) -> Any:
-            start, told = time.perf_counter(), "OK"
+            start, told = time.perf_counter(), "UNKNOWN"
             try:
                 if not allowed:
                     raise TokenError("send metadata authorization: Bearer TOKEN")
@@ -108,7 +109,12 @@ class CallGate(aio.ServerInterceptor):
                     raise InputError(f"not a message of {method}: {request}")
                 if method not in vars(Servicer):
                     raise UnsupportedError(extensions.unsupported(method))
-                return await handler.unary_unary(request, context)
+                reply = await handler.unary_unary(request, context)
+                told = "OK"
+                return reply
+            except asyncio.CancelledError:
+                told = "CANCELLED"
+                raise
             except ZooError as error:
                 code = status(error)[1]
                 told = code.name

@@ -51,7 +51,8 @@ MUTANTS = (
     ),
     mutant(
         "rounding of one stage", "frequency::test_a_chain_adds_up_what_each_of_its_stages_errs_by",
-        FREQUENCY, "return Chain(terms, sum(parts) * OUTWARD)", "return Chain(terms, max(parts) * OUTWARD)",
+        FREQUENCY, "return ChainRounding(terms, sum(parts) * OUTWARD)",
+        "return ChainRounding(terms, max(parts) * OUTWARD)",
     ),
     mutant(
         "transforms that do not round",
