@@ -103,6 +103,8 @@ def test_arrays_and_what_cannot_be_used(toy: Path):
         CertifyColumn(source)({"x": images})
     with pytest.raises(InputError, match=r"images\[1\]: "):
         CertifyColumn(source)({"image": [images[0], b"no picture"]})
+    with pytest.raises(InputError, match=r"images\[1\]: "):
+        CertifyColumn(source)({"image": [images[0], {"path": "x.png"}]})
     with pytest.raises(InputError, match="a column label of its own"):
         CertifyColumn(source, keep=["label"])
     with pytest.raises(InputError, match="epsilon"):

@@ -210,6 +210,27 @@ class TestIntegrity:
         with pytest.raises((IntegrityError, CertificateError), match=name):
             load(f"local-dir:{own_toy}")
 
+    def test_a_signature_that_links_elsewhere_is_refused(self, own_toy: Path, tmp_path: Path):
+        """It is in no sum, and `pull`, `push` and a hub would hand the file on."""
+        (tmp_path / "secret").write_text("secret")
+        (own_toy / "model.sig").symlink_to(tmp_path / "secret")
+        with pytest.raises(IntegrityError, match=r"model\.sig: a link out of its folder"):
+            load(f"local-dir:{own_toy}")
+        (own_toy / "model.sig").unlink()
+        os.mkfifo(own_toy / "model.sig")
+        with pytest.raises(IntegrityError, match=r"model\.sig: not a regular file"):
+            load(f"local-dir:{own_toy}")
+
+    def test_a_norm_that_nobody_knows_and_no_layers_are_refused(self, own_toy: Path):
+        for name, change, told in (("config", {"norm": "l1"}, "norm 'l1'"), ("certificate", {"layers": []}, "layers")):
+            path = own_toy / f"{name}.json"
+            before = path.read_text()
+            path.write_text(json.dumps({**json.loads(before), **change}))
+            write_sums(own_toy)
+            with pytest.raises(IntegrityError, match=rf"{name}\.json: {told} is "):
+                load(f"local-dir:{own_toy}")
+            path.write_text(before)
+
     def test_a_link_inside_the_folder_and_a_link_to_the_folder_are_files(self, own_toy: Path, tmp_path: Path):
         (own_toy / "model.onnx").rename(own_toy / "graph")
         (own_toy / "model.onnx").symlink_to("graph")

@@ -110,6 +110,7 @@ def test_another_run_is_not_mixed_in(model: Model, tmp_path: Path):
     results(model, tmp_path / "a.parquet").certify(ignore)
     with pytest.raises(InputError, match="another run, its split differs"):
         results(model, tmp_path / "a.parquet", limit=CHUNK).certify(ignore)
+    assert not journal.exists()
     (tmp_path / "b.parquet").write_bytes(b"something else")
     with pytest.raises(InputError, match=r"b\.parquet is no Parquet file"):
         results(model, tmp_path / "b.parquet").certify(ignore)

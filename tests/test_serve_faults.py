@@ -11,9 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from http.client import HTTPConnection, HTTPException
 from io import BytesIO
+from types import SimpleNamespace
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc
@@ -28,6 +31,7 @@ from zoo.records import Outputs
 from zoo.serve.batching import Batcher, fastest_batch
 from zoo.serve.metrics import Metrics
 from zoo.serve.problems import BusyError, NotReadyError
+from zoo.serve.rpc import CallGate
 from zoo.serve.service import Limits, Service
 
 CERTIFY = f"/v1/models/{MNIST}/certify"
@@ -309,6 +313,30 @@ def test_a_run_that_fails_fails_its_own_requests_only():
             assert (await batcher.outputs(batch_of(2))).logits.tolist() == [2]
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "OK"), (asyncio.CancelledError(), "CANCELLED"), (ValueError(), "UNKNOWN")]
+)
+def test_a_call_is_counted_as_what_it_came_to(error: BaseException | None, status: str):
+    async def call(request: object, context: object) -> str:
+        if error is not None:
+            raise error
+        return "reply"
+
+    async def scenario() -> None:
+        async def found(details: object) -> object:
+            return grpc.unary_unary_rpc_method_handler(call)
+
+        details = SimpleNamespace(method="/inference.GRPCInferenceService/ServerLive", invocation_metadata=())
+        handler = await CallGate(service, None).intercept_service(found, details)
+        await handler.unary_unary(SimpleNamespace(), None)
+
+    service = Service(Limits(), Metrics())
+    with pytest.raises(type(error)) if error is not None else nullcontext():
+        asyncio.run(scenario())
+    assert service.metrics.requests.labels("grpc ServerLive", status)._value.get() == 1
+    service.close()
 
 
 def test_a_model_is_served_at_the_epsilon_that_it_was_made_for():

@@ -107,6 +107,12 @@ class TestMixin:
             model.save_pretrained(target)
             assert all((target / name).read_bytes() == (whole / name).read_bytes() for name in FILES)
 
+    def test_what_another_model_left_is_gone(self, folder: Path, tmp_path: Path):
+        for name in ("model.sig", "model-00001-of-00002.safetensors", "notes.txt"):
+            (tmp_path / name).write_text("of another model")
+        HubModel.from_pretrained(folder, map_location=torch.device("cpu")).save_pretrained(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} - {"folder", "notes.txt"} == {*FILES}
+
     def test_half_of_the_tensors_is_none(self, folder: Path):
         tensors = load_file(folder / "model.safetensors")
         save_file(dict(list(tensors.items())[::2]), folder / "model.safetensors")

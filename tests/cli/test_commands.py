@@ -412,6 +412,10 @@ class TestProcess:
             assert not re.search(r"<|\[\[|\{", out)
             assert "  --help" in out
 
+    def test_seconds_that_are_none_are_told(self, run: Zoo):
+        for seconds in ("inf", "nan", "0"):
+            assert "--timeout is 0.01 to 86400 seconds, got" in run.fails("serve", "2c2f-mnist", "--timeout", seconds)
+
     @pytest.mark.parametrize("arguments", [("list",), ("list", "--json")])
     def test_a_reader_that_leaves_is_no_error(self, arguments: tuple[str, ...]):
         process = self.start(*arguments)

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 import zoo
 from tests.toy import make_folder
 from zoo.hub.client import fetch
+from zoo.layers import Pixels
 
 from .command import Zoo, names
 
@@ -54,6 +56,23 @@ def test_both_models_are_measured_on_the_same_images(run: Zoo, tmp_path: Path):
     assert numbers(out, "clean")[:2] == [f"{100 * np.mean(row):.2f} %" for row in right]
     assert sum(map(int, numbers(out, "36/255"))) == 6
     assert "first 6 images of data" in out
+
+
+def test_what_was_never_measured_is_not_shown_as_a_number(run: Zoo, tmp_path: Path):
+    shape, labels = (1, 4, 4), ["a", "b", "c"]
+    sources = []
+    for name in ("one", "other"):
+        network = nn.Sequential(Pixels([0.5], [2.0]), nn.Flatten(), nn.Linear(16, 3)).eval()
+        folder = zoo.publish(network, tmp_path / name, shape, labels, name=name)
+        sources.append(f"local-dir:{folder.path}")
+    out = run("compare", *sources).out
+    assert numbers(out, "clean") == numbers(out, "ACR") == ["not measured", "not measured"]
+    for label in labels:
+        (tmp_path / "data" / label).mkdir(parents=True)
+        Image.new("L", (4, 4), 99).save(tmp_path / "data" / label / "0.png")
+    out = run("compare", *sources, tmp_path / "data").out
+    assert len(numbers(out, "VRA at 36/255")) == 3
+    assert sum(map(int, numbers(out, "36/255"))) == 3
 
 
 @pytest.mark.parametrize(

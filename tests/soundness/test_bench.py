@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from benchmarks.soundness import attacks, forgeries, pairs, replay, second
-from benchmarks.soundness.__main__ import main
+from benchmarks.soundness.__main__ import main, proof_sha256
 from benchmarks.soundness.page import PAGE, rendered
 from benchmarks.soundness.subject import Subject, pictures
+from export.cards import shelf
 from export.publish import SHELF
 from tests import checker
 from zoo.publication.folder import read_folder
@@ -180,6 +181,13 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path, capsys: pytest.
         assert main(["mlp-two-moons"], images=100, starts=8, replays=1, forged=0, output=output) == 0
         assert len(capsys.readouterr().out.splitlines()) == lines
     assert json.loads(output.read_text())["models"]["mlp-two-moons"]["pairs"]["asked"] == 100
+
+
+def test_every_published_proof_was_asked():
+    results = json.loads(RESULTS.read_text())["models"]
+    assert {name: row["sha256"] for name, row in results.items()} == {
+        folder.config.name: proof_sha256(folder) for folder in shelf()
+    }
 
 
 def test_the_page_has_the_figures_of_the_file():

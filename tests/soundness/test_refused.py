@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -64,6 +66,11 @@ def replaced(layer: nn.Module) -> nn.Module:
 def with_weight(layer: nn.Module, value: float | torch.Tensor) -> nn.Module:
     with torch.no_grad():
         layer.weight.view(-1)[-1] = value
+    return layer
+
+
+def sparse(layer: nn.Linear) -> nn.Module:
+    layer.weight = nn.Parameter(torch.eye(8).to_sparse())
     return layer
 
 
@@ -144,6 +151,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "averages that do not divide": (lambda: nn.AdaptiveAvgPool2d(4), MAP),
     "a window of padding alone": (lambda: nn.MaxPool2d(2, padding=1, dilation=2), (1, 1, 1)),
     "pools of vectors": (lambda: nn.MaxPool2d(2), FLAT),
+    "averages that do not move": (lambda: nn.AvgPool2d(2, stride=0), MAP),
+    "maxima that do not move": (lambda: nn.MaxPool2d(2, stride=(0, 0)), MAP),
+    "weights without numbers": (lambda: nn.Linear(8, 4, device="meta"), FLAT),
+    "a sparse weight": (lambda: sparse(nn.Linear(8, 8)), FLAT),
     "statistics of the batch": (lambda: nn.BatchNorm2d(4, track_running_stats=False).eval(), MAP),
     "a negative variance": (lambda: negative_variance(nn.BatchNorm2d(4).eval()), MAP),
     "another number of statistics": (lambda: nn.BatchNorm2d(3).eval(), MAP),
@@ -253,6 +264,45 @@ def test_a_certified_model_changed_since_does_not_answer(change, place):
     change(net.get_submodule(place))
     with pytest.raises(CertificateError, match="no longer what was certified"):
         model(images)
+
+
+def test_a_certified_model_with_another_option_or_layer_does_not_answer():
+    images = torch.full((1, 1, 2, 4), 0.5)
+    for change in (
+        lambda net: setattr(net[2].branch[1], "negative_slope", 50.0),
+        lambda net: net[2].branch.__setitem__(1, nn.Tanh()),
+        lambda net: net.__setitem__(3, nn.Linear(8, 3)),  # of the same kind and size
+        lambda net: net.append(nn.ReLU()),
+    ):
+        net = network(nn.Flatten(), Residual(nn.Linear(8, 8), nn.LeakyReLU()), nn.Linear(8, 3))
+        _, model = certified(net, (1, 2, 4))
+        assert copy.deepcopy(model)(images).radius == pickle.loads(pickle.dumps(model))(images).radius
+        change(net)
+        with pytest.raises(CertificateError, match="no longer what was certified"):
+            model(images)
+
+
+def test_the_callers_mode_does_not_change_a_certificate():
+    net = plain()
+    usual = certify(net, (1, 2, 4))
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert certify(net, (1, 2, 4)) == usual
+            assert certify(nn.Sequential(*list(net)[:3], nn.ReLU(), net[-1]), (1, 2, 4)).pairwise
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "told"),
+    [
+        ({"input_shape": 784}, InputError, "input_shape is channels, height and width of an image, got 784"),
+        ({"input_shape": (1, 2, 0)}, InputError, r"input_shape is .*, got \(1, 2, 0\)"),
+        ({"norm": 2}, CertificateError, "the norm is one of l2, linf, got '2'"),
+        ({"norm": ["l2"]}, CertificateError, "the norm is one of l2, linf, got "),
+    ],
+)
+def test_arguments_that_are_none_are_told(arguments, error, told):
+    with pytest.raises(error, match=f"^{told}"):
+        certify(plain(), **{"input_shape": (1, 2, 4), **arguments})
 
 
 @pytest.mark.parametrize(

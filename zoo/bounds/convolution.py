@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from torch import nn
@@ -37,7 +37,7 @@ from torch import nn
 from zoo.bounds.rounding import OUTWARD, gamma
 from zoo.bounds.rule import Context
 from zoo.bounds.spectral import Matrix, NormProof
-from zoo.lowering.choice import Sizes
+from zoo.lowering.choice import Convolution
 
 # Multiply-adds of the Gram matrix of a materialised convolution that are worth an exact norm (about 10 s on 2 cores).
 DENSE_COST = 4e11
@@ -45,30 +45,6 @@ MAX_SYMBOL_ENTRIES = 2**24  # entries of the symbols held at a time
 
 Geometry = Literal["patches", "dense", "torus"]
 Shape = tuple[int, int, int]  # channels, rows, columns
-
-
-class Convolution(NamedTuple):
-    """A convolution of one group without dilation, by the names that nn.Conv2d has for its sizes."""
-
-    out_channels: int
-    kernel_size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    circular: bool = False  # the map goes on at its other side, instead of zeros
-
-
-def same_map(kernel_shape: Sequence[int]) -> Convolution:
-    """The convolution by a kernel [O, I, k, k], k odd, whose padding keeps the size of the map."""
-    side = kernel_shape[2]
-    return Convolution(kernel_shape[0], (side, side), (1, 1), (side // 2, side // 2))
-
-
-def sizes_of(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Sizes:
-    """Its sizes on maps [C, H, W]."""
-    kernel, stride, padding = (
-        (int(pair[0]), int(pair[1])) for pair in (layer.kernel_size, layer.stride, layer.padding)
-    )
-    return Sizes(input_shape[0], layer.out_channels, kernel, stride, padding, input_shape[1:])
 
 
 def kernel_of(layer: nn.Conv2d, context: Context) -> tuple[Matrix, Shape]:

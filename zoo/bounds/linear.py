@@ -9,17 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.bounds.convolution import (
-    Convolution,
     convolution_norm,
     groups_of,
     kernel_of,
     output_shape,
-    sizes_of,
 )
 from zoo.bounds.lowered import Rounding, rounding, rounding_of_sums
 from zoo.bounds.rule import RAISED, Bound, Context, Shape, l2, matrix_of, schur_bound
 from zoo.bounds.spectral import Matrix
 from zoo.layers import TokenLinear
+from zoo.lowering.choice import Convolution, sizes_of
 from zoo.lowering.taps import is_plain
 
 

@@ -11,11 +11,12 @@ import math
 from dataclasses import asdict
 from fractions import Fraction
 
-from zoo.bounds.convolution import same_map, sizes_of, torus_norm
+from zoo.bounds.convolution import torus_norm
 from zoo.bounds.lowered import rounding
 from zoo.bounds.rounding import OUTWARD, UNDERFLOW, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, l2
 from zoo.layers import ConvExponential, Householder
+from zoo.lowering.choice import same_map, sizes_of
 
 LARGEST_EXPONENT = 64.0
 MAX_TERMS = 100  # 170! is the last that float64 holds

@@ -11,13 +11,13 @@ from dataclasses import asdict
 
 import numpy as np
 
-from zoo.bounds.convolution import convolution_norm, same_map, sizes_of
+from zoo.bounds.convolution import convolution_norm
 from zoo.bounds.lowered import Rounding, rounding
 from zoo.bounds.rounding import OUTWARD, UNDERFLOW, U, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import ConvexPotential
-from zoo.lowering.choice import PLAIN_SUMS
+from zoo.lowering.choice import PLAIN_SUMS, same_map, sizes_of
 
 
 def convex_potential(layer: ConvexPotential, context: Context) -> Bound:

@@ -6,8 +6,12 @@ The choice follows from its sizes alone, by arithmetic on integers, so that it i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Pair = tuple[int, int]
 
@@ -49,6 +53,30 @@ class Sizes(NamedTuple):
         sides = (self.outputs[0] + rows - 1, self.outputs[1] + columns - 1)
         channels = self.in_channels * math.prod(self.stride)
         return Sizes(channels, self.out_channels, (rows, columns), (1, 1), (0, 0), sides)
+
+
+class Convolution(NamedTuple):
+    """A convolution of one group without dilation, by the names that nn.Conv2d has for its sizes."""
+
+    out_channels: int
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    circular: bool = False  # the map goes on at its other side, instead of zeros
+
+
+def same_map(kernel_shape: Sequence[int]) -> Convolution:
+    """The convolution by a kernel [O, I, k, k], k odd, whose padding keeps the size of the map."""
+    side = kernel_shape[2]
+    return Convolution(kernel_shape[0], (side, side), (1, 1), (side // 2, side // 2))
+
+
+def sizes_of(layer: nn.Conv2d | Convolution, input_shape: tuple[int, ...]) -> Sizes:
+    """The sizes of a convolution on maps [C, H, W], from which the proof and the graph choose alike."""
+    kernel, stride, padding = (
+        (int(pair[0]), int(pair[1])) for pair in (layer.kernel_size, layer.stride, layer.padding)
+    )
+    return Sizes(input_shape[0], layer.out_channels, kernel, stride, padding, (input_shape[1], input_shape[2]))
 
 
 @dataclass(frozen=True)

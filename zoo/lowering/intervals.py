@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from zoo.layers import Abs, LInfDistance, Pixels, Residual, SortedDistance
-from zoo.lowering.choice import choose
+from zoo.lowering.choice import choose, sizes_of
 from zoo.lowering.convolution import convolve, product
-from zoo.lowering.layers import batch_norm, first_and_rest, normalise, row_slices, sizes_of, weighed
+from zoo.lowering.layers import batch_norm, first_and_rest, normalise, row_slices, weighed
 from zoo.lowering.taps import convolve_taps, is_plain
 from zoo.lowering.values import Ends, Value
 
@@ -85,7 +85,7 @@ def convolution_ends(nodes: Nodes, layer: nn.Conv2d, name: str, lower: Value, up
         value = convolve_taps(nodes, layer, centre, kernel, bias)
         reach = nodes.like(convolve_taps(nodes, layer, half, nodes.add("Abs", kernel), None), value).name
         return nodes.each("Sub", value, reach), nodes.each("Add", value, reach)
-    sizes = sizes_of(layer, lower)
+    sizes = sizes_of(layer, lower.shape)
     lowering = choose(sizes, nodes.norm)
     value = convolve(nodes, centre, kernel, sizes, lowering, bias)
     reach = nodes.like(convolve(nodes, half, nodes.add("Abs", kernel), sizes, lowering), value).name

@@ -35,7 +35,7 @@ from zoo.layers import (
     TokenLinear,
     few_rows,
 )
-from zoo.lowering.choice import Sizes, choose
+from zoo.lowering.choice import choose, same_map, sizes_of
 from zoo.lowering.convolution import convolve, product
 from zoo.lowering.taps import convolve_taps, is_plain
 from zoo.lowering.values import Value, natural
@@ -158,17 +158,12 @@ def linear(nodes: Nodes, layer: nn.Linear, name: str, x: Value) -> Value:
     return Value(product(nodes, x.name, nodes.weight(f"{name}.weight"), shape, bias), shape[:1])
 
 
-def sizes_of(layer: nn.Conv2d, x: Value) -> Sizes:
-    pairs = (tuple(map(int, pair)) for pair in (layer.kernel_size, layer.stride, layer.padding))
-    return Sizes(layer.in_channels, layer.out_channels, *pairs, x.shape[1:])  # type: ignore[arg-type]
-
-
 def conv2d(nodes: Nodes, layer: nn.Conv2d, name: str, x: Value) -> Value:
     """Before a MinMax of neighbours, its output channels and the kernel's come in the order `evens_first`."""
     if not is_plain(layer):
         bias = nodes.bias(layer, name)
         return convolve_taps(nodes, layer, x, nodes.weight(f"{name}.weight"), bias)
-    kernel, sizes = nodes.weight(f"{name}.weight"), sizes_of(layer, x)
+    kernel, sizes = nodes.weight(f"{name}.weight"), sizes_of(layer, x.shape)
     bias, order = nodes.bias(layer, name), None
     if x.order is not None:
         kernel = nodes.add("Gather", kernel, nodes.constant(x.order), axis=1)
@@ -287,11 +282,6 @@ def householder(nodes: Nodes, layer: Householder, name: str, x: Value) -> Value:
     return nodes.join(*parts)
 
 
-def _same_map(shape: tuple[int, ...], kernel: tuple[int, ...]) -> Sizes:
-    out_channels, channels, side, _ = kernel
-    return Sizes(channels, out_channels, (side, side), (1, 1), (side // 2, side // 2), shape[1:])  # type: ignore
-
-
 def convex_potential(nodes: Nodes, layer: ConvexPotential, name: str, x: Value) -> Value:
     x = nodes.own_channels(x)
     weight, bias, step = (nodes.weight(f"{name}.{part}") for part in ("weight", "bias", "step"))
@@ -301,7 +291,10 @@ def convex_potential(nodes: Nodes, layer: ConvexPotential, name: str, x: Value) 
         y = nodes.each("Mul", nodes.each("Relu", y), step)
         back = nodes.transpose(weight, 1, 0)
         return nodes.each("Sub", x, product(nodes, y.name, back, (channels, hidden), None))
-    there, back_again = (_same_map(x.shape, shape) for shape in ((hidden, channels, *taps), (channels, hidden, *taps)))
+    there, back_again = (
+        sizes_of(same_map(shape), (shape[1], *x.shape[1:]))
+        for shape in ((hidden, channels, *taps), (channels, hidden, *taps))
+    )
     y = convolve(nodes, x, weight, there, choose(there, nodes.norm), bias)
     y = nodes.each("Relu", y)
     y = nodes.each("Mul", y, nodes.per_channel(step, y))
@@ -313,7 +306,7 @@ def convex_potential(nodes: Nodes, layer: ConvexPotential, name: str, x: Value) 
 
 def conv_exponential(nodes: Nodes, layer: ConvExponential, name: str, x: Value) -> Value:
     kernel = nodes.weight(f"{name}.weight")
-    sizes = _same_map(x.shape, tuple(layer.weight.shape))
+    sizes = sizes_of(same_map(layer.weight.shape), x.shape)
     term = nodes.own_channels(x)
     total = term
     for power in range(1, layer.terms + 1):
