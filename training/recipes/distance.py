@@ -81,7 +81,8 @@ def phases(rise: float, fixed: float, threshold: float, weights: tuple[float, fl
 def small_mnist() -> Recipe:
     """5 layers, 256 wide, for CPUs: 20 epochs with the three phases of the paper, in steps of 128 images.
 
-    Measured after 10 epochs: 86.79 clean, 76.53 VRA at 0.3 on the test split (its card).
+    Measured: 94.26 clean, 86.51 VRA at 0.3 on the test split (its card). Ten epochs in steps of 512 images gave 86.79
+    and 76.53.
     """
     return _small_mnist("linfdist-5x256-mnist", MNIST)
 
