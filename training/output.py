@@ -52,14 +52,14 @@ class Output:
         busy = InputError(f"{self.folder} is in use by a run that goes on: wait for it, or stop it")
         with locked(self.folder, busy):
             if not resume:
-                _write(path, text.encode())
+                write_whole(path, text)
             elif _read(path) != json.loads(text):
                 raise InputError(f"{path} describes another run: resume with the options that it was started with")
             yield
 
     def write_record(self, name: str, record: Any) -> None:
         """Write a record of the run, see `zoo.records.dumps`."""
-        _write(self.folder / name, dumps(record).encode())
+        write_whole(self.folder / name, dumps(record))
 
     def checkpoint(
         self, accelerator: Accelerator, weights: Callable[[], dict[str, Tensor]], step: int, steps: int
@@ -123,7 +123,7 @@ class Output:
     def forget_after(self, step: int) -> None:
         """Drop the metrics of later steps, which will come again."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        _write(self.metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        write_whole(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
     def rows(self) -> list[dict[str, Any]]:
         """The metrics of each epoch so far. Raises InputError where they are damaged."""
@@ -143,7 +143,7 @@ class Output:
     def write_metrics(self, row: dict[str, Any], draw: bool = True) -> None:
         """Add an epoch to metrics.jsonl, and draw curves.png anew, which takes as long as many a short epoch."""
         rows = [*self.rows(), {**row, "hardware": hardware()}]
-        _write(self.metrics, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        write_whole(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
         if draw:
             _draw(rows, self.folder / "curves.png")
 
@@ -157,7 +157,7 @@ class Output:
         header = json.loads(content[8:start])
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # which safetensors leaves to chance
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(start - 8)
-        _write(self.weights, content[:8] + text + content[start:])
+        write_whole(self.weights, content[:8] + text + content[start:])
 
 
 def trained_steps(weights: Path) -> tuple[int, int]:
@@ -190,10 +190,6 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except ValueError as error:
         raise InputError(f"{path} is damaged: put back what the run wrote, or start again elsewhere") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_whole(path, content)
 
 
 def _sums(folder: Path) -> str:
