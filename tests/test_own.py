@@ -79,8 +79,8 @@ def test_names_and_licence_travel_into_every_record(runs: Path):
     assert front["model-index"][0]["results"][0]["dataset"]["name"] == "my-shapes"
     assert "The classes are circle, square, triangle." in card
     assert (
-        "`python -m training 2c2f --output runs/2c2f-my-shapes --epochs 2 --data 'My shapes' --test test --license "
-        "cc-by-4.0 --size 28`" in card
+        "`python -m training 2c2f --output runs/2c2f-my-shapes --epochs 2 --data 'My shapes' --test test --name "
+        "my-shapes --license cc-by-4.0 --size 28`" in card
     )
     assert str(runs) not in card + folder.read("config.json").decode()  # paths of a machine are nobody's business
 

@@ -33,6 +33,8 @@ def page(visit: Any) -> Any:
 
 
 def certify(page: Any, name: str, content: bytes) -> tuple[str, float]:
+    expect(page.locator("#caption")).not_to_be_empty()
+    expect(page.locator("#state")).not_to_contain_text("Loading")  # or an earlier answer comes in between
     page.locator("zoo-verdict").evaluate_all("elements => elements.map((element) => element.remove())")
     page.locator("#file").set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
     verdict = page.locator("zoo-verdict")
