@@ -14,9 +14,9 @@ from torch.nn.utils import parametrize
 
 from training.layers import row_of, weight_of
 from training.operators import OperatorShape, adjoint, apply
-from zoo.bounds.convolution import output_shape
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import FrequencyConv, Residual, Sandwich
+from zoo.lowering.sizes import sizes_of
 
 STEPS = 10  # iterations between two looks at whether an estimate has converged
 
@@ -213,7 +213,7 @@ def _output_shape(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(layer, nn.Linear):
         return (layer.out_features,)
     if isinstance(layer, nn.Conv2d):
-        return output_shape(layer, (shape[0], shape[1], shape[2]))
+        return sizes_of(layer, shape).output_shape
     if isinstance(layer, FrequencyConv):
         return (len(layer.bias), *shape[1:])
     if isinstance(layer, Sandwich):

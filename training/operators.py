@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from zoo.bounds.convolution import geometry, torus_sides
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import TokenLinear
+from zoo.lowering.sizes import sizes_of
 
 
 class OperatorShape(NamedTuple):
@@ -35,21 +36,20 @@ def convolution_operator(layer: nn.Conv2d, shape: tuple[int, ...]) -> OperatorSh
         raise UncertifiableLayerError(
             "no estimate for a Conv2d with groups, dilation or circular padding; instead: groups=1, dilation=1, zeros"
         )
-    maps = (shape[0], shape[1], shape[2])
-    kernel, stride = layer.kernel_size, (layer.stride[0], layer.stride[1])
-    padding = (int(layer.padding[0]), int(layer.padding[1]))
-    kind = geometry(layer, maps)
+    sizes = sizes_of(layer, shape)
+    kernel, stride, padding = sizes.kernel, sizes.stride, sizes.padding
+    kind = geometry(sizes)
     weight_shape = tuple(layer.weight.shape)
     if kind == "patches":
         columns = layer.in_channels * kernel[0] * kernel[1]
         return OperatorShape(kind, weight_shape, (columns,), stride, (0, 0), (0, 0))
     if kind == "torus":
-        return OperatorShape(kind, weight_shape, (shape[0], *torus_sides(layer, maps)), stride, (0, 0), (0, 0))
+        return OperatorShape(kind, weight_shape, (shape[0], *torus_sides(sizes)), stride, (0, 0), (0, 0))
     remainder = (
         (shape[1] + 2 * padding[0] - kernel[0]) % stride[0],
         (shape[2] + 2 * padding[1] - kernel[1]) % stride[1],
     )
-    return OperatorShape(kind, weight_shape, maps, stride, padding, remainder)
+    return OperatorShape(kind, weight_shape, shape, stride, padding, remainder)
 
 
 def _overhang(operator: OperatorShape) -> tuple[int, int]:

@@ -16,9 +16,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from zoo.bounds.lowered import rounding, tile_rounding
 from zoo.bounds.rounding import gamma
 from zoo.bounds.table import TABLE
-from zoo.lowering.choice import PLAIN_SUMS, TILES, Lowering, Sizes, choose
+from zoo.lowering.choice import PLAIN_SUMS, TILES, Lowering, choose
 from zoo.lowering.convolution import convolve
 from zoo.lowering.nodes import Nodes
+from zoo.lowering.sizes import Sizes
 from zoo.lowering.toomcook import algorithm, exact_algorithm
 from zoo.lowering.values import Value
 

@@ -20,6 +20,7 @@ from zoo.bounds import convolution
 from zoo.bounds.convolution import geometry
 from zoo.bounds.rule import Context
 from zoo.bounds.table import bound_layer
+from zoo.lowering.sizes import sizes_of
 
 from .oracle import Shape, conv, is_above_norm, linear, lipschitz_bound, operator, stretch
 
@@ -136,7 +137,7 @@ def test_ones_are_an_eigenvector_but_not_the_top_one(side, stride, cost):
 def test_patches_are_the_reshaped_kernel(shape):
     """Disjoint windows: eight outputs of a 2 x 2 x 2 patch by a Hadamard matrix; a remainder is not read."""
     layer = conv(HADAMARD.reshape(8, 2, 2, 2), stride=2)
-    assert geometry(layer, shape) == "patches"
+    assert geometry(sizes_of(layer, shape)) == "patches"
     bound = lipschitz_bound(layer, shape)
     assert Fraction(bound) ** 2 >= 8
     assert bound <= math.sqrt(8) * TIGHT
@@ -244,7 +245,7 @@ def test_random_matrices(layer):
 @given(convolutions(patches=True))
 def test_random_patches(case):
     layer, shape = case
-    assert geometry(layer, shape) == "patches"
+    assert geometry(sizes_of(layer, shape)) == "patches"
     check(layer, shape, tight=True)
 
 
@@ -262,7 +263,7 @@ def test_random_small_maps(case):
 def test_random_tori(case):
     layer, shape = case
     with torus_only:
-        check(layer, shape, tight=geometry(layer, shape) == "patches")
+        check(layer, shape, tight=geometry(sizes_of(layer, shape)) == "patches")
 
 
 # The proof itself ----------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_converges_from_below_to_the_largest_singular_value(case, monkeypatch):
     kind, layer, shape, sides = CASES[case]
-    monkeypatch.setattr("training.operators.geometry", lambda layer, shape: kind)
+    monkeypatch.setattr("training.operators.geometry", lambda sizes: kind)
     network = body(layer)
     nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(0))
     if isinstance(layer, nn.Linear):

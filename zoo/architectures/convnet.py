@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zoo.architectures.preset import Preset, Reported
 from zoo.citations import GLORO
+from zoo.lowering.sizes import output_side
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,7 +105,7 @@ class ConvNet:
         """The side of the map after each convolution."""
         sizes = [self.input_size]
         for _, kernel, stride, padding in PLANS[self.plan][0]:
-            sizes.append((sizes[-1] + 2 * padding - kernel) // stride + 1)
+            sizes.append(output_side(sizes[-1], kernel, stride, padding))
         return sizes[1:]
 
     def network(self) -> nn.Sequential:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zoo.architectures.preset import Preset, Reported
 from zoo.citations import HU
+from zoo.lowering.sizes import output_side
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,8 +61,7 @@ class Backbone(ABC):
     @property
     def map_size(self) -> int:
         """The side of the map that the blocks work on."""
-        kernel, stride, padding = self.stem
-        return (self.input_size + 2 * padding - kernel) // stride + 1
+        return output_side(self.input_size, *self.stem)
 
     @abstractmethod
     def block(self, number: int) -> dict[str, nn.Module]:

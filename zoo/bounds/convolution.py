@@ -35,20 +35,19 @@ import numpy as np
 from torch import nn
 
 from zoo.bounds.rounding import OUTWARD, gamma
-from zoo.bounds.rule import Context
+from zoo.bounds.rule import Context, Shape
 from zoo.bounds.spectral import Matrix, NormProof
-from zoo.lowering.choice import Convolution
+from zoo.lowering.sizes import Pair, Sizes, sizes_of
 
 # Multiply-adds of the Gram matrix of a materialised convolution that are worth an exact norm (about 10 s on 2 cores).
 DENSE_COST = 4e11
 MAX_SYMBOL_ENTRIES = 2**24  # entries of the symbols held at a time
 
 Geometry = Literal["patches", "dense", "torus"]
-Shape = tuple[int, int, int]  # channels, rows, columns
 
 
-def kernel_of(layer: nn.Conv2d, context: Context) -> tuple[Matrix, Shape]:
-    """The kernel [O, I, rows, columns] of a Conv2d with proved options that fits its input, and its output's shape."""
+def kernel_of(layer: nn.Conv2d, context: Context) -> tuple[Matrix, Sizes]:
+    """The kernel [O, I, rows, columns] of a Conv2d with proved options that fits its input, and its sizes."""
     shape = context.map_shape()
     if layer.padding_mode not in ("zeros", "circular"):
         raise context.refuse(f"padding_mode={layer.padding_mode!r} is not proved; instead: 'zeros' or 'circular'")
@@ -56,77 +55,64 @@ def kernel_of(layer: nn.Conv2d, context: Context) -> tuple[Matrix, Shape]:
         raise context.refuse(f"padding={layer.padding!r} is not proved; instead: numbers")
     if shape[0] != layer.in_channels:
         raise context.refuse(f"it has {layer.in_channels} input channels, its input {shape[0]}")
-    outputs = output_shape(layer, shape)
-    if min(outputs) < 1:
+    sizes = sizes_of(layer, shape)
+    if min(sizes.output_shape) < 1:
         raise context.refuse(f"its kernel does not fit a map of {shape[1]} x {shape[2]}")
     if layer.padding_mode == "circular":
-        _check_torus(layer, shape, outputs, context)
+        _check_torus(sizes, context)
     kernel_shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
-    return context.exact(layer.weight, *kernel_shape), outputs
+    return context.exact(layer.weight, *kernel_shape), sizes
 
 
-def _check_torus(layer: nn.Conv2d, shape: Shape, outputs: Shape, context: Context) -> None:
+def _check_torus(sizes: Sizes, context: Context) -> None:
     """Refuse a circular convolution whose taps or outputs would meet on the torus of its map."""
-    for axis in (0, 1):
-        side, stride = shape[1 + axis], layer.stride[axis]
-        if reach(layer)[axis] > side or side % stride or outputs[1 + axis] * stride > side:
+    for side, kernel, stride, outputs in zip(sizes.map, sizes.kernel, sizes.stride, sizes.outputs, strict=True):
+        if kernel > side or side % stride or outputs * stride > side:
             raise context.refuse(
-                f"padding_mode='circular' is proved for a kernel no larger than the map of {shape[1]} x {shape[2]}, a "
-                "stride that divides it, and an output no larger than the map / stride; instead: 'zeros'"
+                f"padding_mode='circular' is proved for a kernel no larger than the map of {sizes.map[0]} x "
+                f"{sizes.map[1]}, a stride that divides it, and an output no larger than the map / stride; instead: "
+                "'zeros'"
             )
 
 
-def reach(layer: nn.Conv2d | Convolution) -> tuple[int, int]:
-    """The sides of the kernel with the gaps that dilation makes."""
-    dilation = layer.dilation if isinstance(layer, nn.Conv2d) else (1, 1)
-    rows, columns = (gap * (side - 1) + 1 for gap, side in zip(dilation, layer.kernel_size, strict=True))
-    return rows, columns
-
-
-def groups_of(kernel: Matrix, layer: nn.Conv2d, input_shape: Shape) -> tuple[list[Matrix], Convolution, Shape]:
-    """The layer as convolutions of separate channels, each without dilation: kernels, their sizes, their inputs' shape.
+def groups_of(kernel: Matrix, layer: nn.Conv2d, sizes: Sizes) -> tuple[list[Matrix], Sizes]:
+    """The layer as convolutions of separate channels, each without dilation: their kernels, and the sizes of each.
 
     A dilated kernel is one with zeros between its taps. As a matrix the layer is block diagonal, so that its norm is
     the largest of the groups'.
     """
-    rows, columns = reach(layer)
-    filled = np.zeros((*kernel.shape[:2], rows, columns))
+    filled = np.zeros((*kernel.shape[:2], *sizes.kernel))
     filled[:, :, :: layer.dilation[0], :: layer.dilation[1]] = kernel
-    padding = (int(layer.padding[0]), int(layer.padding[1]))
-    circular = layer.padding_mode == "circular" and any(padding)
-    sizes = Convolution(len(kernel) // layer.groups, (rows, columns), layer.stride, padding, circular)  # type: ignore
-    shape = (input_shape[0] // layer.groups, *input_shape[1:])
-    return np.split(filled, layer.groups), sizes, shape  # type: ignore[return-value]
+    of_group = sizes._replace(in_channels=kernel.shape[1], out_channels=len(kernel) // layer.groups)
+    return np.split(filled, layer.groups), of_group
 
 
 def written_out(kernel: Matrix, layer: nn.Conv2d, input_shape: Shape) -> Matrix:
     """The layer as a matrix [outputs, inputs]."""
-    kernels, sizes, shape = groups_of(kernel, layer, input_shape)
-    blocks = [dense_matrix(one, sizes, shape) for one in kernels]
+    kernels, sizes = groups_of(kernel, layer, sizes_of(layer, input_shape))
+    blocks = [dense_matrix(one, sizes) for one in kernels]
     matrix = np.zeros((len(blocks), blocks[0].shape[0], len(blocks), blocks[0].shape[1]))
     matrix[np.arange(len(blocks)), :, np.arange(len(blocks))] = blocks
     return matrix.reshape(matrix.shape[0] * matrix.shape[1], -1)
 
 
 def convolution_norm(
-    kernels: Sequence[Matrix], layer: Convolution, input_shape: Shape, context: Context
+    kernels: Sequence[Matrix], sizes: Sizes, context: Context
 ) -> tuple[str, NormProof, dict[str, float]]:
     """The proof that bounds the norm of the convolution by each kernel [O, I, k, k]: method, proof, torus."""
-    match geometry(layer, input_shape):
+    match geometry(sizes):
         case "patches":
             matrices = ((kernel.reshape(len(kernel), -1), None) for kernel in kernels)
             return "gram-cholesky", context.prove(matrices, len(kernels)), {}
         case "dense":
-            matrices = ((dense_matrix(kernel, layer, input_shape), None) for kernel in kernels)
+            matrices = ((dense_matrix(kernel, sizes), None) for kernel in kernels)
             return "gram-cholesky", context.prove(matrices, len(kernels)), {}
-    return "torus-symbol", *torus_norm(kernels, layer, input_shape, context)
+    return "torus-symbol", *torus_norm(kernels, sizes, context)
 
 
-def torus_norm(
-    kernels: Sequence[Matrix], layer: Convolution, input_shape: Shape, context: Context
-) -> tuple[NormProof, dict[str, float]]:
-    """The same by the torus theorem, however small the map: quick, and loose only there."""
-    stride, sides = (layer.stride[0], layer.stride[1]), torus_sides(layer, input_shape)
+def torus_norm(kernels: Sequence[Matrix], sizes: Sizes, context: Context) -> tuple[NormProof, dict[str, float]]:
+    """The proof by the torus theorem, for a map of any size: quick, and loose only where the map is small."""
+    stride, sides = sizes.stride, torus_sides(sizes)
     count, aliases = symbol_count(stride, sides), math.sqrt(stride[0] * stride[1])
     perturbation = max(map(symbol_rounding, kernels)) * aliases * OUTWARD
     symbols = chain.from_iterable(torus_symbols(kernel, stride, sides) for kernel in kernels)
@@ -134,66 +120,51 @@ def torus_norm(
     return proof, {"torus_rows": float(sides[0]), "torus_columns": float(sides[1]), "frequencies": float(count)}
 
 
-def geometry(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Geometry:
+def geometry(sizes: Sizes) -> Geometry:
     """How the norm of this convolution is certified, and so what training should estimate.
 
     `patches`: disjoint windows (stride = kernel, no padding): the norm of the kernel as a matrix, exactly.
     `dense`: small enough to write the operator out as a matrix: its norm, exactly.
     `torus`: the torus theorem; above the true norm by a factor 1 + O(1/n^2).
     """
-    if layer.stride == layer.kernel_size and layer.padding == (0, 0):
+    if sizes.stride == sizes.kernel and sizes.padding == (0, 0):
         return "patches"
-    inputs, outputs = math.prod(input_shape), math.prod(output_shape(layer, input_shape))
+    inputs, outputs = sizes.in_channels * math.prod(sizes.map), math.prod(sizes.output_shape)
     return "dense" if inputs * outputs * min(inputs, outputs) <= DENSE_COST else "torus"
 
 
-def output_shape(layer: nn.Conv2d | Convolution, input_shape: Shape) -> Shape:
-    """The shape [C, H, W] of the layer's output."""
-    sides = (
-        (input_shape[1 + axis] + 2 * int(layer.padding[axis]) - reach(layer)[axis]) // layer.stride[axis] + 1
-        for axis in (0, 1)
-    )
-    return (layer.out_channels, *sides)  # type: ignore[return-value]
-
-
-def torus_sides(layer: nn.Conv2d | Convolution, input_shape: Shape) -> tuple[int, int]:
+def torus_sides(sizes: Sizes) -> Pair:
     """The smallest N >= n + p that the stride divides, for rows and columns; n where the map is a torus itself."""
-    if isinstance(layer, Convolution) and layer.circular:
-        return input_shape[1], input_shape[2]
+    if sizes.circular:
+        return sizes.map
     rows, columns = (
-        -(-(input_shape[1 + axis] + int(layer.padding[axis])) // layer.stride[axis]) * layer.stride[axis]
-        for axis in (0, 1)
+        -(-(side + padding) // stride) * stride
+        for side, padding, stride in zip(sizes.map, sizes.padding, sizes.stride, strict=True)
     )
     return rows, columns
 
 
-def dense_matrix(kernel: Matrix, layer: nn.Conv2d | Convolution, input_shape: Shape) -> Matrix:
+def dense_matrix(kernel: Matrix, sizes: Sizes) -> Matrix:
     """The convolution as a matrix [outputs, inputs]; every entry is an entry of the kernel or 0, exactly."""
-    out_channels, rows_out, columns_out = output_shape(layer, input_shape)
-    _, rows_in, columns_in = input_shape
-    matrix = np.zeros((out_channels, rows_out, columns_out, *input_shape))
-    circular = isinstance(layer, Convolution) and layer.circular
+    matrix = np.zeros((*sizes.output_shape, sizes.in_channels, *sizes.map))
     for tap_row, tap_column in np.ndindex(*kernel.shape[2:]):
-        out_row, in_row = _read_positions(rows_out, rows_in, tap_row, layer.stride[0], int(layer.padding[0]), circular)
-        out_column, in_column = _read_positions(
-            columns_out, columns_in, tap_column, layer.stride[1], int(layer.padding[1]), circular
-        )
+        out_row, in_row = _read_positions(sizes, 0, tap_row)
+        out_column, in_column = _read_positions(sizes, 1, tap_column)
         matrix[:, out_row[:, None], out_column, :, in_row[:, None], in_column] = kernel[:, :, tap_row, tap_column]
-    return matrix.reshape(out_channels * rows_out * columns_out, -1)
+    return matrix.reshape(math.prod(sizes.output_shape), -1)
 
 
-def _read_positions(
-    outputs: int, inputs: int, tap: int, stride: int, padding: int, circular: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _read_positions(sizes: Sizes, axis: int, tap: int) -> tuple[np.ndarray, np.ndarray]:
     """The outputs whose `tap` reads a pixel, not padding, and the pixels that they read, along one axis."""
-    positions = np.arange(outputs) * stride - padding + tap
-    if circular:
-        return np.arange(outputs), positions % inputs
-    inside = (positions >= 0) & (positions < inputs)
-    return np.flatnonzero(inside), positions[inside]
+    outputs, side = np.arange(sizes.outputs[axis]), sizes.map[axis]
+    positions = outputs * sizes.stride[axis] - sizes.padding[axis] + tap
+    if sizes.circular:
+        return outputs, positions % side
+    inside = (positions >= 0) & (positions < side)
+    return outputs[inside], positions[inside]
 
 
-def torus_symbols(kernel: Matrix, stride: tuple[int, int], sides: tuple[int, int]) -> Iterator[tuple[Matrix, Matrix]]:
+def torus_symbols(kernel: Matrix, stride: Pair, sides: Pair) -> Iterator[tuple[Matrix, Matrix]]:
     """The blocks [W(w + M a)]_a as (real, imaginary) [O, I * s_rows * s_columns], for half of the frequencies w."""
     out_channels, in_channels, *taps = kernel.shape
     rows, columns = sides
@@ -217,7 +188,7 @@ def torus_symbols(kernel: Matrix, stride: tuple[int, int], sides: tuple[int, int
             yield real[index].reshape(out_channels, -1), imaginary[index].reshape(out_channels, -1)
 
 
-def symbol_count(stride: tuple[int, int], sides: tuple[int, int]) -> int:
+def symbol_count(stride: Pair, sides: Pair) -> int:
     """How many blocks `torus_symbols` yields."""
     return (sides[0] // stride[0] // 2 + 1) * (sides[1] // stride[1])
 

@@ -8,17 +8,12 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.bounds.convolution import (
-    convolution_norm,
-    groups_of,
-    kernel_of,
-    output_shape,
-)
+from zoo.bounds.convolution import convolution_norm, groups_of, kernel_of
 from zoo.bounds.lowered import Rounding, rounding, rounding_of_sums
 from zoo.bounds.rule import RAISED, Bound, Context, Shape, l2, matrix_of, schur_bound
 from zoo.bounds.spectral import Matrix
 from zoo.layers import TokenLinear
-from zoo.lowering.choice import Convolution, sizes_of
+from zoo.lowering.sizes import Sizes
 from zoo.lowering.taps import is_plain
 
 
@@ -48,11 +43,10 @@ def _matrix(shape: Shape, weight: Matrix, bias: Tensor | None, copies: int, cont
 
 
 def convolution(layer: nn.Conv2d, context: Context) -> Bound:
-    kernel, outputs = kernel_of(layer, context)
-    shape = context.map_shape()
-    kernels, part, inputs = groups_of(kernel, layer, shape)
-    rounded = rounding(kernel, sizes_of(layer, shape)) if is_plain(layer) else rounding_of_sums(kernels, kernel[0].size)
-    return _convolution(kernels, part, inputs, rounded, outputs, layer.bias, context)
+    kernel, sizes = kernel_of(layer, context)
+    kernels, of_group = groups_of(kernel, layer, sizes)
+    rounded = rounding(kernel, sizes) if is_plain(layer) else rounding_of_sums(kernels, kernel[0].size)
+    return _convolution(kernels, of_group, rounded, sizes.output_shape, layer.bias, context)
 
 
 def transposed_convolution(layer: nn.ConvTranspose2d, context: Context) -> Bound:
@@ -64,34 +58,33 @@ def transposed_convolution(layer: nn.ConvTranspose2d, context: Context) -> Bound
     for option, proved in (("groups", 1), ("dilation", (1, 1))):
         if getattr(layer, option) != proved:
             raise context.refuse(f"{option}={getattr(layer, option)!r} is not proved; instead: {proved}")
-    kernel, stride = layer.kernel_size, layer.stride
-    padding, extra = ((int(pair[0]), int(pair[1])) for pair in (layer.padding, layer.output_padding))
+    kernel, stride, padding, extra = (
+        (int(pair[0]), int(pair[1])) for pair in (layer.kernel_size, layer.stride, layer.padding, layer.output_padding)
+    )
     if channels != layer.in_channels:
         raise context.refuse(f"it has {layer.in_channels} input channels, its input {channels}")
     sides = [
         (side - 1) * step - 2 * edge + width + more
         for side, step, edge, width, more in zip((rows, columns), stride, padding, kernel, extra, strict=True)
     ]
-    outputs = (layer.out_channels, sides[0], sides[1])
-    adjoint = Convolution(channels, kernel, stride, padding)  # type: ignore[arg-type]
-    if min(sides) < 1 or output_shape(adjoint, outputs) != (channels, rows, columns):
+    adjoint = Sizes(layer.out_channels, channels, kernel, stride, padding, (sides[0], sides[1]))
+    if min(sides) < 1 or adjoint.outputs != (rows, columns):
         raise context.refuse(f"no convolution of {sides[0]} x {sides[1]} cells is its adjoint; instead: less padding")
     weight = context.exact(layer.weight, channels, layer.out_channels, *kernel)
     rounded = rounding_of_sums([weight], weight[:, 0].size)
-    return _convolution([weight], adjoint, outputs, rounded, outputs, layer.bias, context)
+    return _convolution([weight], adjoint, rounded, (layer.out_channels, *adjoint.map), layer.bias, context)
 
 
 def _convolution(
     kernels: list[Matrix],
-    sizes: Convolution,
-    inputs: tuple[int, int, int],
+    sizes: Sizes,
     rounded: Rounding,
-    outputs: tuple[int, int, int],
+    outputs: Shape,
     bias: Tensor | None,
     context: Context,
 ) -> Bound:
     """The bound of a layer whose linear map has the norm of these convolutions, one for each group of channels."""
-    method, proof, torus = convolution_norm(kernels, sizes, inputs, context)
+    method, proof, torus = convolution_norm(kernels, sizes, context)
     return Bound(
         outputs,
         proof.bound,

@@ -46,8 +46,8 @@ def convolution_linf(layer: nn.Conv2d, context: Context) -> Bound:
 
     The graph sums over the taps as well: `zoo.lowering.choice` has no other lowering in l-infinity.
     """
-    kernel, outputs = kernel_of(layer, context)
-    bound = _affine(outputs, kernel.reshape(len(kernel), -1), context.exact(layer.bias, layer.out_channels))
+    kernel, sizes = kernel_of(layer, context)
+    bound = _affine(sizes.output_shape, kernel.reshape(len(kernel), -1), context.exact(layer.bias, layer.out_channels))
     return replace(bound, lowering=str(PLAIN_SUMS))
 
 

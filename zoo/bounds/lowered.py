@@ -38,7 +38,8 @@ import numpy as np
 from zoo.bounds.rounding import UNDERFLOW
 from zoo.bounds.rule import RAISED, schur_bound
 from zoo.bounds.spectral import Matrix
-from zoo.lowering.choice import PLAIN_SUMS, Lowering, Sizes, choose
+from zoo.lowering.choice import PLAIN_SUMS, Lowering, choose
+from zoo.lowering.sizes import Sizes
 from zoo.lowering.toomcook import algorithm
 
 PERRON_STEPS = 30  # of power iteration, which proposes a vector for `perron_bound`

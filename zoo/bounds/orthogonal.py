@@ -16,7 +16,7 @@ from zoo.bounds.lowered import rounding
 from zoo.bounds.rounding import OUTWARD, UNDERFLOW, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, l2
 from zoo.layers import ConvExponential, Householder
-from zoo.lowering.choice import same_map, sizes_of
+from zoo.lowering.sizes import same_map
 
 LARGEST_EXPONENT = 64.0
 MAX_TERMS = 100  # 170! is the last that float64 holds
@@ -45,7 +45,8 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     if not (weight == -weight[:, :, ::-1, ::-1].swapaxes(0, 1)).all():
         raise context.refuse("its kernel is not exactly skew")
     # The norm enters only through the rest of the series, so the quick bound is tight enough.
-    proof, torus = torus_norm([weight], same_map(weight.shape), shape, context)
+    sizes = same_map(weight.shape, shape[1:])
+    proof, torus = torus_norm([weight], sizes, context)
     norm = proof.bound
     if norm > LARGEST_EXPONENT:
         raise context.refuse(f"its convolution has norm {norm:.3g}, and exp of that bounds nothing")
@@ -53,7 +54,7 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     if norm < (terms + 2) / 2:
         rest = norm ** (terms + 1) / math.factorial(terms + 1) / (1.0 - norm / (terms + 2))
         series = min(series, (1.0 + rest * OUTWARD) * OUTWARD)
-    rounded = rounding(weight, sizes_of(same_map(weight.shape), shape))
+    rounded = rounding(weight, sizes)
     fan_in, absolute = rounded.terms, rounded.absolute
     grown = math.exp(norm + gamma(fan_in + 1) * absolute) * OUTWARD
     return Bound(

@@ -17,7 +17,8 @@ from zoo.bounds.rounding import OUTWARD, UNDERFLOW, U, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import ConvexPotential
-from zoo.lowering.choice import PLAIN_SUMS, same_map, sizes_of
+from zoo.lowering.choice import PLAIN_SUMS
+from zoo.lowering.sizes import same_map
 
 
 def convex_potential(layer: ConvexPotential, context: Context) -> Bound:
@@ -79,7 +80,7 @@ def _same_map_norm(weight: Matrix, context: Context) -> tuple[NormProof, dict[st
     """The norm of a matrix, or of a convolution of odd kernel whose padding keeps the size of the map."""
     if weight.ndim == 2:
         return context.prove([(weight, None)]), {}
-    _, proof, torus = convolution_norm([weight], same_map(weight.shape), context.map_shape(), context)
+    _, proof, torus = convolution_norm([weight], same_map(weight.shape, context.map_shape()[1:]), context)
     return proof, torus
 
 
@@ -89,10 +90,7 @@ def _roundings(scaled: Matrix, context: Context) -> tuple[Rounding, Rounding, st
         absolute = schur_bound(np.abs(scaled))
         there, back = (Rounding(PLAIN_SUMS, terms, absolute, 0.0) for terms in reversed(scaled.shape))
         return there, back, ""
-    _, rows, columns = context.map_shape()
+    sides = context.map_shape()[1:]
     adjoint = scaled[:, :, ::-1, ::-1].swapaxes(0, 1)
-    there, back = (
-        rounding(kernel, sizes_of(same_map(kernel.shape), (kernel.shape[1], rows, columns)))
-        for kernel in (scaled, adjoint)
-    )
+    there, back = (rounding(kernel, same_map(kernel.shape, sides)) for kernel in (scaled, adjoint))
     return there, back, f"{there.lowering}, {back.lowering}"

@@ -33,13 +33,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo.bounds.convolution import output_shape, written_out
+from zoo.bounds.convolution import written_out
 from zoo.bounds.margins import ROUND_DOWN
 from zoo.bounds.rounding import OUTWARD, TINY, U, gamma
 from zoo.bounds.rule import RAISED
 from zoo.bounds.spectral import Matrix, spectral_norm_bound
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax, Pixels
+from zoo.lowering.sizes import sizes_of
 
 if TYPE_CHECKING:
     from zoo.certificate.model import CertifiedModel
@@ -184,7 +185,7 @@ def _matrix(layer: nn.Module, shape: Shape) -> tuple[Matrix, Matrix, Shape]:
             f"no local bound for {type(layer).__name__}; there is one for Linear, Conv2d, Flatten, ReLU and MinMax"
         )
     assert isinstance(layer, nn.Linear | nn.Conv2d)
-    outputs = (layer.out_features,) if isinstance(layer, nn.Linear) else output_shape(layer, shape)  # type: ignore[arg-type]
+    outputs = (layer.out_features,) if isinstance(layer, nn.Linear) else sizes_of(layer, shape).output_shape
     if (entries := math.prod(shape) * math.prod(outputs)) > MAX_MATRIX_ENTRIES:
         raise UncertifiableLayerError(
             f"a {type(layer).__name__} of {entries} entries is too large for a local bound, "
@@ -193,7 +194,7 @@ def _matrix(layer: nn.Module, shape: Shape) -> tuple[Matrix, Matrix, Shape]:
     weight = _exact(layer.weight)
     bias = np.zeros(outputs[0]) if layer.bias is None else _exact(layer.bias)
     if isinstance(layer, nn.Conv2d):
-        weight = written_out(weight, layer, shape)  # type: ignore[arg-type]
+        weight = written_out(weight, layer, shape)
     return weight, np.repeat(bias, math.prod(outputs[1:])), outputs
 
 

@@ -5,15 +5,9 @@ The choice follows from its sizes alone, by arithmetic on integers, so that it i
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from torch import nn
-
-Pair = tuple[int, int]
+from zoo.lowering.sizes import Pair, Sizes
 
 TILES = (1, 2, 4)  # outputs of a tile along each axis
 BATCH = 6  # images of the run that the choice is made for: few, so that a single image does not wait for constants
@@ -22,61 +16,6 @@ BATCH = 6  # images of the run that the choice is made for: few, so that a singl
 # machine where they were measured): a term of a transform's short sums; a number that is copied, or read and written by
 # a transform; a constant, which is read and packed once in each run.
 TRANSFORMED, MOVED, CONSTANT = 2, 10, 22
-
-
-class Sizes(NamedTuple):
-    """The sizes of a zero-padded convolution."""
-
-    in_channels: int
-    out_channels: int
-    kernel: Pair
-    stride: Pair
-    padding: Pair
-    map: Pair  # of the input
-
-    @property
-    def outputs(self) -> Pair:
-        """The sides of the output's map."""
-        rows, columns = (
-            (side + 2 * padding - kernel) // stride + 1
-            for side, padding, kernel, stride in zip(self.map, self.padding, self.kernel, self.stride, strict=True)
-        )
-        return rows, columns
-
-    @property
-    def cells(self) -> Sizes:
-        """The same convolution with stride 1 and no padding: its pixels are cells of stride x stride pixels.
-
-        A kernel that ends inside a cell is filled up with zeros.
-        """
-        rows, columns = (-(-side // step) for side, step in zip(self.kernel, self.stride, strict=True))
-        sides = (self.outputs[0] + rows - 1, self.outputs[1] + columns - 1)
-        channels = self.in_channels * math.prod(self.stride)
-        return Sizes(channels, self.out_channels, (rows, columns), (1, 1), (0, 0), sides)
-
-
-class Convolution(NamedTuple):
-    """A convolution of one group without dilation, by the names that nn.Conv2d has for its sizes."""
-
-    out_channels: int
-    kernel_size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    circular: bool = False  # the map goes on at its other side, instead of zeros
-
-
-def same_map(kernel_shape: Sequence[int]) -> Convolution:
-    """The convolution by a kernel [O, I, k, k], k odd, whose padding keeps the size of the map."""
-    side = kernel_shape[2]
-    return Convolution(kernel_shape[0], (side, side), (1, 1), (side // 2, side // 2))
-
-
-def sizes_of(layer: nn.Conv2d | Convolution, input_shape: tuple[int, ...]) -> Sizes:
-    """The sizes of a convolution on maps [C, H, W], from which the proof and the graph choose alike."""
-    kernel, stride, padding = (
-        (int(pair[0]), int(pair[1])) for pair in (layer.kernel_size, layer.stride, layer.padding)
-    )
-    return Sizes(input_shape[0], layer.out_channels, kernel, stride, padding, (input_shape[1], input_shape[2]))
 
 
 @dataclass(frozen=True)

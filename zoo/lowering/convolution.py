@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.lowering.choice import Lowering, Pair, Sizes
+from zoo.lowering.choice import Lowering
+from zoo.lowering.sizes import Pair, Sizes
 from zoo.lowering.toomcook import ToomCook, algorithm
 from zoo.lowering.values import Places, Value, natural
 
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
 
 def convolve(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Lowering, bias: str | None = None) -> Value:
     """The zero-padded convolution of maps by a kernel [O, I, rows, columns] and a bias [O]."""
-    shape = (sizes.out_channels, *sizes.outputs)
     if nodes.precision == "float32":
         inputs = (kernel,) if bias is None else (kernel, bias)
         options = {"kernel_shape": sizes.kernel, "strides": sizes.stride, "pads": sizes.padding * 2}
-        return Value(nodes.add("Conv", nodes.planes(x).name, *inputs, **options), shape)
+        return Value(nodes.add("Conv", nodes.planes(x).name, *inputs, **options), sizes.output_shape)
     x = nodes.pixels(x)
     if sizes.stride != (1, 1) or (sizes.kernel == (1, 1) and any(sizes.padding)):
         x, kernel, sizes = _cells(nodes, x, kernel, sizes)
@@ -55,7 +55,7 @@ def _product(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, bias: str | None
     name = nodes.reshape(x.name, -1, sizes.in_channels)
     name = product(nodes, name, matrix, (sizes.out_channels, sizes.in_channels), bias, x.pixels)
     name = nodes.reshape(name, x.pixels, -1, sizes.out_channels)
-    return Value(name, (sizes.out_channels, *sizes.outputs), x.places, x.pixels)
+    return Value(name, sizes.output_shape, x.places, x.pixels)
 
 
 def product(nodes: Nodes, x: str, matrix: str, shape: tuple[int, int], bias: str | None, rows: int = 1) -> str:
@@ -93,7 +93,7 @@ def _tiles(nodes: Nodes, x: Value, kernel: str, sizes: Sizes, lowering: Lowering
     row, column = np.indices((rows, columns))
     places = ((row % tall * wide + column % wide) * across + row // tall) * along + column // wide
     count = tall * wide * across * along
-    return Value(nodes.reshape(name, count, -1, sizes.out_channels), (sizes.out_channels, rows, columns), places, count)
+    return Value(nodes.reshape(name, count, -1, sizes.out_channels), sizes.output_shape, places, count)
 
 
 def _transformed(nodes: Nodes, kernel: str, sizes: Sizes, vertical: ToomCook, horizontal: ToomCook) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from zoo.layers import FrequencyConv, Sandwich
 from zoo.layers.fourier import transform
-from zoo.lowering.choice import PLAIN_SUMS, Sizes
+from zoo.lowering.choice import PLAIN_SUMS
 from zoo.lowering.convolution import convolve, product
+from zoo.lowering.sizes import Sizes
 from zoo.lowering.values import Value, natural
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from zoo.layers import Abs, LInfDistance, Pixels, Residual, SortedDistance
-from zoo.lowering.choice import choose, sizes_of
+from zoo.lowering.choice import choose
 from zoo.lowering.convolution import convolve, product
 from zoo.lowering.layers import batch_norm, first_and_rest, normalise, row_slices, weighed
+from zoo.lowering.sizes import sizes_of
 from zoo.lowering.taps import convolve_taps, is_plain
 from zoo.lowering.values import Ends, Value
 

@@ -35,8 +35,9 @@ from zoo.layers import (
     TokenLinear,
     few_rows,
 )
-from zoo.lowering.choice import choose, same_map, sizes_of
+from zoo.lowering.choice import choose
 from zoo.lowering.convolution import convolve, product
+from zoo.lowering.sizes import same_map, sizes_of
 from zoo.lowering.taps import convolve_taps, is_plain
 from zoo.lowering.values import Value, natural
 
@@ -292,8 +293,7 @@ def convex_potential(nodes: Nodes, layer: ConvexPotential, name: str, x: Value) 
         back = nodes.transpose(weight, 1, 0)
         return nodes.each("Sub", x, product(nodes, y.name, back, (channels, hidden), None))
     there, back_again = (
-        sizes_of(same_map(shape), (shape[1], *x.shape[1:]))
-        for shape in ((hidden, channels, *taps), (channels, hidden, *taps))
+        same_map(shape, x.shape[1:]) for shape in ((hidden, channels, *taps), (channels, hidden, *taps))
     )
     y = convolve(nodes, x, weight, there, choose(there, nodes.norm), bias)
     y = nodes.each("Relu", y)
@@ -306,7 +306,7 @@ def convex_potential(nodes: Nodes, layer: ConvexPotential, name: str, x: Value) 
 
 def conv_exponential(nodes: Nodes, layer: ConvExponential, name: str, x: Value) -> Value:
     kernel = nodes.weight(f"{name}.weight")
-    sizes = sizes_of(same_map(layer.weight.shape), x.shape)
+    sizes = same_map(layer.weight.shape, x.shape[1:])
     term = nodes.own_channels(x)
     total = term
     for power in range(1, layer.terms + 1):

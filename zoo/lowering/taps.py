@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from zoo.lowering.convolution import with_zeros
+from zoo.lowering.sizes import sizes_of
 from zoo.lowering.values import Places, Value, natural
 
 if TYPE_CHECKING:
@@ -24,31 +25,25 @@ def is_plain(layer: nn.Conv2d) -> bool:
 
 def convolve_taps(nodes: Nodes, layer: nn.Conv2d, x: Value, kernel: str, bias: str | None) -> Value:
     """The convolution of a certified Conv2d of any kind, by a kernel [O, I / groups, rows, columns]."""
-    padding = (int(layer.padding[0]), int(layer.padding[1]))
-    circular = layer.padding_mode == "circular" and any(padding)
-    sides = [
-        (side + 2 * edge - gap * (width - 1) - 1) // step + 1
-        for side, edge, gap, width, step in zip(
-            x.shape[1:], padding, layer.dilation, layer.kernel_size, layer.stride, strict=True
-        )
-    ]
-    shape = (layer.out_channels, sides[0], sides[1])
+    sizes = sizes_of(layer, x.shape)
     if nodes.precision == "float32":
-        name, pads = nodes.planes(x).name, padding * 2
-        if circular:
-            ends = (0, 0, *padding)
+        name, pads = nodes.planes(x).name, sizes.padding * 2
+        if sizes.circular:
+            ends = (0, 0, *sizes.padding)
             name, pads = nodes.add("Pad", name, nodes.ints(*ends, *ends), mode="wrap"), (0, 0, 0, 0)
         inputs = (kernel,) if bias is None else (kernel, bias)
-        sides_of = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "dilations": layer.dilation}
-        name = nodes.add("Conv", name, *inputs, output=None, **sides_of, pads=pads, group=layer.groups)
-        return Value(name, shape)
+        options = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "dilations": layer.dilation}
+        name = nodes.add("Conv", name, *inputs, output=None, **options, pads=pads, group=layer.groups)
+        return Value(name, sizes.output_shape)
     axes = []
     for axis in (0, 1):
         taps = np.arange(layer.kernel_size[axis])[:, None] * layer.dilation[axis]
-        positions = np.arange(sides[axis]) * layer.stride[axis] - padding[axis] + taps
-        side = x.shape[1 + axis]
-        axes.append(positions % side if circular else np.where((positions >= 0) & (positions < side), positions, -1))
-    return _sum_taps(nodes, x, axes, kernel, bias, layer.groups, shape)
+        positions = np.arange(sizes.outputs[axis]) * sizes.stride[axis] - sizes.padding[axis] + taps
+        side = sizes.map[axis]
+        axes.append(
+            positions % side if sizes.circular else np.where((positions >= 0) & (positions < side), positions, -1)
+        )
+    return _sum_taps(nodes, x, axes, kernel, bias, layer.groups, sizes.output_shape)
 
 
 def transposed(nodes: Nodes, layer: nn.ConvTranspose2d, name: str, x: Value) -> Value:

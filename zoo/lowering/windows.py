@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-Pair = tuple[int, int]
+from zoo.lowering.sizes import Pair, output_side
 
 
 class Windows(NamedTuple):
@@ -24,12 +24,8 @@ class Windows(NamedTuple):
     @property
     def outputs(self) -> Pair:
         """The sides of the output's map."""
-        rows, columns = (
-            (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-            for side, padding, dilation, kernel, stride in zip(
-                self.map, self.padding, self.dilation, self.kernel, self.stride, strict=True
-            )
-        )
+        reach = (gap * (side - 1) + 1 for gap, side in zip(self.dilation, self.kernel, strict=True))
+        rows, columns = map(output_side, self.map, reach, self.stride, self.padding)
         return rows, columns
 
     def positions(self, axis: int) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from .mutant import (
     RESIDUAL,
     ROUNDING,
     RULE,
+    SIZES,
     SPECTRAL,
     WINDOWS,
     mutant,
@@ -58,7 +59,7 @@ MUTANTS = (
     ),
     mutant(
         "torus of the map's own size", "norms::test_separable_kernels",
-        CONV, "-(-(input_shape[1 + axis] + int(layer.padding[axis])) //", "-(-input_shape[1 + axis] //",
+        CONV, "-(-(side + padding) //", "-(-side //",
     ),
     mutant(
         "aliases divided by s^2, not s", "norms::test_ones_are_an_eigenvector_but_not_the_top_one",
@@ -75,7 +76,7 @@ MUTANTS = (
     ),
     mutant(
         "norm of the reshaped kernel", "norms::test_separable_kernels",
-        CONV, "if layer.stride == layer.kernel_size and layer.padding == (0, 0):", "if True:",
+        CONV, "if sizes.stride == sizes.kernel and sizes.padding == (0, 0):", "if True:",
     ),
     mutant(
         "residual's identity left out", "norms::test_residual_convolution_includes_its_identity",
@@ -86,16 +87,15 @@ MUTANTS = (
     ),
     mutant(
         "strides exchanged on the torus", "norms::test_random_tori",
-        CONV, "stride, sides = (layer.stride[0], layer.stride[1])",
-        "stride, sides = (layer.stride[1], layer.stride[0])",
+        CONV, "stride, sides = sizes.stride,", "stride, sides = sizes.stride[::-1],",
     ),
     mutant(
         "stride left out of the dense operator", "norms::test_random_small_maps",
-        CONV, "np.arange(outputs) * stride - padding + tap", "np.arange(outputs) - padding + tap",
+        CONV, "outputs * sizes.stride[axis] - sizes.padding[axis] + tap", "outputs - sizes.padding[axis] + tap",
     ),
     mutant(
         "padding left out of the dense operator", "norms::test_separable_kernels",
-        CONV, "np.arange(outputs) * stride - padding + tap", "np.arange(outputs) * stride + tap",
+        CONV, "sizes.stride[axis] - sizes.padding[axis] + tap", "sizes.stride[axis] + tap",
     ),
     mutant(
         "residual of the Cholesky factor ignored", "norms::test_a_wrong_cholesky_factor_proves_nothing_false",
@@ -301,7 +301,7 @@ MUTANTS = (
     ),
     mutant(
         "only the first group", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
-        CONV, "return np.split(filled, layer.groups), sizes", "return np.split(filled, layer.groups)[:1], sizes",
+        CONV, "return np.split(filled, layer.groups), of_group", "return np.split(filled, layer.groups)[:1], of_group",
     ),
     mutant(
         "gaps overlooked", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
@@ -310,15 +310,15 @@ MUTANTS = (
     ),
     mutant(
         "a torus taken for zeros", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
-        CONV, 'circular = layer.padding_mode == "circular" and any(padding)', "circular = False",
+        SIZES, 'circular = layer.padding_mode == "circular" and any(padding)', "circular = False",
     ),
     mutant(
         "zeros taken for a torus", "rules::test_zeros_around_a_map_can_have_a_larger_norm_than_its_torus",
-        CONV, 'circular = layer.padding_mode == "circular" and any(padding)', "circular = any(padding)",
+        SIZES, 'circular = layer.padding_mode == "circular" and any(padding)', "circular = any(padding)",
     ),
     mutant(
         "windows that meet on the torus", "refused::test_a_layer_that_no_rule_proves_is_refused",
-        CONV, "or outputs[1 + axis] * stride > side", "",
+        CONV, "or outputs * stride > side", "",
     ),
     mutant(
         "reflected padding overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
