@@ -25,6 +25,7 @@ FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader ref
 MAX_RECORD_BYTES = 16 * 2**20
 SAMPLE = 1000  # an evaluation keeps the radii of this many images, the first ones
 TOP_K = 5  # ranks of `topk_radius`; fewer where there are not so many other classes
+NORMS = ("l2", "linf")  # in which radii are certified
 # The epsilons at which papers report for natural images, by norm.
 NATURAL = {"l2": ("36/255", "72/255", "108/255", "1.0"), "linf": ("2/255", "8/255", "16/255")}
 

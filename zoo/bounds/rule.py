@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 Record = Literal["single", "composed", "composed, at least 1"]
-NORMS = ("l2", "linf")  # of a network's input and of each layer's; the fields of `Row` that hold their rules
 # For layers without a row that people ask for: what to use instead.
 INSTEAD = {
     "Sequential": "its layers, one after the other, in the outer nn.Sequential",

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from zoo.bounds.interval import least_margins
 from zoo.bounds.margins import MarginTables, margin_tables
 from zoo.bounds.rounding import check_arithmetic
-from zoo.bounds.rule import NORMS, changed_by_hooks, in_training
+from zoo.bounds.rule import changed_by_hooks, in_training
 from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError, InputError
-from zoo.records import TOP_K, Certificate, Outputs
+from zoo.records import NORMS, TOP_K, Certificate, Outputs
 
 Network = TypeVar("Network", bound=nn.Module)
 OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # tensors, layers, hooks and the mode, which are looked at by themselves

@@ -35,14 +35,13 @@ from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, MissingPackageError, UnpublishedModelError, require
 from zoo.hub.client import fetch, load
-from zoo.records import TOP_K, Prediction
+from zoo.records import NORMS, TOP_K, Prediction
 from zoo.registry import ENTRIES, Entry, find, list_models
 
 if TYPE_CHECKING:
     from zoo.inference.runtime import Model
 
 
-NORMS = ("l2", "linf")
 # A picture whose border is on average lighter has no black ground: none of MNIST's test images, 5 of Fashion-MNIST's.
 LIGHT = 0.25
 

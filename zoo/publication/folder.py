@@ -18,7 +18,7 @@ from zoo.errors import CertificateError, InputError, IntegrityError, one_line
 from zoo.files import exists, is_folder, sha256
 from zoo.publication.distance import PICTURE
 from zoo.publication.weights import INDEX, SHARDS, WEIGHTS, expected_names, weight_names, weights_sha256
-from zoo.records import NATURAL, Certificate, Evaluation, ModelConfig, loads
+from zoo.records import NORMS, Certificate, Evaluation, ModelConfig, loads
 
 SUMS = "SHA256SUMS"
 NAME = re.compile(r"(?!.*(--|\.\.|\.git$))[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")  # of a model, as on hubs
@@ -156,10 +156,8 @@ def _agree(folder: Folder) -> None:
     evaluation = folder.evaluation
     if not NAME.fullmatch(config.name):
         raise IntegrityError(f"{folder.path / 'config.json'}: name {config.name[:80]!r} is no model's name")
-    if config.norm not in NATURAL:
-        raise IntegrityError(
-            f"{folder.path / 'config.json'}: norm {config.norm[:80]!r} is none of {', '.join(NATURAL)}"
-        )
+    if config.norm not in NORMS:
+        raise IntegrityError(f"{folder.path / 'config.json'}: norm {config.norm[:80]!r} is none of {', '.join(NORMS)}")
     if not certificate.layers:
         raise IntegrityError(f"{folder.path / 'certificate.json'}: layers is empty, expected one for each layer")
     claims: list[tuple[str, str, Any, Any]] = [
