@@ -96,7 +96,7 @@ TABLE[ChannelPermutation] = Row(  # type: ignore[index]
     intervals=monotone,  # the ends of an interval go to the ends
     linear=apply_fixed,  # LipLT may multiply it with other linear layers
     slopes=None,  # no activation
-    record="single",  # the bound in its record is one number, here 1
+    checked="single",  # how `zoo verify` checks the published bound: one number, here 1
     lowering=lower_channel_permutation,
     ends=intervals.monotone,
     form=Form(ChannelPermutation, order=ORDER),  # how `zoo.publish` writes it

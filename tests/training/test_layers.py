@@ -106,6 +106,6 @@ def test_each_layer_of_the_proof_has_a_row_in_training_with_its_constants():
     """A Residual's constants follow from what it holds; what has no rule in a norm needs no constant there."""
     assert set(TABLE) == {*BOUNDS, CentredConv2d, CentredFrequencyConv, LpDistance, LpSortedDistance, QuickMinMax}
     for kind, row in BOUNDS.items():
-        if row.record != "composed" or row.linf is None:
+        if row.checked != "composed" or row.linf is None:
             assert (TABLE[kind].estimate is None) == (row.l2 is None), kind
             assert (TABLE[kind].linf is None) == (row.linf is None), kind

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.lowering.values import Value
 
 Shape = tuple[int, ...]
-Record = Literal["single", "composed", "composed, at least 1"]
+Checked = Literal["single", "composed", "composed, at least 1"]
 # For layers without a row that people ask for: what to use instead.
 INSTEAD = {
     "Sequential": "its layers, one after the other, in the outer nn.Sequential",
@@ -57,7 +57,7 @@ class Row:
     intervals: from the least and largest inputs to the least and largest outputs; None without a rule in l-infinity.
     linear: the layer without its bias, given its weight (or None) and a batch; None where it is not linear.
     slopes: alpha and beta, 0 <= alpha <= beta, of an activation that acts on each number by itself, else None.
-    record: how `zoo verify` checks the published bound against the published proof:
+    checked: how `zoo verify` checks the published bound against the published proof:
         "single": the bound is that of the one `NormProof`; without a proof it is 1 or a number from the weights;
         "composed": the bound follows from several `NormProof`s and is compared with the one computed anew;
         "composed, at least 1": as "composed", and never below 1.
@@ -71,7 +71,7 @@ class Row:
     intervals: Callable[[Any, Tensor, Tensor, Rows], Ends] | None
     linear: Callable[[Any, Tensor | None, Tensor], Tensor] | None
     slopes: tuple[float, float] | None
-    record: Record
+    checked: Checked
     lowering: Callable[[Nodes, Any, str, Value], Value]
     ends: Callable[[Nodes, Any, str, Value, Value], tuple[Value, Value]] | None
     form: Form

@@ -36,7 +36,7 @@ from zoo.bounds.orthogonal import conv_exponential, householder
 from zoo.bounds.pooling import average_pool, average_pool_linf, max_pool
 from zoo.bounds.potential import convex_potential
 from zoo.bounds.residual import residual
-from zoo.bounds.rule import Bound, Context, Record, Row, Rows
+from zoo.bounds.rule import Bound, Checked, Context, Row, Rows
 from zoo.layers import (
     Abs,
     ConvExponential,
@@ -71,10 +71,20 @@ def _both(
     lowered_ends: Callable[..., tuple[Value, Value]],
     form: Form,
     apply: Callable[[Any, Tensor | None, Tensor], Tensor] | None = None,
-    record: Record = "single",
+    checked: Checked = "single",
 ) -> Row:
     """A layer whose rule holds in both norms."""
-    return Row(rule, rule, ends, apply, None, record, lowering, lowered_ends, form)
+    return Row(
+        l2=rule,
+        linf=rule,
+        intervals=ends,
+        linear=apply,
+        slopes=None,
+        checked=checked,
+        lowering=lowering,
+        ends=lowered_ends,
+        form=form,
+    )
 
 
 def _moving(rule: Callable[[Any, Context], Bound], lowering: Callable[..., Value], form: Form) -> Row:
@@ -89,23 +99,52 @@ def _activation(
     rule: Callable[[Any, Context], Bound] = fixed.nonexpansive,
 ) -> Row:
     """An activation of which no output falls when an input rises; its rule holds in both norms."""
-    return Row(rule, rule, linf.monotone, None, slopes, "single", lowering, intervals.monotone, form)
+    return Row(
+        l2=rule,
+        linf=rule,
+        intervals=linf.monotone,
+        linear=None,
+        slopes=slopes,
+        checked="single",
+        lowering=lowering,
+        ends=intervals.monotone,
+        form=form,
+    )
 
 
 def _l2(
     rule: Callable[[Any, Context], Bound],
-    record: Record,
+    checked: Checked,
     lowering: Callable[..., Value],
     form: Form,
     apply: Callable[[Any, Tensor | None, Tensor], Tensor] | None = None,
 ) -> Row:
     """A layer that has a rule in l2 alone."""
-    return Row(rule, None, None, apply, None, record, lowering, None, form)
+    return Row(
+        l2=rule,
+        linf=None,
+        intervals=None,
+        linear=apply,
+        slopes=None,
+        checked=checked,
+        lowering=lowering,
+        ends=None,
+        form=form,
+    )
 
 
 def _average(form: Form) -> Row:
-    rules = (average_pool, average_pool_linf, linf.monotone, linear.apply_fixed)
-    return Row(*rules, None, "composed", pools.average_pool, intervals.monotone, form)
+    return Row(
+        l2=average_pool,
+        linf=average_pool_linf,
+        intervals=linf.monotone,
+        linear=linear.apply_fixed,
+        slopes=None,
+        checked="composed",
+        lowering=pools.average_pool,
+        ends=intervals.monotone,
+        form=form,
+    )
 
 
 def _batch_norm(bias: bool, **arguments: Any) -> nn.BatchNorm2d:
@@ -132,7 +171,6 @@ MAX_TORUS = 512  # the largest side of a map that is transformed
 TORUS = whole(1, MAX_TORUS)
 
 TABLE: Rows = {
-    # l2, l-infinity, intervals, linear, slopes, record, lowering, ends, form
     Pixels: _both(
         fixed.pixels,
         linf.pixel_ends,
@@ -221,26 +259,26 @@ TABLE: Rows = {
     ),
     PatchPool: _l2(fixed.patch_pool, "single", layers.patch_pool, Form(PatchPool, size=SIDE), linear.apply_fixed),
     nn.Linear: Row(
-        linear.linear,
-        linf.linear_linf,
-        linf.linear_ends,
-        linear.apply_linear,
-        None,
-        "single",
-        layers.linear,
-        intervals.linear_ends,
-        Form(nn.Linear, in_features=SIZE, out_features=SIZE, bias=BIAS),
+        l2=linear.linear,
+        linf=linf.linear_linf,
+        intervals=linf.linear_ends,
+        linear=linear.apply_linear,
+        slopes=None,
+        checked="single",
+        lowering=layers.linear,
+        ends=intervals.linear_ends,
+        form=Form(nn.Linear, in_features=SIZE, out_features=SIZE, bias=BIAS),
     ),
     nn.Conv2d: Row(
-        linear.convolution,
-        linf.convolution_linf,
-        linf.convolution_ends,
-        linear.apply_convolution,
-        None,
-        "single",
-        layers.conv2d,
-        intervals.convolution_ends,
-        Form(
+        l2=linear.convolution,
+        linf=linf.convolution_linf,
+        intervals=linf.convolution_ends,
+        linear=linear.apply_convolution,
+        slopes=None,
+        checked="single",
+        lowering=layers.conv2d,
+        ends=intervals.convolution_ends,
+        form=Form(
             nn.Conv2d,
             in_channels=SIZE,
             out_channels=SIZE,
@@ -333,26 +371,26 @@ TABLE: Rows = {
         Form(SelfAttention, channels=SIZE.of(lambda layer: len(layer.query)), heads=SIZE),
     ),
     LInfDistance: Row(
-        None,
-        linf.distance_linf,
-        linf.distance_ends,
-        None,
-        None,
-        "single",
-        layers.linf_distance,
-        intervals.distance_ends,
-        Form(LInfDistance, in_features=CHANNELS, out_features=ROWS),
+        l2=None,
+        linf=linf.distance_linf,
+        intervals=linf.distance_ends,
+        linear=None,
+        slopes=None,
+        checked="single",
+        lowering=layers.linf_distance,
+        ends=intervals.distance_ends,
+        form=Form(LInfDistance, in_features=CHANNELS, out_features=ROWS),
     ),
     SortedDistance: Row(
-        None,
-        linf.sorted_distance_linf,
-        linf.sorted_distance_ends,
-        None,
-        None,
-        "single",
-        layers.sorted_distance,
-        intervals.sorted_distance_ends,
-        Form(SortedDistance, in_features=CHANNELS, out_features=ROWS, keep=NUMBER, terms=whole(1, 100)),
+        l2=None,
+        linf=linf.sorted_distance_linf,
+        intervals=linf.sorted_distance_ends,
+        linear=None,
+        slopes=None,
+        checked="single",
+        lowering=layers.sorted_distance,
+        ends=intervals.sorted_distance_ends,
+        form=Form(SortedDistance, in_features=CHANNELS, out_features=ROWS, keep=NUMBER, terms=whole(1, 100)),
     ),
     Residual: _both(
         residual,
@@ -360,7 +398,7 @@ TABLE: Rows = {
         layers.residual,
         intervals.residual_ends,
         Form(_residual, branch=LAYERS, skip=LAYER),
-        record="composed",
+        checked="composed",
     ),
 }
 LINEAR = {kind: row.linear for kind, row in TABLE.items() if row.linear is not None}

@@ -126,9 +126,9 @@ def _least(bound: LayerBound, row: Row) -> dict[str, float]:
     least = {"offset_norm": bound.offset_norm / REPEATED}
     if bound.range_norm is not None:
         least["range_norm"] = bound.range_norm / REPEATED
-    if row.record != "single":
+    if row.checked != "single":
         least["lipschitz_bound"] = bound.lipschitz_bound / REPEATED
-        if row.record == "composed, at least 1":
+        if row.checked == "composed, at least 1":
             least["lipschitz_bound"] = max(1.0, least["lipschitz_bound"])
     elif not bound.proof:  # both norms are then a stored weight, or 1, and exact
         return {**least, "lipschitz_bound": bound.lipschitz_bound, "absolute_norm": bound.absolute_norm}
@@ -144,7 +144,7 @@ def _proof_differences(claimed: LayerBound, bound: LayerBound, row: Row) -> Iter
     wrong = [term for term, value in bound.proof.items() if not _holds(term, claimed.proof[term], value)]
     for term in wrong:
         yield f"certificate.json: {term} in {where} is {claimed.proof[term]!r}, the weights give {bound.proof[term]!r}"
-    if row.record != "single":  # `_least` compares its bound
+    if row.checked != "single":  # `_least` compares its bound
         return
     if bound.proof and not wrong:
         follows = NormProof(**{field.name: claimed.proof[field.name] for field in fields(NormProof)}).bound

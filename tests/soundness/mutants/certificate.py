@@ -98,7 +98,7 @@ MUTANTS = (
     ),
     mutant(
         "verify lets a potential be less than 1", "verify::test_a_potential_is_never_less_than_one",
-        VERIFY, 'if row.record == "composed, at least 1":', "if False:",
+        VERIFY, 'if row.checked == "composed, at least 1":', "if False:",
     ),
     mutant(
         "hooks inside of layers overlooked", "refused::test_a_certified_model_changed_since_does_not_answer",

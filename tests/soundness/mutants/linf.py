@@ -95,8 +95,8 @@ MUTANTS = (
     mutant(
         "a sum of shares compared with tolerance",
         "verify::test_a_bound_that_has_nothing_to_spare_is_compared_bit_for_bit",
-        TABLE, 'linf.sorted_distance_ends,\n        None,\n        None,\n        "single"',
-        'linf.sorted_distance_ends,\n        None,\n        None,\n        "composed"',
+        TABLE, 'checked="single",\n        lowering=layers.sorted_distance',
+        'checked="composed",\n        lowering=layers.sorted_distance',
     ),
     mutant(
         "the smallest differences first", "linf::test_no_point_of_the_ball_has_another_label[sorted_net]",
