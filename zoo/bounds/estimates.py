@@ -17,7 +17,7 @@ ITERATIONS, ROUNDS = 100, 5  # of power iteration in l2, and of the ascent in l-
 Map = Callable[[Tensor], Tensor]
 
 
-def estimate_norm(layer: nn.Module, shape: tuple[int, ...]) -> float:
+def estimate_l2(layer: nn.Module, shape: tuple[int, ...]) -> float:
     """At most the layer's Lipschitz constant in l2, up to the rounding of float32.
 
     Power iteration on the operator of a Linear or Conv2d, with its weight scaled to at most 1; on the Jacobian at one
@@ -72,7 +72,7 @@ def estimate_linf(layer: nn.Module, shape: tuple[int, ...]) -> float:
     largest entry of J v, then its signs as v.
     """
     if next(layer.parameters(), None) is None and not isinstance(layer, STRETCHING):
-        return estimate_norm(layer, shape)
+        return estimate_l2(layer, shape)
     point = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     forward, adjoint = _jacobian(layer, point)
     vector, norm = torch.ones_like(point), 0.0

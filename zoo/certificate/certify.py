@@ -18,11 +18,11 @@ from torch import nn
 from zoo import __version__
 from zoo.architectures import Architecture, describe
 from zoo.architectures.layers import layers_of
-from zoo.bounds.estimates import estimate_linf, estimate_norm
+from zoo.bounds.estimates import estimate_l2, estimate_linf
 from zoo.bounds.liplt import liplt, refusal
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.rounding import OUTWARD, check_arithmetic, propagate
-from zoo.bounds.rule import Context, changed_by_hooks
+from zoo.bounds.rule import Context, changed_by_hooks, matrix_of
 from zoo.bounds.spectral import Matrix
 from zoo.bounds.table import bound_layer
 from zoo.bounds.written import weights_of
@@ -103,33 +103,14 @@ def certify(
     >>> [layer.kind for layer in certify(network, (1, 28, 28)).layers]
     ['Pixels', 'Flatten', 'Linear', 'ReLU']
     """
-    check_arithmetic()
-    sides = input_shape if isinstance(input_shape, tuple | list) else ()
-    if not (len(sides) == 3 and all(isinstance(side, int) and side > 0 for side in sides)):
-        raise InputError(f"input_shape is channels, height and width of an image, got {str(input_shape)[:80]}")
-    if not isinstance(norm, str) or norm not in STATEMENTS:
-        raise CertificateError(f"the norm is one of {', '.join(STATEMENTS)}, got {str(norm)[:40]!r}")
-    if norm != "linf" and levels:
-        raise CertificateError(f"levels are tried in linf only, the norm is {norm}")
-    if len(levels) > MAX_LEVELS or not all(low < high for low, high in itertools.pairwise((0.0, *levels, math.inf))):
-        raise CertificateError(f"expected at most {MAX_LEVELS} levels, positive and rising, got {str(levels)[:80]}")
-    if type(network) is not nn.Sequential or len(network) < 2 or changed_by_hooks(network):
-        raise UncertifiableLayerError(f"only a plain nn.Sequential is certified, got {type(network).__name__}")
-    children = list(network._modules.items())  # named_children() would skip a layer that stands twice
-    (head_name, head), first = children[-1], network[0]
-    if type(first) is not Pixels:
-        raise UncertifiableLayerError(
-            f"the first layer must be zoo.layers.Pixels, which sets the domain [0, 1], got {type(first).__name__}"
-        )
-    if type(head) is not nn.Linear or head.bias is None or head.out_features < 2:
-        raise UncertifiableLayerError(f"the last layer, {head_name!r}, must be a Linear with a bias and two classes")
+    head_name, head = _checked_head(network, input_shape, norm, levels)
     taus = taus or {}
     layers: list[LayerBound] = []
     shape: tuple[int, ...] = tuple(input_shape)
-    for layer_name, layer in children[:-1]:
+    for layer_name, layer in list(network._modules.items())[:-1]:  # named_children() skips one that stands twice
         context = Context(layer_name, shape, partial(advance, layer_name), taus, norm)
         bound = bound_layer(layer, context)
-        estimate = (estimate_norm if norm == "l2" else estimate_linf)(layer, shape) if estimates else 0.0
+        estimate = (estimate_l2 if norm == "l2" else estimate_linf)(layer, shape) if estimates else 0.0
         estimate = estimate if math.isfinite(estimate) else 0.0  # at most the constant, where float32 overflows too
         layers.append(LayerBound(layer_name, type(layer).__name__, shape, lipschitz_estimate=estimate, **vars(bound)))
         shape = bound.output_shape
@@ -137,10 +118,7 @@ def certify(
     head_context = Context(head_name, shape)
     if changed_by_hooks(head):
         raise head_context.refuse("a hook or a replaced method changes what it computes")
-    if shape != (head.in_features,):
-        raise head_context.refuse(f"it expects [{head.in_features}], its input has the shape {list(shape)}")
-    weight = head_context.exact(head.weight, head.out_features, head.in_features)
-    bias = head_context.exact(head.bias, head.out_features)
+    weight, bias = matrix_of(head, head_context), head_context.exact(head.bias, head.out_features)
     claim, unit, composition = STATEMENTS[norm]
     pairwise = None
     if norm == "l2" and refusal(network) is None:
@@ -169,6 +147,32 @@ def certify(
         levels=tuple(levels),
         graph_format=GRAPH_FORMAT,
     )
+
+
+def _checked_head(
+    network: nn.Sequential, input_shape: Sequence[int], norm: str, levels: Sequence[float]
+) -> tuple[str, nn.Linear]:
+    """The network's last layer and its name; raises what `certify` refuses before it looks at the layers between."""
+    check_arithmetic()
+    sides = input_shape if isinstance(input_shape, tuple | list) else ()
+    if not (len(sides) == 3 and all(isinstance(side, int) and side > 0 for side in sides)):
+        raise InputError(f"input_shape is channels, height and width of an image, got {str(input_shape)[:80]}")
+    if not isinstance(norm, str) or norm not in STATEMENTS:
+        raise CertificateError(f"the norm is one of {', '.join(STATEMENTS)}, got {str(norm)[:40]!r}")
+    if norm != "linf" and levels:
+        raise CertificateError(f"levels are tried in linf only, the norm is {norm}")
+    if len(levels) > MAX_LEVELS or not all(low < high for low, high in itertools.pairwise((0.0, *levels, math.inf))):
+        raise CertificateError(f"expected at most {MAX_LEVELS} levels, positive and rising, got {str(levels)[:80]}")
+    if type(network) is not nn.Sequential or len(network) < 2 or changed_by_hooks(network):
+        raise UncertifiableLayerError(f"only a plain nn.Sequential is certified, got {type(network).__name__}")
+    first, head, head_name = network[0], network[-1], list(network._modules)[-1]
+    if type(first) is not Pixels:
+        raise UncertifiableLayerError(
+            f"the first layer must be zoo.layers.Pixels, which sets the domain [0, 1], got {type(first).__name__}"
+        )
+    if type(head) is not nn.Linear or head.bias is None or head.out_features < 2:
+        raise UncertifiableLayerError(f"the last layer, {head_name!r}, must be a Linear with a bias and two classes")
+    return head_name, head
 
 
 def compose(
