@@ -34,7 +34,7 @@ def pixels(layer: Pixels, context: Context) -> Bound:
     """
     channels, rows, columns = context.map_shape()
     mean, scale = context.exact(layer.mean, channels), np.abs(context.exact(layer.scale, channels))
-    pixels = rows * columns
+    count = rows * columns
     reach = np.maximum(np.abs(mean), np.abs(1.0 - mean)) * scale
     return Bound(
         context.input_shape,
@@ -43,8 +43,8 @@ def pixels(layer: Pixels, context: Context) -> Bound:
         {},
         fan_in=1,
         absolute_norm=float(scale.max()),
-        offset_norm=context.size(mean * scale, pixels),
-        range_norm=context.size(reach, pixels),
+        offset_norm=context.size(mean * scale, count),
+        range_norm=context.size(reach, count),
     )
 
 
@@ -78,7 +78,7 @@ def position_offset(layer: PositionOffset, context: Context) -> Bound:
 
 
 def group_sort(layer: GroupSort, context: Context) -> Bound:
-    """1-Lipschitz, for two groups are nowhere closer than when both are sorted; exact in floating point."""
+    """Sorting is 1-Lipschitz: of all orders of two groups, sorting both brings them closest. It is exact."""
     if context.input_shape[0] % layer.size:
         raise context.refuse(f"groups of {layer.size} do not divide {context.input_shape[0]} channels")
     return Bound(context.input_shape, 1.0, "nonexpansive", {})
@@ -102,6 +102,7 @@ def hardtanh(layer: nn.Hardtanh, context: Context) -> Bound:
 
 
 def unflatten(layer: nn.Unflatten, context: Context) -> Bound:
+    """The same numbers, of a vector, as a map."""
     shape = layer.unflattened_size
     if layer.dim not in (1, -1) or len(context.input_shape) != 1 or len(shape) != 3:
         raise context.refuse("only a vector is made a map: nn.Unflatten(1, (channels, rows, columns))")
@@ -119,18 +120,21 @@ def channel_shuffle(layer: nn.ChannelShuffle, context: Context) -> Bound:
 
 
 def flatten(layer: nn.Flatten, context: Context) -> Bound:
+    """The same numbers as one vector."""
     if (layer.start_dim, layer.end_dim) != (1, -1):
         raise context.refuse("only a flattening of all dimensions but the batch is proved")
     return Bound((math.prod(context.input_shape),), 1.0, "nonexpansive", {})
 
 
 def pad_channels(layer: PadChannels, context: Context) -> Bound:
+    """The same numbers, and channels of zeros: distances stay as they are."""
     if layer.channels < context.input_shape[0]:
         raise context.refuse(f"it cannot pad {context.input_shape[0]} channels to {layer.channels}")
     return Bound((layer.channels, *context.input_shape[1:]), 1.0, "nonexpansive", {})
 
 
 def first_channels(layer: FirstChannels, context: Context) -> Bound:
+    """Some of the numbers: no distance grows."""
     if not 1 <= layer.channels <= context.input_shape[0]:
         raise context.refuse(f"it cannot take {layer.channels} of {context.input_shape[0]} channels")
     return Bound((layer.channels, *context.input_shape[1:]), 1.0, "nonexpansive", {})

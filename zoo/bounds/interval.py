@@ -23,8 +23,9 @@ def least_margins(network: nn.Sequential, images: Tensor, label: Tensor, levels:
 
         |D|_1 E + gamma_{d+4} (|D|_1 R + |b_j| + |b_i|)
 
-    (D, c or r, d products, their difference, the bias). That is at most T_ji, twice the error of a margin at a point in
-    `zoo.bounds.margins`; so a margin above 2 T_ji is positive at every point of the box, as computed there too.
+    Counted: D once, c or r once, d products in a sum, the difference of the two sums, the bias. That is at most T_ji,
+    twice the error of a margin at a point in `zoo.bounds.margins`; so a margin above 2 T_ji is positive at every point
+    of the box, as computed there too.
     """
     count = len(levels)
     reach = levels[:, None, None, None, None]
@@ -36,7 +37,7 @@ def least_margins(network: nn.Sequential, images: Tensor, label: Tensor, levels:
     matrix, bias = head.weight, head.bias
     chosen = label.repeat(count)
     rows = matrix.index_select(0, chosen)[:, None] - matrix  # [L N, C, d]
-    centre, reach = (lower + upper) / 2, (upper - lower) / 2
-    margins = (rows @ centre[:, :, None] - rows.abs() @ reach[:, :, None])[:, :, 0]
+    centre, half = (lower + upper) / 2, (upper - lower) / 2
+    margins = (rows @ centre[:, :, None] - rows.abs() @ half[:, :, None])[:, :, 0]
     margins = margins + (bias.index_select(0, chosen)[:, None] - bias)
     return margins.unflatten(0, (count, -1))

@@ -18,6 +18,7 @@ from zoo.lowering.taps import is_plain
 
 
 def linear(layer: nn.Linear, context: Context) -> Bound:
+    """x -> W x + b: the norm of the matrix W."""
     return _matrix((layer.out_features,), matrix_of(layer, context), layer.bias, 1, context)
 
 
@@ -43,6 +44,7 @@ def _matrix(shape: Shape, weight: Matrix, bias: Tensor | None, copies: int, cont
 
 
 def convolution(layer: nn.Conv2d, context: Context) -> Bound:
+    """x -> W x + b, W the convolution as a matrix on maps of this size: at least the norm of W."""
     kernel, sizes = kernel_of(layer, context)
     kernels, of_group = groups_of(kernel, layer, sizes)
     rounded = rounding(kernel, sizes) if is_plain(layer) else rounding_of_sums(kernels, kernel[0].size)
@@ -140,6 +142,7 @@ def apply_token_linear(layer: TokenLinear, weight: Tensor | None, x: Tensor) -> 
 
 
 def apply_batch_norm(layer: nn.BatchNorm2d, weight: Tensor | None, x: Tensor) -> Tensor:
+    """Each channel times w / sqrt(v + eps), w = 1 without a weight; the mean and the bias are no part of it."""
     assert layer.running_var is not None
     scale = (layer.running_var.to(x.dtype) + layer.eps).rsqrt()
     return x * (scale if weight is None else weight * scale)[:, None, None]

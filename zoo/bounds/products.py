@@ -16,32 +16,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.bounds.convolution import DENSE_COST
 from zoo.bounds.rounding import OUTWARD, TINY, gamma
+from zoo.bounds.rule import Bound, Shape
 from zoo.bounds.spectral import NormProof, spectral_norm_bound
+from zoo.records import LayerBound
 
 MAX_BATCH_ENTRIES = 2**27  # of a batch of vectors: a GiB
 MAX_NORM = 1e60  # of a product: so that the square of its Gram matrix stays within binary64
-
-Shape = tuple[int, ...]
-
-
-class Bounded(Protocol):
-    """What `Bound` and `records.LayerBound` have in common."""
-
-    @property
-    def output_shape(self) -> Shape: ...
-    @property
-    def lipschitz_bound(self) -> float: ...
-    @property
-    def absolute_norm(self) -> float: ...
-    @property
-    def fan_in(self) -> int: ...
 
 
 class Operator:
@@ -56,7 +43,7 @@ class Operator:
         layer: nn.Module,
         linear: Callable[[Any, Tensor | None, Tensor], Tensor],
         input_shape: Shape,
-        bound: Bounded,
+        bound: Bound | LayerBound,
     ):
         self.layer, self.linear = layer, linear
         self.input_shape, self.output_shape = input_shape, bound.output_shape
@@ -104,7 +91,7 @@ class Vectors:
         return math.sqrt(float(self.computed.square().sum()) + TINY) * (1.0 + 2.0**-16)  # squares may underflow
 
     def through(self, chain: Chain, adjoint: bool = False) -> Vectors:
-        """The batch behind these layers, or, by their adjoints, in front of them."""
+        """The batch after the chain's layers, first to last; with `adjoint`, after their adjoints, last to first."""
         vectors = self
         for operator in reversed(chain) if adjoint else chain:
             local = gamma(operator.terms + 2) * operator.absolute * vectors.size + TINY if operator.terms else 0.0
@@ -121,9 +108,9 @@ class Vectors:
     def times(self, factor: float) -> Vectors:
         return Vectors(self.computed * factor, (factor * (self.error + gamma(1) * self.size)) * OUTWARD + TINY)
 
-    def norm(self, tau: float = 0.0) -> NormProof:
+    def norm(self) -> NormProof:
         """A proof of the norm of the matrix whose rows these vectors are."""
-        return spectral_norm_bound([(self.computed.flatten(1).numpy(), None)], tau, self.error)
+        return spectral_norm_bound([(self.computed.flatten(1).numpy(), None)], perturbation=self.error)
 
 
 def basis(shape: Shape) -> Vectors:

@@ -111,7 +111,8 @@ class Context:
 
     name: the layer's, for messages and `taus`.
     advance: called with the number of matrices that a proof will factor, then with 0 after each of them.
-    taus: where a proof starts, by the full name of the layer or of its part; a missing one is found.
+    taus: the `NormProof.tau` of an earlier certificate, by the full name of the layer or of its part, which saves an
+        eigenvalue; where one is missing it is computed.
     norm: "l2" or "linf", of the layer's input and of its output.
     gain: inside a block, at least the factor by which the block's layers before this one enlarge the block's input.
     rows: the table, for layers inside the layer.
@@ -126,6 +127,7 @@ class Context:
     rows: Rows = field(default_factory=dict)
 
     def refuse(self, reason: str) -> UncertifiableLayerError:
+        """The error to raise for a layer that is not proved: it names the layer and says why."""
         return UncertifiableLayerError(f"layer {self.name!r} cannot be certified: {reason}")
 
     def bound(self, layer: nn.Module) -> Bound:
@@ -145,6 +147,7 @@ class Context:
         return replace(self, name=f"{self.name}.{name}", input_shape=input_shape)
 
     def map_shape(self) -> tuple[int, int, int]:
+        """The input's shape [C, H, W]. Raises UncertifiableLayerError where the input is no map."""
         if len(self.input_shape) != 3:
             raise self.refuse(f"it expects maps [C, H, W], its input has the shape {list(self.input_shape)}")
         return self.input_shape  # type: ignore[return-value]
@@ -179,7 +182,7 @@ class Context:
         tau = self.taus.get(self.name, 0.0)
         return spectral_norm_bound(family, tau, perturbation, divisor, lambda: self.advance(0))
 
-    def size(self, vector: Matrix, copies: int = 1) -> float:
+    def size(self, vector: Matrix, copies: int) -> float:
         """At least the norm, in the norm of the context, of `copies` copies of the vector one after the other."""
         return l2(vector, copies) if self.norm == "l2" else float(np.abs(vector).max()) * RAISED
 
@@ -224,7 +227,7 @@ def schur_bound(matrix: Matrix) -> float:
     return math.sqrt(float(matrix.sum(axis=0).max()) * float(matrix.sum(axis=1).max())) * RAISED
 
 
-def l2(vector: Matrix, copies: int = 1) -> float:
+def l2(vector: Matrix, copies: int) -> float:
     """At least the l2 norm of `copies` copies of the vector."""
     return math.sqrt(float(np.square(vector).sum()) * copies) * RAISED
 

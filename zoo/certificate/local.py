@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from zoo.bounds.convolution import written_out
 from zoo.bounds.margins import ROUND_DOWN
 from zoo.bounds.rounding import OUTWARD, TINY, U, gamma
-from zoo.bounds.rule import RAISED
+from zoo.bounds.rule import RAISED, Shape
 from zoo.bounds.spectral import Matrix, spectral_norm_bound
 from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax, Pixels
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 MAX_MATRIX_ENTRIES = 2**24  # entries of a layer written out as a matrix; 2c2f on MNIST needs 2^22.3
 BALLS = 6  # tried for one image, after the one that the global bounds prove
 
-Shape = tuple[int, ...]
-
 
 class LocalRadius(NamedTuple):
+    """The label of an image, an l2 distance up to which it does not change, and the ball in which that was proved."""
+
     label: int
     radius: float
     ball: float  # the size of the ball whose local bounds prove the radius; 0 where the model's global bounds prove it
@@ -299,7 +299,11 @@ def _expand(paths: list[PathTerm], activation: Activation) -> list[PathTerm]:
 
 
 def _cut(paths: list[PathTerm], activation: Activation) -> list[PathTerm]:
-    """One path from the activation's output, whose difference is no longer than that of its inputs that are not off."""
+    """The paths behind the activation: one in the place of all, or those of `_expand` where nothing may change.
+
+    Its source is the difference of the activation's outputs on the units that are not off, which is no longer than the
+    difference of its inputs there; on the others the output stays 0.
+    """
     alive = activation.alive
     if not len(activation.plus):
         return _expand(paths, activation)
@@ -317,12 +321,15 @@ def _length(paths: list[PathTerm], rows: Callable[[Matrix], Matrix]) -> float:
 
 
 def _row_sizes(paths: list[PathTerm]) -> Matrix:
-    """At least the norm of each row of the sum of the paths, divided by |x' - x|."""
+    """At least |z'_k - z_k| / |x' - x| for each unit k of a layer, the paths being those of its values z and z'."""
     return _sum([(_row_norms(path.matrix) + path.error) * path.size for path in paths])
 
 
 def _row_constants(rows: Matrix, paths: list[PathTerm]) -> Matrix:
-    """The same for the product of these rows, each one rounded subtraction, with the sum of the paths."""
+    """At least |d (z' - z)| / |x' - x| for each of these rows d, the paths being those of a layer's values z and z'.
+
+    Each entry of d is a difference that was rounded once; the exact difference is what the result holds for.
+    """
     lengths, terms = _row_norms(rows), rows.shape[1] + 4
     return _sum(
         [

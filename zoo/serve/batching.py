@@ -27,6 +27,8 @@ Observe = Callable[[int, float], None]
 
 @dataclass
 class Job:
+    """A request's images, its answer to come, and when it was asked and taken into a run (`time.perf_counter`)."""
+
     images: np.ndarray  # float32 [N, C, H, W], N <= CHUNK
     answer: asyncio.Future[Outputs]
     asked: float

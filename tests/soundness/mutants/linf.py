@@ -147,11 +147,11 @@ MUTANTS = (
     ),
     mutant(
         "width of the features lost", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
-        INTERVAL, " - rows.abs() @ reach[:, :, None]", "",
+        INTERVAL, " - rows.abs() @ half[:, :, None]", "",
     ),
     mutant(
         "rows of the head without signs", "linf::test_no_point_of_the_ball_has_another_label[distance_net]",
-        INTERVAL, "rows.abs() @ reach", "rows @ reach",
+        INTERVAL, "rows.abs() @ half", "rows @ half",
     ),
     mutant(
         "biases of the head exchanged", "linf::test_no_point_of_the_ball_has_another_label",
