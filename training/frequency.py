@@ -15,7 +15,7 @@ from training.orthogonal import reflector
 from zoo.errors import InputError
 
 LOT_RIDGE, LOT_STEPS = 1e-4, 10
-BRO_RIDGE = 1e-5  # of LipConvNets, in means of the Gram matrix's diagonal
+LIPCONVNET_RIDGE = 1e-5  # in means of the Gram matrix's diagonal
 
 
 class Frequencies(nn.Module):
@@ -74,7 +74,7 @@ def lot(matrices: Tensor) -> Tensor:
     return value if matrices.shape[-2] <= matrices.shape[-1] else value.mH
 
 
-def reflectors(outputs: int, inputs: int, ridge: float = BRO_RIDGE) -> Callable[[Tensor], Tensor]:
+def reflectors(outputs: int, inputs: int, ridge: float = LIPCONVNET_RIDGE) -> Callable[[Tensor], Tensor]:
     """The first rows and columns of the block reflector of each V [C, rank], C = max(outputs, inputs): BRO.
 
     Source: Lai, Huang, Kung, Chen 2025 (BRO), arXiv 2505.15174, and the authors' code, whose ridge for LipConvNets this

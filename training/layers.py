@@ -30,7 +30,7 @@ from training.frequency import Frequencies, lot, reflector_start, reflectors
 from training.minmax import QuickMinMax, quicken
 from training.operators import OperatorShape, convolution_operator, matrix_operator
 from training.orthogonal import (
-    BRO_RIDGE,
+    BRONET_RIDGE,
     Bjorck,
     BlockOrthogonalKernel,
     BlockReflector,
@@ -281,7 +281,7 @@ def _frequency_conv(layer: FrequencyConv, place: Place) -> nn.Module:
             kernel, orthogonal = reflector_start(outputs, inputs, taps), reflectors(outputs, inputs)
         case BRONet(share=share, depth=depth):
             kernel = reflector_start(outputs, inputs, taps, share, depth)
-            layer, orthogonal = CentredFrequencyConv.of(layer), reflectors(outputs, inputs, BRO_RIDGE)
+            layer, orthogonal = CentredFrequencyConv.of(layer), reflectors(outputs, inputs, BRONET_RIDGE)
     torus = layer.size + 2 * layer.padding
     parametrize.register_parametrization(layer, "weight", Frequencies(kernel.to(layer.weight), torus, orthogonal))
     return layer

@@ -14,7 +14,7 @@ from zoo.errors import InputError
 
 BJORCK_STEPS, CONVERGED = 20, 1e-4
 RIDGE = 1e-3  # of LiResNet++, in means of the Gram matrix's diagonal
-BRO_RIDGE = 1e-7  # of BRONet, likewise
+BRONET_RIDGE = 1e-7  # likewise
 
 
 class CholeskyRows(nn.Module):
@@ -112,7 +112,7 @@ class BlockReflector(_FromNumbers):
         super().__init__(start.to(weight))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return reflector(vectors, BRO_RIDGE, self.shape[0], self.shape[1:].numel()).reshape(self.shape)
+        return reflector(vectors, BRONET_RIDGE, self.shape[0], self.shape[1:].numel()).reshape(self.shape)
 
 
 def reflector(vectors: Tensor, ridge: float, rows: int, columns: int) -> Tensor:
