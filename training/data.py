@@ -42,7 +42,7 @@ class Source(ABC):
 
 
 class InMemory(Source):
-    """Decoded images that lie on the device: [N, C, H, W] as `zoo.data.datasets.Split` has them, labels int64 [N]."""
+    """Decoded images that lie on the device: those of a `zoo.data.splits.Split` as [N, C, H, W], labels int64 [N]."""
 
     def __init__(self, images: Tensor, labels: Tensor):
         self.images = images

@@ -26,7 +26,7 @@ from zoo.certificate.model import CertifiedModel
 from zoo.data.moons import two_moons
 from zoo.files import replacing
 
-EPSILONS = (0.15, 0.25, 0.35, 0.45)  # distances between the moons' own points, whose true margin is 0.15
+EPSILONS = (0.15, 0.25, 0.35, 0.45)  # in the plane, where each point has a true margin of 0.15
 SLACK = published_p(1e-12)
 EPOCHS, BATCH, RATE, SEED = 60, 100, 1e-2, 0
 LOSSES: dict[str, Loss] = {

@@ -1,4 +1,4 @@
-"""`zoo.data.datasets.load_split`: what it reads, and the one line it says of what it cannot read."""
+"""`zoo.data.splits.load_split`: what it reads, and the one line it says of what it cannot read."""
 
 import hashlib
 import sys

@@ -22,7 +22,10 @@ PATCH = 4  # the side of the pixels that become channels
 
 @dataclass(frozen=True)
 class AOLPatchwise:
-    """Patches as channels, `depth` convolutions of `width`, the `last` channels of which go to `dense_depth` layers."""
+    """Patches of 4 x 4 pixels as channels, `depth` convolutions of `width` channels, `dense_depth` dense layers.
+
+    The dense layers get the first `last` of the convolutions' channels.
+    """
 
     citation: ClassVar[str] = AOL
 
@@ -38,7 +41,7 @@ class AOLPatchwise:
         if self.input_size % PATCH:
             raise ValueError(f"AOLPatchwise cuts patches of {PATCH} pixels: {self.input_size} do not divide")
         if self.last > self.width:
-            raise ValueError(f"the last {self.last} channels are more than the width {self.width}")
+            raise ValueError(f"{self.last} channels are to be kept of only {self.width}")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
