@@ -7,27 +7,19 @@ import torch
 from torch import nn
 
 from tests.training.small import small_network
-from zoo.architectures import (
-    FAMILIES,
-    OLSA,
-    Architecture,
-    ConvexPotentialNet,
-    ConvNet,
-    DistanceMLP,
-    DistanceNet,
-    LipConvNet,
-    LiResNet,
-    LoopResNet,
-    SpatialMLP,
-    TwoMoonsMLP,
-    describe,
-    from_description,
-    layer_shapes,
-)
+from zoo.architectures import FAMILIES, Architecture, describe, from_description, layer_shapes
 from zoo.architectures.aol import AOLMLP, AOLPatchwise
 from zoo.architectures.bronet import BRONet
+from zoo.architectures.convnet import ConvNet
+from zoo.architectures.distance import DistanceMLP, DistanceNet
+from zoo.architectures.lipconvnet import LipConvNet
+from zoo.architectures.liresnet import LiResNet
+from zoo.architectures.loop import LoopResNet
+from zoo.architectures.mlp import TwoMoonsMLP
 from zoo.architectures.orthogonal import OrthogonalConvNet
+from zoo.architectures.potential import ConvexPotentialNet
 from zoo.architectures.sortnet import SortNet
+from zoo.architectures.transformer import OLSA, SpatialMLP
 from zoo.bounds.table import TABLE
 from zoo.data.datasets import DATASETS
 from zoo.errors import CertificateError, UnknownModelError

@@ -21,7 +21,8 @@ from training.loop import train
 from training.recipes import find
 from training.schedules import Points
 from zoo import registry
-from zoo.architectures import ConvNet, DistanceMLP, DistanceNet
+from zoo.architectures.convnet import ConvNet
+from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.cli import app
 from zoo.cli.proofs import _recompute
 from zoo.data.datasets import DATASETS

@@ -19,11 +19,16 @@ from torch import nn
 from tests.training.small import SIZES, narrowed, small_network
 from training.constraints import converge_norms, folded_state
 from training.layers import constrain
-from zoo.architectures import Architecture, ConvexPotentialNet, ConvNet, LipConvNet, LoopResNet, TwoMoonsMLP
+from zoo.architectures import Architecture
 from zoo.architectures.aol import AOLMLP, AOLPatchwise
+from zoo.architectures.convnet import ConvNet
 from zoo.architectures.fourier import CayleyConvNet
 from zoo.architectures.lbdn import LBDN
+from zoo.architectures.lipconvnet import LipConvNet
+from zoo.architectures.loop import LoopResNet
+from zoo.architectures.mlp import TwoMoonsMLP
 from zoo.architectures.orthogonal import OrthogonalConvNet
+from zoo.architectures.potential import ConvexPotentialNet
 from zoo.certificate.certify import certify
 from zoo.certificate.model import CertifiedModel
 from zoo.publication.graph import write_graph

@@ -38,23 +38,18 @@ from training.orthogonal import (
     CholeskyRows,
     cayley,
 )
-from zoo.architectures import (
-    Architecture,
-    ConvexPotentialNet,
-    DistanceMLP,
-    DistanceNet,
-    LipConvNet,
-    LiResNet,
-    PlainConvNet,
-)
+from zoo.architectures import Architecture
 from zoo.architectures.aol import AOLMLP, AOLPatchwise
 from zoo.architectures.bronet import BRONet
+from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
 from zoo.architectures.lbdn import LBDN
+from zoo.architectures.lipconvnet import LipConvNet
 from zoo.architectures.lipnext import LipNeXt
-from zoo.architectures.liresnet import Backbone
+from zoo.architectures.liresnet import Backbone, LiResNet, PlainConvNet
 from zoo.architectures.liresnetpp import LiResNetPP
 from zoo.architectures.orthogonal import OrthogonalConvNet
+from zoo.architectures.potential import ConvexPotentialNet
 from zoo.architectures.transformer import Transformer
 from zoo.bounds.rule import Context
 from zoo.bounds.table import bound_layer

@@ -14,7 +14,8 @@ from training.pictures import Pictures, open_pictures
 from training.recipes import RECIPES, distance, liresnet
 from training.recipes.recipe import Recipe
 from training.schedules import epsilon_ramp
-from zoo.architectures import NETWORKS, DistanceMLP, DistanceNet
+from zoo.architectures import NETWORKS
+from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.liresnet import STEMS
 from zoo.data.datasets import DATASETS, HUB, DatasetInfo, own_dataset
 from zoo.errors import CertificateError, InputError

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from export.publish import weight_files
-from zoo.architectures import Architecture, ConvNet, describe
+from zoo.architectures import Architecture, describe
+from zoo.architectures.convnet import ConvNet
 from zoo.bounds.written import weights_of
 from zoo.certificate.certify import certify
 from zoo.publication.folder import GRAPHS, Folder

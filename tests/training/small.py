@@ -8,30 +8,23 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo import registry
-from zoo.architectures import (
-    OLSA,
-    Architecture,
-    ConvexPotentialNet,
-    ConvNet,
-    DistanceMLP,
-    DistanceNet,
-    LipConvNet,
-    LiResNet,
-    LoopResNet,
-    PlainConvNet,
-    ResNet,
-    SpatialMLP,
-    TwoMoonsMLP,
-)
+from zoo.architectures import Architecture
 from zoo.architectures.aol import AOLMLP, AOLPatchwise
 from zoo.architectures.bronet import BRONet
+from zoo.architectures.convnet import ConvNet
+from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
 from zoo.architectures.lbdn import LBDN
+from zoo.architectures.lipconvnet import LipConvNet
 from zoo.architectures.lipnext import LipNeXt
-from zoo.architectures.liresnet import Backbone
+from zoo.architectures.liresnet import Backbone, LiResNet, PlainConvNet, ResNet
 from zoo.architectures.liresnetpp import LiResNetPP
+from zoo.architectures.loop import LoopResNet
+from zoo.architectures.mlp import TwoMoonsMLP
 from zoo.architectures.orthogonal import OrthogonalConvNet
+from zoo.architectures.potential import ConvexPotentialNet
 from zoo.architectures.sortnet import SortNet
+from zoo.architectures.transformer import OLSA, SpatialMLP
 
 SIZES = {
     "depth": 2,

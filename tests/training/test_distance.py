@@ -9,7 +9,7 @@ from training import distance
 from training.constraints import folded_state
 from training.distance import DRAWN, LpDistance, LpSortedDistance, lp_distance, set_exponent, settle_means
 from training.layers import constrain
-from zoo.architectures import DistanceMLP, DistanceNet
+from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.sortnet import SortNet
 from zoo.layers import LInfDistance, SortedDistance
 

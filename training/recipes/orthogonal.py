@@ -17,7 +17,8 @@ from training.losses import certificate_regularised, multi_margin, offset_cross_
 from training.recipes import liresnet
 from training.recipes.recipe import Paper, Recipe
 from training.schedules import constant, steps, triangle
-from zoo.architectures import ConvexPotentialNet, LipConvNet
+from zoo.architectures.lipconvnet import LipConvNet
+from zoo.architectures.potential import ConvexPotentialNet
 from zoo.registry import ENTRIES
 
 EPSILON = 36 / 255

@@ -1,8 +1,9 @@
 """Architectures: frozen sizes whose `network()` is an `nn.Sequential` of plain layers, the last named `head`.
 
-Each other file of this package is a family: a dataclass of its sizes with the `citation` of its paper, then two tables
-by name, its NETWORKS and its models, PRESETS. A new file is found by itself. `layers` is for networks that belong to no
-family. Importing this package loads no torch; `network()` does.
+Each other file of this package but `preset` and `layers` is a family, and the one address of its classes: a dataclass
+of its sizes with the `citation` of its paper, then two tables by name, its NETWORKS and its models, PRESETS. A new file
+is found by itself. `layers` is for networks that belong to no family. Importing this package loads no torch;
+`network()` does.
 """
 
 from dataclasses import asdict, fields
@@ -11,39 +12,18 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, NamedTuple
 
-from zoo.architectures.convnet import ConvNet
-from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.layers import Layers
-from zoo.architectures.lipconvnet import LipConvNet
-from zoo.architectures.liresnet import LiResNet, PlainConvNet, ResNet
-from zoo.architectures.loop import LoopResNet
-from zoo.architectures.mlp import TwoMoonsMLP
-from zoo.architectures.potential import ConvexPotentialNet
 from zoo.architectures.preset import Architecture, Preset, Reported
-from zoo.architectures.transformer import OLSA, SpatialMLP
 from zoo.errors import CertificateError, one_line
 
 __all__ = [
     "FAMILIES",
     "NETWORKS",
-    "OLSA",
     "PRESETS",
     "Architecture",
-    "ConvNet",
-    "ConvexPotentialNet",
-    "DistanceMLP",
-    "DistanceNet",
     "LayerShape",
-    "Layers",
-    "LiResNet",
-    "LipConvNet",
-    "LoopResNet",
-    "PlainConvNet",
     "Preset",
     "Reported",
-    "ResNet",
-    "SpatialMLP",
-    "TwoMoonsMLP",
     "describe",
     "from_description",
     "layer_shapes",
@@ -54,7 +34,9 @@ __all__ = [
 MAX_SIZE = 1_000_000
 LIMITS = {"classes": 10_000, "depth": 1_000, "dense_depth": 1_000}
 
-_FILES = [import_module(f"{__name__}.{file.name}") for file in iter_modules(__path__) if file.name != "preset"]
+_FILES = [
+    import_module(f"{__name__}.{file.name}") for file in iter_modules(__path__) if file.name not in ("preset", "layers")
+]
 NETWORKS: dict[str, Architecture] = {name: network for file in _FILES for name, network in file.NETWORKS.items()}
 PRESETS: dict[str, Preset] = {name: preset for file in _FILES for name, preset in file.PRESETS.items()}
 FAMILIES: dict[str, type[Architecture]] = {type(network).__name__: type(network) for network in NETWORKS.values()}

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.architectures.preset import Architecture, Preset
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,7 +100,3 @@ def _each(layers: Sequence[Any], depth: int) -> Iterator[dict[str, Any]]:
             inner = [value] if isinstance(value, dict) else value
             if isinstance(inner, list | tuple) and any(isinstance(one, dict | list) for one in inner):
                 yield from _each(inner, depth + 1)
-
-
-NETWORKS: dict[str, Architecture] = {}  # none has a name
-PRESETS: dict[str, Preset] = {}
