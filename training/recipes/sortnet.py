@@ -11,21 +11,11 @@ pass inputs on, where theirs are in all layers on MNIST and in none on CIFAR-10.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
 
 from training.recipes import distance
+from training.recipes.distance import Row
 from training.recipes.recipe import Paper, Recipe
 from zoo.architectures.distance import PIXELS
-
-
-class Row(NamedTuple):
-    """A published row: threshold in pixels, first and last weight of cross-entropy."""
-
-    name: str
-    epsilon: float
-    threshold: float
-    weights: tuple[float, float]
-
 
 MNIST = Row("sortnet-5x5120-mnist", 0.3, 0.9, (0.02, 2e-4))
 MNIST_01 = Row("sortnet-5x5120-epsilon0.1-mnist", 0.1, 0.6, (0.1, 1e-3))
@@ -44,16 +34,13 @@ def recipes() -> Iterable[Recipe]:
 
 def mnist(row: Row) -> Recipe:
     """1500 epochs."""
-    recipe = distance.mnist(row.name, row.epsilon, row.threshold)
-    return replace(
-        _sorted(recipe, 1500, row, PIXELS[1][1], 100 / 1500, 1450 / 1500),
-        paper=Paper.of(row.name),
-    )
+    recipe = distance.mnist(row)
+    return replace(_sorted(recipe, 1500, row, PIXELS[1][1], 100 / 1500, 1450 / 1500), paper=Paper.of(row.name))
 
 
 def cifar10(row: Row) -> Recipe:
     """3000 epochs."""
-    recipe = distance.cifar10(*row)
+    recipe = distance.cifar10(row)
     return replace(_sorted(recipe, 3000, row, PIXELS[3][1], 200 / 3000, 2950 / 3000), paper=Paper.of(row.name))
 
 
