@@ -17,7 +17,7 @@ from training.schedules import epsilon_ramp
 from zoo.architectures import NETWORKS
 from zoo.architectures.distance import DistanceMLP, DistanceNet
 from zoo.architectures.liresnet import STEMS
-from zoo.data.datasets import DATASETS, HUB, DatasetInfo, own_dataset
+from zoo.data.datasets import DATASETS, HUB_DATA, DatasetInfo, own_dataset
 from zoo.errors import CertificateError, InputError
 from zoo.publication.folder import NAME
 from zoo.records import FORMAT, loads
@@ -111,7 +111,7 @@ def own_recipe(entry: Entry, images: int, epochs: int | None = None) -> Recipe:
     """
     recipe = liresnet.small(entry.name, None)
     match entry.architecture:
-        case DistanceNet() | DistanceMLP():
+        case DistanceNet():
             recipe = distance.small(entry.name, entry.architecture.channels)
             if isinstance(entry.architecture, DistanceMLP):
                 recipe = distance.with_mlp(recipe)
@@ -179,16 +179,16 @@ def _shape(network: str, channels: int, classes: int, side: int, size: int | Non
 
 def _slug(source: str) -> str:
     """A data set's name from where it lies: flowers for data/Flowers/train, hf:org/flowers or flowers.npz."""
-    path = Path(source.removeprefix(HUB))
-    path = path if source.startswith(HUB) else path.resolve()
+    path = Path(source.removeprefix(HUB_DATA))
+    path = path if source.startswith(HUB_DATA) else path.resolve()
     if path.name == "train" and path.parent.name:
         path = path.parent
     return re.sub(r"[^a-z0-9._-]+", "-", path.name.removesuffix(".npz").removesuffix(".parquet").lower()).strip("-.")
 
 
 def _place(source: str) -> str:
-    return source if source.startswith(HUB) else str(Path(source).resolve())
+    return source if source.startswith(HUB_DATA) else str(Path(source).resolve())
 
 
 def _shown(source: str) -> str:
-    return source if source.startswith(HUB) else Path(source).name
+    return source if source.startswith(HUB_DATA) else Path(source).name

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from zoo.data.class_folders import class_files, class_names
-from zoo.data.datasets import HUB, known_labels, own_dataset
+from zoo.data.datasets import HUB_DATA, known_labels, own_dataset
 from zoo.data.parquet import ParquetFiles, class_numbers, label_names, numbered_labels, picture
 from zoo.data.splits import Split, SplitFiles, hub_files, own_files, part_name
 from zoo.errors import InputError
@@ -153,8 +153,8 @@ def open_pictures(source: str, split: str, labels: tuple[str, ...] | None = None
     are found. Only what the labels need is read here.
     Raises InputError if there are no such pictures, or they have other classes.
     """
-    if source.startswith(HUB):
-        found: Pictures = _Parquet(hub_files(source.removeprefix(HUB), split), labels)
+    if source.startswith(HUB_DATA):
+        found: Pictures = _Parquet(hub_files(source.removeprefix(HUB_DATA), split), labels)
     elif is_folder(source):
         files = own_files(Path(source), split)
         found = _Parquet(files, labels) if files else _Folder(Path(source), labels)

@@ -14,6 +14,7 @@ from training.losses import offset_cross_entropy
 from training.recipes import liresnet
 from training.recipes.recipe import Paper, Recipe
 from training.schedules import constant, triangle
+from zoo.registry import ENTRIES
 
 EPSILON = 36 / 255
 
@@ -37,7 +38,7 @@ def row(name: str, paper: Paper | None) -> Recipe:
         rate=triangle(),
         optimizer="adam",
         clip_norm=None,
-        augment=(Crop(8 if name.endswith("tiny-imagenet") else 4, "reflect"), Flip()),
+        augment=(Crop(8 if ENTRIES[name].dataset == "tiny-imagenet" else 4, "reflect"), Flip()),
         validate_every=10,
         paper=paper,
     )

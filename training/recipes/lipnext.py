@@ -28,7 +28,7 @@ def recipes() -> Iterable[Recipe]:
 def row(name: str) -> Recipe:
     """LiResNet's settings on the same data set, in bfloat16, with the radii of LiResNet++."""
     recipe = liresnet.table_row(name)
-    if name.endswith("-imagenet") and not name.endswith("-tiny-imagenet"):
+    if ENTRIES[name].dataset == "imagenet":
         recipe = liresnet.imagenet(recipe)
     else:
         recipe = replace(recipe, training_epsilon=epsilon_ramp(recipe.epsilon, 3.0))

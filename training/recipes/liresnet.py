@@ -19,7 +19,7 @@ from zoo.architectures.liresnetpp import LiResNetPP
 from zoo.registry import ENTRIES
 
 EPSILON = 36 / 255
-UNLIKE = "the row's features are 512 as in its authors' code, the paper's text says 2048"
+UNLIKE = ("the row's features are 512 as in its authors' code, the paper's text says 2048",)
 
 # The row that each small network stands beside; of OLSA with LiFFN the table has no figure.
 SMALL = {
@@ -78,12 +78,12 @@ def table_row(name: str) -> Recipe:
         power_iterations=10,
         augment=_augment(name),
         validate_every=10,
-        paper=Paper.of(name, hardware="one A100", unlike=(UNLIKE,)),
+        paper=Paper.of(name, hardware="one A100", unlike=UNLIKE),
     )
 
 
 def _augment(name: str) -> tuple[Augmentation, ...]:
-    if name.endswith("tiny-imagenet"):
+    if ENTRIES[name].dataset == "tiny-imagenet":
         return (Crop(8), RandAugment(), Flip(), Cutout(16))
     return (Crop(4), RandAugment(), Flip())
 
@@ -96,7 +96,7 @@ def generated(recipe: Recipe) -> Recipe:
 
 
 def trades(recipe: Recipe) -> Recipe:
-    """The same with GloRo-TRADES; the paper does not give its weight, 1.2 is GloRo's on CIFAR-10."""
+    """The row's recipe with the loss GloRo-TRADES; the paper does not give its weight, 1.2 is GloRo's on CIFAR-10."""
     return replace(recipe, loss=gloro_trades, loss_options={"weight": 1.2})
 
 

@@ -57,7 +57,7 @@ def soc(name: str) -> Recipe:
         optimizer="momentum",
         optimizer_options={"momentum": 0.9, "weight_decay": 5e-4},
         clip_norm=None,
-        augment=(Crop(8 if name.endswith("tiny-imagenet") else 4), Flip()),
+        augment=(Crop(8 if ENTRIES[name].dataset == "tiny-imagenet" else 4), Flip()),
         validate_every=10,
         paper=Paper.of(name),
     )

@@ -105,14 +105,14 @@ NETWORKS = {
     "lipconvnet-5w8-lot": FourierLipConvNet(5, 8),
     "lipconvnet-5w8-bro": FourierLipConvNet(5, 8, method="bro"),
 }
-TABLE = "Hu et al. 2023, table 1"
+HU_TABLE_1 = "Hu et al. 2023, table 1"
 PRESETS = {
-    "kwlarge-cayley-cifar10": Preset("kwlarge-cayley", "cifar10", Reported(75.3, 59.2, "36/255", TABLE)),
-    "kwlarge-cayley-cifar100": Preset("kwlarge-cayley", "cifar100", Reported(45.8, 31.9, "36/255", TABLE)),
+    "kwlarge-cayley-cifar10": Preset("kwlarge-cayley", "cifar10", Reported(75.3, 59.2, "36/255", HU_TABLE_1)),
+    "kwlarge-cayley-cifar100": Preset("kwlarge-cayley", "cifar100", Reported(45.8, 31.9, "36/255", HU_TABLE_1)),
     "kwsmall-cayley-cifar10": Preset("kwsmall-cayley", "cifar10"),
     "kwsmall-cayley-cifar10-jpeg75": Preset("kwsmall-cayley", "cifar10-jpeg75"),
     "lipconvnet-5-lot-cifar10": Preset("lipconvnet-5-lot", "cifar10"),
-    "lipconvnet-20-lot-cifar100": Preset("lipconvnet-20-lot", "cifar100", Reported(49.2, 35.5, "36/255", TABLE)),
+    "lipconvnet-20-lot-cifar100": Preset("lipconvnet-20-lot", "cifar100", Reported(49.2, 35.5, "36/255", HU_TABLE_1)),
     "lipconvnet-40-lot-cifar10": Preset(
         "lipconvnet-40-lot", "cifar10", Reported(None, 63.50, "36/255", "Xu et al. 2022, abstract")
     ),

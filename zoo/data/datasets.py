@@ -13,7 +13,7 @@ from pathlib import Path
 from zoo.epsilon import parse_epsilon
 from zoo.records import NATURAL, ModelConfig
 
-HUB = "hf:"  # the prefix of a data set on the Hugging Face hub: hf:org/name
+HUB_DATA = "hf:"  # the prefix of a data set on the Hugging Face hub: hf:org/name
 WORDNET = re.compile(r"(n\d{8}) (.+)")  # a class of ImageNet: its number in WordNet, and its names
 
 
@@ -80,7 +80,7 @@ def dataset_of(config: ModelConfig) -> DatasetInfo:
     if config.dataset in DATASETS:
         return DATASETS[config.dataset]
     source = config.recipe.get("data")
-    hub = source.removeprefix(HUB) if isinstance(source, str) and source.startswith(HUB) else None
+    hub = source.removeprefix(HUB_DATA) if isinstance(source, str) and source.startswith(HUB_DATA) else None
     return own_dataset(config.dataset, config.labels, config.input_shape, hub)
 
 
@@ -138,7 +138,7 @@ DATASETS: dict[str, DatasetInfo] = {
         DatasetInfo("cifar100", "CIFAR-100", 32, 3, 100, "test", "uoft-cs/cifar100", 50_000, NATURAL),
         DatasetInfo("tiny-imagenet", "Tiny-ImageNet", 64, 3, 200, "valid", "zh-plus/tiny-imagenet", 100_000, LARGE),
         DatasetInfo(
-            "imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", 1_281_167, LARGE, True
+            "imagenet", "ImageNet-1k", 224, 3, 1000, "validation", "ILSVRC/imagenet-1k", 1_281_167, LARGE, streamed=True
         ),
         # Its points are images of one pixel; the epsilon is 0.15 in the plane, see `zoo.data.moons`.
         DatasetInfo("two-moons", "two moons", 1, 2, 2, "test", None, 2000, {"l2": ("0.15/4",), "linf": ()}, made=True),
