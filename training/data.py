@@ -124,7 +124,7 @@ def load_training_data(
     )
 
 
-def in_memory(split: Split, device: torch.device | str = "cpu") -> TrainingData:
+def in_memory(split: Split, device: torch.device) -> TrainingData:
     """A decoded split on the device, with the validation images of `load_training_data`."""
     train, validation = _cut(len(split.labels))
     images, labels = torch.from_numpy(split.images).permute(0, 3, 1, 2), torch.from_numpy(split.labels)

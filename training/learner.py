@@ -20,7 +20,7 @@ from training.layers import constrain
 from training.liplt import LipLTEstimate
 from training.recipes.recipe import Recipe
 from training.start import start_from
-from training.validation import validate
+from training.validation import Estimate, validate
 from zoo.registry import Entry
 
 LEARNED_RATE = (
@@ -71,7 +71,7 @@ class Learner:
         self.model, self.optimizer = accelerator.prepare(self.network, optimizer)
         self.lipschitz = torch.full((), torch.nan)  # the last step's estimate for the body
 
-    def _estimate(self, network: nn.Sequential) -> LipschitzEstimate | LipLTEstimate | RowSums:
+    def _estimate(self, network: nn.Sequential) -> Estimate:
         """The estimate that stands for the proved constants in training, by the model's norm and the recipe."""
         if self.recipe.estimate in ("intervals", "crown"):
             return Boxes(network, self.recipe.training_epsilon(1.0) if self.recipe.estimate == "crown" else None)

@@ -140,8 +140,8 @@ class Output:
             rows.append(row)
         return rows
 
-    def write_metrics(self, row: dict[str, Any], draw: bool = True) -> None:
-        """Add an epoch to metrics.jsonl, and draw curves.png anew, which takes as long as many a short epoch."""
+    def write_metrics(self, row: dict[str, Any], draw: bool) -> None:
+        """Add an epoch to metrics.jsonl, and with `draw` renew curves.png, which takes as long as many short epochs."""
         rows = [*self.rows(), {**row, "hardware": hardware()}]
         write_whole(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
         if draw:

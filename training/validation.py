@@ -10,6 +10,8 @@ from training.estimate import LipschitzEstimate, RowSums
 from training.liplt import LipLTEstimate
 from training.losses import image_constants
 
+Estimate = LipschitzEstimate | LipLTEstimate | RowSums  # of the margin constants; `Boxes` are `RowSums`
+
 BATCH = 500
 
 
@@ -17,7 +19,7 @@ BATCH = 500
 def validate(
     accelerator: Accelerator,
     network: nn.Module,
-    estimate: LipschitzEstimate | LipLTEstimate | RowSums,
+    estimate: Estimate,
     validation: Source,
     epsilon: float,
 ) -> dict[str, float]:
