@@ -19,10 +19,11 @@ from zoo.layers import Pixels
 
 
 class Boxes(RowSums):
-    """By how much each margin of an image can fall in the box around it, over the box's half side.
+    """Constants of each image: how far each of its margins can fall within epsilon of it, divided by epsilon.
 
-    crown: the epsilon up to which the linear bounds count as well, their share falling from 1 to 0; None for intervals
-        alone. The last epochs so train with what the graph will prove.
+    The box of an image is all that is within epsilon of it. Intervals bound the margins there, as the graph will.
+    crown: None for intervals alone. Else an epsilon: in training at a smaller one the linear bounds count too, with the
+        share 1 - epsilon / crown. It is the last one of a run, which so ends with what the graph will prove.
     Raises UncertifiableLayerError for a layer without intervals, as one with a constraint is.
     """
 
@@ -34,9 +35,9 @@ class Boxes(RowSums):
                 raise UncertifiableLayerError(f"{name}: no intervals of a {type(layer).__name__} while it is trained")
 
     def of_images(self, images: Tensor, labels: Tensor, logits: Tensor, epsilon: float) -> Tensor:
-        """(f_t - f_i - least value of that in the box) / epsilon, t the label: [N, 1, C], as `image_constants` reads.
+        """The constants K_ti of images of the labels t: (f_t - f_i less its least value in the box) / epsilon.
 
-        images [N, ...] and their logits [N, C]. With a gradient.
+        Shapes: images [N, ...], logits [N, C], to [N, 1, C], which `image_constants` reads. With a gradient.
         """
         least = least_margins(self.network, images, labels, torch.tensor([epsilon], device=images.device))[0]
         if self.crown is not None and self.network.training and epsilon < self.crown:
@@ -46,8 +47,9 @@ class Boxes(RowSums):
 
 
 def crown_margins(network: nn.Sequential, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
-    """At most f_t - f_i in the box, up to rounding, by a linear function below each margin: [N, C].
+    """What each margin f_t - f_i, t the label, is at least in the box, up to rounding: [N, C], with a gradient.
 
+    It is the least value there of a linear function of the image that lies below the margin.
     A ReLU whose input is in [l, u], l < 0 < u, is at most u (z - l) / (u - l), and at least z where u > -l, else 0.
     Raises UncertifiableLayerError for another layer than Pixels, Linear, Conv2d, ReLU or Flatten.
     """

@@ -51,8 +51,9 @@ class CentredConv2d(nn.Conv2d):
 
 
 class CentredFrequencyConv(FrequencyConv):
-    """y = g(x) + b, and in training y = g(x) - m + b, m [C] the mean of g(x) over images and cells; else as above.
+    """y = g(x) + b, and in training y = g(x) - m + b, m [C] the mean of g(x) over images and cells.
 
+    In evaluation m is a running mean, which folds into the bias (`Centred`), as in `CentredConv2d`.
     Source: Lai, Huang, Kung, Chen 2025 (BRONet), arXiv 2505.15174, the authors' code.
     """
 

@@ -57,12 +57,12 @@ class LpDistance(LInfDistance):
 
 
 class LpSortedDistance(SortedDistance, LpDistance):
-    """A SortedDistance by chance: in training an LpDistance of some inputs, each of which is kept with `keep`.
+    """A SortedDistance trained by sampling: an LpDistance of some inputs, each of them kept with probability `keep`.
 
-    With p = infinity its mean over the draws is what the plain layer computes, but for what that leaves out. 32 images
-    and all neurons keep the same inputs, drawn anew for every 32.
+    With p = infinity its mean over the samples is what the plain layer computes, up to the terms that that leaves out.
+    All neurons keep the same inputs, which are drawn anew for every 32 images.
 
-    The weights start as N(0, 1), all of them: the loss of an input that a neuron passes on would shift it too far.
+    All weights start as N(0, 1), none at -10: a neuron that passes an input on would jump whenever that is not kept.
     """
 
     def __init__(self, in_features: int, out_features: int, shift: bool, keep: float, terms: int):

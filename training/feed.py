@@ -45,7 +45,10 @@ class Part:
     seed: tuple[int, ...]
 
     def batches(self, first: int, last: int, shares: list[tuple[int, int]]) -> Iterator[Batch]:
-        """For every step a batch for each of the shares (k, n), the k-th of n nearly equal pieces."""
+        """The images of the steps from `first` to before `last`, augmented: a piece for each of the shares of a step.
+
+        A share (k, n) is the k-th of n nearly equal pieces of the step's images.
+        """
 
         def draws(stream: int, step: int, share: tuple[int, int]) -> Draws:
             return Draws(seeded(*self.seed, stream, step), self.count, self.rows(*share))

@@ -1,7 +1,8 @@
-"""Parametrisations in the Fourier basis: a kernel's matrices there, each made orthogonal in a paper's way, at a go.
+"""Parametrisations in the Fourier basis: a kernel's matrix at each frequency, made orthogonal as a paper does it.
 
-The kernel is read on the torus of the layer's map. In exact arithmetic each value has norm at most 1; float32 adds a
-few units of 1e-7, which nothing here bounds: the certificate proves the folded matrices again.
+The kernel is that of a convolution which wraps around the layer's map, as on a torus. In exact arithmetic each matrix
+has norm at most 1; float32 adds a few units of 1e-7, which nothing here bounds: the certificate proves the folded
+matrices again.
 """
 
 import math
@@ -19,12 +20,12 @@ LIPCONVNET_RIDGE = 1e-5  # in means of the Gram matrix's diagonal
 
 
 class Frequencies(nn.Module):
-    """The matrices of a kernel on a torus, after `orthogonal`: for the weight of a FrequencyConv or a Sandwich.
+    """The weight of a FrequencyConv or a Sandwich, made from a kernel: its matrix at each frequency, made orthogonal.
 
-    orthogonal: one of the functions below, from complex matrices [..., O, I] to matrices of the same or of another
-        shape.
+    torus: the side of the map, its padding included. orthogonal: what makes complex matrices [..., O, I] orthogonal,
+        `lot`, `cayley` or what `reflectors` returns, which changes O and I.
     Shapes: kernel [O, I, k, k], k odd, to [2, torus // 2 + 1, torus, O, I], real parts first.
-    Raises InputError where a weight is assigned, since not every one is of a kernel that is smaller than the map.
+    Raises InputError where a weight is assigned: few weights are those of a kernel that is smaller than the map.
     """
 
     def __init__(self, kernel: Tensor, torus: int, orthogonal: Callable[[Tensor], Tensor]):
@@ -75,18 +76,19 @@ def lot(matrices: Tensor) -> Tensor:
 
 
 def reflectors(outputs: int, inputs: int, ridge: float = LIPCONVNET_RIDGE) -> Callable[[Tensor], Tensor]:
-    """The first rows and columns of the block reflector of each V [C, rank], C = max(outputs, inputs): BRO.
+    """A function of matrices: the first rows and columns of the block reflector of each V [C, rank], as in BRO.
 
-    Source: Lai, Huang, Kung, Chen 2025 (BRO), arXiv 2505.15174, and the authors' code, whose ridge for LipConvNets this
-    is.
+    Shapes: [..., C, rank], C = max(outputs, inputs), to [..., outputs, inputs].
+    Source: Lai, Huang, Kung, Chen 2025 (BRO), arXiv 2505.15174, and the authors' code, also for the ridge.
     """
     return partial(reflector, ridge=ridge, rows=outputs, columns=inputs)
 
 
 def reflector_start(outputs: int, inputs: int, taps: int, share: int = 2, depth: int = 1) -> Tensor:
-    """The kernel of a V [C, C / share], C = max(outputs, inputs), of a layer that is one of `depth`.
+    """A kernel for `reflectors` to start from, [C, C / share, taps, taps] with C = max(outputs, inputs).
 
-    It starts as the identity's first columns, plus N(0, 1) / (taps C sqrt(depth)).
+    The middle tap is the identity's first columns, the others 0; all plus N(0, 1) / (taps C sqrt(depth)), where the
+    layer is one of `depth`.
     """
     channels = max(outputs, inputs)
     kernel = torch.randn(channels, max(1, channels // share), taps, taps) / (taps * channels * depth**0.5)

@@ -294,13 +294,13 @@ def _sandwich(layer: Sandwich, place: Place) -> nn.Module:
 
 
 def _distance(layer: LInfDistance, place: Place) -> nn.Module:
-    """With a mean shift, but for a layer before the head, whose distances are the logits."""
+    """An `LpDistance` in the layer's place; it subtracts the mean over the batch unless it is right before the head."""
     outputs, inputs = layer.weight.shape
     return LpDistance(inputs, outputs, shift=place.from_end > 1)
 
 
 def _sorted_distance(layer: SortedDistance, place: Place) -> nn.Module:
-    """The same, by chance."""
+    """An `LpSortedDistance` in the layer's place; it too subtracts the mean unless it is right before the head."""
     outputs, inputs = layer.weight.shape
     return LpSortedDistance(inputs, outputs, place.from_end > 1, layer.keep, layer.terms)
 

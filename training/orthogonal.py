@@ -80,9 +80,9 @@ def cayley(matrices: Tensor) -> Tensor:
 
 
 class _FromNumbers(nn.Module):
-    """A weight made of numbers in other shapes, from which no way leads back.
+    """A parametrisation that starts from the tensors it is given: no way leads from a weight back to such tensors.
 
-    Raises InputError where a weight is assigned, other than by `register_parametrization`.
+    `register_parametrization` takes them; assigning a weight after that raises InputError.
     """
 
     def __init__(self, *numbers: Tensor):

@@ -27,7 +27,8 @@ class Start(NamedTuple):
     def weights(self, architecture: Architecture, labels: tuple[str, ...]) -> dict[str, Tensor]:
         """The model's plain weights for a network of this architecture.
 
-        All of them if the classes are the same ones in the same order, else all but those that each class has.
+        All of them if the classes are the same ones in the same order, else without those, such as the head's, whose
+        shape depends on the number of classes.
         Raises InputError if the network is another one.
         """
         own, wanted = self.folder.architecture, architecture

@@ -54,7 +54,10 @@ class ParquetImages(EncodedImages):
         self.kept: OrderedDict[int, Future[Any]] = OrderedDict()
 
     def order(self, chosen: Tensor, generator: Generator) -> Tensor:
-        """Row groups come in random order, and each image up to WINDOW groups later than its own group would."""
+        """A shuffled order in which few row groups are needed at a time.
+
+        Groups get turns at random, and each image comes from 0 to WINDOW turns after its group's.
+        """
         group = torch.searchsorted(torch.tensor(self.files.starts), chosen, right=True) - 1
         turn = torch.randperm(len(self.files.groups), generator=generator)[group]
         return (turn + WINDOW * torch.rand(len(chosen), generator=generator)).argsort()

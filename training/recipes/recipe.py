@@ -35,8 +35,8 @@ class Paper:
     source: str
     hardware: str = ""  # of one run, where the paper says
     train_images: int | None = None  # None for the whole training split
-    settings_known: bool = True  # or the recipe of its network has others
-    unlike: tuple[str, ...] = ()  # what else ours differ in, which no setting says
+    settings_known: bool = True  # False where we do not know the row's settings, which then no recipe has
+    unlike: tuple[str, ...] = ()  # in words, in what else our runs differ from the row, beside the settings
 
     @classmethod
     def of(cls, model: str, **more: Any) -> "Paper":
