@@ -75,10 +75,7 @@ def differences(folder: Folder) -> Iterator[str]:
     for path in folder.path.iterdir():
         if path.stat().st_size > MAX_FILE:
             yield f"{path.name}: {path.stat().st_size:,} bytes, at most {MAX_FILE:,} are allowed"
-    for epsilon, rate in folder.evaluation.pgd_accuracy.items():
-        if rate < folder.evaluation.attacked_vra(epsilon):
-            yield f"evaluation.json: PGD at {epsilon} leaves fewer images than are certified"
-    for line in _answers(folder):
+    for line in (*folder.evaluation.broken(), *_answers(folder)):
         yield f"evaluation.json: {line}"
 
 

@@ -76,7 +76,7 @@ def best_table(folders: Sequence[Folder], shelf: str = "") -> str:
 
 def group(dataset: str) -> str:
     """The data set under whose heading the models of this one stand: CIFAR-10 for its copy of less quality."""
-    return dataset.removesuffix("-jpeg75")
+    return DATASETS[dataset].original or dataset
 
 
 def _place(folder: Folder) -> tuple[int, str, float]:

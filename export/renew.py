@@ -16,11 +16,12 @@ from typing import Annotated
 
 import typer
 
-from export.publish import SHELF, certificate_of, measured, pin, progress_bars, tightest
+from export.publish import SHELF, certified, measured, pin, progress_bars, tightest
 from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split
 from zoo.errors import CertificateError, InputError
+from zoo.figures import percent_text
 from zoo.publication.card import write_card
 from zoo.publication.folder import Folder, read_folder
 from zoo.publication.graph import write_graphs
@@ -37,8 +38,8 @@ def main(names: Annotated[list[str] | None, typer.Argument(help="Models; all pub
     for name in names or sorted(path.parent.name for path in SHELF.glob("*/config.json")):
         folder = renew(SHELF / name)
         pin(folder)
-        rates = ", ".join(f"{100 * rate:.2f} % at {epsilon}" for epsilon, rate in folder.evaluation.vra.items())
-        print(f"{name}: clean {100 * folder.evaluation.clean_accuracy:.2f} %, VRA {rates}", flush=True)
+        rates = ", ".join(f"{percent_text(rate)} at {epsilon}" for epsilon, rate in folder.evaluation.vra.items())
+        print(f"{name}: clean {percent_text(folder.evaluation.clean_accuracy)}, VRA {rates}", flush=True)
 
 
 def renew(path: Path) -> Folder:
@@ -58,7 +59,7 @@ def renew(path: Path) -> Folder:
         for name in (*weight_names(child.name for child in path.iterdir()), "config.json", INDEX):
             if (path / name).exists():
                 shutil.copy(path / name, folder / name)
-        certificate = certificate_of(folder, entry, info.levels(entry.norm), progress)
+        certificate = certified(folder, entry, info.levels(entry.norm), progress)
         (folder / "certificate.json").write_text(dumps(certificate))
         write_graphs(folder, config, certificate)
         command = f"python -m export.renew {config.name}"
@@ -66,9 +67,8 @@ def renew(path: Path) -> Folder:
         kept = {field: getattr(old, field) for field in ATTACK}
         searched = tightest(folder, certificate, split) if old.tightness else {}
         evaluation = dataclasses.replace(evaluation, **kept, **searched)
-        for epsilon, left in evaluation.pgd_accuracy.items():
-            if left < evaluation.attacked_vra(epsilon):
-                raise CertificateError(f"{config.name}: PGD at {epsilon} left fewer images than are certified: {left}")
+        for line in evaluation.broken():
+            raise CertificateError(f"{config.name}: {line}")
         (folder / "evaluation.json").write_text(dumps(evaluation))
         write_card(folder, config, certificate, evaluation)
     return read_folder(path)

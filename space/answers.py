@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 import zoo
-from zoo.data.datasets import dataset_of, plain_labels
+from zoo.data.datasets import DATASETS, dataset_of, plain_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.hub.client import fetch
 from zoo.inference.images import as_batch
 from zoo.publication.distance import PICTURE
 from zoo.publication.folder import Folder
+from zoo.publication.weights import weight_names
 from zoo.records import aim
 from zoo.registry import ENTRIES
 
@@ -66,7 +67,7 @@ def add(source: str) -> None:
 def names() -> list[str]:
     """The names of all models offered: those registered with published weights that take pictures, and those added."""
     published = zoo.list_models(pretrained=True)
-    return [name for name in published if ENTRIES[name].dataset != "two-moons"] + list(_added)
+    return [name for name in published if not DATASETS[ENTRIES[name].dataset].made] + list(_added)
 
 
 def source(name: str) -> str:
@@ -160,7 +161,7 @@ def record(name: str) -> dict[str, Any]:
         "parameters": ENTRIES[name].parameters if name in ENTRIES else None,
         "paper": chosen.config.recipe.get("paper"),
         "claim": chosen.certificate.claim,
-        "files": [f"browser/models/{name}/{file}" for file in sorted([*chosen.digests, "SHA256SUMS"])],
+        "files": [f"browser/models/{name}/{file}" for file in sorted(chosen.files)],
     }
 
 
@@ -169,7 +170,7 @@ def in_browser() -> list[dict[str, Any]]:
     rows = []
     for name in names():
         published = folder(name)
-        files = [file for file in published.digests if file.endswith(".safetensors")]
+        files = weight_names(published.digests)
         if len(files) == 1 and sum((published.path / file).stat().st_size for file in files) <= BROWSER_BYTES:
             group = f"{dataset_of(published.config).title}, {NORM_NAMES[published.config.norm]}"
             rows.append(

@@ -194,7 +194,7 @@ def test_a_record_that_the_model_does_not_answer_is_found(
     assert "has 48 images and 24 radii, expected 24 and 24" in found(images=48)
     assert "of mnist, test[:24], expected mnist, test" in found(split="test[:24]")
     assert "measured on data of sha256 another" in found(revision="another")
-    assert "leaves fewer images than are certified" in found(radii=(1.0,) * 24, pgd_accuracy={"0.3": 0.75})
+    assert "leaves fewer images right than are certified" in found(radii=(1.0,) * 24, pgd_accuracy={"0.3": 0.75})
     off = 1 / 24  # one image
     for changes, what in (
         ({"clean_accuracy": stored.clean_accuracy + off}, "clean accuracy"),

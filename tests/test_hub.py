@@ -70,12 +70,6 @@ class TestSources:
             with pytest.raises((InputError, CertificateError)):
                 fetch(f"local-dir:{source}")
 
-    def test_a_revision_belongs_to_the_hub(self, toy: Path):
-        with pytest.raises(InputError, match="a revision belongs to"):
-            fetch(f"local-dir:{toy}", revision="main")
-        with pytest.raises(InputError, match="two revisions"):
-            fetch("hf-hub:org/name@one", revision="two")
-
     def test_a_source_that_is_no_name_is_refused(self, toy: Path):
         for source, message in (
             (None, "named by a str, got NoneType"),
@@ -95,8 +89,6 @@ class TestSources:
                 assert "\n" not in str(refusal.value)
         with pytest.raises(InputError, match="named by a str"):
             load(None, backend="torch", pretrained=False)  # type: ignore[call-overload]
-        with pytest.raises(InputError, match="the revision is empty"):
-            fetch("hf-hub:a/b", revision="")
 
     def test_an_embedded_model_is_pinned_by_the_registry(self, own_toy: Path, monkeypatch: pytest.MonkeyPatch):
         name = "4c3f-mnist"

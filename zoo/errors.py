@@ -13,6 +13,8 @@
 Catch `ZooError` to catch them all; the command line turns each into one line and exit code 2.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib.util import find_spec
 
 
@@ -69,3 +71,8 @@ def one_line(error: BaseException) -> str:
     """The first line of another library's error, at most 200 characters, or its class where it says nothing."""
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return line if len(line) <= 200 else f"{line[:199]}…"
+
+
+def near(name: str, names: Iterable[str]) -> list[str]:
+    """The names that are nearest to this one, at most three, the nearest first: what a misspelling may have meant."""
+    return get_close_matches(name[:100].lower(), list(names), n=3, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""How radii, bounds, rates, times and sizes are written: radii rounded down, bounds rounded up."""
+"""How radii, bounds, ratios, rates, times and sizes are written: radii rounded down, bounds rounded up."""
 
 from __future__ import annotations
 
@@ -21,20 +21,28 @@ def bound_text(bound: float) -> str:
     return _decimal(math.ceil(Fraction(bound) * 10**BOUND_DIGITS), BOUND_DIGITS)
 
 
+def ratio_text(bound: float, estimate: float) -> str:
+    """The bound over the estimate with 4 decimals; empty where nothing was estimated."""
+    return f"{bound / estimate:.4f}" if estimate else ""
+
+
 def percent(rate: float) -> str:
     """The rate in percent with two decimals, without the sign."""
     return f"{100 * rate:.2f}"
 
 
 def percent_text(rate: float) -> str:
+    """The rate in percent with two decimals and the sign."""
     return f"{percent(rate)} %"
 
 
 def seconds_text(seconds: float) -> str:
+    """The time with one decimal."""
     return "< 0.1 s" if seconds < 0.1 else f"{seconds:.1f} s"
 
 
 def shape_text(shape: Sequence[int]) -> str:
+    """The sizes as they are said: 3 x 32 x 32."""
     return " x ".join(map(str, shape))
 
 

@@ -63,7 +63,7 @@ class LayerBound:
     input_shape: tuple[int, ...]  # without the batch
     output_shape: tuple[int, ...]
     lipschitz_bound: float  # never below the true constant
-    lipschitz_estimate: float  # power iteration in float32: says how tight the bound is, proves nothing
+    lipschitz_estimate: float  # from below, in float32: says how tight the bound is, proves nothing
     method: str  # of the proof: for a linear layer its geometry, for others the theorem
     proof: dict[str, float]  # tau, residual and rounding terms of the method; see zoo/bounds/spectral.py
     # Its rounding on an input of norm R is at most gamma_{fan_in + 2} (absolute_norm R + offset_norm), in that norm.
@@ -123,7 +123,7 @@ class Evaluation:
 
     dataset: str
     split: str
-    revision: str  # sha256 of the data file, or the hub's commit
+    revision: str  # a sha256 of the files that the images come from, or of their numbers where they are computed
     images: int
     clean_accuracy: float
     vra: dict[str, float]  # verified-robust accuracy (correct and radius > epsilon) by epsilon as text
@@ -149,6 +149,14 @@ class Evaluation:
         """The VRA of the images that were attacked, the first `pgd_images`: no attack can leave fewer of them right."""
         size = parse_epsilon(epsilon)
         return sum(radius > size for radius in self.radii[: self.pgd_images]) / self.pgd_images
+
+    def broken(self) -> list[str]:
+        """A line for each epsilon at which an attack left fewer images right than are certified: none, if all holds."""
+        return [
+            f"PGD at {epsilon} leaves fewer images right than are certified: {left}"
+            for epsilon, left in self.pgd_accuracy.items()
+            if left < self.attacked_vra(epsilon)
+        ]
 
 
 def aim(config: ModelConfig, evaluation: Evaluation) -> str:

@@ -7,18 +7,17 @@ them. `published.json` has the rates of each published folder and the sha256 of 
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 
 from zoo.architectures import NETWORKS, PRESETS, Architecture, Reported
 from zoo.data.datasets import DATASETS, DatasetInfo
 from zoo.epsilon import parse_epsilon
-from zoo.errors import InputError, UnknownModelError, one_line
+from zoo.errors import InputError, UnknownModelError, near, one_line
 from zoo.shelves import is_here
 
 
@@ -111,11 +110,6 @@ def find(name: str) -> Entry:
     others = [f"{other} (no weights here)" for other in near(name, ENTRIES) if other not in here]
     hint = f"did you mean {', '.join(here + others)}?" if here or others else "`zoo list` shows all names"
     raise UnknownModelError(f"no model is called {name[:80]!r}: {hint}")
-
-
-def near(name: str, names: Iterable[str]) -> list[str]:
-    """The names that are nearest to this one, at most three, the nearest first."""
-    return difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.5)
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo.cli.display import pairs, progress, table
+from zoo.cli.display import image_progress, pairs, table
 from zoo.cli.evaluation import check_dataset, images_of
 from zoo.cli.shell import NameArgument
 from zoo.epsilon import parse_epsilon
@@ -74,10 +74,9 @@ def _measure(name: str, dataset: str, limit: int | None, folder: Folder) -> Eval
 
     model = load(name)
     data = images_of(model, dataset, limit)
-    with progress() as bar:
-        task = bar.add_task(model.name, total=data.count)
-        epsilons = list(folder.evaluation.vra) or list(NATURAL[folder.config.norm])
-        return evaluation_of(model, data, epsilons, lambda n: bar.advance(task, n), shlex.join(["zoo", *sys.argv[1:]]))
+    epsilons = list(folder.evaluation.vra) or list(NATURAL[folder.config.norm])
+    with image_progress(model.name, data.count) as advance:
+        return evaluation_of(model, data, epsilons, advance, shlex.join(["zoo", *sys.argv[1:]]))
 
 
 def side_by_side(folders: tuple[Folder, Folder], evaluations: list[Evaluation]) -> Table:

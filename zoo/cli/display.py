@@ -69,6 +69,14 @@ def progress() -> Progress:
 
 
 @contextmanager
+def image_progress(name: str, count: int) -> Iterator[Callable[[int], None]]:
+    """The `advance` of a run over so many images as a progress bar."""
+    with progress() as bar:
+        task = bar.add_task(name, total=count)
+        yield lambda done: bar.advance(task, done)
+
+
+@contextmanager
 def proof_progress() -> Iterator[Callable[[str, int], None]]:
     """The `advance` of a proof as a progress bar that starts anew with each layer."""
     with progress() as bar:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import sys
 import time
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from zoo.cli.display import pairs, progress
+from zoo.cli.display import image_progress, pairs
 from zoo.cli.shell import NameArgument
 from zoo.cli.views import evaluation_pairs, evaluation_table, unit_line
 from zoo.data.datasets import DATASETS, dataset_of
 from zoo.epsilon import parse_epsilon
-from zoo.errors import InputError
+from zoo.errors import InputError, near
 from zoo.files import exists, is_folder, partial_path, write_whole
 from zoo.hub.client import load
 from zoo.records import dumps
@@ -64,16 +63,14 @@ def evaluate(
     command = shlex.join(["zoo", *sys.argv[1:]])
     start = time.perf_counter()
     if output is None or output.suffix == ".json":
-        with progress() as bar:
-            task = bar.add_task("images", total=data.count)
-            result = evaluation_of(model, data, sizes, lambda count: bar.advance(task, count), command)
+        with image_progress("images", data.count) as advance:
+            result = evaluation_of(model, data, sizes, advance, command)
         if output is not None:
             _write(output, dumps(result))
     else:
         results = Results(output, model, data)
-        with progress() as bar:
-            task = bar.add_task("images", total=data.count)
-            results.certify(lambda count: bar.advance(task, count))
+        with image_progress("images", data.count) as advance:
+            results.certify(advance)
         result = summarise(model, data, sizes, *results.arrays(), time.perf_counter() - start, command)
     console = Console()
     console.print(evaluation_table(result))
@@ -89,8 +86,8 @@ def evaluate(
 def check_dataset(dataset: str) -> None:
     """Raise InputError unless it is a data set that the zoo knows, or a folder."""
     if dataset not in DATASETS and not is_folder(dataset):
-        near = difflib.get_close_matches(dataset, DATASETS, n=2)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DATASETS)}"
+        names = near(dataset, DATASETS)
+        hint = f"did you mean {', '.join(names)}?" if names else f"known are {', '.join(DATASETS)}"
         raise InputError(f"no data set and no folder is called {dataset!r}: {hint}")
 
 

@@ -31,7 +31,7 @@ def pull(
 
     path = pull(name, output)
     folder = fetch(f"{LOCAL}{path}")
-    rows = [("model", folder.config.name), ("folder", str(path)), ("files", f"{len(folder.digests) + 1} checked")]
+    rows = [("model", folder.config.name), ("folder", str(path)), ("files", f"{len(folder.files)} checked")]
     if output is None and name.startswith(HUB):
         repository = name.removeprefix(HUB).partition("@")[0]
         rows.append(("pinned", f"{HUB}{repository}@{path.name}"))

@@ -14,7 +14,7 @@ from zoo.cli.display import grouped, plain, table
 from zoo.data.datasets import DATASETS, known_labels, plain_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
-from zoo.figures import bound_text, count_text, percent_text, radius_text, seconds_text, shape_text
+from zoo.figures import bound_text, count_text, percent_text, radius_text, ratio_text, seconds_text, shape_text
 from zoo.publication.weights import weight_names
 from zoo.records import Certificate, Evaluation, Prediction
 from zoo.registry import Entry
@@ -132,7 +132,7 @@ def layer_table(certificate: Certificate) -> Table:
             layer.name,
             shape_text(layer.output_shape),
             bound_text(layer.lipschitz_bound),
-            f"{layer.lipschitz_bound / layer.lipschitz_estimate:.4f}" if layer.lipschitz_estimate else "",
+            ratio_text(layer.lipschitz_bound, layer.lipschitz_estimate),
             layer.method,
         )
         for layer in certificate.layers

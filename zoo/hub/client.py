@@ -24,12 +24,13 @@ from zoo.errors import (
     IntegrityError,
     UnpublishedModelError,
     ZooError,
+    near,
     one_line,
     require,
 )
 from zoo.files import exists, is_folder
 from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
-from zoo.registry import ENTRIES, Entry, find, list_models, near
+from zoo.registry import ENTRIES, Entry, find, list_models
 from zoo.shelves import ORGANISATION, shipped
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ def load(
     backend: str = "onnx",
     precision: str = "float64",
     pretrained: Literal[True] = True,
-    revision: str | None = None,
     cache_dir: str | Path | None = None,
     device: str = "cpu",
     providers: Sequence[str] | None = None,
@@ -62,7 +62,6 @@ def load(
     backend: str = "onnx",
     precision: str = "float64",
     pretrained: bool = True,
-    revision: str | None = None,
     cache_dir: str | Path | None = None,
     device: str = "cpu",
     providers: Sequence[str] | None = None,
@@ -72,7 +71,7 @@ def load(
     backend: "onnx" (ONNX Runtime, without torch) or "torch".
     precision: "float64" (proved) or "float32" (fast; its radii are estimates).
     pretrained: False gives the untrained network of a registered name, with backend="torch".
-    revision, cache_dir: for hf-hub, a commit, branch or tag, and where to keep the files.
+    cache_dir: where files from a hub are kept, by default the Hugging Face cache.
     device, providers: where PyTorch and ONNX Runtime compute; float64 is proved on the CPU only.
 
     Raises ZooError: UnknownModelError, UnpublishedModelError, IntegrityError, HubError and so on.
@@ -93,22 +92,20 @@ def load(
     _check_name(name)
     if not pretrained:
         return _untrained(name, backend)
-    folder = fetch(name, revision, cache_dir)
+    folder = fetch(name, cache_dir)
     from zoo.inference.runtime import onnx_model, torch_model
 
     return torch_model(folder, precision, device) if backend == "torch" else onnx_model(folder, precision, providers)
 
 
-def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None = None) -> Folder:
+def fetch(source: str, cache_dir: str | Path | None = None) -> Folder:
     """The checked folder of a registered name, of `local-dir:PATH`, or of `hf-hub:ORG/NAME@REVISION`.
 
     Raises ZooError, see `load`.
     """
     _check_name(source)
     if source.startswith(HUB):
-        return _read_snapshot(_download(source.removeprefix(HUB), revision, cache_dir))
-    if revision is not None:
-        raise InputError(f"a revision belongs to {HUB}ORG/NAME, got {source!r}")
+        return _read_snapshot(_download(source.removeprefix(HUB), cache_dir))
     if source.startswith(LOCAL):
         path = os.path.expanduser(source.removeprefix(LOCAL))  # noqa: PTH111  Path's raises for ~nobody
         return read_folder(Path(path))
@@ -120,9 +117,7 @@ def fetch(source: str, revision: str | None = None, cache_dir: str | Path | None
     return _published(entry, entry.digest, cache_dir)
 
 
-def pull(
-    source: str, output: str | Path | None = None, revision: str | None = None, cache_dir: str | Path | None = None
-) -> Path:
+def pull(source: str, output: str | Path | None = None) -> Path:
     """The path of the checked folder of a name or source, or of a copy of it at `output`.
 
     If `output` does not exist, it becomes the whole copy at once; if it is an empty folder, it gets the checked files,
@@ -131,7 +126,7 @@ def pull(
     >>> pull("2c2f-mnist").joinpath("model.onnx").is_file()
     True
     """
-    folder = fetch(source, revision, cache_dir)
+    folder = fetch(source)
     if output is None:
         return folder.path
     target = Path(output).absolute()
@@ -232,9 +227,9 @@ def _published(entry: Entry, digest: str, cache_dir: str | Path | None) -> Folde
         return _named(entry, read_folder(path, digest))
     repository = f"{ORGANISATION}/{entry.name}"
     with suppress(ZooError):  # pinned bytes do not change, so that the cache needs no question to the hub
-        return _named(entry, read_folder(_download(repository, None, cache_dir, local=True), digest))
+        return _named(entry, read_folder(_download(repository, cache_dir, local=True), digest))
     try:
-        path = _download(repository, None, cache_dir)
+        path = _download(repository, cache_dir)
     except HubError as error:
         raise HubError(
             f"{entry.name} is not in this installation, and {error}; a checkout has it: "
@@ -300,25 +295,23 @@ def _untrained(name: str, backend: str) -> nn.Sequential:
     return find(name).architecture.network()
 
 
-def _download(source: str, revision: str | None, cache_dir: str | Path | None, local: bool = False) -> Path:
+def _download(source: str, cache_dir: str | Path | None, local: bool = False) -> Path:
     """The snapshot of a repository's published files in the Hugging Face cache, by the client's HF_ settings.
 
     The hub is not asked for a whole commit id that the cache has. With `local`, only the cache is looked at.
     """
-    repository, at, pinned = source.partition("@")
-    if not repository or (at and not pinned) or revision == "":
+    repository, at, revision = source.partition("@")
+    if not repository or (at and not revision):
         raise InputError(f"{HUB}{source}: the repository or the revision is empty, write {HUB}ORG/NAME@REVISION")
-    if pinned and revision not in (None, pinned):
-        raise InputError(f"{HUB}{source} and revision={revision!r} name two revisions")
     if not REPOSITORY.fullmatch(repository):
         raise InputError(f"{HUB}{source}: no repository of a hub, write {HUB}ORG/NAME")
     from huggingface_hub import constants, errors, snapshot_download
 
-    where = f"{HUB}{repository}" + (f"@{pinned or revision}" if pinned or revision else "")
+    where = f"{HUB}{source}"
     try:
         path = snapshot_download(
             repository,
-            revision=pinned or revision,
+            revision=revision or None,
             cache_dir=cache_dir,
             allow_patterns=[*PATTERNS],
             local_files_only=local,

@@ -17,14 +17,13 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from zoo.errors import HubError, InputError, IntegrityError, one_line
-from zoo.files import is_folder, partial_path, replacing, sha256
+from zoo.files import is_folder, locked, partial_path, replacing, sha256
 from zoo.publication.folder import NAME, SIGNATURE, SUMS, read_folder
 from zoo.shelves import ORGANISATION
 
@@ -95,17 +94,14 @@ class Store:
         if not is_folder(folder):
             raise InputError(f"no folder {folder}")
         self.home = folder / HOME
-        self.writable = writable
         self.repositories: dict[str, Repository] = {}
         self._places: dict[str, tuple[Path, os.stat_result]] = {}  # of the shelf's files, by sha256
         self._writing = threading.Lock()
         if writable:
             self._incoming.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.home / "lock")
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                raise HubError(f"another hub writes to {folder}: stop it, or start this one read-only") from None
+            busy = HubError(f"another hub writes to {folder}: stop it, or start this one read-only")
+            self._lock = ExitStack()  # held as long as the store is there
+            self._lock.enter_context(locked(self.home / "lock", busy))
             for left in self._incoming.iterdir():  # behind by a hub that was killed
                 left.unlink()
         for sums in sorted(folder.glob(f"*/{SUMS}")):
@@ -116,7 +112,7 @@ class Store:
             raise InputError(f"{folder} holds no published folder: name a folder of such folders, as model_cards/ is")
 
     def repository(self, name: str) -> Repository:
-        """Raises Refusal where there is none."""
+        """The repository of this name. Raises Refusal where there is none."""
         if name not in self.repositories:
             raise Refusal(404, f"no repository {name[:200]!r}", "RepoNotFound")
         return self.repositories[name]
@@ -167,7 +163,7 @@ class Store:
             return self._write(Repository(name, False, commit.id, commits, repository.tags))
 
     def tag(self, name: str, revision: str, tag: str) -> None:
-        """Raises Refusal; a tag once set stays."""
+        """Give the revision's commit a tag, for good. Raises Refusal."""
         if not TAG.fullmatch(tag) or tag == MAIN or HEX40.fullmatch(tag):
             raise Refusal(400, f"{tag[:80]!r} cannot be a tag")
         if self.repository(name).shelf:

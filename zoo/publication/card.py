@@ -9,7 +9,7 @@ from pathlib import Path
 from zoo.architectures import FAMILIES
 from zoo.citations import LOSSES
 from zoo.data.datasets import DATASETS, dataset_of, known_labels, plain_labels
-from zoo.figures import bound_text, percent, radius_text, seconds_text, shape_text
+from zoo.figures import bound_text, percent, radius_text, ratio_text, seconds_text, shape_text
 from zoo.publication.distance import PICTURE, Change, changes, distance_picture
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
 
@@ -206,7 +206,7 @@ def _tightness(evaluation: Evaluation) -> str:
 
 
 def paper_text(config: ModelConfig) -> str:
-    """The published row that the model stands for, and how the model differs from it; empty if there is none."""
+    """The published row that the model is compared with, and how the model differs from it; empty if there is none."""
     paper = config.recipe.get("paper")
     if not paper:
         return ""
@@ -265,9 +265,9 @@ def _layers(certificate: Certificate) -> str:
 
 
 def _layer(layer: LayerBound) -> str:
-    shape = " x ".join(str(side) for side in layer.input_shape)
-    tightness = f"{layer.lipschitz_bound / layer.lipschitz_estimate:.4f}" if layer.lipschitz_estimate else ""
-    return f"| {layer.name} | {shape} | {layer.method} | {bound_text(layer.lipschitz_bound)} | {tightness} |"
+    ratio = ratio_text(layer.lipschitz_bound, layer.lipschitz_estimate)
+    cells = (layer.name, shape_text(layer.input_shape), layer.method, bound_text(layer.lipschitz_bound), ratio)
+    return f"| {' | '.join(cells)} |"
 
 
 def _training(config: ModelConfig) -> str:

@@ -14,9 +14,10 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from zoo.architectures import Architecture
 from zoo.architectures.layers import layers_of
 from zoo.bounds.written import weights_of
-from zoo.certificate.certify import certify
+from zoo.certificate.certify import Advance, certify
 from zoo.errors import InputError, one_line
 from zoo.files import sha256
 from zoo.publication.card import write_card
@@ -24,7 +25,7 @@ from zoo.publication.folder import NAME, PATTERNS, SIGNATURE, SUMS, Folder, read
 from zoo.publication.graph import write_graphs
 from zoo.publication.network import load_weights
 from zoo.publication.weights import INDEX, WEIGHTS, data_start, read_weights, shard_index, weights_sha256
-from zoo.records import Evaluation, ModelConfig, dumps
+from zoo.records import Certificate, Evaluation, ModelConfig, dumps
 
 UNLISTED = (SUMS, SIGNATURE)  # in SHA256SUMS
 
@@ -74,13 +75,7 @@ def publish(
     with new_folder(output) as written:
         for file, content in weight_files(weights_of(network)).items():
             (written / file).write_bytes(content)
-        weights = read_weights(written)
-        digest = weights_sha256({file: sha256(written / file) for file in weights})
-        again = architecture.network().requires_grad_(False).eval()
-        again.load_state_dict(load_weights(weights), strict=True)
-        certificate = certify(
-            again, input_shape, norm, levels, name=name, architecture=architecture, weights_sha256=digest
-        )
+        certificate = certificate_of(written, architecture, name, norm, levels)
         shape = architecture.input_shape
         config = ModelConfig(name, certificate.architecture, dataset, norm, shape, labels, recipe or {}, license)
         (written / "config.json").write_text(dumps(config))
@@ -90,6 +85,33 @@ def publish(
         (written / "evaluation.json").write_text(dumps(evaluation))
         write_card(written, config, certificate, evaluation)
     return read_folder(output)
+
+
+def certificate_of(
+    folder: Path,
+    architecture: Architecture,
+    name: str,
+    norm: str,
+    levels: Sequence[float],
+    advance: Advance = lambda layer, total: None,
+) -> Certificate:
+    """The certificate of the weights in a folder that is being written, read back from its files.
+
+    advance: as `certify` takes it. Raises CertificateError where they do not fit the architecture.
+    """
+    weights = read_weights(folder)
+    network = architecture.network().requires_grad_(False).eval()
+    network.load_state_dict(load_weights(weights), strict=True)
+    return certify(
+        network,
+        architecture.input_shape,
+        norm,
+        levels,
+        name=name,
+        architecture=architecture,
+        weights_sha256=weights_sha256({file: sha256(folder / file) for file in weights}),
+        advance=advance,
+    )
 
 
 @contextmanager
@@ -134,7 +156,19 @@ def weight_files(tensors: dict[str, Tensor], max_file: int | None = None) -> dic
 
 def unmeasured(dataset: str, graph_sha256: str) -> Evaluation:
     """What evaluation.json says where there is no test set."""
-    return Evaluation(dataset, "", "", 0, 0.0, {}, 0.0, (), 0.0, "", graph_sha256)
+    return Evaluation(
+        dataset=dataset,
+        split="",
+        revision="",
+        images=0,
+        clean_accuracy=0.0,
+        vra={},
+        acr=0.0,
+        curve=(),
+        seconds=0.0,
+        machine="",
+        graph_sha256=graph_sha256,
+    )
 
 
 def seal(folder: Path) -> None:

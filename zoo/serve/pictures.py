@@ -6,7 +6,7 @@ import base64
 import binascii
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, Request
@@ -39,6 +39,7 @@ from zoo.serve.schemas import (
 )
 from zoo.serve.service import SMALL, Served, Service
 
+Asked = TypeVar("Asked", bound=CertifyParameters)
 PICTURES = {f"image/{kind}": BINARY for kind in ("png", "jpeg", "webp")}
 
 
@@ -57,15 +58,8 @@ def add_pictures(app: FastAPI, service: Service) -> None:
 
         The body is the image file itself, an upload form with it, or JSON with the file as base64.
         """
-        served, data, asked = service.find(name), await request.body(), CertifyParameters()
-        size = epsilon_of(request, epsilon)
-        match media_type(request):
-            case "application/json":
-                asked, data = await _read(service, CertifyRequest, "image", data)
-            case "multipart/form-data":
-                data, fields = await service.apart(upload, data, request.headers["content-type"])
-                asked = parsed(CertifyParameters, fields)
-        size = asked.epsilon if size is None else size
+        served = service.find(name)
+        data, _, size = await _asked(service, request, epsilon, CertifyRequest, "image", CertifyParameters)
         model = served.model
         threshold = served.epsilon_size if size is None else size
         outputs = await service.answer(served, partial(_decoded, data, served), threshold)
@@ -94,16 +88,8 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         The body is the image file itself, an upload form with it, or JSON with the file as base64. The epsilon is the
         model's own (see /v1/models) unless one is given.
         """
-        served, data, asked = service.find(name), await request.body(), Parameters()
-        size = epsilon_of(request, epsilon)
-        match media_type(request):
-            case "application/json":
-                told, data = await _read(service, ClassificationRequest, "inputs", data)
-                asked = told.parameters or asked
-            case "multipart/form-data":
-                data, fields = await service.apart(upload, data, request.headers["content-type"])
-                asked = parsed(Parameters, fields)
-        size = asked.epsilon if size is None else size
+        served = service.find(name)
+        data, asked, size = await _asked(service, request, epsilon, ClassificationRequest, "inputs", Parameters)
         size = served.epsilon_size if size is None else size
         outputs = await service.answer(served, partial(_decoded, data, served), size)
         scores = _scores(outputs.logits[0], asked.function_to_apply or "softmax")
@@ -150,6 +136,29 @@ def _scores(logits: np.ndarray, function: str) -> np.ndarray:
 
 def _decoded(data: bytes, served: Served) -> np.ndarray:
     return as_batch(data, served.model.input_shape)[0]
+
+
+async def _asked(
+    service: Service,
+    request: Request,
+    epsilon: str | None,
+    kind: type[Body],
+    field: str,
+    parameters: type[Asked],
+) -> tuple[bytes, Asked, float | None]:
+    """The bytes of a request's picture, its parameters, and the epsilon it asks for. Raises InputError.
+
+    kind: the body's form as JSON, with the picture in `field`.
+    """
+    data, asked, size = await request.body(), parameters(), epsilon_of(request, epsilon)
+    match media_type(request):
+        case "application/json":
+            told, data = await _read(service, kind, field, data)
+            asked = told if isinstance(told, parameters) else getattr(told, "parameters", None) or asked
+        case "multipart/form-data":
+            data, fields = await service.apart(upload, data, request.headers["content-type"])
+            asked = parsed(parameters, fields)
+    return data, asked, asked.epsilon if size is None else size
 
 
 async def _read(service: Service, kind: type[Body], field: str, data: bytes) -> tuple[Body, bytes]:

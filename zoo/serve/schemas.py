@@ -54,10 +54,9 @@ class CertifyAnswer(BaseModel):
     proved: bool
 
 
-class Parameters(Strict):
+class Parameters(CertifyParameters):
     top_k: Annotated[int, Field(ge=1)] | None = None
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
-    epsilon: Epsilon | None = None
 
 
 class ClassificationRequest(Strict):
@@ -93,7 +92,7 @@ class ModelCard(BaseModel):
     epsilon: str = Field(
         description="What the model was made for. `certified` in an answer means this unless another is asked for."
     )
-    clean_accuracy: float | None = Field(description="None where nothing was measured.")
+    clean_accuracy: float | None = Field(description="null where nothing was measured.")
     vra: dict[str, float] = Field(description="Verified-robust accuracy by epsilon.")
     acr: float | None
     images: int = Field(description="Test images that these were measured on.")
