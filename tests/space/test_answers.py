@@ -37,9 +37,9 @@ def test_without_torch_all_but_the_attack_works():
         "import space.app\n"
         "config = str(space.app.page().get_config_file())\n"
         "print('Attacks need PyTorch' in config, \"'attack'\" in config, \"'certify'\" in config)\n"
-        "answer = space.answers.answer(space.app.SAMPLES / 'airplane.png', space.app.DEFAULT)\n"
-        "try: space.app.attack(answer, 1.0)\n"
-        "except space.app.ZooError as error: print(error)\n"
+        "answer = space.answers.answer(space.app.SAMPLE_FOLDER / 'airplane.png', space.app.DEFAULT)\n"
+        "try: space.attack.attack(answer, 1.0)\n"
+        "except space.tabs.ZooError as error: print(error)\n"
         "print(sorted({'torch', 'onnx', 'training', 'export'} & set(sys.modules)))\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
@@ -128,10 +128,10 @@ def test_the_examples_are_what_their_models_say():
     ],
 )
 def test_a_link_that_is_none_is_refused(link: str):
-    from space import app
+    from space import tabs
 
-    with pytest.raises(app.ZooError):
-        app.shared(link)
+    with pytest.raises(tabs.ZooError):
+        tabs.shared(link)
 
 
 def test_space_imports_zoo_and_nothing_else_of_ours():
@@ -244,14 +244,14 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_model_of_ones_own_is_shown_like_any_other(own: str, capfd: pytest.CaptureFixture[str]):
-    from space import answers, app
+    from space import answers, tabs, uploads
 
     upload = {"path": str(SAMPLES / "ship.png")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "get_upload_folder", lambda: str(SAMPLES))
-        verdict, distances = app.show_certify(upload, own, 0.1)
-        said, curve = app.show_comparison(upload, own, COLOUR)
-        outcome, path = app.show_attack(upload, own, 0.1, lambda *_, **options: None)
+        patch.setattr(uploads, "get_upload_folder", lambda: str(SAMPLES))
+        verdict, distances = tabs.show_certify(upload, own, 0.1)
+        said, curve = tabs.show_comparison(upload, own, COLOUR)
+        outcome, path = tabs.show_attack(upload, own, 0.1, lambda *_, **options: None)
     assert 'data-accuracy="null"' in verdict
     assert sum(name in verdict + distances for name in ("circle", "square", "triangle")) == 3
     assert f"{own}: " in said
