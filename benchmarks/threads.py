@@ -57,7 +57,7 @@ def predict(spinning: str) -> float:
     import numpy as np
     import onnxruntime
 
-    from zoo.hub import fetch
+    from zoo.hub.client import fetch
     from zoo.inference.runtime import onnx_session
 
     options = onnxruntime.SessionOptions

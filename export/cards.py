@@ -38,7 +38,7 @@ def main(
             pin(read_folder(path))
     if folder is not None:
         return
-    from export.pictures import pictures  # brings matplotlib, which one card does not need
+    from export.plots import pictures  # brings matplotlib, which one card does not need
 
     folders = shelf()
     for path, text in pages(folders).items():

@@ -23,7 +23,7 @@ from PIL import Image
 import zoo
 from export.cards import pages, shelf
 from export.leaderboard import rows
-from export.pictures import pictures
+from export.plots import pictures
 from tests.cli.command import Zoo
 from tests.toy import FILES
 from tests.training.small import small_network

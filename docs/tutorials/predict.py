@@ -89,7 +89,7 @@ for layer in certificate.layers:
 # `verify` proves all of it again from the weights alone (this needs torch). On the command line: `zoo verify 2c2f-mnist`.
 
 # %%
-from zoo.hub import fetch
+from zoo.hub.client import fetch
 from zoo.publication.verify import verify
 
 assert verify(fetch("2c2f-mnist")) == []

@@ -1,4 +1,4 @@
-"""The commands that show and run models: `zoo list`, `info` and `predict`."""
+"""The commands that show and run models: `zoo list`, `info`, `predict` and `samples`."""
 
 from __future__ import annotations
 

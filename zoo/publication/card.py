@@ -13,9 +13,7 @@ from zoo.figures import bound_text, percent, radius_text, ratio_text, seconds_te
 from zoo.publication.distance import PICTURE, Change, changes, distance_picture
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
 
-NO_DIFFERENCE = (
-    "the same data, sizes, loss, epochs and batch"  # said of a run that does not differ from its paper's row
-)
+NO_DIFFERENCE = "the same data, sizes, loss, epochs and batch"  # of a run that does not differ from its paper's row
 NOT_PUBLISHED = " It is not on the Hugging Face hub; the project's README says how to make such a set."
 PINNED = """The name means the folder that the installed
 package pins; any other is `zoo.load("local-dir:FOLDER")` and `zoo verify FOLDER`."""

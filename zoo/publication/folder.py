@@ -24,15 +24,8 @@ SUMS = "SHA256SUMS"
 NAME = re.compile(r"(?!.*(--|\.\.|\.git$))[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")  # of a model, as on hubs
 RECORDS = ("README.md", "certificate.json", "config.json", "evaluation.json", "model.float32.onnx", "model.onnx")
 SIGNATURE = "model.sig"  # of all the files, where there is one: see zoo/publication/signing.py
-PATTERNS = (
-    SUMS,
-    *RECORDS,
-    PICTURE,
-    WEIGHTS,
-    SHARDS,
-    INDEX,
-    SIGNATURE,
-)  # of all files that a folder may have, for a shell
+# The names of all files that a folder may have, as a shell's patterns.
+PATTERNS = (SUMS, *RECORDS, PICTURE, WEIGHTS, SHARDS, INDEX, SIGNATURE)
 GRAPHS = {"float64": "model.onnx", "float32": "model.float32.onnx"}
 SUMS_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 MAX_SUMS_BYTES = 2**16  # seven lines take about 600, a shard 100

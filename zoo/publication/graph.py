@@ -79,12 +79,8 @@ def stored_tensors(headers: Mapping[str, bytes]) -> dict[str, TensorProto]:
 
 def certified_graph(model: CertifiedModel, stored: Mapping[str, TensorProto]) -> ModelProto:
     """The graph that answers `Outputs`; `stored` are the network's weights by their names in its state dict."""
-    precision, network, shape, levels = (
-        str(model.dtype).removeprefix("torch."),
-        model.network,
-        model.input_shape,
-        model.levels,
-    )
+    precision = str(model.dtype).removeprefix("torch.")
+    network, shape, levels = model.network, model.input_shape, model.levels
     nodes = Nodes(precision, stored, TABLE, model.norm)
     logits, label, radius, class_radii, topk_radius = output_names(precision)
     (first, _), *body, (name, head) = network._modules.items()

@@ -27,9 +27,8 @@ from zoo.records import GRAPH_FORMAT, Certificate, LayerBound, Outputs
 STATEMENT_FIELDS = ("claim", "norm", "unit", "domain", "arithmetic", "composition")
 LAYER_FIELDS = ("name", "kind", "input_shape", "output_shape", "method", "fan_in", "lowering")
 MEASURED = ("residual", "rounding", "perturbation")  # terms of a proof that depend on the machine's order of summation
-REPEATED = (
-    1.0 + 2.0**-31
-)  # more than the order of summation changes, less than `zoo.bounds.rule.RAISED` leaves room for
+# More than the order of summation changes, less than `zoo.bounds.rule.RAISED` leaves room for.
+REPEATED = 1.0 + 2.0**-31
 PROBES = 8  # random images on which graph and weights are compared
 
 

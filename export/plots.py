@@ -23,12 +23,7 @@ COLOURS += ("#882255", "#999933", "#332288", "#888888", "#DD3333")
 LINES, MARKS = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))), ("o", "s", "^", "D", "v", "P", "X")
 PAPER, PAPERS_MARKS = "#555555", (*MARKS, *"<>phd*8+x1234")
 ABREAST = 2  # panels
-WIDTH, HEIGHT, LEGEND, NAME = (
-    5.2,
-    4.6,
-    3.3,
-    0.175,
-)  # inches: a panel's sides, the legend's width, the height of its lines
+WIDTH, HEIGHT, LEGEND, NAME = 5.2, 4.6, 3.3, 0.175  # inches: a panel's sides, the legend's width, its lines' height
 FEW = 0.05  # the share of images below which a curve is no longer shown
 
 
