@@ -295,6 +295,16 @@ class TestGraphs:
             torch.set_flush_denormal(False)
         assert model.predict(images(1))
 
+    def test_no_session_is_made_while_subnormal_numbers_are_flushed(self, own_toy: Path):
+        """It would keep weights that were flushed, and threads that flush."""
+        torch = pytest.importorskip("torch")
+        assert torch.set_flush_denormal(True)
+        try:
+            with pytest.raises(CertificateError, match="flushes subnormal numbers to zero"):
+                zoo.load(f"local-dir:{own_toy}")
+        finally:
+            torch.set_flush_denormal(False)
+
     def test_a_weight_that_a_caller_could_replace_is_refused(self, own_toy: Path):
         graph = onnx.load(own_toy / "model.onnx", load_external_data=False)
         (name,) = (value.name for value in graph.graph.initializer if value.data_location == TensorProto.EXTERNAL)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -328,6 +331,23 @@ def test_a_thread_that_flushes_subnormal_numbers_gets_neither_a_certificate_nor_
             certified(plain(), (1, 2, 4))
     finally:
         torch.set_flush_denormal(False)
+
+
+def test_threads_that_were_born_while_subnormal_numbers_were_flushed_give_no_radius():
+    """They keep flushing, whatever holds for the thread that calls. In a process of its own, which has such threads."""
+    script = (
+        "import torch; from tests.soundness.oracle import certified; from tests.soundness.test_refused import plain\n"
+        "from zoo.errors import CertificateError\n"
+        "_, model = certified(plain(), (1, 2, 4)); images = torch.full((1, 1, 2, 4), 0.5); model(images)\n"
+        "torch.set_num_threads(2); torch.set_flush_denormal(True); torch.ones(10**6).sum()\n"
+        "torch.set_flush_denormal(False)\n"
+        "try: model(images)\n"
+        "except CertificateError as error: print(error)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True
+    )
+    assert "threads of PyTorch flush subnormal numbers" in run.stdout
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (1, 3, 1, 1), (1, 3, 2, 2), (3, 1, 2), (1, 1, 3, 1, 2)])

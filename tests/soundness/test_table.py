@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+import zoo.bounds
 from zoo import layers
-from zoo.bounds.rule import Context, Row
+from zoo.bounds.rounding import UNDERFLOW
+from zoo.bounds.rule import RAISED, Context, Row
 from zoo.bounds.spectral import NormProof
 from zoo.bounds.table import TABLE, bound_layer
+from zoo.publication.verify import _least
 
 from .test_linf import SOUND as SOUND_IN_LINF
 from .test_rules import SOUND
@@ -77,3 +80,34 @@ def test_what_a_row_says_beside_its_rules_holds(kind):
             if row.slopes is not None:
                 slopes = moved / (x - y)
                 assert row.slopes[0] <= slopes.min() <= slopes.max() <= row.slopes[1]
+
+
+MORE = 1.0 + 2.0**-20
+CERTAIN = (0.0, 1.0)  # of layers that move numbers or choose among them
+
+
+LAYERS = {
+    "l2": {kind: [(case.layer, case.shape) for case in cases] for kind, cases in SOUND.items()},
+    "linf": SOUND_IN_LINF,
+}
+
+
+@pytest.mark.parametrize(("norm", "kind"), [(norm, kind) for norm, kinds in LAYERS.items() for kind in kinds])
+def test_what_verify_takes_a_little_lower_was_raised_before(norm, kind, monkeypatch):
+    """`zoo verify` accepts some numbers 2^-31 below its own. They are sound then only if their rule took them times
+    RAISED: with more in its place, each must grow as much."""
+
+    def lowered():
+        """The numbers of each layer that may be published a little below the verifier's own."""
+        for layer, shape in LAYERS[norm][kind]:
+            bound = bound_layer(layer, Context("layer", shape, norm=norm))
+            least = _least(bound, TABLE[kind])
+            yield {field: getattr(bound, field) for field in least if least[field] < getattr(bound, field)}
+
+    plain = list(lowered())
+    for module in vars(zoo.bounds).values():
+        if getattr(module, "RAISED", None) == RAISED:
+            monkeypatch.setattr(module, "RAISED", MORE)
+    for before, after in zip(plain, lowered(), strict=True):
+        for field, value in before.items():
+            assert after[field] >= value * (1.0 + 2.0**-21) or value in CERTAIN or value <= 10 * UNDERFLOW, field

@@ -148,7 +148,7 @@ def sandwich(layer: Sandwich, context: Context) -> Bound:
     computed = norm + gamma(inner.terms + 1) * inner.absolute
     return Bound(
         (outputs, *cells),
-        norm * norm * OUTWARD,
+        norm * norm * RAISED,
         "sandwich",
         asdict(proof),
         fan_in=inner.terms + outer.terms,

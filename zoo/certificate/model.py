@@ -11,13 +11,14 @@ from torch.nn import functional as F
 
 from zoo.bounds.interval import least_margins
 from zoo.bounds.margins import MarginTables, margin_tables
-from zoo.bounds.rounding import check_arithmetic
+from zoo.bounds.rounding import SMALLEST, check_arithmetic
 from zoo.bounds.rule import changed_by_hooks, in_training
 from zoo.bounds.spectral import Matrix
 from zoo.errors import CertificateError, InputError
 from zoo.records import NORMS, TOP_K, Certificate, Outputs
 
 Network = TypeVar("Network", bound=nn.Module)
+PIECE = 2**15  # entries of a tensor that PyTorch gives to one thread at least
 OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # tensors, layers, hooks and the mode, which are looked at by themselves
 
 
@@ -96,6 +97,7 @@ class CertifiedModel(nn.Module):
 
     def _check_unchanged(self) -> None:
         check_arithmetic()
+        _check_workers()
         tables = {self.margin_lipschitz.dtype, self.slack.dtype}
         weights = {value.dtype for value in self.network.state_dict().values() if value.is_floating_point()}
         hooked = any(changed_by_hooks(layer) for layer in self.network.modules())
@@ -108,6 +110,16 @@ class CertifiedModel(nn.Module):
             )
         if self.dtype == torch.float64 and (device := self.slack.device).type != "cpu":
             raise CertificateError(f"float64 is proved on the CPU only, this module is on {device}: load it in float32")
+
+
+def _check_workers() -> None:
+    """Raise CertificateError unless PyTorch's threads keep subnormal numbers; each has what held at its birth."""
+    smallest = torch.full((PIECE * torch.get_num_threads(),), SMALLEST, dtype=torch.float64)
+    if not (smallest * 1.0).view(torch.int64).all():  # by their bits, which no flag changes
+        raise CertificateError(
+            "threads of PyTorch flush subnormal numbers to zero, and no certificate speaks of that: start anew without "
+            "torch.set_flush_denormal(True)"
+        )
 
 
 def _made_of(network: nn.Module) -> list[tuple[nn.Module, type, dict[str, str]]]:

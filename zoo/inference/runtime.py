@@ -248,9 +248,12 @@ def onnx_session(
 ) -> onnxruntime.InferenceSession:
     """The graph ready to run; its outputs are the fields of `Outputs` in their order.
 
-    Raises InputError where a provider does not start, IntegrityError where the graph is not what the records say.
+    Raises InputError where a provider does not start, IntegrityError where the graph is not what the records say,
+    CertificateError where subnormal numbers are flushed: the session would keep weights and threads of that kind.
     """
     import onnxruntime
+
+    check_arithmetic()
 
     path = folder.graph(precision)
     # The bytes that were checked are the bytes that run: ONNX Runtime gets all files from memory, whatever happens to
