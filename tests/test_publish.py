@@ -13,6 +13,9 @@ from torch import nn
 import zoo
 from tests.test_layers import own
 from tests.toy import write_sums
+from zoo.bounds.form import Form
+from zoo.bounds.rule import Row
+from zoo.bounds.table import TABLE
 from zoo.errors import CertificateError, InputError, IntegrityError
 from zoo.layers import GroupSort, Pixels
 from zoo.publication.folder import Folder, read_folder
@@ -100,6 +103,24 @@ def test_what_cannot_be_published_is_told_and_leaves_nothing(changes, message, t
     arguments = {"input_shape": SHAPE, "labels": LABELS, "name": "sides", **changes}
     with pytest.raises(InputError, match=message):
         zoo.publish(own(), tmp_path / "sides", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Keeping(nn.Identity):
+    """A layer that keeps numbers in a tensor which is no weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.order = torch.arange(3)
+
+
+def test_a_layer_that_keeps_a_tensor_beside_its_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A network that is made again from its list of layers would have that tensor without its numbers."""
+    row = Row(**{**vars(TABLE[nn.Identity]), "form": Form(Keeping)})
+    monkeypatch.setitem(TABLE, Keeping, row)
+    network = nn.Sequential(Pixels([0.5], [1.0]), Keeping(), nn.Flatten(), nn.Linear(16, 3))
+    with pytest.raises(CertificateError, match="layer '1' has the tensor 'order' beside its weights"):
+        zoo.publish(network.requires_grad_(False).eval(), tmp_path / "kept", (1, 4, 4), LABELS)
     assert list(tmp_path.iterdir()) == []
 
 

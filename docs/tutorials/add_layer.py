@@ -10,14 +10,18 @@
 #
 # A new layer stands in three places, each under its exact type:
 #
-# 1. its class, in a file of `zoo/layers/`;
-# 2. its row in the table of `zoo/bounds/table.py`: the rule that proves its bound, and its lowering, the layer as ONNX nodes;
+# 1. its class, in a file of `zoo/layers/`, which `zoo/layers/__init__.py` exports;
+# 2. its row in the table of `zoo/bounds/table.py`. The row names the rule that proves the layer's bound, a function in a file
+#    of `zoo/bounds/`, and its lowering, the layer as ONNX nodes, a function in `zoo/lowering/layers.py`;
 # 3. its row in the table of `training/layers.py`: its constraint, if it has one, and its estimate.
 #
-# Here is a channel permutation, from its class to a graph that answers. In the repository each part goes to the file that
-# is named above it; on this page the rows are entered by hand.
+# Here is a channel permutation, from its class to a published folder that verifies. Each heading names the file where the
+# code below it goes in the repository; on this page the rows are entered by hand.
 #
-# ## 1. The class
+# ## 1. The class: `zoo/layers/fixed.py`
+#
+# A published network is made again from its list of layers, without memory for numbers, and then gets its weights. So
+# everything in a layer that is no weight is plain Python: here a list, not a tensor.
 
 # %%
 from collections.abc import Sequence
@@ -34,13 +38,11 @@ class ChannelPermutation(nn.Module):
     Shapes: [N, C, ...] to [N, C, ...].
     """
 
-    order: Tensor
-
     def __init__(self, order: Sequence[int]):
         super().__init__()
         if sorted(order) != list(range(len(order))):
             raise ValueError(f"expected each of 0 to {len(order) - 1} once, got {list(order)}")
-        self.order = torch.tensor(order)  # no weight: it is the architecture's
+        self.order = list(order)
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, self.order]
@@ -49,7 +51,7 @@ class ChannelPermutation(nn.Module):
 # %% [markdown]
 # ## 2. What the proof and the graph know of it
 #
-# The rule answers a `Bound`. What it says must hold for the layer *as it is stored*; what it does not prove, it refuses.
+# The rule, for `zoo/bounds/fixed.py`. It answers a `Bound`. What that says must hold for the layer *as it is stored*; what it does not prove, it refuses.
 # A permutation only moves numbers: its constant is 1 in either norm, and it does not round, so `fan_in` stays 0.
 
 # %%
@@ -70,19 +72,25 @@ def channel_permutation(layer: ChannelPermutation, context: Context) -> Bound:
     return Bound(context.input_shape, 1.0, "nonexpansive", {})
 
 
+# %% [markdown]
+# The lowering, for `zoo/lowering/layers.py`:
+
+
+# %%
 def lower_channel_permutation(nodes: Nodes, layer: ChannelPermutation, name: str, x: Value) -> Value:
     x = nodes.own_channels(x)
-    return replace(x, name=nodes.add("Gather", x.name, nodes.constant(layer.order.numpy()), axis=x.axis))
+    return replace(x, name=nodes.add("Gather", x.name, nodes.constant(np.array(layer.order)), axis=x.axis))
 
 
 # %% [markdown]
-# Its form says with which arguments it is made again; `is_valid` is asked about whatever stands in a file.
+# The rest of this part is for `zoo/bounds/table.py`. The form says with which arguments the layer is made again; `is_valid`
+# is asked about whatever stands in a file.
 
 # %%
 ORDER = Argument(
     "a list of whole numbers",
     is_valid=lambda value: isinstance(value, list) and all(type(entry) is int for entry in value),
-    state=lambda order: order.tolist(),
+    state=list,
 )
 
 # %% [markdown]
@@ -103,7 +111,7 @@ TABLE[ChannelPermutation] = Row(  # type: ignore[index]
 )
 
 # %% [markdown]
-# ## 3. What training knows of it
+# ## 3. What training knows of it: `training/layers.py`
 
 # %%
 from training.layers import TABLE as TRAINING
@@ -137,23 +145,17 @@ images = torch.rand(4, 2, 4, 4)
 print(model(images).radius)
 
 # %% [markdown]
-# The graph, and ONNX Runtime's answers:
+# Published, it answers by ONNX Runtime, and its certificate is proved again from the files:
 
 # %%
 import tempfile
-from pathlib import Path
 
-import onnxruntime
-from safetensors.torch import save_file
+from zoo.publication.verify import verify
 
-from zoo.publication.graph import write_graph
-from zoo.records import Outputs
-
-with tempfile.TemporaryDirectory() as folder:
-    save_file(network.state_dict(), Path(folder) / "model.safetensors")
-    write_graph(model, Path(folder) / "model.onnx", {})
-    session = onnxruntime.InferenceSession(Path(folder) / "model.onnx", providers=["CPUExecutionProvider"])
-    graph = Outputs(*session.run(list(Outputs._fields), {"images": images.numpy()}))
+with tempfile.TemporaryDirectory() as scratch:
+    folder = zoo.publish(network, f"{scratch}/permuted", (2, 4, 4), ["one", "two", "three"], name="permuted")
+    graph = zoo.load(f"local-dir:{folder.path}").outputs(images.numpy())
+    assert verify(folder) == []
 assert (graph.label == model(images).label.numpy()).all()
 assert np.allclose(graph.radius, model(images).radius.numpy(), atol=1e-12)
 

@@ -257,7 +257,7 @@ class TestPredict:
         rows = json.loads(run("predict", names(toy), tmp_path, pictures[2], "--json").out)["predictions"]
         assert [row["image"] for row in rows] == [f"{tmp_path}/a.png", f"{tmp_path}/b.PNG", str(pictures[2])]
         (tmp_path / "empty").mkdir()
-        assert "empty: a folder; give an image file" in run.fails("predict", names(toy), tmp_path / "empty")
+        assert "empty: no PNG, JPEG or WebP file in this folder" in run.fails("predict", names(toy), tmp_path / "empty")
 
     def test_what_looks_like_no_digit_on_black_is_told(self, run: Zoo, toy: Path, tmp_path: Path):
         digit(3).save(tmp_path / "3.png")
@@ -347,6 +347,18 @@ class TestVerify:
         result = run("verify", "2c2f-mnist")
         assert result.code == 0, result.out
         assert "VERIFIED: the certificate of 2c2f-mnist holds" in result.out
+
+
+class TestSamples:
+    def test_the_pictures_are_drawn_and_nothing_else_is_overwritten(self, run: Zoo, tmp_path: Path):
+        for _ in range(2):
+            assert run("samples", tmp_path).code == 0
+        assert len(list(tmp_path.iterdir())) == 18
+        (tmp_path / "digit-0.png").unlink()
+        (tmp_path / "ship.png").write_bytes(b"mine")
+        assert "ship.png is there already, and is something else" in run.fails("samples", tmp_path)
+        assert (tmp_path / "ship.png").read_bytes() == b"mine"
+        assert not (tmp_path / "digit-0.png").exists()
 
 
 class TestDoctor:

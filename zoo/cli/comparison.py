@@ -32,9 +32,10 @@ def compare(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.", metavar="N")] = None,
 ) -> int:
-    """Set two models that know the same classes side by side: what was measured, and image by image.
+    """Set two models that know the same classes side by side.
 
-    Without DATASET the figures are those of their published evaluations.
+    It shows what was measured of each, and how they differ image by image. Without DATASET the figures are those of
+    their published evaluations.
     """
     if dataset is not None:
         check_dataset(dataset)

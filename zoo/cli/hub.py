@@ -22,7 +22,7 @@ def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name, local-dir:PATH or hf-hub:ORG/NAME@REVISION.")],
     output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Copy it here: a new or empty folder.")] = None,
 ) -> int:
-    """Fetch a published folder, check every byte of it, and say where it is.
+    """Fetch a published folder and check every byte of it.
 
     Obeys HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE. Whether its certificate holds is what `zoo verify`
     tells.
@@ -47,10 +47,10 @@ def push(
     tag: Annotated[str | None, typer.Option(metavar="TAG", help="Also give the commit this tag.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
 ) -> int:
-    """Prove a folder's certificate again, then upload it in one commit.
+    """Prove a folder's certificate again, then upload it.
 
-    Needs the extra export, and a token of the hub: HF_TOKEN or `hf auth login`. HF_ENDPOINT chooses the hub. Nothing is
-    uploaded if a byte, the card or the certificate is not as it should be.
+    The upload is one commit. Needs the extra export, and a token of the hub: HF_TOKEN or `hf auth login`. HF_ENDPOINT
+    chooses the hub. Nothing is uploaded if a byte, the card or the certificate is not as it should be.
     """
     from zoo.hub.client import push
 
@@ -87,10 +87,10 @@ def hub(
         Path | None, typer.Option(metavar="FILE", help="Let who has this token create, upload and tag.")
     ] = None,
 ) -> int:
-    """Serve a folder of published models as a hub, for sites without a network.
+    """Serve a folder of published models as a hub.
 
-    The stock huggingface_hub client reads it with HF_ENDPOINT set to its address. FOLDER/NAME is certified-zoo/NAME,
-    checked at the start; uploads are kept in FOLDER/.hub. Needs the extra hub.
+    For sites without a network. The stock huggingface_hub client reads it with HF_ENDPOINT set to its address.
+    FOLDER/NAME is certified-zoo/NAME, checked at the start; uploads are kept in FOLDER/.hub. Needs the extra hub.
     """
     require("starlette", "hub")
     require("uvicorn", "hub")

@@ -49,15 +49,18 @@ LIGHT = 0.25
 def list_command(
     pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A shell pattern, as in '*-cifar10'.")] = "*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those that load without a network.")] = False,
-    dataset: Annotated[str | None, typer.Option(metavar="DATASET", help="Only those of this data set.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="Only those of this data set, or of a copy of it.")
+    ] = None,
     norm: Annotated[str | None, typer.Option(metavar="NORM", help="Only those of this norm: l2 or linf.")] = None,
     epsilon: Annotated[
         str | None, typer.Option(metavar="EPSILON", help="Only published ones, the largest VRA at this size first.")
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """List the models: first the published ones and what they achieve, then those without weights, by family.
+    """List the models, the published ones first.
 
+    Of the published ones it shows what they achieve; those without weights follow by family.
     Published ones that neither came with this installation nor were pulled stand apart.
     VRA, verified-robust accuracy, is the share of test images that are classified right and certified at epsilon.
     Which one should I use? `zoo list --dataset mnist --norm l2 --epsilon 0.3` has the best one first.
@@ -103,7 +106,9 @@ def list_command(
     console.print(f"Models: {len(entries)}, with weights: {len(here)}. VRA at the epsilon that each was made for.")
     if elsewhere:
         console.print(f"Published elsewhere: {len(elsewhere)}, in a checkout's model_cards/; a hub may have them.")
-    console.print("Fewer: zoo list '*-cifar10', or --pretrained. The layers of one: zoo info NAME.")
+    if copies := sorted({entry.dataset for entry in entries if entry.dataset != (dataset or entry.dataset)}):
+        console.print(f"{', '.join(copies)}: a copy of {dataset} in other quality, whose rates are its own.")
+    console.print("Fewer: --dataset, --norm, --pretrained, zoo list '2c2f-*'. The layers of one: zoo info NAME.")
     return 0
 
 
@@ -127,7 +132,10 @@ def _best_first(entries: list[Entry], epsilon: str) -> list[Entry]:
 
 
 def info(name: NameArgument) -> int:
-    """Show what a model is: its layers, and, where it is published, what is proved and what was measured."""
+    """Show a model's layers, what is proved and what was measured.
+
+    Of a model without weights, its layers alone.
+    """
     console = Console()
     try:
         folder = fetch(name)
@@ -214,11 +222,17 @@ def predict(
 
 
 def _files(image: str) -> list[str]:
-    """The pictures in a folder, in the order of their names and without hidden ones; anything else as it was given."""
+    """The pictures in a folder, in the order of their names and without hidden ones; anything else as it was given.
+
+    Raises InputError for a folder without pictures.
+    """
     if not os.path.isdir(image):  # noqa: PTH112, Path.is_dir raises where a name is too long
         return [image]
     files = sorted(path for path in Path(image).iterdir() if path.suffix.lower() in PICTURES)
-    return [str(path) for path in files if not path.name.startswith(".")] or [image]
+    shown = [str(path) for path in files if not path.name.startswith(".")]
+    if not shown:
+        raise InputError(f"{image}: no PNG, JPEG or WebP file in this folder")
+    return shown
 
 
 def _answers(model: Model, images: list[str], epsilon: float | None) -> tuple[list[Prediction | InputError], list[str]]:
@@ -278,7 +292,10 @@ def _predict_json(model: Model, images: list[str], answers: list[Prediction | In
 
 
 def samples(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them; it is made.")]) -> None:
-    """Draw eighteen pictures to try models on, as PNG files: ten digits, four scenes and four things."""
+    """Draw eighteen pictures to try models on.
+
+    They are PNG files of ten digits, four scenes and four things. No other file is overwritten.
+    """
     from zoo.data.samples import draw
 
     draw(folder)

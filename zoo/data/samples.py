@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from zoo.errors import InputError
 
 FINE = 8  # pictures are drawn this many times larger, then reduced, for smooth edges
 DIGIT, SCENE, THING = 28, 32, 64  # sides in pixels
@@ -97,11 +100,26 @@ def thing(name: str) -> Image.Image:
 
 
 def draw(folder: Path) -> None:
-    """Write all eighteen into the folder, which is made, as PNG files."""
+    """Write all eighteen into the folder, which is made, as PNG files.
+
+    Raises InputError, before anything is written, where a file with other contents has one of their names.
+    """
+    pictures = {
+        **{f"digit-{number}": digit(number) for number in range(10)},
+        **{name: scene(name) for name in ("airplane", "automobile", "ship", "truck")},
+        **{name.replace(" ", "-"): thing(name) for name in ("goldfish", "lemon", "orange", "school bus")},
+    }
+    files = {folder / f"{name}.png": png(picture) for name, picture in pictures.items()}
+    for path, content in files.items():
+        if path.exists() and (not path.is_file() or path.read_bytes() != content):
+            raise InputError(f"{path} is there already, and is something else: name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(10):
-        digit(number).save(folder / f"digit-{number}.png")
-    for name in ("airplane", "automobile", "ship", "truck"):
-        scene(name).save(folder / f"{name}.png")
-    for name in ("goldfish", "lemon", "orange", "school bus"):
-        thing(name).save(folder / f"{name.replace(' ', '-')}.png")
+    for path, content in files.items():
+        path.write_bytes(content)
+
+
+def png(picture: Image.Image) -> bytes:
+    """The bytes of the picture's PNG file."""
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from zoo.inference.runtime import Model
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
-REPOSITORY = re.compile(r"[^/@]+/[^/@]+")
+REPOSITORY = re.compile(r"[^/@.][^/@]*/[^/@.][^/@]*")
 
 
 @overload
@@ -246,10 +246,12 @@ def _instead(entry: Entry) -> str:
             f": in a checkout, train it with `python -m training {name} --output {run}`, "
             f"then `python -m export {run}`, and load '{LOCAL}{run}/published'"
         )
-    like = near(name, [other for other in list_models(pretrained=True) if ENTRIES[other].dataset == entry.dataset])
-    like = like or near(name, list_models(pretrained=True)) or list_models(pretrained=True)[:1]
-    loadable = f"; {', '.join(like)} can be loaded" if like else ""
-    return f" and no recipe: zoo.load({name!r}, backend='torch', pretrained=False) is it untrained{loadable}"
+    there = map(ENTRIES.__getitem__, list_models(pretrained=True))
+    like = [other for other in there if (other.dataset, other.norm) == (entry.dataset, entry.norm)]
+    best = sorted(like, key=lambda other: other.vra.get(other.epsilon, 0.0), reverse=True)[:3]
+    names = [other.name for other in best] or near(name, list_models(pretrained=True))
+    loadable = f"; {', '.join(names)} can be loaded" if names else ""
+    return f" and no recipe; zoo.load({name!r}, backend='torch', pretrained=False) builds it untrained{loadable}"
 
 
 def _named(entry: Entry, folder: Folder) -> Folder:

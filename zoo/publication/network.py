@@ -33,7 +33,18 @@ def load_network(weights: Mapping[str, bytes], certificate: Certificate) -> nn.S
     except (RuntimeError, SafetensorError) as error:
         problem = " ".join(str(error).split())[:200]
         raise CertificateError(f"the weights do not fit the architecture of {certificate.name}: {problem}") from error
+    for layer_name, layer in network.named_modules():
+        beside = [name for name, value in {**vars(layer), **layer._buffers}.items() if _is_empty(value)]
+        if beside:
+            raise CertificateError(
+                f"layer {layer_name!r} has the tensor {beside[0]!r} beside its weights: keep plain numbers there"
+            )
     return network.requires_grad_(False).eval()
+
+
+def _is_empty(value: object) -> bool:
+    """Whether it is a tensor without memory, which no file of weights filled."""
+    return isinstance(value, Tensor) and value.is_meta
 
 
 def load_weights(weights: Mapping[str, bytes]) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from functools import partial
-from io import BytesIO
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from zoo.data.samples import digit
+from zoo.data.samples import digit, png
 from zoo.errors import InputError
 from zoo.inference.images import as_batch
 from zoo.serve.bodies import FORM, upload
@@ -120,9 +119,7 @@ def _bodies(kind: type[BaseModel], parameters: type[BaseModel], example: Any) ->
 
 def _example() -> str:
     """A picture of the digit 3, as base64."""
-    buffer = BytesIO()
-    digit(3).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(png(digit(3))).decode()
 
 
 def _scores(logits: np.ndarray, function: str) -> np.ndarray:
@@ -151,6 +148,8 @@ async def _asked(
     kind: the body's form as JSON, with the picture in `field`.
     """
     data, asked, size = await request.body(), parameters(), epsilon_of(request, epsilon)
+    if not data:
+        raise InputError("the body is empty: send a picture, as curl does with --data-binary @FILE")
     match media_type(request):
         case "application/json":
             told, data = await _read(service, kind, field, data)

@@ -111,7 +111,8 @@ async def serve_models(
     try:
         listener = socket.create_server((host, port), backlog=BACKLOG, family=_family(host))
     except (OSError, OverflowError) as error:
-        raise InputError(f"cannot listen on {host} port {port}: {getattr(error, 'strerror', error)}") from error
+        reason = str(getattr(error, "strerror", error)).partition(" (while")[0]  # which says the address again
+        raise InputError(f"cannot listen on {host} port {port}: {reason}") from error
     http = Server(
         uvicorn.Config(
             Gate(application(service), service, token),
