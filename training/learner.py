@@ -23,10 +23,8 @@ from training.start import start_from
 from training.validation import Estimate, validate
 from zoo.registry import Entry
 
-LEARNED_RATE = (
-    0.2  # the rate of learned loss options over that of weights: Zhang et al. 2022, arXiv 2110.06850, appendix
-)
-
+# The rate of learned loss options over that of weights: Zhang et al. 2022, arXiv 2110.06850, appendix.
+LEARNED_RATE = 0.2
 SETTLED = 10_000  # training images whose mean stands for that of all
 
 

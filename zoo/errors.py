@@ -74,5 +74,6 @@ def one_line(error: BaseException) -> str:
 
 
 def near(name: str, names: Iterable[str]) -> list[str]:
-    """The names that are nearest to this one, at most three, the nearest first: what a misspelling may have meant."""
-    return get_close_matches(name[:100].lower(), list(names), n=3, cutoff=0.5)
+    """The names that are nearest to this one in any case, at most three, the nearest first: what was perhaps meant."""
+    lowered = {other.lower(): other for other in names}
+    return [lowered[match] for match in get_close_matches(name[:100].lower(), lowered, n=3, cutoff=0.5)]

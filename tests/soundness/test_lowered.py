@@ -243,3 +243,10 @@ def test_the_choice_depends_on_sizes_and_norm():
     assert choose(wide._replace(kernel=(1, 3), padding=(0, 1))).tile[0] == 1
     small = choose(wide._replace(map=(2, 2))).tile
     assert small[0] <= 2
+
+
+@pytest.mark.parametrize("kernel", [(9, 9), (1, 12), (30, 1), (8, 3)])
+def test_a_kernel_with_more_taps_than_points_is_summed_or_has_smaller_tiles(kernel):
+    sizes = Sizes(1, 1, kernel, (1, 1), (0, 0), (40, 40))
+    for tile, taps in zip(choose(sizes).tile, kernel, strict=True):
+        assert algorithm(tile, taps).size == tile + taps - 1

@@ -3,12 +3,11 @@
 Each other file of this package but `recipe` has `recipes()`, and is found without being named anywhere.
 """
 
-import difflib
 from importlib import import_module
 from pkgutil import iter_modules
 
 from training.recipes.recipe import Recipe
-from zoo.errors import InputError
+from zoo.errors import InputError, near
 from zoo.registry import ENTRIES
 
 _FILES = [import_module(f"{__name__}.{file.name}") for file in iter_modules(__path__) if file.name != "recipe"]
@@ -21,6 +20,6 @@ def find(name: str) -> Recipe:
     """The recipe of this name. Raises InputError with the nearest names."""
     if name in RECIPES:
         return RECIPES[name]
-    near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
-    hint = f"did you mean {', '.join(near)}?" if near else "--list shows all"
+    like = near(name, RECIPES)
+    hint = f"did you mean {', '.join(like)}?" if like else "--list shows all"
     raise InputError(f"no recipe is called {name[:80]!r}: {hint}")

@@ -7,14 +7,13 @@ is found by itself. `layers` is for networks that belong to no family. Importing
 """
 
 from dataclasses import asdict, fields
-from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, NamedTuple
 
 from zoo.architectures.layers import Layers
 from zoo.architectures.preset import Architecture, Preset, Reported
-from zoo.errors import CertificateError, one_line
+from zoo.errors import CertificateError, near, one_line
 
 __all__ = [
     "FAMILIES",
@@ -77,10 +76,10 @@ def from_description(description: dict[str, Any]) -> Architecture:
     family = str(sizes.pop("family", None))
     kinds = {**FAMILIES, "Layers": Layers}
     if family not in kinds:
-        near = get_close_matches(family[:40], kinds) or sorted(kinds)[:3]
+        like = near(family, kinds) or sorted(kinds)[:3]
         raise CertificateError(
             f"unknown architecture family {family[:40]!r}, none of the {len(kinds)} that this version knows, "
-            f"such as {', '.join(near)}: a newer version of certified-zoo may know it"
+            f"such as {', '.join(like)}: a newer version of certified-zoo may know it"
         )
     numbers = {field.name for field in fields(kinds[family]) if field.type in ("int", int)}
     for name, size in sizes.items():

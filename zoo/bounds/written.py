@@ -18,8 +18,6 @@ from zoo.bounds.rule import changed_by_hooks, no_row
 from zoo.bounds.table import TABLE
 from zoo.errors import CertificateError, InputError, UncertifiableLayerError, one_line
 
-FORMS = {kind.__name__: (kind, row.form) for kind, row in TABLE.items()}
-
 
 def write_layers(network: nn.Module) -> list[dict[str, Any]]:
     """The layers of a plain nn.Sequential, as they compute in evaluation mode.
@@ -85,9 +83,10 @@ def check_sizes(network: nn.Sequential, input_shape: Sequence[int], parameters: 
 
 def _made(written: Mapping[str, Any]) -> nn.Module:
     where, kind = f"layer {written['name']!r}", written["type"]
-    if kind not in FORMS:
-        raise CertificateError(f"{where}: no row for {kind[:40]!r} in this zoo; there are rows for {', '.join(FORMS)}")
-    arguments, form = {}, FORMS[kind][1]
+    forms = {of.__name__: row.form for of, row in TABLE.items()}
+    if kind not in forms:
+        raise CertificateError(f"{where}: no row for {kind[:40]!r} in this zoo; there are rows for {', '.join(forms)}")
+    arguments, form = {}, forms[kind]
     if wrong := (set(written) - {"name", "type"}) ^ set(form.arguments):
         raise CertificateError(f"{where}, a {kind}: missing or unknown {', '.join(map(str, sorted(wrong)))[:80]}")
     for key, argument in form.arguments.items():

@@ -96,9 +96,8 @@ def known_labels(labels: tuple[str, ...]) -> str:
 
 
 CLASSES = Path(__file__).with_name("classes.json")  # of each data set; ImageNet's as WORDNET says
-OTHER_NAMES = {
-    "T-shirt/top": ["T - shirt / top", "T-shirt", "top"]
-}  # of classes: on the hub, and as a folder may be called
+# Of classes: on the hub, and as a folder may be called.
+OTHER_NAMES = {"T-shirt/top": ["T - shirt / top", "T-shirt", "top"]}
 PACKAGES = Path("/usr/share/datasets")  # of Debian
 
 DIGITS = {"l2": ("0.3", "1.58"), "linf": ("0.1", "0.3")}

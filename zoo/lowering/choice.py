@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zoo.lowering.sizes import Pair, Sizes
+from zoo.lowering.toomcook import POINTS
 
 TILES = (1, 2, 4)  # outputs of a tile along each axis
 BATCH = 6  # images of the run that the choice is made for: few, so that a single image does not wait for constants
@@ -36,7 +37,8 @@ def choose(sizes: Sizes, norm: str = "l2") -> Lowering:
     taps = sizes.cells.kernel
     if norm == "linf" or taps == (1, 1):
         return PLAIN_SUMS
-    tiles = [(tile if taps[0] > 1 else 1, tile if taps[1] > 1 else 1) for tile in TILES]
+    known = [tile for tile in TILES if tile == 1 or tile + max(taps) - 2 <= len(POINTS)]
+    tiles = [(tile if taps[0] > 1 else 1, tile if taps[1] > 1 else 1) for tile in known]
     return min(map(Lowering, tiles), key=lambda lowering: cost(sizes.cells, lowering))
 
 
