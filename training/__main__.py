@@ -41,21 +41,23 @@ def main(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="A recipe, see --list; with --data a network alone, liresnet-l4w32; or two-moons, a picture."
+            help="A recipe, see --list; with --data also a network, as liresnet-l4w32; or two-moons for a picture."
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="A new folder for the run.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs; the schedules stretch.")] = None,
     limit: Annotated[int | None, typer.Option(min=2, help="Train on the first images only.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps; --resume goes on.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of weights, order and augmentation.")] = 0,
     data: Annotated[
         str | None,
         typer.Option(help="Your pictures: a folder with a subfolder for each class, parquet, .npz, hf:ORG/NAME."),
     ] = None,
     test: Annotated[str | None, typer.Option(help="Your test pictures, for the export to measure.")] = None,
-    name: Annotated[str | None, typer.Option(help="Of your data set; without, that of the folder.")] = None,
-    license: Annotated[str | None, typer.Option(help="Of your data set and the model, as cc-by-4.0.")] = None,
+    name: Annotated[str | None, typer.Option(help="The name of your data set, by default that of its folder.")] = None,
+    license: Annotated[
+        str | None, typer.Option(help="The licence of your data set and of the model, as cc-by-4.0.")
+    ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="The side that your pictures are brought to.")] = None,
     init: Annotated[str | None, typer.Option(help="A published model whose weights to start from.")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Pass each batch in so many pieces, to save memory.")] = 1,
