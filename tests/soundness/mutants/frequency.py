@@ -34,7 +34,7 @@ MUTANTS = (
     ),
     mutant(
         "sandwich not squared", "frequency::test_a_sandwich_can_be_as_long_as_its_bound",
-        FREQUENCY, "norm * norm * OUTWARD,", "norm * OUTWARD,",
+        FREQUENCY, "norm * norm * RAISED,", "norm * RAISED,",
     ),
     mutant(
         "sandwich by its inner matrix alone", "frequency::test_a_sandwich_can_be_as_long_as_its_bound",
@@ -42,7 +42,11 @@ MUTANTS = (
     ),
     mutant(
         "the larger of the sandwich's norms", "frequency::test_no_jacobian_of_a_sandwich_exceeds_its_bound",
-        FREQUENCY, "norm * norm * OUTWARD,", "norm * norm / 2.0 * OUTWARD,",
+        FREQUENCY, "norm * norm * RAISED,", "norm * norm / 2.0 * RAISED,",
+    ),
+    mutant(
+        "a sandwich's bound without room for verify", "table::test_what_verify_takes_a_little_lower_was_raised_before",
+        FREQUENCY, "norm * norm * RAISED,", "norm * norm * OUTWARD,",
     ),
     mutant(
         "sums over the hidden channels not counted",
