@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -168,18 +169,31 @@ def _array(tensor: Tensor) -> np.ndarray:
                 f"images cannot be read: {len(tensor.content)} bytes, expected {count * dtype.itemsize} of this shape"
             )
         return np.frombuffer(tensor.content, dtype)
+    numbers = _numbers(tensor.content or (), {int} if dtype.kind == "u" else {int, float})
+    if numbers is None:
+        raise InputError(
+            f"images cannot be read: data must be numbers, {tensor.datatype} each, flat or in lists of equal lengths"
+        )
+    if len(numbers) != count:
+        raise InputError(f"images cannot be read: {len(numbers)} values, expected {count} of this shape")
     try:
-        array = np.asarray(tensor.content)
-    except ValueError as error:
+        array = np.fromiter(numbers, np.float64, count)
+    except OverflowError as error:
         raise InputError(f"images cannot be read: {one_line(error)}") from error
-    if array.dtype.kind not in ("iu" if dtype.kind == "u" else "iuf"):
-        raise InputError(f"images cannot be read: data must be numbers, {tensor.datatype} each")
-    if array.size != count:
-        raise InputError(f"images cannot be read: {array.size} values, expected {count} of this shape")
     if dtype.kind == "u" and not (array.min() >= 0 and array.max() <= 255):
         raise InputError("images cannot be read: UINT8 values must lie between 0 and 255")
     with np.errstate(over="ignore"):  # becomes infinity, which is refused
         return array.astype(dtype)
+
+
+def _numbers(content: Sequence[Any], kinds: set[type]) -> Sequence[float] | None:
+    """What is in the lists, nested or not, of equal lengths: None unless all of it is of these kinds.
+
+    It is looked at before NumPy sees it, which would make room for the longest string at every place.
+    """
+    while (found := set(map(type, content))) == {list} and len(set(map(len, content))) == 1:
+        content = list(chain.from_iterable(content))
+    return content if found <= kinds else None
 
 
 def rest_answer(asked: Asked, served: Served, outputs: Outputs, identity: str) -> tuple[bytes, int | None]:
