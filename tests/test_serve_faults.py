@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from http.client import HTTPConnection, HTTPException
 from io import BytesIO
 from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import numpy as np
@@ -91,6 +92,49 @@ def test_the_token_is_asked_for(strict: Server):
         with pytest.raises(tritonclient.grpc.InferenceServerException, match="UNAUTHENTICATED"):
             client.get_model_metadata(MNIST)
         assert client.get_model_metadata(MNIST, headers={"authorization": "Bearer secret"}).name == MNIST
+
+
+@pytest.mark.parametrize(
+    ("method", "token", "code", "told"),
+    [
+        ("ModelMetadata", None, "UNAUTHENTICATED", "send metadata authorization"),
+        ("ModelStreamInfer", None, "UNAUTHENTICATED", "send metadata authorization"),
+        ("ModelMetadata", "Bearer secret", "DEADLINE_EXCEEDED", f"the message did not arrive within {SECONDS:g} s"),
+        ("ModelStreamInfer", "Bearer secret", "UNIMPLEMENTED", "there are no streams"),
+        ("ServerLive", None, "OK", ""),
+        ("ServerReady", None, "OK", ""),
+    ],
+)
+def test_a_call_whose_message_never_comes(strict: Server, method: str, token: str | None, code: str, told: str):
+    """It does not keep its place in the queue, which has one."""
+    left = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        left.wait()
+        yield from ()
+
+    metadata = (("authorization", token),) if token else ()
+    with grpc.insecure_channel(strict.grpc) as channel:
+        path = f"/inference.GRPCInferenceService/{method}"
+        # A stream of no messages: what the server sees of a call is the same for both kinds of methods.
+        call = channel.stream_unary(path, bytes, bytes).future(nothing(), metadata=metadata)
+        try:
+            error = call.exception(timeout=20)
+            assert (call.code().name, told in str(call.details())) == (code, True), error
+        finally:
+            left.set()
+            call.cancel()
+    with tritonclient.grpc.InferenceServerClient(strict.grpc) as client:
+        assert client.get_model_metadata(MNIST, headers={"authorization": "Bearer secret"}).name == MNIST
+
+
+def test_a_call_that_ends_without_a_message(strict: Server):
+    with grpc.insecure_channel(strict.grpc) as channel:
+        ask = channel.stream_unary("/inference.GRPCInferenceService/ModelMetadata", bytes, bytes)
+        with pytest.raises(grpc.RpcError) as told:
+            ask(iter(()), metadata=(("authorization", "Bearer secret"),))
+    call: Any = told.value
+    assert (call.code().name, call.details()) == ("INVALID_ARGUMENT", "no message of ModelMetadata came")
 
 
 def test_one_byte_a_second(strict: Server):
@@ -330,7 +374,7 @@ def test_a_call_is_counted_as_what_it_came_to(error: BaseException | None, statu
 
         details = SimpleNamespace(method="/inference.GRPCInferenceService/ServerLive", invocation_metadata=())
         handler = await CallGate(service, None).intercept_service(found, details)
-        await handler.unary_unary(SimpleNamespace(), None)
+        await handler.stream_unary(None, None)
 
     service = Service(Limits(), Metrics())
     with pytest.raises(type(error)) if error is not None else nullcontext():

@@ -18,9 +18,11 @@ from tritonclient.grpc import service_pb2_grpc as stubs
 
 from zoo.errors import InputError, ZooError
 from zoo.serve import extensions, protocol
-from zoo.serve.problems import TokenError, UnsupportedError, status
+from zoo.serve.problems import SlowBodyError, TokenError, UnsupportedError, status
 from zoo.serve.protocol import pb
 from zoo.serve.service import Service
+
+OPEN = ("ServerLive", "ServerReady")  # methods that need no token, and read nothing of their messages
 
 log = logging.getLogger("zoo.serve")
 
@@ -87,7 +89,12 @@ class Servicer(stubs.GRPCInferenceServiceServicer):
 
 
 class CallGate(aio.ServerInterceptor):
-    """Checks the token, refuses what is not offered, turns our errors into statuses, and logs each call."""
+    """Checks the token, refuses what is not offered, turns our errors into statuses, and logs each call.
+
+    Every call is handled as a stream, though it be of one message, which looks the same to the client: such a handler
+    begins before the message is there. So a refused call ends at once, and another waits for its message no longer than
+    the limit of seconds. What needs no token has nothing in its message, and is answered without it.
+    """
 
     def __init__(self, service: Service, token: str | None):
         self._service, self._token = service, token
@@ -100,15 +107,14 @@ class CallGate(aio.ServerInterceptor):
             return None
         allowed = self._allowed(method, metadata)
 
-        async def answered(request: Any, context: Any) -> Any:
-            start, told = time.perf_counter(), "UNKNOWN"
+        async def answered(requests: AsyncIterator[Any], context: Any) -> Any:
+            start, told, request = time.perf_counter(), "UNKNOWN", None
             try:
                 if not allowed:
                     raise TokenError("send metadata authorization: Bearer TOKEN")
-                if isinstance(request, DecodeError):
-                    raise InputError(f"not a message of {method}: {request}")
                 if method not in vars(Servicer):
                     raise UnsupportedError(extensions.unsupported(method))
+                request = None if method in OPEN else await self._message(requests, method)
                 reply = await handler.unary_unary(request, context)
                 told = "OK"
                 return reply
@@ -127,22 +133,31 @@ class CallGate(aio.ServerInterceptor):
                 log.info({"event": "grpc", "request_id": identity, "method": method, "status": told,
                           "seconds": round(seconds, 6)})  # fmt: skip
 
-        async def streamed(requests: AsyncIterator[Any], context: Any) -> None:
-            await answered(requests, context)  # which refuses every stream before it is read
-
         def read(data: bytes) -> Any:
             try:
                 return handler.request_deserializer(data)
-            except DecodeError as error:  # for `answered`, which tells it as the client's mistake
+            except DecodeError as error:  # for `_message`, which tells it as the client's mistake
                 return error
 
         codec = {"request_deserializer": read, "response_serializer": handler.response_serializer}
-        if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(streamed, **codec)
-        return grpc.unary_unary_rpc_method_handler(answered, **codec)
+        return grpc.stream_unary_rpc_method_handler(answered, **codec)
+
+    async def _message(self, requests: AsyncIterator[Any], method: str) -> Any:
+        """The call's message. Raises InputError, and SlowBodyError unless it arrives in time."""
+        seconds = self._service.limits.seconds
+        try:
+            async with asyncio.timeout(seconds):
+                request = await anext(requests)
+        except TimeoutError as error:
+            raise SlowBodyError(f"the message did not arrive within {seconds:g} s") from error
+        except StopAsyncIteration as error:
+            raise InputError(f"no message of {method} came") from error
+        if isinstance(request, DecodeError):
+            raise InputError(f"not a message of {method}: {request}")
+        return request
 
     def _allowed(self, method: str, metadata: dict[str, Any]) -> bool:
-        if self._token is None or method in ("ServerLive", "ServerReady"):
+        if self._token is None or method in OPEN:
             return True
         return hmac.compare_digest(str(metadata.get("authorization", "")).encode(), f"Bearer {self._token}".encode())
 
