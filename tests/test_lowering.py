@@ -139,6 +139,13 @@ BODIES: dict[str, Callable[[], list[nn.Module]]] = {
         nn.Conv2d(8, 4, 1),
         L2Pool(2),
     ],
+    "a channel alone": lambda: [
+        nn.Conv2d(2, 1, 3, 1, 1),
+        MinMax("neighbours"),
+        nn.Flatten(),
+        nn.Linear(16, 1),
+        MinMax("neighbours"),
+    ],
     "tokens": lambda: [TokenLinear(16), nn.Conv2d(2, 4, 1), MinMax("neighbours")],
 }
 

@@ -20,7 +20,7 @@ from zoo.architectures import from_description
 from zoo.bounds import convolution
 from zoo.bounds.spectral import NormProof
 from zoo.certificate.certify import compose
-from zoo.errors import ZooError
+from zoo.errors import CertificateError, ZooError
 from zoo.layers import (
     ConvExponential,
     ConvexPotential,
@@ -342,6 +342,41 @@ def test_a_changed_graph(folder, tmp_path, change, monkeypatch):
     digests = {**folder.digests, "model.onnx": hashlib.sha256(graph).hexdigest()}
     copy = dataclasses.replace(folder, path=tmp_path / "copy", digests=digests)
     assert any("not the graph of these weights" in line for line in verify(copy))
+
+
+def test_a_graph_that_onnx_runtime_cannot_run(folder, tmp_path, monkeypatch):
+    """One line of difference where the zoo itself would write such a graph."""
+    shutil.copytree(folder.path, tmp_path / "copy")
+    model = onnx.load(tmp_path / "copy" / "model.onnx", load_external_data=False)
+    next(node for node in model.graph.node if node.op_type == "MatMul").op_type = "NoSuchOperator"
+    (tmp_path / "copy" / "model.onnx").write_bytes(model.SerializeToString())
+
+    def written(scratch: Path, *records: object) -> None:
+        for path in (tmp_path / "copy").glob("*.onnx"):
+            shutil.copy(path, scratch)
+
+    monkeypatch.setattr("zoo.publication.verify.write_graphs", written)
+    digest = hashlib.sha256((tmp_path / "copy" / "model.onnx").read_bytes()).hexdigest()
+    copy = dataclasses.replace(folder, path=tmp_path / "copy", digests={**folder.digests, "model.onnx": digest})
+    (line,) = verify(copy)
+    assert line.startswith("model.onnx: ONNX Runtime cannot run it: ")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"family": "AOLMLP", "depth": 2, "width": 1},
+        {"family": "AOLMLP", "depth": 2, "width": 10**6, "input_size": 10**6},
+        {"family": "AOLPatchwise", "depth": 1, "width": 10**6, "last": 10**6, "dense_depth": 1, "input_size": 10**6},
+    ],
+    ids=str,
+)
+def test_an_architecture_that_makes_no_network(folder, sizes):
+    certificate = dataclasses.replace(folder.certificate, architecture=sizes)
+    with pytest.raises(CertificateError, match="no network has the sizes of toy: ") as told:
+        load_network(folder.weights(), certificate)
+    assert "\n" not in str(told.value)
 
 
 def test_another_graph_format(folder):

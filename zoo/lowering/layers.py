@@ -57,6 +57,8 @@ def normalise(nodes: Nodes, name: str, x: Value) -> Value:
 
 def minmax(nodes: Nodes, layer: MinMax, name: str, x: Value) -> Value:
     half = x.shape[0] // 2
+    if half == 0:  # one channel has no neighbour
+        return x
     rest = x.shape[0] - 2 * half
     apart = x.order is not None and (x.order == evens_first(x.shape[0])).all()
     if layer.pairing == "neighbours" and not apart:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.architectures import from_description
 from zoo.certificate.model import CertifiedModel
-from zoo.errors import CertificateError
+from zoo.errors import CertificateError, one_line
 from zoo.publication.folder import Folder
 from zoo.publication.weights import weights_sha256
 from zoo.records import Certificate
@@ -26,8 +26,12 @@ def load_network(weights: Mapping[str, bytes], certificate: Certificate) -> nn.S
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in weights.items()}
     if weights_sha256(digests) != certificate.weights_sha256:
         raise CertificateError(f"the weights are not those that the certificate of {certificate.name} speaks of")
-    with torch.device("meta"):
-        network = from_description(certificate.architecture).network()
+    architecture = from_description(certificate.architecture)
+    try:
+        with torch.device("meta"):
+            network = architecture.network()
+    except (ValueError, RuntimeError) as error:  # sizes that do not fit one another, or no tensor has so many numbers
+        raise CertificateError(f"no network has the sizes of {certificate.name}: {one_line(error)}") from error
     try:
         network.load_state_dict(load_weights(weights), strict=True, assign=True)
     except (RuntimeError, SafetensorError) as error:
