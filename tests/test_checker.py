@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load, save
 from torch import nn
 
 from tests import checker
@@ -23,6 +24,7 @@ from zoo.bounds.rule import Context
 from zoo.bounds.table import TABLE, bound_layer
 from zoo.certificate.certify import certify
 from zoo.layers import MinMax, Pixels, Residual, SelfAttention
+from zoo.publication.weights import weights_sha256
 
 from .soundness.test_linf import SOUND as LINF
 from .soundness.test_rules import SOUND, Case
@@ -231,6 +233,65 @@ def test_other_bytes_than_the_sums_name(tmp_path: Path):
     folder = sealed(tmp_path / "folder", lambda certificate: None)
     (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"\0")
     with pytest.raises(checker.Failed, match=r"model\.onnx is not the file"):
+        checker.check(folder)
+
+
+def test_a_file_that_no_sum_names_is_not_read(tmp_path: Path):
+    """The weights that the certificate speaks of, beside ten times as large ones, which are those that are named."""
+    folder = sealed(tmp_path / "folder", lambda certificate: None)
+    weights = folder / "model.safetensors"
+    shutil.copy(weights, folder / "z.safetensors")
+    larger = {key: value * np.float32(10) for key, value in load(weights.read_bytes()).items()}
+    weights.write_bytes(save(larger))
+    seal(folder, weights)
+    with pytest.raises(checker.Failed, match="not those that the certificate names"):
+        checker.check(folder)
+    certificate = folder / "certificate.json"
+    named = {**json.loads(certificate.read_text()), "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    certificate.write_text(json.dumps(named))
+    seal(folder, certificate)
+    with pytest.raises(checker.Failed, match="pixels: "):  # the numbers are not those of the weights that are read
+        checker.check(folder)
+
+
+@pytest.mark.parametrize("name", ["certificate.json", "model.onnx", "model.safetensors"])
+def test_sums_that_leave_a_file_out(tmp_path: Path, name: str):
+    folder = sealed(tmp_path / "folder", lambda certificate: None)
+    sums = folder / "SHA256SUMS"
+    sums.write_text("".join(f"{line}\n" for line in sums.read_text().splitlines() if not line.endswith(f"  {name}")))
+    told = "no weights" if name == "model.safetensors" else f"does not name {name}"
+    with pytest.raises(checker.Failed, match=told):
+        checker.check(folder)
+    sums.write_text("")
+    with pytest.raises(checker.Failed, match="does not name certificate"):
+        checker.check(folder)
+
+
+def test_weights_in_shards_hold_and_no_tensor_stands_in_two(tmp_path: Path):
+    """By the sha256 of the shards' lines, as the zoo has it."""
+    folder = sealed(tmp_path / "folder", lambda certificate: None)
+    whole = load((folder / "model.safetensors").read_bytes())
+    (folder / "model.safetensors").unlink()
+    sums = folder / "SHA256SUMS"
+    sums.write_text("".join(f"{line}\n" for line in sums.read_text().splitlines() if ".safetensors" not in line))
+    head = {key: value for key, value in whole.items() if key.startswith("head.")}
+    body = {key: value for key, value in whole.items() if key not in head}
+
+    def shard(*parts: dict[str, np.ndarray]) -> None:
+        digests = {}
+        for number, part in enumerate(parts, 1):
+            path = folder / f"model-{number:05}-of-{len(parts):05}.safetensors"
+            path.write_bytes(save(part))
+            seal(folder, path)
+            digests[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        path = folder / "certificate.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": weights_sha256(digests)}))
+        seal(folder, path)
+
+    shard(body, head)
+    assert checker.check(folder).startswith("holds")
+    shard(body, whole)
+    with pytest.raises(checker.Failed, match="stands in two files"):
         checker.check(folder)
 
 

@@ -39,27 +39,58 @@ UNDERFLOW = Fraction(1e-300)  # above what a layer can lose below the smallest n
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-def check_sums(folder: Path) -> None:
+def check_sums(folder: Path) -> dict[str, str]:
+    """The sha256 of each file that SHA256SUMS names, by its name: nothing else in the folder is read."""
+    digests = {}
     for line in (folder / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split(maxsplit=1)
-        if hashlib.sha256((folder / name.lstrip("*")).read_bytes()).hexdigest() != digest:
+        name = name.lstrip("*")
+        if name in digests:
+            raise Failed(f"SHA256SUMS names {name} twice")
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
             raise Failed(f"{name} is not the file that SHA256SUMS names")
+        digests[name] = digest
+    for name in ("certificate.json", "model.onnx"):
+        if name not in digests:
+            raise Failed(f"SHA256SUMS does not name {name}")
+    return digests
 
 
-def tensors(folder: Path) -> dict[str, np.ndarray]:
-    """The float32 tensors of the folder's safetensors files, as float64."""
+def check_weights(digests: dict[str, str], certificate: dict[str, Any]) -> list[str]:
+    """The files of the weights, which are those of the certificate: by its own sha256, or by its shards' lines."""
+    names = sorted(name for name in digests if name.endswith(".safetensors"))
+    if not names:
+        raise Failed("SHA256SUMS names no weights")
+    lines = "".join(f"{digests[name]}  {name}\n" for name in names)
+    one = names == ["model.safetensors"]
+    if certificate["weights_sha256"] != (digests[names[0]] if one else hashlib.sha256(lines.encode()).hexdigest()):
+        raise Failed("the weights are not those that the certificate names")
+    return names
+
+
+def tensors(folder: Path, names: list[str]) -> dict[str, np.ndarray]:
+    """The float32 tensors of these safetensors files, as float64."""
     found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        content = path.read_bytes()
+    for file in names:
+        content = (folder / file).read_bytes()
         (size,) = struct.unpack("<Q", content[:8])
-        for name, entry in json.loads(content[8 : 8 + size]).items():
+        for name, entry in json.loads(content[8 : 8 + size], object_pairs_hook=once).items():
             if name != "__metadata__":
+                if name in found:
+                    raise Failed(f"{name} stands in two files")
                 if entry["dtype"] != "F32":
                     raise Failed(f"{name} is {entry['dtype']}, not F32")
                 first, last = (8 + size + offset for offset in entry["data_offsets"])
                 found[name] = np.frombuffer(content[first:last], "<f4").reshape(entry["shape"]).astype(np.float64)
     if not all(np.isfinite(value).all() for value in found.values()):
         raise Failed("a weight is not finite")
+    return found
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of a JSON file, which has no name twice."""
+    if len(found := dict(pairs)) != len(pairs):
+        raise Failed("a JSON object has a name twice")
     return found
 
 
@@ -170,8 +201,9 @@ def check_tables(
 
 def check(folder: Path) -> str:
     """What was found, in words. Raises Failed for a folder that does not pass."""
-    check_sums(folder)
-    certificate, weights = json.loads((folder / "certificate.json").read_text()), tensors(folder)
+    digests = check_sums(folder)
+    certificate = json.loads((folder / "certificate.json").read_text(), object_pairs_hook=once)
+    weights = tensors(folder, check_weights(digests, certificate))
     layers = certificate["layers"]
     if layers[0]["kind"] != "Pixels":
         raise Failed("the first layer does not cut its input to [0, 1]")
