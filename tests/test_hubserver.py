@@ -6,19 +6,24 @@ import base64
 import hashlib
 import http.client
 import json
+import queue
 import shutil
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
 from benchmarks.hostile import hub_requests
 from tests.hub import TOKEN, HubProcess
 from tests.toy import FILES
 from zoo.errors import HubError, InputError, IntegrityError
+from zoo.hub.server import serve_hub
 from zoo.hub.store import Refusal, Store
 
 NAME = "certified-zoo/toy"
@@ -269,6 +274,34 @@ class TestWriting:
         connection.request("POST", "/api/validate-yaml", iter([b"x" * 2**20, b"x"]), encode_chunked=True)
         assert connection.getresponse().status == 413  # no length was announced
         connection.close()
+
+
+def test_a_client_that_sends_nothing_is_let_go(shelf: Path, monkeypatch: pytest.MonkeyPatch):
+    """Otherwise a few hundred of them keep all others out."""
+    servers: list[uvicorn.Server] = []
+
+    class Noted(uvicorn.Server):
+        def __init__(self, config: uvicorn.Config):
+            super().__init__(config)
+            servers.append(self)
+
+    monkeypatch.setattr("zoo.hub.server.uvicorn.Server", Noted)
+    monkeypatch.setattr("zoo.hub.server.SECONDS", 0.3, raising=False)
+    started: queue.Queue[str] = queue.Queue()
+    serving = (shelf, "127.0.0.1", 0, None, lambda store, address: started.put(address))
+    thread = threading.Thread(target=serve_hub, args=serving, daemon=True)
+    thread.start()
+    port = int(started.get(timeout=60).rpartition(":")[2])
+    body = b"POST /api/validate-yaml HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    try:
+        for sent in (b"", b"GET / HTTP/1.1\r\n", body):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(sent)
+                assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
+    finally:
+        for server in servers:
+            server.should_exit = server.force_exit = True
+        thread.join(20)
 
 
 def test_valid_and_hostile_requests_mixed(hub: HubProcess):

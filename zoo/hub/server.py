@@ -7,11 +7,13 @@ for any other mode the client would use Xet storage, which only huggingface.co h
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -25,11 +27,13 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from zoo.errors import InputError
+from zoo.hub.connection import Connection
 from zoo.hub.store import MAIN, Commit, Refusal, Repository, Store, StoredFile
 from zoo.shelves import ORGANISATION
 
 MAX_BODY = 2**20  # of a request that is no commit
 MAX_COMMIT = 512 * 2**20  # files are a third larger in base64: enough for 380 MiB of weights
+SECONDS = 30.0  # for a header to arrive, and for a body that is no commit
 CONNECTIONS = 256  # at once; further ones are answered with 503
 SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 
@@ -216,7 +220,12 @@ def serve_hub(folder: Path, host: str, port: int, token: str | None, started: Ca
         shown = f"[{host}]" if ":" in host else host
         started(store, f"http://{shown}:{listener.getsockname()[1]}")
         config = uvicorn.Config(
-            Hub(store, token).app(), limit_concurrency=CONNECTIONS, server_header=False, lifespan="off", ws="none"
+            Hub(store, token).app(),
+            http=partial(Connection, seconds=SECONDS),  # type: ignore[arg-type]  a class, to uvicorn
+            limit_concurrency=CONNECTIONS,
+            server_header=False,
+            lifespan="off",
+            ws="none",
         )
         uvicorn.Server(config).run([listener])
 
@@ -271,7 +280,11 @@ def _base(request: Request) -> str:
 
 async def _body(request: Request, limit: int) -> bytes:
     parts: list[bytes] = []
-    await _receive(request, limit, parts.append)
+    try:
+        async with asyncio.timeout(SECONDS):
+            await _receive(request, limit, parts.append)
+    except TimeoutError as error:
+        raise Refusal(408, f"the body did not arrive within {SECONDS:g} s") from error
     return b"".join(parts)
 
 
@@ -318,7 +331,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     headers = {"X-Error-Message": shown, **({"X-Error-Code": code} if code else {}), **SAFE}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == 413:
+    if status in (408, 413):
         headers["Connection"] = "close"  # the rest of the body is not read
     return JSONResponse({"error": shown}, status, headers)
 

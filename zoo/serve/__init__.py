@@ -1,6 +1,5 @@
 """The inference server behind `zoo serve`: one gate for every request, one batcher for every model.
 
-    connection  ends a connection whose header is too long or too slow
     gate        token, body and queue limits, request ids, log, metrics: before and after every HTTP request
     bodies      decodes gzip and deflate, takes the picture out of an upload form
     app         the application with its errors and pages; the other routes are in the next three

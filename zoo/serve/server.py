@@ -18,8 +18,8 @@ import orjson
 import uvicorn
 
 from zoo.errors import InputError
+from zoo.hub.connection import Connection
 from zoo.serve.app import application
-from zoo.serve.connection import Connection
 from zoo.serve.gate import Gate
 from zoo.serve.metrics import Metrics
 from zoo.serve.rpc import grpc_server
