@@ -1,6 +1,6 @@
 """A connection of uvicorn's whose headers must be short and arrive soon.
 
-uvicorn takes a protocol class for this (its setting `http`); the hub and the inference server give this one. uvicorn has
+uvicorn takes a protocol class for this (its setting `http`); the hub and the inference server give this one. It has
 no limit of time for a header itself, and a limit of length only for its slower h11 protocol.
 """
 
