@@ -18,6 +18,7 @@ import torch
 from safetensors.numpy import load, save
 from torch import nn
 
+import zoo
 from tests import checker
 from tests.checker.norms import norm as checker_norm
 from zoo.bounds.rule import Context
@@ -51,6 +52,13 @@ SMALL = SHELF / "mlp-two-moons"
 )
 def test_a_published_folder_holds(name: str):
     assert checker.check(SHELF / name).startswith("holds")
+
+
+def test_a_network_of_ones_own_holds_whatever_its_head_is_called(tmp_path: Path):
+    torch.manual_seed(0)
+    network = nn.Sequential(Pixels([0.5], [2.0]), nn.Flatten(), nn.Linear(16, 6), MinMax(), nn.Linear(6, 3))
+    zoo.publish(network.requires_grad_(False).eval(), tmp_path / "own", (1, 4, 4), ("a", "b", "c"), name="own")
+    assert checker.check(tmp_path / "own").startswith("holds: 4 layers")
 
 
 def test_the_checker_imports_nothing_of_ours():

@@ -213,9 +213,13 @@ def check(folder: Path) -> str:
     check_body(certificate)
     for record in layers:
         check_layer(record, weights, certificate["norm"] == "linf")
+    if any(row["name"] == "head" for row in layers):
+        raise Failed("a layer before the last is called head")
     left = {name.rpartition(".")[0].split(".")[0] for name in weights} - {row["name"] for row in layers}
-    if left != {"head"}:
-        raise Failed(f"weights without a layer: {', '.join(sorted(left - {'head'})) or 'no head'}")
+    if len(left) != 1:
+        raise Failed(f"expected the head alone without a layer's record, got {', '.join(sorted(left)) or 'no head'}")
+    (name,) = left
+    weights |= {f"head.{part}": weights[f"{name}.{part}"] for part in ("weight", "bias")}
     classes = len(weights["head.weight"])
     check_tables(certificate, weights, *margin_tables(folder, classes))
     pairs = "" if certificate["pairwise"] is None else ", LipLT's constants of its pairs"
