@@ -98,7 +98,8 @@ def small_mnist() -> Recipe:
 def small_mnist_01() -> Recipe:
     """`small_mnist` at 0.1, with the threshold of the paper's row there.
 
-    Measured after 12 epochs: 90.66 clean, 87.34 VRA at 0.1 on the test split (its card).
+    Measured: 95.67 clean, 93.92 VRA at 0.1 and 87.10 at 0.3 on the test split (its card). Twelve epochs in steps of 512
+    images gave 90.66 and 87.34.
     """
     return _small_mnist("linfdist-5x256-epsilon0.1-mnist", MNIST_01)
 
