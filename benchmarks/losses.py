@@ -2,7 +2,8 @@
 
 Each loss has the radius that its paper trains with, in multiples of epsilon. Rates are measured on the validation
 images with the converged estimate of the constants, never on the test split; the smallest network is trained with three
-seeds. Results: benchmarks/losses.json, where a comparison that is not run again stays as it was.
+seeds. Results: benchmarks/losses.json, where a comparison that is not run again stays as it was, and the curves of
+those with several seeds in docs/losses-COMPARISON.png.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from matplotlib.figure import Figure
 
 from training.loop import train
 from training.losses import cll, emma, fixed_margin, gloro, gloro_trades
@@ -29,6 +32,7 @@ from zoo.files import write_whole
 from zoo.inference.evaluate import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
+PICTURES = Path(__file__).parents[1] / "docs"
 
 
 def mnist() -> dict[str, Recipe]:
@@ -94,11 +98,13 @@ COMPARISONS = {
 
 
 def result(loss: str, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """The validation numbers of a run's last epoch."""
+    """The validation numbers of a run's last epoch, and its rates by epoch."""
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         train(recipe, Path(folder) / "run", seed)
-        last = json.loads((Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+        lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
+    epochs = [json.loads(line) for line in lines]
+    last = epochs[-1]
     row = {
         "loss": loss,
         "network": recipe.name,
@@ -109,9 +115,32 @@ def result(loss: str, recipe: Recipe, seed: int) -> dict[str, Any]:
         "estimated_vra": last["estimated_vra"],
         "K": last["lipschitz_estimate"],
         "cpu_minutes": round((time.process_time() - start) / 60, 2),
+        "by_epoch": {
+            "clean": [epoch["validation_accuracy"] for epoch in epochs],
+            "estimated_vra": [epoch["estimated_vra"] for epoch in epochs],
+        },
     }
     print(row, flush=True)
     return row
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Clean accuracy and estimated VRA by epoch: each loss's mean over its seeds, on the band that they span."""
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    titles = {"clean": "clean accuracy", "estimated_vra": f"estimated VRA at {rows[0]['epsilon']:.4g}"}
+    panels = figure.subplots(1, 2)
+    for panel, (rate, title) in zip(panels, titles.items(), strict=True):
+        for loss in dict.fromkeys(row["loss"] for row in rows):
+            curves = 100 * np.array([row["by_epoch"][rate] for row in rows if row["loss"] == loss])
+            epochs = range(1, curves.shape[1] + 1)
+            (line,) = panel.plot(epochs, curves.mean(axis=0), label=loss)
+            panel.fill_between(epochs, curves.min(axis=0), curves.max(axis=0), color=line.get_color(), alpha=0.2)
+        last = [100 * row[rate] for row in rows]
+        panel.set(xlabel="epoch", title=f"{title}, %, validation images", ylim=(min(last) - 12, max(last) + 4))
+        panel.set_xticks(range(0, len(epochs) + 1, 5))
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
+    figure.savefig(path, dpi=110)
 
 
 def main(names: Annotated[list[str] | None, typer.Argument(metavar="COMPARISON")] = None) -> None:
@@ -124,6 +153,8 @@ def main(names: Annotated[list[str] | None, typer.Argument(metavar="COMPARISON")
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         results |= {"machine": machine(), name: rows}
         write_whole(RESULTS, json.dumps(results, indent=1) + "\n")
+        if COMPARISONS[name].seeds > 1:
+            draw(rows, PICTURES / f"losses-{name}.png")
         for loss in recipes:
             print(f"{loss}: {spread(rows, loss, 'clean')} clean, {spread(rows, loss, 'estimated_vra')} estimated VRA")
 
