@@ -55,7 +55,7 @@ class TestSources:
             assert ("python -m" in told) == entry.recipe
             if not entry.recipe:
                 assert f"zoo.load({entry.name!r}, backend='torch', pretrained=False)" in told
-                (offered,) = re.findall(r"; (.*) can be loaded$", told)
+                (offered,) = re.findall(r"untrained; (.*) can be loaded$", told)
                 assert set(offered.split(", ")) <= set(zoo.list_models(pretrained=True))
 
     def test_a_bare_path_or_repository_names_both_fixes(self, toy: Path):

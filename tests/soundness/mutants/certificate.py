@@ -115,11 +115,6 @@ MUTANTS = (
         MODEL, "        check_arithmetic()\n", "",
     ),
     mutant(
-        "a radius by threads without subnormal numbers",
-        "refused::test_threads_that_were_born_while_subnormal_numbers_were_flushed_give_no_radius",
-        MODEL, "        _check_workers()\n", "",
-    ),
-    mutant(
         "a certificate without subnormal numbers",
         "refused::test_a_thread_that_flushes_subnormal_numbers_gets_neither_a_certificate_nor_a_radius",
         CERTIFY, "    check_arithmetic()\n", "",
