@@ -2,8 +2,8 @@
 
 Each loss has the radius that its paper trains with, in multiples of epsilon. Rates are measured on the validation
 images with the converged estimate of the constants, never on the test split; the smallest network is trained with two
-or three seeds. Results: benchmarks/losses.json, where a comparison that is not run again stays as it was, and the curves
-of those with several seeds in docs/losses-COMPARISON.png.
+or three seeds. Results: benchmarks/losses.json, where a comparison that is not run again stays as it was; the curves of
+those with several seeds: docs/losses-COMPARISON.png.
 """
 
 from __future__ import annotations
