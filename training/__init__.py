@@ -36,7 +36,8 @@ def train(
         `hf:org/name`. Every tenth training picture is kept for validation; without `test` nothing else is measured.
     name, license: of your data set, by default the name of the folder, and "unknown".
     size: the side in pixels that pictures are brought to.
-    init: a published model to start from, as `zoo.load` takes it; the head is a new one if the classes are others.
+    init: a published model to start from, as `zoo.load` takes it. If the classes are others, the head is a new one; if
+        they are the same, the run goes on with it: the training radius does not grow, but has its last value throughout.
     epochs: instead of the recipe's; the schedules stretch.
     limit, steps, seed, accumulate, resume, tracker: see `training.loop.train`.
     Raises ZooError, whose message is one line.
