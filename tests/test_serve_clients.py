@@ -224,7 +224,7 @@ def test_a_message_that_is_none_or_a_bomb_is_the_clients_fault(server: Server):
     invalid, exhausted = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED
     with grpc.insecure_channel(server.grpc, options=[("grpc.max_send_message_length", -1)]) as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        for data, code in ((none, invalid), (bomb, exhausted), (none, invalid)):  # gRPC answers the bomb, unlogged
+        for data, code in ((none, invalid), (bomb, exhausted), (none, invalid)):  # gRPC itself answers the bomb
             with pytest.raises(grpc.RpcError) as told:
                 call(data, compression=grpc.Compression.Gzip)
             assert told.value.code() == code

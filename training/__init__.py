@@ -37,7 +37,7 @@ def train(
     name, license: of your data set, by default the name of the folder, and "unknown".
     size: the side in pixels that pictures are brought to.
     init: a published model to start from, as `zoo.load` takes it. If the classes are others, the head is a new one; if
-        they are the same, the run goes on with it: the training radius does not grow, but has its last value throughout.
+        they are the same, the schedules begin half-way.
     epochs: instead of the recipe's; the schedules stretch.
     limit, steps, seed, accumulate, resume, tracker: see `training.loop.train`.
     Raises ZooError, whose message is one line.

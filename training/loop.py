@@ -35,6 +35,7 @@ from zoo import registry
 from zoo.data.datasets import DATASETS
 from zoo.errors import InputError, MissingPackageError
 
+AGAIN = 0.5  # where the schedules of a run begin that goes on from a model's weights, for the same classes
 READ_EVERY = 20  # steps between two looks at an accelerator's results, since each look waits for it
 SHARDED = {  # the variables that `accelerate launch` sets for what is refused
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -63,7 +64,8 @@ def train(
     limit: train on the first images only.
     images: a folder to take the images from, with a subfolder for each class of the data set.
     own: a data set of somebody's own, after which the recipe is named.
-    start: a model from whose weights to start, with a new head if the classes are others.
+    start: a model from whose weights to start, with a new head if the classes are others. If they are the same, the
+        schedules begin half-way, where the training radius of most recipes has its last value.
     steps: stop after so many steps, with unchanged schedules. resume: go on with the run in `folder`, which is shared
         if there are several machines.
     accumulate: pass each batch in so many pieces, which changes only rounding; but layers that are constrained by a
@@ -94,11 +96,12 @@ def train(
     output = Output(folder)
     counts = {"train_images": len(data.train), "validation_images": len(data.validation)}
     given = {"seed": seed, "limit": limit, "data": images and images.resolve().name}
-    weights = None
+    weights, begin = None, 0.0
     if start:
         labels = own.labels if own else DATASETS[entry.dataset].labels
         weights = start.weights(entry.architecture, labels)
-        given |= {"init": start.name, "init_weights": start.folder.certificate.weights_sha256}
+        begin = AGAIN if start.folder.config.labels == labels else 0.0
+        given |= {**start.describe(), "schedules_from": begin}
     if own:
         given |= own.settings()
     elif (part := data.name.removesuffix(f"[:{limit}]")) != "train" and images is None:
@@ -131,7 +134,7 @@ def train(
         terminated = stack.enter_context(_Terminated())
         progress.start_clock()
         for pieces in feed.batches(progress.step, last):
-            before, after = progress.step / total, (progress.step + 1) / total
+            before, after = (begin + (1 - begin) * step / total for step in (progress.step, progress.step + 1))
             progress.count(learner.step(pieces, feed.batch_size, before, after))
             bar.update()
             whole_epoch = progress.step % feed.epoch_steps == 0

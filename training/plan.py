@@ -10,12 +10,10 @@ from typing import NamedTuple
 from training.own import OwnData, network_of, networks, own_data, own_recipe, recipes_of
 from training.recipes import RECIPES, find
 from training.recipes.recipe import Recipe
-from training.schedules import constant
 from training.start import Start, find_start
 from zoo.architectures import NETWORKS
-from zoo.data.datasets import DATASETS, known_labels
+from zoo.data.datasets import known_labels
 from zoo.errors import InputError
-from zoo.registry import ENTRIES
 
 Place = str | PathLike[str]
 
@@ -52,8 +50,8 @@ def plan(
             own = f"is for data of your own: give --name as well, or {network_of(find(model).name)} for {model}"
             what = "needs --data" if data is None else own
             raise InputError(f"--{unused[0]} {what}")
-        recipe = _adapted(find(model), epochs, start, DATASETS[ENTRIES[model].dataset].labels)
-        return Plan(recipe, None if data is None else Path(data), None, start, "")
+        recipe = find(model)
+        return Plan(_shortened(recipe, epochs), None if data is None else Path(data), None, start, "")
     recipe = None if alone else find(model)
     network = network_of(model)
     if network not in networks():
@@ -64,16 +62,11 @@ def plan(
     if recipe is None:
         recipe = own_recipe(own.entry, count, epochs)
     recipe = dataclasses.replace(recipe, name=own.entry.name, paper=None, generated=None, time="")
-    return Plan(_adapted(recipe, epochs, start, own.labels), None, own, start, _summary(own, count))
+    return Plan(_shortened(recipe, epochs), None, own, start, _summary(own, count))
 
 
-def _adapted(recipe: Recipe, epochs: int | None, start: Start | None, labels: tuple[str, ...]) -> Recipe:
-    """The recipe for so many epochs; from a model of the same classes with its last radius from the first step on."""
-    if epochs is not None:
-        recipe = dataclasses.replace(recipe, epochs=epochs)
-    if start is not None and start.folder.config.labels == labels:
-        recipe = dataclasses.replace(recipe, training_epsilon=constant(recipe.training_epsilon(1.0)))
-    return recipe
+def _shortened(recipe: Recipe, epochs: int | None) -> Recipe:
+    return recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)
 
 
 def _recipes(network: str) -> str:

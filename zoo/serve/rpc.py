@@ -124,7 +124,11 @@ class CallGate(aio.ServerInterceptor):
             except ZooError as error:
                 code = status(error)[1]
                 told = code.name
-                await context.abort(code, str(error))
+                try:
+                    await context.abort(code, str(error))
+                except aio.InternalError:  # the call has ended: gRPC itself refuses what is too long once unpacked
+                    told = "CANCELLED"
+                    raise asyncio.CancelledError from error  # anything else gRPC would log as a fault of this server
             finally:
                 seconds = time.perf_counter() - start
                 self._service.metrics.requests.labels(f"grpc {method}", told).inc()
