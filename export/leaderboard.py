@@ -23,8 +23,9 @@ share of images that are right and have a certified radius > epsilon, which is p
 are mostly estimates, their radii take no account of rounding, and their data are the original ones: what differs is
 named beside each row. Each model is one run with one seed, mostly a short one: differences of less than a point mean
 little, between models of different epochs larger ones, too. Rows are sorted by the first VRA, whatever radius the
-model was made for. Hours are those of training steps, on CPUs that did other work as well: up to a factor of two. The
-page ends in [the field](#the-field), every published row that we know of.
+model was made for. Epochs and hours are those of the model that a run began with, if any, and its own. Hours are of
+training steps, on CPUs that did other work as well: up to a factor of two. The page ends in [the field](#the-field),
+every published row that we know of.
 Written by `python -m export.cards` from the folders' records; `make models-check` checks every folder again.
 """
 ORDER = "The largest VRA at each epsilon. `zoo list --dataset D --norm N --epsilon E` has the others in this order.\n"
@@ -96,8 +97,8 @@ def _row(folder: Folder) -> dict[str, Any]:
         "optimizer": config.recipe.get("optimizer"),
         "batch_size": config.recipe.get("batch_size"),
         "made_for": aim(config, evaluation),
-        "epochs": config.recipe.get("epochs"),
-        "hours": config.recipe.get("hours"),
+        "epochs": config.took("epochs"),
+        "hours": config.took("hours"),
         "hardware": config.recipe.get("hardware"),
         "images": evaluation.images,
         "clean_accuracy": evaluation.clean_accuracy,

@@ -93,12 +93,19 @@ def beside(entry: registry.Entry, settings: dict[str, Any]) -> dict[str, Any] | 
     if paper.settings_known:
         pairs += _settings(settings, RECIPES[row.name].describe())
     differences = [_difference(*pair) for pair in pairs if pair[1] != pair[2]]
+    if settings.get("init"):
+        differences.append(f"begun with the weights of {settings['init']}, trained for {_begun(settings)} epochs")
     differences += paper.unlike if paper.settings_known else (*paper.unlike, UNKNOWN)
     whole = paper.train_images or DATASETS[row.dataset].train_images
     if settings["train_images"] != whole:
         differences.append(_images(settings, whole))
     said = {key: value for key, value in dataclasses.asdict(paper).items() if key not in WITHIN}
     return {**said, "differences": differences}
+
+
+def _begun(settings: dict[str, Any]) -> str:
+    epochs = settings.get("init_epochs")
+    return "unknown" if epochs is None else f"{epochs:g}"
 
 
 def _settings(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, Any, Any]]:

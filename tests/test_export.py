@@ -27,6 +27,7 @@ from tests.training.small import narrow, small_network
 from training.loop import train
 from training.recipes import RECIPES, find
 from training.recipes.cll import UNLIKE
+from training.start import find_start
 from zoo.bounds import convolution
 from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
@@ -326,6 +327,24 @@ def test_a_run_that_was_stopped_is_not_called_whole(tmp_path: Path):
     assert recipe["epochs"] == 1.39
     assert recipe["command"].endswith("/mlp-two-moons --steps 25")
     assert "epochs 1.39, not 60" in recipe["paper"]["differences"]
+
+
+def test_a_run_that_goes_on_from_a_model_begins_half_way_and_says_so(tmp_path: Path):
+    recipe, start = find("mlp-two-moons"), find_start("mlp-two-moons")
+    train(recipe, tmp_path / "run", steps=18, start=start)
+    metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert metrics["learning_rate"] == recipe.learning_rate * recipe.rate(0.5 + 0.5 * 18 / 1080)
+    assert metrics["epsilon"] == recipe.training_epsilon(0.5 + 0.5 * 17 / 1080)
+    folder = publish(tmp_path / "run", tmp_path / "out", limit=8, attack_images=0, command="test")
+    config, before = folder.config, start.folder.config.took("epochs")
+    assert config.recipe["schedules_from"] == 0.5
+    assert config.recipe["command"].endswith(" --init mlp-two-moons --steps 18")
+    assert config.took("epochs") == 1 + before
+    differences = config.recipe["paper"]["differences"]
+    assert f"begun with the weights of mlp-two-moons, trained for {before} epochs" in differences
+    weights = start.folder.certificate.weights_sha256
+    card = (folder.path / "README.md").read_text()
+    assert f"weights of `mlp-two-moons` with sha256\n`{weights}`, after {before} epochs" in card
 
 
 def test_every_row_of_a_paper_is_of_the_same_norm_and_data_and_has_a_recipe_where_settings_are_known():

@@ -26,13 +26,11 @@ class Start(NamedTuple):
 
     def describe(self) -> dict[str, Any]:
         """What a run records of it: name, weights, and the epochs and hours that these took; None if not recorded."""
-        recipe = self.folder.config.recipe
-        took = {key: _total(recipe.get(key), recipe.get(f"init_{key}", 0)) for key in ("epochs", "hours")}
         return {
             "init": self.name,
             "init_weights": self.folder.certificate.weights_sha256,
-            "init_epochs": took["epochs"],
-            "init_hours": took["hours"],
+            "init_epochs": self.folder.config.took("epochs"),
+            "init_hours": self.folder.config.took("hours"),
         }
 
     def weights(self, architecture: Architecture, labels: tuple[str, ...]) -> dict[str, Tensor]:
@@ -69,11 +67,6 @@ def start_from(network: nn.Sequential, weights: Mapping[str, Tensor]) -> None:
         else:
             getattr(layer, key).copy_(weight)
     converge_norms(network)
-
-
-def _total(last: float | None, before: float | None) -> float | None:
-    """What a model's last run took and the runs before it, if both are recorded."""
-    return None if last is None or before is None else round(last + before, 3)
 
 
 def _sizes(architecture: Architecture) -> dict[str, object]:

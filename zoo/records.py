@@ -14,7 +14,7 @@ import sys
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError
@@ -112,6 +112,11 @@ class ModelConfig:
     recipe: dict[str, Any]
     license: str
     format: int = FORMAT
+
+    def took(self, what: Literal["epochs", "hours"]) -> float | None:
+        """What its training took, that of the model from whose weights it began included; None if not recorded."""
+        parts = (self.recipe.get(what), self.recipe.get(f"init_{what}", 0))
+        return round(sum(parts), 3) if all(isinstance(part, int | float) for part in parts) else None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from zoo.architectures import FAMILIES
 from zoo.citations import LOSSES
@@ -278,12 +279,28 @@ def _training(config: ModelConfig) -> str:
     return f"""## Training
 
 `{command}`, then
-`python -m export runs/{config.name}`, from a checkout. Hours: {"not recorded" if hours is None else hours}, of training
-steps alone. Hardware: {hardware or "not recorded"}.
+`python -m export runs/{config.name}`, from a checkout. Hours: {_recorded(hours)}, of training
+steps alone. Hardware: {_recorded(hardware)}.{_start(recipe)}
 
 | setting | value |
 |---|---|
 {settings}"""
+
+
+def _start(recipe: dict[str, Any]) -> str:
+    """What a card says of the model from whose weights the training began, if any."""
+    if not recipe.get("init"):
+        return ""
+    epochs, hours, weights = (recipe.get(f"init_{key}") for key in ("epochs", "hours", "weights"))
+    return f"""
+
+It began with the weights of `{recipe["init"]}` with sha256
+`{weights}`, after {_recorded(epochs)} epochs of training, hours: {_recorded(hours)}.
+Where that name means other weights now, an earlier revision of its folder has these."""
+
+
+def _recorded(value: object) -> object:
+    return "not recorded" if value is None else value
 
 
 def _limits(config: ModelConfig) -> str:
