@@ -13,7 +13,7 @@ from dataclasses import replace
 from training.augment import Affine, Flip
 from training.losses import crm
 from training.recipes.recipe import Paper, Recipe
-from training.schedules import Points, constant, exponential_after
+from training.schedules import Cosine, Points, constant, exponential_after
 
 UNLIKE = ("affine maps before the images are normalised", "the rate decays by the step, not by the epoch")
 CIFAR10_6C2F = Paper.of("6c2f-liplt-epsilon18-cifar10", train_images=45_000, unlike=UNLIKE)
@@ -21,7 +21,7 @@ CIFAR10_6C2F = Paper.of("6c2f-liplt-epsilon18-cifar10", train_images=45_000, unl
 
 def recipes() -> Iterable[Recipe]:
     yield from (mnist_4c3f(), cifar10_6c2f(), cifar10_6c2f_as_run(), tiny_imagenet_8c2f())
-    yield from (cifar10_jpeg75_6c2f(), mnist_2c2f(), mnist_loopresnet())
+    yield from (mnist_4c3f_cosine(), cifar10_jpeg75_6c2f(), mnist_2c2f(), mnist_loopresnet())
 
 
 def _from(start: float, weight: float) -> Points:
@@ -50,6 +50,24 @@ def mnist_4c3f() -> Recipe:
         power_iterations=10,
         validate_every=10,
         paper=Paper.of("4c3f-relu-crm-mnist", train_images=54_000, unlike=UNLIKE[1:]),
+    )
+
+
+def mnist_4c3f_cosine() -> Recipe:
+    """`mnist_4c3f` for a CPU core: at four times the rate, which falls by a cosine, in few epochs.
+
+    After 3 epochs, on validation images, clean / estimated VRA at 1.58: 86.0 / 30.2 at the paper's rate, 89.4 / 32.2 at
+    four times that, 88.5 / 37.1 with the cosine as well.
+    """
+    paper = mnist_4c3f()
+    return replace(
+        paper,
+        name="4c3f-relu-crm-cosine-mnist",
+        epochs=46,
+        learning_rate=4e-3,
+        rate=Cosine(warmup=0.05),
+        validate_every=1,
+        paper=Paper.of("4c3f-relu-crm-mnist", train_images=54_000),
     )
 
 

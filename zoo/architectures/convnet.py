@@ -212,6 +212,7 @@ PRESETS = {
             "92.9 clean, 50.1 VRA in Fazlyab et al. 2023, table 1",
         ),
     ),
+    "4c3f-relu-crm-cosine-mnist": Preset("4c3f-relu", "mnist"),
     "4c3f-relu-crm-mnist": Preset("4c3f-relu", "mnist", Reported(96.27, 63.37, "1.58", "Fazlyab et al. 2023, table 1")),
     "4c3f-relu-cifar10": Preset("4c3f-relu", "cifar10"),
     "4c3f-relu-cifar10-jpeg75": Preset("4c3f-relu", "cifar10-jpeg75"),
