@@ -59,9 +59,8 @@ def mnist_4c3f_cosine() -> Recipe:
     After 3 epochs, on validation images, clean / estimated VRA at 1.58: 86.0 / 30.2 at the paper's rate, 89.4 / 32.2 at
     four times that, 88.5 / 37.1 with the cosine as well.
     """
-    paper = mnist_4c3f()
     return replace(
-        paper,
+        mnist_4c3f(),
         name="4c3f-relu-crm-cosine-mnist",
         epochs=46,
         learning_rate=4e-3,
