@@ -13,6 +13,7 @@ from training.recipes import RECIPES
 from zoo import registry
 from zoo.architectures import describe
 from zoo.data.datasets import DATASETS
+from zoo.epsilon import epsilon_text
 
 # The settings in which a run of ours is compared with its paper's row, besides the sizes that the data do not decide.
 COMPARED = {
@@ -60,6 +61,9 @@ def command_of(settings: dict[str, Any], steps: int | None = None) -> str:
         model = settings["model"]
         usual |= {"test": None, "name": None, "license": UNKNOWN_LICENSE, "size": None}
         given |= {"name": settings["dataset"]}
+        if model not in RECIPES:  # whose radius would be its own
+            usual |= {"epsilon": None}
+            given |= {"epsilon": epsilon_text(settings["epsilon"])}
     options = [f" --{key} {shlex.quote(str(given[key]))}" for key in usual if given[key] != usual[key]]
     return f"python -m training {model} --output runs/{name}{''.join(options)}"
 

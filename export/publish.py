@@ -24,7 +24,7 @@ from training.pictures import open_pictures
 from zoo import registry
 from zoo.architectures import describe
 from zoo.certificate.model import CertifiedModel
-from zoo.data.datasets import DATASETS
+from zoo.data.datasets import DATASETS, dataset_of
 from zoo.data.splits import Split, load_split
 from zoo.errors import CertificateError, InputError
 from zoo.files import sha256, write_whole
@@ -74,23 +74,23 @@ def publish(
         **cost(run, step),
         "paper": beside(entry, made),
     }
-    info = own.info if own else DATASETS[entry.dataset]
+    config = ModelConfig(
+        name=entry.name,
+        architecture=describe(entry.architecture),
+        dataset=entry.dataset,
+        norm=entry.norm,
+        input_shape=entry.architecture.input_shape,
+        labels=own.labels if own else DATASETS[entry.dataset].labels,
+        recipe={**made, **origin},
+        license=own.license if own else LICENSE,
+    )
+    info = dataset_of(config)
     with new_folder(output) as folder:
         split = _test_split(own, limit) if own else load_split(info.name, info.test_split, limit)
         for file, content in weight_files(_tensors(run / "weights.safetensors", entry), max_file).items():
             (folder / file).write_bytes(content)
         with progress_bars() as progress:
             certificate = certified(folder, entry, info.levels(entry.norm), progress)
-            config = ModelConfig(
-                name=entry.name,
-                architecture=describe(entry.architecture),
-                dataset=entry.dataset,
-                norm=entry.norm,
-                input_shape=entry.architecture.input_shape,
-                labels=info.labels,
-                recipe={**made, **origin},
-                license=own.license if own else LICENSE,
-            )
             (folder / "config.json").write_text(dumps(config))
             (folder / "certificate.json").write_text(dumps(certificate))
             graphs = progress.add_task("write graphs", total=None)

@@ -41,7 +41,7 @@ def make(folder: Path) -> None:
         shorten(patch)
         patch.setattr(*TORUS)
         for name, test in (("measured", folder / "test"), ("unmeasured", None)):
-            run, options = folder / name, {"license": "cc-by-4.0"} if test else {"name": "other"}
+            run, options = folder / name, {"license": "cc-by-4.0", "epsilon": "0.3"} if test else {"name": "other"}
             assert train("2c2f", run, data=folder / "My shapes", test=test, size=28, epochs=2, **options)
             publish(run, attack_images=2)
 
@@ -72,7 +72,8 @@ def test_names_and_licence_travel_into_every_record(runs: Path):
         assert json.loads(metadata["labels"]) == list(SHAPES)
         assert (metadata["dataset"], metadata["license"]) == ("my-shapes", "cc-by-4.0")
     assert (folder.evaluation.dataset, folder.evaluation.split, folder.evaluation.images) == ("my-shapes", "test", 3)
-    assert list(folder.evaluation.vra) == ["36/255", "72/255", "108/255", "1.0"]
+    assert list(folder.evaluation.vra) == ["36/255", "72/255", "0.3", "108/255", "1.0"]
+    assert "It was made for 0.3;" in folder.read("README.md").decode()
     card = folder.read("README.md").decode()
     front = yaml.safe_load(card.split("---")[1])
     assert front["license"] == "cc-by-4.0"
@@ -80,7 +81,7 @@ def test_names_and_licence_travel_into_every_record(runs: Path):
     assert "The classes are circle, square, triangle." in card
     assert (
         "`python -m training 2c2f --output runs/2c2f-my-shapes --epochs 2 --data 'My shapes' --test test --name "
-        "my-shapes --license cc-by-4.0 --size 28`" in card
+        "my-shapes --license cc-by-4.0 --size 28 --epsilon 0.3`" in card
     )
     assert str(runs) not in card + folder.read("config.json").decode()  # paths of a machine are nobody's business
 
@@ -116,6 +117,7 @@ def test_without_test_pictures_nothing_is_measured_and_everything_says_so(runs: 
 
 def test_a_run_that_was_stopped_goes_on_with_its_data(runs: Path, tmp_path: Path, quick):
     options = {"data": runs / "My shapes", "test": runs / "test", "size": 28, "epochs": 2, "license": "cc-by-4.0"}
+    options |= {"epsilon": 0.3}
     train("2c2f", tmp_path / "run", steps=1, **options)
     train("2c2f", tmp_path / "run", resume=True, **options)
     whole = runs / "measured" / "weights.safetensors"
@@ -146,6 +148,23 @@ def test_a_recipe_for_another_data_set_keeps_its_settings(runs: Path):
     assert plan("6c2f-cll-cifar10", runs / "test", name="shapes").recipe.name == "6c2f-cll-shapes"
 
 
+def test_the_radius_to_train_for_is_given_to_a_network_alone(runs: Path):
+    named = {
+        "2c2f": (36 / 255, 1.5 * 36 / 255),
+        "2c2f-relu-linf": (2 / 255, 3 / 255),
+        "linfdist-5x256": (8 / 255, 8 / 255),
+    }
+    for network, (usual, trained) in named.items():
+        for epsilon, size in ((None, usual), ("0.1", 0.1)):
+            recipe = plan(network, runs / "test", epsilon=epsilon).recipe
+            assert recipe.epsilon == size
+            assert recipe.training_epsilon(1.0) == pytest.approx(trained / usual * size)
+    thresholds = [
+        plan("linfdist-5x256", runs / "test", epsilon=size).recipe.loss_options["threshold"] for size in (0.1, 0.2)
+    ]
+    assert thresholds[1] == pytest.approx(2 * thresholds[0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -159,6 +178,10 @@ def test_a_recipe_for_another_data_set_keeps_its_settings(runs: Path):
         ({"model": "liresnet-l4w32", "data": "test", "name": "a b/c"}, "another --name than 'a b/c'"),
         ({"model": "liresnet-l12w512", "data": "test", "name": "ddpm-cifar10"}, "is a registered model"),
         ({"model": "2c2f", "data": "test", "license": "do: what\nyou"}, "is no licence"),
+        ({"model": "2c2f-mnist", "epsilon": "0.3"}, "--epsilon needs --data"),
+        ({"model": "2c2f-mnist", "data": "test", "name": "x", "epsilon": "0.3"}, "is for a network alone, 2c2f: the"),
+        ({"model": "2c2f", "data": "test", "epsilon": "0"}, "--epsilon must be above 0"),
+        ({"model": "2c2f", "data": "test", "epsilon": "wide"}, "must be a number such as 36/255"),
         ({"model": "2c2f", "data": "nothing"}, "no such folder or file"),
         ({"model": "2c2f", "data": "test", "test": "My shapes/circle"}, "is in no class folder"),
     ],

@@ -20,6 +20,7 @@ def train(
     license: str | None = None,
     size: int | None = None,
     init: str | None = None,
+    epsilon: str | float | None = None,
     epochs: int | None = None,
     limit: int | None = None,
     steps: int | None = None,
@@ -38,13 +39,14 @@ def train(
     size: the side in pixels that pictures are brought to.
     init: a published model to start from, as `zoo.load` takes it. If the classes are others, the head is a new one; if
         they are the same, the schedules begin half-way.
+    epsilon: the radius to train a network alone for, as "36/255" or 1.58; in the network's norm.
     epochs: instead of the recipe's; the schedules stretch.
     limit, steps, seed, accumulate, resume, tracker: see `training.loop.train`.
     Raises ZooError, whose message is one line.
     """
     from training.plan import plan
 
-    planned = plan(model, data, test, name, license, size, epochs, limit, init)
+    planned = plan(model, data, test, name, license, size, epochs, limit, init, epsilon)
     if planned.summary and os.environ.get("RANK", "0") == "0":
         print(planned.summary, file=sys.stderr)
     from training.loop import train  # slow to import, and mistakes above need none of it

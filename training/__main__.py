@@ -60,6 +60,9 @@ def main(
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="The side that your pictures are brought to.")] = None,
     init: Annotated[str | None, typer.Option(help="A published model whose weights to start from.")] = None,
+    epsilon: Annotated[
+        str | None, typer.Option(help="The radius to train a network for on your pictures, as 36/255.")
+    ] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Pass each batch in so many pieces, to save memory.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     tracker: Annotated[str, typer.Option(help="Who gets the metrics too: any that Accelerate knows.")] = "tensorboard",
@@ -79,7 +82,24 @@ def main(
     if recipe is None:
         raise InputError("name a recipe: --list shows all")
     if recipe == "two-moons":
-        if any((epochs, limit, steps, seed, data, test, name, license, size, init, resume, describe, accumulate > 1)):
+        if any(
+            (
+                epochs,
+                limit,
+                steps,
+                seed,
+                data,
+                test,
+                name,
+                license,
+                size,
+                init,
+                epsilon,
+                resume,
+                describe,
+                accumulate > 1,
+            )
+        ):
             raise InputError("two-moons is a picture and takes no option but --output FILE.png")
         _draw_two_moons(output)
         return
@@ -88,13 +108,13 @@ def main(
     if describe:
         from training.plan import plan
 
-        chosen = plan(recipe, data, test, name, license, size, epochs, limit, init).recipe
+        chosen = plan(recipe, data, test, name, license, size, epochs, limit, init, epsilon).recipe
         print(json.dumps({**chosen.describe(), "expected": chosen.expected()}, indent=1))
         return
     if output is None:
         raise InputError("say where to write: --output DIR")
     options = {"seed": seed, "accumulate": accumulate, "resume": resume, "tracker": tracker}
-    own = {"data": data, "test": test, "name": name, "license": license, "size": size, "init": init}
+    own = {"data": data, "test": test, "name": name, "license": license, "size": size, "init": init, "epsilon": epsilon}
     first = os.environ.get("RANK", "0") == "0"
     done = train(recipe, output, epochs=epochs, limit=limit, steps=steps, **options, **own)
     if not done:

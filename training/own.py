@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from training.augment import Crop, Flip
-from training.losses import emma
 from training.pictures import Pictures, open_pictures
 from training.recipes import RECIPES, distance, liresnet
 from training.recipes.recipe import Recipe
@@ -101,24 +100,23 @@ def own_data(
     return own, pictures
 
 
-def own_recipe(entry: Entry, images: int, epochs: int | None = None) -> Recipe:
+def own_recipe(entry: Entry, images: int, epochs: int | None = None, epsilon: float | None = None) -> Recipe:
     """The recipe for a network on a data set of somebody's own with this many pictures, validation included.
 
-    In l2 EMMA at 36/255, as for the small networks of the zoo; in l-infinity that of the small distance nets at 8/255,
-    or EMMA at 2/255 for other networks. Colour pictures are flipped; grey ones, which may be letters, are not. The
-    batch is 32 below a thousand pictures, 64 below ten thousand, then 128; the run is 40 passes and 60,000 pictures
-    more.
+    EMMA, as for the small networks of the zoo; that of the small distance nets for those. epsilon: the radius to train
+    for, by default 36/255 in l2, and in l-infinity 8/255 for distance nets, 2/255 for others. Colour pictures are
+    flipped; grey ones, which may be letters, are not. The batch is 32 below a thousand pictures, 64 below ten thousand,
+    then 128; the run is 40 passes and 60,000 pictures more.
     """
-    recipe = liresnet.small(entry.name, None)
     match entry.architecture:
         case DistanceNet():
-            recipe = distance.small(entry.name, entry.architecture.channels)
+            recipe = distance.small(entry.name, entry.architecture.channels, epsilon or 8 / 255)
             if isinstance(entry.architecture, DistanceMLP):
                 recipe = distance.with_mlp(recipe)
-        case _ if entry.norm == "linf":
-            epsilon = 2 / 255
+        case _:
+            epsilon = epsilon or (2 / 255 if entry.norm == "linf" else 36 / 255)
             recipe = dataclasses.replace(
-                recipe, epsilon=epsilon, loss=emma, training_epsilon=epsilon_ramp(epsilon, 1.5)
+                liresnet.small(entry.name, None), epsilon=epsilon, training_epsilon=epsilon_ramp(epsilon, 1.5)
             )
     epochs = epochs or PASSES + MORE // images
     _, side, _ = entry.architecture.input_shape

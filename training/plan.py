@@ -13,6 +13,7 @@ from training.recipes.recipe import Recipe
 from training.start import Start, find_start
 from zoo.architectures import NETWORKS
 from zoo.data.datasets import known_labels
+from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 
 Place = str | PathLike[str]
@@ -38,6 +39,7 @@ def plan(
     epochs: int | None = None,
     limit: int | None = None,
     init: str | None = None,
+    epsilon: str | float | None = None,
 ) -> Plan:
     """What `training.train` does with these arguments. Raises InputError."""
     start = None if init is None else find_start(init)
@@ -45,7 +47,7 @@ def plan(
     if data is None or not (alone or name is not None):
         if alone:
             raise InputError(f"{model} is a network: {_recipes(model)}--data FOLDER trains it on pictures of yours")
-        given = {"test": test, "name": name, "license": license, "size": size}
+        given = {"test": test, "name": name, "license": license, "size": size, "epsilon": epsilon}
         if unused := [option for option, value in given.items() if value is not None]:
             own = f"is for data of your own: give --name as well, or {network_of(find(model).name)} for {model}"
             what = "needs --data" if data is None else own
@@ -54,13 +56,20 @@ def plan(
         return Plan(_shortened(recipe, epochs), None if data is None else Path(data), None, start, "")
     recipe = None if alone else find(model)
     network = network_of(model)
+    radius = None if epsilon is None else parse_epsilon(epsilon)
+    if recipe is not None and epsilon is not None:
+        raise InputError(
+            f"--epsilon is for a network alone, {network}: the settings of {model} belong to its own radius"
+        )
+    if radius == 0:
+        raise InputError("--epsilon must be above 0")
     if network not in networks():
         raise InputError(f"{network} takes no pictures: choose {', '.join(networks()[:3])} or another")
     shape = start.folder.config.input_shape if start else None
     own, pictures = own_data(model, fspath(data), None if test is None else fspath(test), name, license, size, shape)
     count = min(len(pictures.numbers), limit or len(pictures.numbers))
     if recipe is None:
-        recipe = own_recipe(own.entry, count, epochs)
+        recipe = own_recipe(own.entry, count, epochs, radius)
     recipe = dataclasses.replace(recipe, name=own.entry.name, paper=None, generated=None, time="")
     return Plan(_shortened(recipe, epochs), None, own, start, _summary(own, count))
 

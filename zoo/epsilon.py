@@ -6,6 +6,7 @@ import math
 import re
 from fractions import Fraction
 from numbers import Real
+from typing import TypeGuard
 
 from zoo.errors import InputError
 
@@ -40,6 +41,24 @@ def parse_epsilon(value: str | float) -> float:
     if not math.isfinite(epsilon) or math.copysign(1, epsilon) < 0:
         raise InputError(f"epsilon must be finite and not negative, got {str(value)[:40]!r}")
     return epsilon
+
+
+def is_radius(value: object) -> TypeGuard[float]:
+    """Whether it is a float that a model can be made for: above 0 and finite."""
+    return isinstance(value, float) and 0 < value < math.inf
+
+
+def epsilon_text(size: float) -> str:
+    """The epsilon as people write it: as a fraction of 255 where that is shorter and the same float64.
+
+    >>> epsilon_text(36 / 255), epsilon_text(0.2), epsilon_text(1.58)
+    ('36/255', '0.2', '1.58')
+    """
+    decimal = repr(float(size))
+    if not 0 < size < 1:
+        return decimal
+    fraction = f"{round(255 * size)}/255"
+    return fraction if parse_epsilon(fraction) == size and len(fraction) < len(decimal) else decimal
 
 
 def _parse(text: str) -> float:

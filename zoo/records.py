@@ -16,7 +16,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from zoo.epsilon import parse_epsilon
+from zoo.epsilon import epsilon_text, is_radius, parse_epsilon
 from zoo.errors import CertificateError
 
 GRAPH_FORMAT = 1  # of both graphs: the same number, network and certificate give the same bytes
@@ -165,13 +165,16 @@ class Evaluation:
 
 
 def aim(config: ModelConfig, evaluation: Evaluation) -> str:
-    """The epsilon that the model was made for, as `evaluation.vra` writes it, or `NATURAL` if nothing was measured.
+    """The epsilon that the model was made for, as `evaluation.vra` writes it if it was measured there.
 
-    If the model was made for an epsilon that is not listed there, the first one that is.
+    If it was made for an epsilon at which it was not measured, the first one at which it was; if it was measured
+    nowhere, and was made for none, the first of `NATURAL`.
     """
     known, epsilon = list(evaluation.vra) or list(NATURAL[config.norm]), config.recipe.get("epsilon")
-    made_for = (text for text in known if isinstance(epsilon, float) and math.isclose(parse_epsilon(text), epsilon))
-    return next(made_for, known[0])
+    if not is_radius(epsilon):
+        return known[0]
+    made_for = next((text for text in known if math.isclose(parse_epsilon(text), epsilon)), None)
+    return made_for or (known[0] if evaluation.vra else epsilon_text(epsilon))
 
 
 @dataclass(frozen=True)

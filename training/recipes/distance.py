@@ -161,9 +161,13 @@ def _small_cifar10_jpeg75(name: str, row: Row) -> Recipe:
     return replace(_small(row, 3), name=name)
 
 
-def small(name: str, channels: int) -> Recipe:
-    """The settings of `small_cifar10_jpeg75` for a data set that somebody brings, grey (1 channel) or in colour (3)."""
-    return replace(_small(CIFAR10, channels), name=name, paper=None)
+def small(name: str, channels: int, epsilon: float) -> Recipe:
+    """The settings of `small_cifar10_jpeg75` for a data set that somebody brings, grey (1 channel) or in colour (3).
+
+    The threshold is 6 epsilon, as it is there.
+    """
+    row = CIFAR10._replace(epsilon=epsilon, threshold=6 * epsilon)
+    return replace(_small(row, channels), name=name, paper=None)
 
 
 def _small(row: Row, channels: int) -> Recipe:

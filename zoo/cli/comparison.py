@@ -14,13 +14,14 @@ from rich.table import Table
 from zoo.cli.display import image_progress, pairs, table
 from zoo.cli.evaluation import check_dataset, images_of
 from zoo.cli.shell import NameArgument
+from zoo.data.datasets import dataset_of
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.figures import percent_text, shape_text
 from zoo.hub.client import fetch, load
 from zoo.publication.folder import Folder
 from zoo.publication.weights import weight_names
-from zoo.records import NATURAL, Evaluation, aim
+from zoo.records import Evaluation, aim
 
 
 def compare(
@@ -75,7 +76,7 @@ def _measure(name: str, dataset: str, limit: int | None, folder: Folder) -> Eval
 
     model = load(name)
     data = images_of(model, dataset, limit)
-    epsilons = list(folder.evaluation.vra) or list(NATURAL[folder.config.norm])
+    epsilons = list(folder.evaluation.vra) or dataset_of(folder.config).epsilons[folder.config.norm]
     with image_progress(model.name, data.count) as advance:
         return evaluation_of(model, data, epsilons, advance, shlex.join(["zoo", *sys.argv[1:]]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from zoo.epsilon import parse_epsilon
+from zoo.epsilon import epsilon_text, is_radius, parse_epsilon
 from zoo.records import NATURAL, ModelConfig
 
 HUB_DATA = "hf:"  # the prefix of a data set on the Hugging Face hub: hf:org/name
@@ -68,11 +69,23 @@ class DatasetInfo:
         return json.loads(CLASSES.read_text(encoding="utf-8"))[self.original or self.name]
 
 
-def own_dataset(name: str, labels: Sequence[str], input_shape: Sequence[int], hub: str | None = None) -> DatasetInfo:
-    """A data set that somebody brings, with images of this shape: channels, height and width."""
+def own_dataset(
+    name: str, labels: Sequence[str], input_shape: Sequence[int], hub: str | None = None, epsilon: object = None
+) -> DatasetInfo:
+    """A data set that somebody brings, with images of this shape: channels, height and width.
+
+    epsilon: the radius that a model was made for, if it is a float: reported as well.
+    """
     channels, size, _ = input_shape
-    labels = tuple(labels)
-    return DatasetInfo(name, name, size, channels, len(labels), "test", hub, 0, NATURAL, own_labels=labels)
+    labels, epsilons = tuple(labels), {norm: _with(texts, epsilon) for norm, texts in NATURAL.items()}
+    return DatasetInfo(name, name, size, channels, len(labels), "test", hub, 0, epsilons, own_labels=labels)
+
+
+def _with(texts: tuple[str, ...], epsilon: object) -> tuple[str, ...]:
+    """The epsilons and this one, from small to large; as they are if it is no radius, or one of them."""
+    if not is_radius(epsilon) or any(math.isclose(parse_epsilon(text), epsilon) for text in texts):
+        return texts
+    return tuple(sorted((*texts, epsilon_text(epsilon)), key=parse_epsilon))
 
 
 def dataset_of(config: ModelConfig) -> DatasetInfo:
@@ -81,7 +94,7 @@ def dataset_of(config: ModelConfig) -> DatasetInfo:
         return DATASETS[config.dataset]
     source = config.recipe.get("data")
     hub = source.removeprefix(HUB_DATA) if isinstance(source, str) and source.startswith(HUB_DATA) else None
-    return own_dataset(config.dataset, config.labels, config.input_shape, hub)
+    return own_dataset(config.dataset, config.labels, config.input_shape, hub, config.recipe.get("epsilon"))
 
 
 def plain_labels(labels: tuple[str, ...] | list[str]) -> tuple[str, ...]:
