@@ -351,3 +351,21 @@ class TestStore:
                 store.commit("me/x", [json.dumps({"key": "file", "value": file("a")[1]}).encode()])
         assert list((tmp_path / ".hub" / "incoming").iterdir()) == []
         assert Store(tmp_path).repository("me/x").head().files == {}
+
+    def test_files_of_a_commit_that_was_refused_go_when_the_hub_starts_again(self, tmp_path: Path):
+        def line(key: str, value: object) -> bytes:
+            return json.dumps({"key": key, "value": value}).encode()
+
+        store = Store(tmp_path, writable=True)
+        store.create("me/x")
+        store.commit("me/x", [line("file", file("a")[1])])
+        store.commit("me/x", [line("deletedFile", {"path": "a"})])
+        with pytest.raises(Refusal, match="cannot be deleted"):
+            store.commit("me/x", [line("file", file("b", b"other")[1]), line("deletedFile", {"path": "missing"})])
+        objects = tmp_path / ".hub" / "objects"
+        assert len([*objects.glob("*/*")]) == 2
+        del store
+        store = Store(tmp_path, writable=True)
+        (only,) = objects.glob("*/*")
+        before = store.repository("me/x").commits[store.repository("me/x").head().parent]
+        assert store.place(before.files["a"]) == only

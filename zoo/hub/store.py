@@ -3,7 +3,7 @@
 One folder holds two kinds of repository. A published folder FOLDER/NAME is `certified-zoo/NAME` with one commit: it is
 checked when the hub starts and never written. Uploaded repositories are in FOLDER/.hub: each file once under its
 sha256, and one JSON file for each repository, which is replaced as a whole, so that a commit is there or is not.
-Nothing is deleted, so that every commit stays available.
+No commit is deleted, so that every one stays available; files that none has go when the hub starts.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ class Store:
             self._add_shelf(sums.parent)
         for record in sorted((self.home / "repositories").glob("*/*.json")):
             self._add_upload(record)
+        if writable:
+            self._clear()
         if not writable and not self.repositories:
             raise InputError(f"{folder} holds no published folder: name a folder of such folders, as model_cards/ is")
 
@@ -222,6 +224,14 @@ class Store:
         if not whole:
             raise IntegrityError(f"{record}: a commit is not what its id says")
         self.repositories[name] = repository
+
+    def _clear(self) -> None:
+        """Delete the files that no commit has: those of commits that were refused, or never ended."""
+        commits = [commit for repository in self.repositories.values() for commit in repository.commits.values()]
+        kept = {file.sha256 for commit in commits for file in commit.files.values()}
+        for path in (self.home / "objects").glob("*/*"):
+            if path.name not in kept:
+                path.unlink()
 
     def _write(self, repository: Repository) -> Repository:
         """Write the whole repository to the disk, then put it in memory."""

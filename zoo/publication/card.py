@@ -281,6 +281,7 @@ def _training(config: ModelConfig) -> str:
 `{command}`, then
 `python -m export runs/{config.name}`, from a checkout. Hours: {_recorded(hours)}, of training
 steps alone. Hardware: {_recorded(hardware)}.{_start(recipe)}
+The settings of this run, also where the recipe of a newer checkout has others:
 
 | setting | value |
 |---|---|
