@@ -47,7 +47,8 @@ import training
 training.train("2c2f", "runs/shapes", data="shapes", test="shapes-test", license="cc0-1.0", epochs=5)
 
 # %% [markdown]
-# `init="liresnet-l4w32-cifar10-jpeg75"` would start `liresnet-l4w32` from a published model, with a new head.
+# `epsilon="0.5"` would train for that radius instead of 36/255. `init="liresnet-l4w32-cifar10-jpeg75"` would start
+# `liresnet-l4w32` from a published model, with a new head.
 #
 # ## Certify and measure
 #
