@@ -66,7 +66,7 @@ clean:
 	rm -rf .venv space/static/ort
 
 .venv/bin/python:
-	$(if $(UV),uv venv --quiet --python $(PYTHON) .venv,$(PYTHON) -m venv .venv)
+	$(if $(UV),uv venv --quiet --seed --python $(PYTHON) .venv,$(PYTHON) -m venv .venv)
 
 .venv/.demo: pyproject.toml | .venv/bin/python
 	$(INSTALL) -e '.[onnx]'

@@ -46,14 +46,14 @@ class TestSources:
     def test_a_model_without_weights_advises_what_there_is(self):
         """Its recipe where it has one; or else how to have it untrained, and models that can be loaded."""
         entries = [entry for entry in registry.ENTRIES.values() if entry.digest is None]
-        assert {entry.recipe for entry in entries} == {False, True}
+        assert {entry.has_recipe for entry in entries} == {False, True}
         for entry in entries:
             with pytest.raises(UnpublishedModelError) as refusal:
                 fetch(entry.name)
             told = str(refusal.value)
-            assert (f"python -m training {entry.name} --output runs/{entry.name}" in told) == entry.recipe
-            assert ("python -m" in told) == entry.recipe
-            if not entry.recipe:
+            assert (f"python -m training {entry.name} --output runs/{entry.name}" in told) == entry.has_recipe
+            assert ("python -m" in told) == entry.has_recipe
+            if not entry.has_recipe:
                 assert f"zoo.load({entry.name!r}, backend='torch', pretrained=False)" in told
                 (offered,) = re.findall(r"untrained; (.*) can be loaded$", told)
                 assert set(offered.split(", ")) <= set(zoo.list_models(pretrained=True))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import zoo
+from zoo.errors import MissingPackageError
 
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 PACKAGE = Path(zoo.__file__).parent
@@ -147,6 +148,18 @@ def test_without_torch_a_command_names_the_extra_in_one_line(command, tmp_path):
     extra = command.partition(" ")[0].replace("training", "train")
     assert result.stderr == f"error: this needs torch: run pip install -e '.[{extra}]' in a checkout\n"
     assert result.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "extra"),
+    [("certify", "torch", "torch"), ("CertifiedModel", "torch", "torch"), ("publish", "onnx", "export")],
+)
+def test_without_its_package_a_public_name_tells_the_extra(
+    name: str, missing: str, extra: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("zoo.errors.find_spec", lambda package: None if package == missing else object())
+    with pytest.raises(MissingPackageError, match=rf"this needs {missing}: run pip install -e '.\[{extra}\]'"):
+        getattr(zoo, name)
 
 
 def test_the_public_names_are_these():

@@ -179,7 +179,10 @@ def test_the_radius_to_train_for_is_given_to_a_network_alone(runs: Path):
         ({"model": "liresnet-l12w512", "data": "test", "name": "ddpm-cifar10"}, "is a registered model"),
         ({"model": "2c2f", "data": "test", "license": "do: what\nyou"}, "is no licence"),
         ({"model": "2c2f-mnist", "epsilon": "0.3"}, "--epsilon needs --data"),
-        ({"model": "2c2f-mnist", "data": "test", "name": "x", "epsilon": "0.3"}, "is for a network alone, 2c2f: the"),
+        (
+            {"model": "2c2f-mnist", "data": "test", "name": "x", "epsilon": "0.3"},
+            "give 2c2f instead of 2c2f-mnist",
+        ),
         ({"model": "2c2f", "data": "test", "epsilon": "0"}, "--epsilon must be above 0"),
         ({"model": "2c2f", "data": "test", "epsilon": "wide"}, "must be a number such as 36/255"),
         ({"model": "2c2f", "data": "nothing"}, "no such folder or file"),

@@ -32,14 +32,16 @@ def train(
     """Train into the folder `output`, from which `export.publish.publish` makes a published folder.
 
     Returns true when it is done, false if SIGTERM or Ctrl-C stopped it; the same call with `resume=True` goes on.
-    model: a recipe, `liresnet-l4w32-cifar10`, or with `data` a network alone, `liresnet-l4w32`.
+    model: a recipe, such as `liresnet-l4w32-cifar10-jpeg75`; or, with `data`, the name of a network, such as
+        `liresnet-l4w32`.
     data, test: training and test pictures: a folder with a subfolder for each class, parquet files, an .npz file, or
         `hf:org/name`. Every tenth training picture is kept for validation; without `test` nothing else is measured.
     name, license: of your data set, by default the name of the folder, and "unknown".
     size: the side in pixels that pictures are brought to.
     init: a published model to start from, as `zoo.load` takes it. If the classes are others, the head is a new one; if
         they are the same, the schedules begin half-way.
-    epsilon: the radius to train a network alone for, as "36/255" or 1.58; in the network's norm.
+    epsilon: the radius to train for, as "36/255" or 1.58, in the network's norm. Only for the name of a network: the
+        settings of a recipe belong to its own.
     epochs: instead of the recipe's; the schedules stretch.
     limit, steps, seed, accumulate, resume, tracker: see `training.loop.train`.
     Raises ZooError, whose message is one line.

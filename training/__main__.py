@@ -36,6 +36,8 @@ from zoo.registry import ENTRIES
 if TYPE_CHECKING:
     from training.recipes.recipe import Recipe
 
+TRACKER = "tensorboard"
+
 
 def main(
     recipe: Annotated[
@@ -65,7 +67,7 @@ def main(
     ] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Pass each batch in so many pieces, to save memory.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
-    tracker: Annotated[str, typer.Option(help="Who gets the metrics too: any that Accelerate knows.")] = "tensorboard",
+    tracker: Annotated[str, typer.Option(help="Who gets the metrics too: any that Accelerate knows.")] = TRACKER,
     list_recipes: Annotated[bool, typer.Option("--list", help="Show all recipes and exit.")] = False,
     describe: Annotated[
         bool, typer.Option("--describe", help="Show the recipe and what to expect of it as JSON and exit.")
@@ -82,7 +84,7 @@ def main(
     if recipe is None:
         raise InputError("name a recipe: --list shows all")
     if recipe == "two-moons":
-        if any(
+        if tracker != TRACKER or any(
             (
                 epochs,
                 limit,

@@ -59,7 +59,7 @@ def plan(
     radius = None if epsilon is None else parse_epsilon(epsilon)
     if recipe is not None and epsilon is not None:
         raise InputError(
-            f"--epsilon is for a network alone, {network}: the settings of {model} belong to its own radius"
+            f"--epsilon cannot change a recipe, whose settings belong to its radius: give {network} instead of {model}"
         )
     if radius == 0:
         raise InputError("--epsilon must be above 0")

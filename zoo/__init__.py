@@ -6,6 +6,8 @@ Importing `zoo` loads neither torch nor onnxruntime nor NumPy; each name below l
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from zoo.errors import require
+
 if TYPE_CHECKING:
     from zoo.certificate.certify import certify
     from zoo.certificate.model import CertifiedModel
@@ -33,6 +35,11 @@ _HOMES = {
     "publish": "zoo.publication.publish",
     "push": "zoo.hub.client",
 }
+_NEEDS = {  # the extra that brings the packages without which a home cannot be imported
+    "CertifiedModel": ("torch", ("torch",)),
+    "certify": ("torch", ("torch",)),
+    "publish": ("export", ("torch", "onnx")),
+}
 
 __all__ = [
     "Certificate",
@@ -54,6 +61,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    extra, packages = _NEEDS.get(name, ("", ()))
+    for package in packages:
+        require(package, extra)
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -36,7 +36,7 @@ class Entry:
     clean_accuracy: float | None = None
     vra: dict[str, float] = field(default_factory=dict)  # by epsilon as text
     epsilon: str = ""  # the key of `vra` that the model was made for
-    recipe: bool = False  # whether a checkout can train it: `python -m training NAME`
+    has_recipe: bool = False  # whether a checkout can train it: `python -m training NAME`
 
     @property
     def training(self) -> str:
@@ -61,7 +61,7 @@ def _entries() -> dict[str, Entry]:
             preset.norm,
             preset.reported,
             parameters.get(name),
-            recipe=name in recipes,
+            has_recipe=name in recipes,
             **published.get(name, {}),
         )
         for name, preset in sorted(PRESETS.items(), key=lambda item: _natural(item[0]))
@@ -113,9 +113,9 @@ def find(name: str) -> Entry:
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """The names that match a shell pattern, in order; with `pretrained`, those that `zoo.load` loads without a network.
+    """The names that match a shell pattern, in order; with `pretrained`, those that `zoo.load` loads offline.
 
-    Further models are published where `Entry.digest` is not None: a hub may have them.
+    A published model that is not on this machine has an `Entry.digest`; a hub may have it.
 
     >>> list_models("liresnet-l12w588-*net")
     ['liresnet-l12w588-imagenet', 'liresnet-l12w588-tiny-imagenet']

@@ -17,7 +17,7 @@ def shipped(name: str) -> Path | None:
 
 
 def is_here(name: str, digest: str) -> bool:
-    """Whether a registered model loads without a network: it came with the zoo, or the cache has the pinned folder."""
+    """Whether a registered model loads offline: it came with the zoo, or the cache has the pinned folder."""
     if shipped(name) is not None:
         return True
     from huggingface_hub import try_to_load_from_cache

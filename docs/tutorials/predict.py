@@ -9,7 +9,7 @@
 # # Predict and verify
 #
 # A certified prediction is a label and a radius: no perturbation of at most that size changes the label. Everything here
-# runs without a network; the model comes with the package.
+# runs offline; the model comes with the package.
 
 # %%
 from pathlib import Path
@@ -86,7 +86,7 @@ for layer in certificate.layers:
     print(f"{layer.name:18} {layer.kind:8} {layer.lipschitz_bound:10.6f}  {layer.method}")
 
 # %% [markdown]
-# `verify` proves all of it again from the weights alone (this needs torch). On the command line: `zoo verify 2c2f-mnist`.
+# `verify` proves all of it again from the weights alone (this needs the extra `[export]`). On the command line: `zoo verify 2c2f-mnist`.
 
 # %%
 from zoo.hub.client import fetch

@@ -122,7 +122,7 @@ class TestList:
         monkeypatch.setattr(shelves, "SHELVES", (tmp_path,))
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
         assert re.findall(r"^(\S+) .* pull *$", run(*chosen).out, re.MULTILINE) == [row["name"] for row in rows]
-        assert "they were at 0.1, 0.3" in run.fails("list", "--dataset", "mnist", "--norm", "linf", "--epsilon", "1.58")
+        assert "measured are 0.1, 0.3" in run.fails("list", "--dataset", "mnist", "--norm", "linf", "--epsilon", "1.58")
         assert "no data set is called 'cifar'" in run.fails("list", "--dataset", "cifar")
         assert "--norm must be l2 or linf" in run.fails("list", "--norm", "l1")
         assert "no model matches '*' of two-moons of linf" in run.fails(
@@ -139,7 +139,7 @@ class TestInfo:
         assert all(len(line) <= 80 for line in result.out.splitlines())
 
     def test_a_model_without_weights_shows_the_command_that_trains_it(self, run: Zoo):
-        name = next(name for name, entry in ENTRIES.items() if entry.digest is None and entry.recipe)
+        name = next(name for name, entry in ENTRIES.items() if entry.digest is None and entry.has_recipe)
         result = run("info", name)
         assert result.code == 0
         assert "python -m training" in " ".join(result.out.split())

@@ -11,7 +11,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, NamedTuple
 
-from zoo.architectures.layers import Layers
+from zoo.architectures.layers import MAX_CLASSES, Layers
 from zoo.architectures.preset import Architecture, Preset, Reported
 from zoo.errors import CertificateError, near, one_line
 
@@ -31,7 +31,7 @@ __all__ = [
 # The largest sizes that a description, which comes from outside, may ask for. Classes and depths have lower limits: the
 # certificate has a constant for each pair of classes, and each layer takes time to make even without its weights.
 MAX_SIZE = 1_000_000
-LIMITS = {"classes": 10_000, "depth": 1_000, "dense_depth": 1_000}
+LIMITS = {"classes": MAX_CLASSES, "depth": 1_000, "dense_depth": 1_000}
 
 _FILES = [
     import_module(f"{__name__}.{file.name}") for file in iter_modules(__path__) if file.name not in ("preset", "layers")

@@ -39,7 +39,7 @@ class AOLPatchwise:
 
     def __post_init__(self) -> None:
         if self.input_size % PATCH:
-            raise ValueError(f"AOLPatchwise cuts patches of {PATCH} pixels: {self.input_size} do not divide")
+            raise ValueError(f"the side of the images must be a multiple of {PATCH} pixels, got {self.input_size}")
         if self.last > self.width:
             raise ValueError(f"{self.last} channels are to be kept of only {self.width}")
 

@@ -29,7 +29,7 @@ PLANS: dict[str, tuple[tuple[tuple[int, int, int, int], ...], tuple[int, ...]]] 
     "6c2f": (((32, 3, 1, 1), (32, 3, 1, 1), (32, 4, 2, 1), (64, 3, 1, 1), (64, 3, 1, 1), (64, 4, 2, 1)), (512,)),
     # CRM on CIFAR-10 (Fazlyab et al. 2023, the LipLT code): another order of strides, 1024 inputs to the dense layer.
     "6c2f-liplt": (((32, 3, 1, 1), (32, 4, 2, 1), (64, 3, 1, 1), (64, 4, 2, 1), (64, 3, 1, 1), (64, 4, 2, 1)), (512,)),
-    # The same sources on Tiny-ImageNet; 64 px give 9216 inputs to the first dense layer.
+    # The sources of 6c2f, on Tiny-ImageNet; 64 px give 9216 inputs to the first dense layer.
     "8c2f": (
         (
             (64, 3, 1, 1),

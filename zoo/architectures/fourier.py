@@ -59,7 +59,7 @@ class CayleyConvNet:
 
     def __post_init__(self) -> None:
         if self.input_size % 4:
-            raise ValueError(f"two layers halve the map: {self.input_size} pixels do not divide")
+            raise ValueError(f"the side of the images must be a multiple of 4 pixels, got {self.input_size}")
         if self.width % 2 or self.features % 2:
             raise ValueError(f"MinMax pairs channels and features, got {self.width} and {self.features}")
 

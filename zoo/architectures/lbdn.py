@@ -41,7 +41,9 @@ class LBDN:
 
     def __post_init__(self) -> None:
         if self.input_size % 2**self.depth:
-            raise ValueError(f"{self.depth} pairs halve the map: {self.input_size} pixels do not divide")
+            raise ValueError(
+                f"the side of the images must be a multiple of {2**self.depth} pixels, got {self.input_size}"
+            )
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -36,11 +36,13 @@ class LipConvNet:
 
     def __post_init__(self) -> None:
         if self.depth < BLOCKS or self.depth % BLOCKS:
-            raise ValueError(f"LipConvNet has {BLOCKS} equal blocks: a depth of {self.depth} does not divide")
+            raise ValueError(
+                f"LipConvNet has {BLOCKS} equal blocks: depth must be a multiple of {BLOCKS}, got {self.depth}"
+            )
         if self.activation not in ("householder", "minmax"):
             raise ValueError(f"activation is 'householder' or 'minmax', got {self.activation!r}")
         if self.input_size % 2**BLOCKS:
-            raise ValueError(f"LipConvNet halves its map {BLOCKS} times: {self.input_size} pixels do not divide")
+            raise ValueError(f"the side of the images must be a multiple of {2**BLOCKS} pixels, got {self.input_size}")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

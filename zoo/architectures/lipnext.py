@@ -39,9 +39,9 @@ class LipNeXt:
 
     def __post_init__(self) -> None:
         if self.input_size % MAP:
-            raise ValueError(f"the stem makes a map of {MAP} x {MAP}: {self.input_size} pixels do not divide")
+            raise ValueError(f"the side of the images must be a multiple of {MAP} pixels, got {self.input_size}")
         if self.width % GROUPS:
-            raise ValueError(f"a shift moves eighths of the channels: a width of {self.width} does not divide")
+            raise ValueError(f"width must be a multiple of {GROUPS}, got {self.width}")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

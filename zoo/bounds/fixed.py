@@ -51,7 +51,7 @@ def pixels(layer: Pixels, context: Context) -> Bound:
 def nonexpansive(layer: nn.Module, context: Context) -> Bound:
     """ReLU, MinMax and the identity: 1-Lipschitz, with 0 at 0, exact in floating point."""
     if isinstance(layer, MinMax) and layer.pairing == "halves" and context.input_shape[0] % 2:
-        raise context.refuse(f"halves of {context.input_shape[0]} channels do not pair")
+        raise context.refuse(f"it pairs two halves of its channels, and {context.input_shape[0]} is an odd number")
     return Bound(context.input_shape, 1.0, "nonexpansive", {})
 
 

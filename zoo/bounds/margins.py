@@ -7,8 +7,8 @@
 With them `radius = min over i of (f_j - f_i - T_ji) / K_ji`, j the predicted class. The diagonal makes the predicted
 class infinitely far from itself: it is left out by its index, never by the value of its logit, so ties count.
 
-Every operation below is an elementwise IEEE operation on NumPy arrays or floats in a fixed order (no matrix product,
-no reduction of NumPy's), so every machine computes the same bits from the same weights.
+Every operation of `margin_tables` is an elementwise IEEE operation on NumPy arrays or floats in a fixed order (no
+matrix product, no reduction of NumPy's), so every machine computes the same bits from the same weights.
 """
 
 from __future__ import annotations

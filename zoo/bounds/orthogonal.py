@@ -80,7 +80,7 @@ def householder(layer: Householder, context: Context) -> Bound:
     """
     channels = context.input_shape[0]
     if channels % 2:
-        raise context.refuse(f"halves of {channels} channels do not pair")
+        raise context.refuse(f"it pairs two halves of its channels, and {channels} is an odd number")
     weight = context.exact(layer.weight, 2, channels // 2)
     square = max(Fraction(first) ** 2 + Fraction(second) ** 2 for first, second in weight.T.tolist())
     lipschitz = 1.0 if square <= 2 else float(square - 1) * OUTWARD

@@ -32,7 +32,7 @@ from zoo.bounds.form import (
     whole,
 )
 from zoo.bounds.frequency import frequency_conv, sandwich
-from zoo.bounds.orthogonal import conv_exponential, householder
+from zoo.bounds.orthogonal import MAX_TERMS, conv_exponential, householder
 from zoo.bounds.pooling import average_pool, average_pool_linf, max_pool
 from zoo.bounds.potential import convex_potential
 from zoo.bounds.residual import residual
@@ -331,7 +331,7 @@ TABLE: Rows = {
             ConvExponential,
             channels=CHANNELS,
             kernel=SIDE.of(lambda layer: layer.weight.shape[2]),
-            terms=whole(1, 100),
+            terms=whole(1, MAX_TERMS),
         ),
     ),
     FrequencyConv: _l2(
@@ -390,7 +390,7 @@ TABLE: Rows = {
         checked="single",
         lowering=layers.sorted_distance,
         ends=intervals.sorted_distance_ends,
-        form=Form(SortedDistance, in_features=CHANNELS, out_features=ROWS, keep=NUMBER, terms=whole(1, 100)),
+        form=Form(SortedDistance, in_features=CHANNELS, out_features=ROWS, keep=NUMBER, terms=whole(1, MAX_TERMS)),
     ),
     Residual: _both(
         residual,

@@ -107,7 +107,7 @@ def side_by_side(folders: tuple[Folder, Folder], evaluations: list[Evaluation]) 
         yield fact("made for", [aim(folder.config, folder.evaluation) for folder in folders])
         yield fact("input", [shape_text(folder.config.input_shape) for folder in folders])
         yield fact("loss", [str(folder.config.recipe.get("loss", "?")) for folder in folders])
-        yield fact("epochs", [str(folder.config.recipe.get("epochs", "?")) for folder in folders])
+        yield fact("epochs", [str(folder.config.took("epochs") or "?") for folder in folders])
         yield fact("weights", [f"{_megabytes(folder):.1f} MB" for folder in folders])
         yield rate("clean", one.clean_accuracy, other.clean_accuracy)
         if folders[0].config.norm != folders[1].config.norm:

@@ -89,7 +89,7 @@ def hub(
 ) -> int:
     """Serve a folder of published models as a hub.
 
-    For sites without a network. The stock huggingface_hub client reads it with HF_ENDPOINT set to its address.
+    For sites without internet access. The stock huggingface_hub client reads it with HF_ENDPOINT set to its address.
     FOLDER/NAME is certified-zoo/NAME, checked at the start; uploads are kept in FOLDER/.hub. Needs the extra hub.
     """
     require("starlette", "hub")

@@ -48,7 +48,7 @@ LIGHT = 0.25
 
 def list_command(
     pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A shell pattern, as in '*-cifar10'.")] = "*",
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those that load without a network.")] = False,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those that load offline.")] = False,
     dataset: Annotated[
         str | None, typer.Option(metavar="DATASET", help="Only those of this data set, or of a copy of it.")
     ] = None,
@@ -80,9 +80,8 @@ def list_command(
     if not entries:
         kind = "model with weights here" if pretrained else "model"
         which = " ".join([repr(pattern), *(f"of {what}" for what in (dataset, norm) if what)])
-        raise InputError(
-            f"no {kind} matches {which}: `zoo list` shows all names, {f'*{pattern}*'!r} looks inside of them"
-        )
+        inside = "" if pattern == "*" else f", zoo list {f'*{pattern}*'!r} those that contain it"
+        raise InputError(f"no {kind} matches {which}: `zoo list` shows all names{inside}")
     if epsilon is not None:
         entries = _best_first([entry for entry in entries if entry.digest is not None], epsilon)
     if as_json:
@@ -126,7 +125,7 @@ def _best_first(entries: list[Entry], epsilon: str) -> list[Entry]:
     measured = [entry for entry in entries if entry.vra_at(size) is not None]
     if not measured:
         known = sorted({text for entry in entries for text in entry.vra}, key=parse_epsilon)
-        hint = f"they were at {', '.join(known)}" if known else "none of them is published"
+        hint = f"measured are {', '.join(known)}" if known else "none of them is published"
         raise InputError(f"no such model was measured at {epsilon}: {hint}")
     return sorted(measured, key=lambda entry: (entry.dataset, entry.norm, -(entry.vra_at(size) or 0.0)))
 

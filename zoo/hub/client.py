@@ -241,7 +241,7 @@ def _published(entry: Entry, digest: str, cache_dir: str | Path | None) -> Folde
 def _instead(entry: Entry) -> str:
     """What to do instead of loading a model without weights: train it by its recipe, or load a similar one."""
     name, run = entry.name, f"runs/{entry.name}"
-    if entry.recipe:
+    if entry.has_recipe:
         return (
             f": in a checkout, train it with `python -m training {name} --output {run}`, "
             f"then `python -m export {run}`, and load '{LOCAL}{run}/published'"

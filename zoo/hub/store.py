@@ -3,7 +3,8 @@
 One folder holds two kinds of repository. A published folder FOLDER/NAME is `certified-zoo/NAME` with one commit: it is
 checked when the hub starts and never written. Uploaded repositories are in FOLDER/.hub: each file once under its
 sha256, and one JSON file for each repository, which is replaced as a whole, so that a commit is there or is not.
-No commit is deleted, so that every one stays available; files that none has go when the hub starts.
+No commit is deleted, so that every one stays available. A store that is opened to write deletes the files that belong
+to no commit.
 """
 
 from __future__ import annotations
