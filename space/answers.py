@@ -28,6 +28,7 @@ SAMPLES = {
     "mnist": ("2c2f-mnist", tuple(f"digit-{number}" for number in range(10))),
     "tiny-imagenet": ("liresnet-l4w32-tiny-imagenet", ("goldfish", "lemon", "orange", "school-bus")),
 }
+NEAREST = 9  # other classes whose distance is shown
 BROWSER_BYTES = 16 * 2**20  # the largest weights that the page certifies with in the browser
 NORM_NAMES = {"l2": "l2 norm", "linf": "l-infinity norm"}
 
@@ -163,6 +164,15 @@ def record(name: str) -> dict[str, Any]:
         "claim": chosen.certificate.claim,
         "files": [f"browser/models/{name}/{file}" for file in sorted(chosen.files)],
     }
+
+
+def browser_page() -> dict[str, Any]:
+    """What the page that certifies in the browser must know: its models, and the examples by data set."""
+    samples = {
+        kind: {"model": model, "title": DATASETS[kind].title, "pictures": pictures}
+        for kind, (model, pictures) in SAMPLES.items()
+    }
+    return {"models": in_browser(), "default": DEFAULT, "nearest": NEAREST, "samples": samples}
 
 
 def in_browser() -> list[dict[str, Any]]:

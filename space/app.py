@@ -181,7 +181,7 @@ def routes() -> list[BaseRoute]:
     """The page that certifies in the browser at /browser/, and the published files below it."""
     models = [(name, answers.folder(name).path) for name in answers.names()]
     return [
-        Route("/browser/models.json", lambda request: JSONResponse(answers.in_browser())),
+        Route("/browser/page.json", lambda request: JSONResponse(answers.browser_page())),
         *(Mount(f"/browser/models/{name}", StaticFiles(directory=path)) for name, path in models),
         Mount("/browser", StaticFiles(directory=words.STATIC, html=True)),
     ]

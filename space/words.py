@@ -13,13 +13,12 @@ import numpy as np
 from gradio.themes import Default
 from PIL import Image
 
-from space.answers import Answer, accuracy
+from space.answers import NEAREST, Answer, accuracy
 from space.attack import Point
 from zoo.figures import radius_text, shape_text
 from zoo.inference.images import MAX_IMAGE_BYTES, MAX_PIXELS
 
 TITLE = "certified-zoo"
-NEAREST = 9  # other classes whose distance is shown
 STATIC = Path(__file__).parent / "static"
 THEME = Default(
     primary_hue="blue", neutral_hue="zinc", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]

@@ -7,16 +7,9 @@ ort.env.wasm.numThreads = 1;
 ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
 
 const at = (id) => document.getElementById(id);
-const NEAREST = 9;
-const DEFAULT = "liresnet-l4w32-cifar10-jpeg75";
-// The examples by the data set that they are like, and the model to try each on.
-const SAMPLES = {
-  cifar10: [DEFAULT, "CIFAR-10", ["airplane", "automobile", "ship", "truck"]],
-  mnist: ["2c2f-mnist", "MNIST", [...Array(10).keys()].map((number) => `digit-${number}`)],
-  "tiny-imagenet": ["liresnet-l4w32-tiny-imagenet", "Tiny-ImageNet", ["goldfish", "lemon", "orange", "school-bus"]],
-};
+const page = await (await fetch("page.json")).json(); // what `space.answers.browser_page` says
 const loaded = new Map(); // name to the promise of { config, session }
-const offered = new Map(); // name to what `space.answers.in_browser` says of the model
+const offered = new Map(); // name to what the page knows of the model
 let picture = null;
 let kind = null; // of the example that is shown; null for a visitor's own picture
 let shown = null; // the model whose answer is shown
@@ -87,7 +80,7 @@ async function certify() {
       radius: answer.radius.data[0], norm: config.norm, shape: config.input_shape.join(","), epsilon, limit,
     }));
     at("distances").replaceChildren(made("zoo-distances", {
-      label: labels[predicted], classes: JSON.stringify(nearest.slice(0, NEAREST)), epsilon,
+      label: labels[predicted], classes: JSON.stringify(nearest.slice(0, page.nearest)), epsilon,
     }));
     draw(tensor, config.input_shape);
     const [channels, height, width] = config.input_shape;
@@ -136,9 +129,9 @@ function offer(models) {
     at("model").append(part);
     rows.forEach((row) => offered.set(row.name, row));
   }
-  for (const [of, [model, title, names]] of Object.entries(SAMPLES)) {
+  for (const [of, { model, title, pictures }] of Object.entries(page.samples)) {
     if (!offered.has(model)) continue;
-    const buttons = names.map((name) => {
+    const buttons = pictures.map((name) => {
       const button = document.createElement("button");
       button.dataset.picture = name;
       button.append(Object.assign(new Image(), { src: `samples/${name}.png`, alt: name.replace("-", " ") }));
@@ -158,7 +151,7 @@ function offer(models) {
 at("file").addEventListener("change", (event) => choose(event.target.files[0]));
 at("model").addEventListener("change", (event) => {
   const of = offered.get(event.target.value).family;
-  if (kind !== null && kind !== of) sample(SAMPLES[of][2][0], of);
+  if (kind !== null && kind !== of) sample(page.samples[of].pictures[0], of);
   else certify();
 });
 at("epsilon").addEventListener("input", (event) => setEpsilon(event.target.value));
@@ -169,6 +162,7 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", (event) => choose(event.clipboardData.files[0]));
 document.documentElement.classList.toggle("dark", matchMedia("(prefers-color-scheme: dark)").matches);
-offer(await (await fetch("models.json")).json());
-at("model").value = DEFAULT;
-sample("airplane", "cifar10");
+offer(page.models);
+at("model").value = page.default;
+const first = offered.get(page.default).family;
+sample(page.samples[first].pictures[0], first);
