@@ -214,7 +214,7 @@ def _evaluate(
 
 def tightest(folder: Path, certificate: Certificate, split: Split) -> dict[str, Any]:
     """What an evaluation says of `export.tightness`, which starts from the first test images."""
-    model = CertifiedModel.of(load_network(read_weights(folder), certificate), certificate)
+    model = CertifiedModel.of_loaded(load_network(read_weights(folder), certificate), certificate)
     images = _tensor(split.images[:TIGHTNESS_IMAGES])
     return {
         "tightness": tightness(model, certificate, images, TIGHTNESS_STEPS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,50 @@ def test_a_network_read_again_is_the_same():
     x = torch.rand(2, *SHAPE)
     assert torch.equal(again(x), net(x))
     assert zoo.certify(again, SHAPE).layers == zoo.certify(net, SHAPE).layers
+
+
+def test_a_tensor_that_no_file_of_weights_holds_is_refused_by_name():
+    for change, told in (
+        (lambda net: net[0].register_buffer("mean", torch.zeros(1), persistent=False), "0.mean is not stored"),
+        (lambda net: setattr(net[-1], "weight", nn.Parameter(torch.eye(3, 32).to_sparse())), "4.weight is sparse"),
+    ):
+        net = own()
+        change(net)
+        with pytest.raises(UncertifiableLayerError, match=told):
+            weights_of(net)
+
+
+def test_weights_that_are_stored_with_the_other_sign_are_what_they_say():
+    net = own()
+    net[-1].weight = nn.Parameter(torch.complex(torch.zeros(3, 32), torch.ones(3, 32)).conj().imag)
+    assert net[-1].weight.is_neg()
+    certificate = zoo.certify(net, SHAPE)
+    model = zoo.CertifiedModel.of(net, certificate)
+    assert certificate == zoo.certify(make_like(net), SHAPE)
+    assert model(torch.rand(2, *SHAPE)).label.shape == (2,)
+
+
+def make_like(net: nn.Sequential) -> nn.Sequential:
+    """The network as its list of layers and its weights make it again."""
+    made = from_description(described(net)).network().eval()
+    made.load_state_dict(weights_of(net))
+    return made
+
+
+def test_a_transform_of_a_map_and_its_padding_has_a_largest_side():
+    layers = [{"name": "0", "type": "FrequencyConv", "in_channels": 1, "out_channels": 1, "size": 500, "padding": 7}]
+    with pytest.raises(CertificateError, match="at most 512 cells a side, got 514"):
+        make_network(layers)
+
+
+def test_a_graph_that_does_not_load_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", broken)
+    with pytest.raises(CertificateError, match="ONNX Runtime cannot load the graph of this network: no such kernel"):
+        zoo.publish(own(), tmp_path / "out", SHAPE, "abc")
+    assert list(tmp_path.iterdir()) == []
 
 
 class Tenfold(nn.Sequential):

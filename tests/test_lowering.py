@@ -104,6 +104,7 @@ BODIES: dict[str, Callable[[], list[nn.Module]]] = {
         nn.Unflatten(1, (6, 2, 2)),
         nn.AdaptiveAvgPool2d(1),
     ],
+    "relu and a clip": lambda: [nn.Conv2d(2, 4, 3, 1, 1), nn.ReLU(), nn.Hardtanh(0.0, 6.0)],
     "convolutions": lambda: [
         nn.Conv2d(2, 6, 3, 1, 1, padding_mode="circular"),
         MinMax("neighbours"),

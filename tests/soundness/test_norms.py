@@ -133,6 +133,11 @@ def test_ones_are_an_eigenvector_but_not_the_top_one(side, stride, cost):
     assert 3 <= bound <= 3 * TIGHT
 
 
+def test_no_matrix_of_gigabytes_is_written_out():
+    """Few outputs of a large map: cheap in products, 2^30 entries."""
+    assert geometry(sizes_of(nn.Conv2d(1, 1, 1, stride=128), (1, 2048, 2048))) == "torus"
+
+
 @pytest.mark.parametrize("shape", [(2, 4, 4), (2, 5, 7)])
 def test_patches_are_the_reshaped_kernel(shape):
     """Disjoint windows: eight outputs of a 2 x 2 x 2 patch by a Hadamard matrix; a remainder is not read."""

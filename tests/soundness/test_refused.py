@@ -20,6 +20,7 @@ from zoo.architectures.layers import layers_of
 from zoo.bounds.rule import Context
 from zoo.bounds.table import bound_layer
 from zoo.certificate.certify import certify
+from zoo.certificate.model import CertifiedModel
 from zoo.errors import CertificateError, InputError, UncertifiableLayerError
 from zoo.layers import (
     GroupSort,
@@ -53,6 +54,11 @@ class MySequential(nn.Sequential):
 
 def hooked(layer: nn.Module) -> nn.Module:
     layer.register_forward_hook(lambda module, inputs, output: 10 * output)
+    return layer
+
+
+def compiled(layer: nn.Module) -> nn.Module:
+    layer.compile(backend="eager")
     return layer
 
 
@@ -256,7 +262,9 @@ def test_the_plain_network_is_certified():
     assert [layer.kind for layer in certificate.layers] == ["Pixels", "Flatten", "Linear", "MinMax"]
 
 
-@pytest.mark.parametrize("change", [hooked, pre_hooked, replaced, nn.Module.double], ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change", [hooked, pre_hooked, replaced, compiled, nn.Module.double], ids=lambda change: change.__name__
+)
 @pytest.mark.parametrize("place", ["2", "2.branch.0", "3"])
 def test_a_certified_model_changed_since_does_not_answer(change, place):
     """Also where the layer is inside another one."""
@@ -276,6 +284,8 @@ def test_a_certified_model_with_another_option_or_layer_does_not_answer():
         lambda net: net[2].branch.__setitem__(1, nn.Tanh()),
         lambda net: net.__setitem__(3, nn.Linear(8, 3)),  # of the same kind and size
         lambda net: net.append(nn.ReLU()),
+        lambda net: net.insert(2, net[2]),  # a layer that is there already
+        lambda net: net.append(net[-1]),
     ):
         net = network(nn.Flatten(), Residual(nn.Linear(8, 8), nn.LeakyReLU()), nn.Linear(8, 3))
         _, model = certified(net, (1, 2, 4))
@@ -283,6 +293,21 @@ def test_a_certified_model_with_another_option_or_layer_does_not_answer():
         change(net)
         with pytest.raises(CertificateError, match="no longer what was certified"):
             model(images)
+
+
+def test_a_certificate_answers_for_the_network_that_it_was_made_of_alone():
+    net, shape = network(nn.Flatten(), nn.Linear(8, 8), nn.Linear(8, 3)), (1, 2, 4)
+    certificate = certify(net, shape)
+    assert CertifiedModel.of(copy.deepcopy(net), certificate)
+    for change, told in (
+        (lambda net: net[2].weight.data.mul_(1000), "the weights are not those"),
+        (lambda net: net.insert(2, nn.Identity()), "the weights are not those"),  # their names are others
+        (lambda net: net.__setitem__(1, nn.Identity()), "the layers are not those"),
+    ):
+        other = copy.deepcopy(net)
+        change(other)
+        with pytest.raises(CertificateError, match=told):
+            CertifiedModel.of(other, certificate)
 
 
 def test_the_callers_mode_does_not_change_a_certificate():

@@ -41,6 +41,7 @@ from zoo.lowering.sizes import Pair, Sizes, sizes_of
 
 # Multiply-adds of the Gram matrix of a materialised convolution that are worth an exact norm (about 10 s on 2 cores).
 DENSE_COST = 4e11
+MAX_BATCH_ENTRIES = 2**27  # of a matrix, or of a batch of vectors: a GiB
 MAX_SYMBOL_ENTRIES = 2**24  # entries of the symbols held at a time
 
 Geometry = Literal["patches", "dense", "torus"]
@@ -130,7 +131,8 @@ def geometry(sizes: Sizes) -> Geometry:
     if sizes.stride == sizes.kernel and sizes.padding == (0, 0):
         return "patches"
     inputs, outputs = sizes.in_channels * math.prod(sizes.map), math.prod(sizes.output_shape)
-    return "dense" if inputs * outputs * min(inputs, outputs) <= DENSE_COST else "torus"
+    small = inputs * outputs <= MAX_BATCH_ENTRIES and inputs * outputs * min(inputs, outputs) <= DENSE_COST
+    return "dense" if small else "torus"
 
 
 def torus_sides(sizes: Sizes) -> Pair:
@@ -174,12 +176,13 @@ def torus_symbols(kernel: Matrix, stride: Pair, sides: Pair) -> Iterator[tuple[M
     tap_row, tap_column = (index.ravel() for index in np.indices(taps))
     weights = np.ascontiguousarray(kernel.transpose(2, 3, 0, 1)).reshape(len(tap_row), -1)
     alias_rows, alias_columns = rows // stride[0], columns // stride[1]
-    frequencies = [(r, c) for r in range(alias_rows // 2 + 1) for c in range(alias_columns)]
-    aliases = [(a * alias_rows, b * alias_columns) for a in range(stride[0]) for b in range(stride[1])]
-    chunk = max(1, MAX_SYMBOL_ENTRIES // (weights.shape[1] * len(aliases)))
-    for start in range(0, len(frequencies), chunk):
-        block = frequencies[start : start + chunk]
-        grid = np.array([(r + a, c + b) for r, c in block for a, b in aliases])
+    count = symbol_count(stride, sides)
+    aliases = np.array([(a * alias_rows, b * alias_columns) for a in range(stride[0]) for b in range(stride[1])])
+    chunk = max(1, MAX_SYMBOL_ENTRIES // (max(weights.shape) * len(aliases)))
+    for start in range(0, count, chunk):
+        block = np.arange(start, min(start + chunk, count))
+        frequencies = np.stack([block // alias_columns, block % alias_columns], axis=1)
+        grid = (frequencies[:, None] + aliases).reshape(-1, 2)
         phase = (grid[:, :1] * tap_row * columns + grid[:, 1:] * tap_column * rows) % (rows * columns)
         shape = (len(block), len(aliases), out_channels, in_channels)
         real = (cosine[phase] @ weights).reshape(shape).transpose(0, 2, 1, 3)

@@ -21,13 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.bounds.convolution import DENSE_COST
+from zoo.bounds.convolution import DENSE_COST, MAX_BATCH_ENTRIES
 from zoo.bounds.rounding import OUTWARD, TINY, gamma
 from zoo.bounds.rule import Bound, Shape
 from zoo.bounds.spectral import NormProof, spectral_norm_bound
 from zoo.records import LayerBound
 
-MAX_BATCH_ENTRIES = 2**27  # of a batch of vectors: a GiB
 MAX_NORM = 1e60  # of a product: so that the square of its Gram matrix stays within binary64
 
 

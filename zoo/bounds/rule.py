@@ -137,7 +137,7 @@ class Context:
         if rule is None:
             raise self.refuse(no_row(type(layer), rules, f" in {self.norm}"))
         if changed_by_hooks(layer):
-            raise self.refuse("a hook or a replaced method changes what it computes")
+            raise self.refuse(CHANGED)
         if in_training(layer):
             raise self.refuse("it computes something else in training mode; call network.eval() first")
         return rule(layer, self)
@@ -165,7 +165,7 @@ class Context:
                 f"a tensor is {'on the meta device' if tensor.is_meta else 'sparse'}, which has no numbers"
             )
         with np.errstate(invalid="ignore"):  # a signalling NaN, which is refused in the next line
-            array = tensor.detach().cpu().numpy().astype(np.float64)
+            array = tensor.detach().cpu().resolve_neg().numpy().astype(np.float64)
         if not np.isfinite(array).all():
             raise self.refuse("a weight is NaN or infinite")
         return array
@@ -195,9 +195,25 @@ def no_row(kind: type, rows: Mapping[type[nn.Module], Any], norm: str = "") -> s
     return f"no rule for {kind.__name__}{norm}; {hint}"
 
 
+CHANGED = "a hook, a replaced method or compile() changes what it computes"
+
+
+def kind_of(network: nn.Module) -> str:
+    """What a message calls a network that is no plain nn.Sequential, or not only that."""
+    return (
+        "one that a hook, a replaced method or compile() changes"
+        if changed_by_hooks(network)
+        else type(network).__name__
+    )
+
+
 def changed_by_hooks(layer: nn.Module) -> bool:
-    """Whether more than its class decides what the layer computes: a hook, its own or global, or a replaced method."""
+    """Whether more than its class decides what the layer computes.
+
+    That is a hook, its own or global, a replaced method, or what `compile` has put in the place of its call.
+    """
     replaced = any(callable(getattr(type(layer), name, None)) for name in vars(layer))
+    replaced = replaced or layer._compiled_call_impl is not None
     of_all = module._global_forward_hooks or module._global_forward_pre_hooks
     return bool(layer._forward_hooks or layer._forward_pre_hooks or of_all or replaced)
 

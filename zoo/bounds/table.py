@@ -59,6 +59,7 @@ from zoo.layers import (
     SpatialShift,
     TokenLinear,
 )
+from zoo.layers.frequency import MAX_TORUS
 from zoo.lowering import frequency, intervals, layers, taps
 from zoo.lowering import pooling as pools
 from zoo.lowering.values import Value
@@ -167,7 +168,6 @@ def _residual(branch: nn.Sequential, skip: nn.Module | None) -> Residual:
 SIDE = whole(1, MAX_SIDE)
 CHANNELS = SIZE.of(lambda layer: layer.weight.shape[1])  # for layers that keep no sizes but their weight's shape
 ROWS = SIZE.of(lambda layer: len(layer.weight))
-MAX_TORUS = 512  # the largest side of a map that is transformed
 TORUS = whole(1, MAX_TORUS)
 
 TABLE: Rows = {

@@ -6,6 +6,7 @@ called.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.bounds.form import LAYER, LAYERS
-from zoo.bounds.rule import changed_by_hooks, no_row
+from zoo.bounds.rule import CHANGED, changed_by_hooks, kind_of, no_row
 from zoo.bounds.table import TABLE
 from zoo.errors import CertificateError, InputError, UncertifiableLayerError, one_line
 
@@ -26,14 +27,14 @@ def write_layers(network: nn.Module) -> list[dict[str, Any]]:
     of its own changes one; InputError for an argument that cannot be written.
     """
     if type(network) is not nn.Sequential or changed_by_hooks(network):
-        raise UncertifiableLayerError(f"only a plain nn.Sequential is written down, got {type(network).__name__}")
+        raise UncertifiableLayerError(f"only a plain nn.Sequential is written down, got {kind_of(network)}")
     return [{"name": name, **_written(name, layer)} for name, layer in network._modules.items()]
 
 
 def _written(name: str, layer: nn.Module | None) -> dict[str, Any]:
     row = TABLE.get(type(layer))  # type: ignore[arg-type]
     if layer is not None and changed_by_hooks(layer):
-        raise UncertifiableLayerError(f"layer {name!r} cannot be certified: a hook or a replaced method changes it")
+        raise UncertifiableLayerError(f"layer {name!r} cannot be certified: {CHANGED}")
     if row is None:
         raise UncertifiableLayerError(f"layer {name!r} cannot be certified: {no_row(type(layer), TABLE)}")
     written: dict[str, Any] = {"type": type(layer).__name__}
@@ -104,9 +105,19 @@ def _made(written: Mapping[str, Any]) -> nn.Module:
 
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:
-    """The network's tensors by their names, each with memory of its own: what `model.safetensors` has."""
+    """The network's tensors by their names, each with memory of its own: what `model.safetensors` has.
+
+    Raises UncertifiableLayerError for a tensor that a file of weights cannot hold.
+    """
+    stored = network.state_dict()
+    for name, tensor in itertools.chain(network.named_parameters(), network.named_buffers()):
+        if name not in stored:
+            raise UncertifiableLayerError(f"{name} is not stored with the weights: register it with persistent=True")
+        if tensor.layout != torch.strided or tensor.is_meta:
+            kind = "on the meta device" if tensor.is_meta else "sparse"
+            raise UncertifiableLayerError(f"{name} is {kind}, and cannot be stored")
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in network.state_dict().items()
+        for name, tensor in stored.items()
         if not name.endswith("num_batches_tracked")  # which BatchNorm counts, and nothing computes with
     }

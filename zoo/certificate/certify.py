@@ -22,7 +22,7 @@ from zoo.bounds.estimates import estimate_l2, estimate_linf
 from zoo.bounds.liplt import liplt, refusal
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.rounding import OUTWARD, check_arithmetic, propagate
-from zoo.bounds.rule import Context, changed_by_hooks, matrix_of
+from zoo.bounds.rule import CHANGED, Context, changed_by_hooks, kind_of, matrix_of
 from zoo.bounds.spectral import Matrix
 from zoo.bounds.table import bound_layer
 from zoo.bounds.written import weights_of
@@ -117,7 +117,7 @@ def certify(
     # The head gets no layer record: its bound is the table K. The rules still check its type, numbers and shape.
     head_context = Context(head_name, shape)
     if changed_by_hooks(head):
-        raise head_context.refuse("a hook or a replaced method changes what it computes")
+        raise head_context.refuse(CHANGED)
     weight, bias = matrix_of(head, head_context), head_context.exact(head.bias, head.out_features)
     claim, unit, composition = STATEMENTS[norm]
     pairwise = None
@@ -164,7 +164,9 @@ def _checked_head(
     if len(levels) > MAX_LEVELS or not all(low < high for low, high in itertools.pairwise((0.0, *levels, math.inf))):
         raise CertificateError(f"expected at most {MAX_LEVELS} levels, positive and rising, got {str(levels)[:80]}")
     if type(network) is not nn.Sequential or len(network) < 2 or changed_by_hooks(network):
-        raise UncertifiableLayerError(f"only a plain nn.Sequential is certified, got {type(network).__name__}")
+        raise UncertifiableLayerError(
+            f"only a plain nn.Sequential of two layers or more is certified, got {kind_of(network)}"
+        )
     first, head, head_name = network[0], network[-1], list(network._modules)[-1]
     if type(first) is not Pixels:
         raise UncertifiableLayerError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Self, TypeVar
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,6 +16,7 @@ from zoo.bounds.margins import MarginTables, margin_tables
 from zoo.bounds.rounding import SMALLEST, check_arithmetic
 from zoo.bounds.rule import changed_by_hooks, in_training
 from zoo.bounds.spectral import Matrix
+from zoo.bounds.written import weights_of
 from zoo.errors import CertificateError, InputError
 from zoo.records import NORMS, TOP_K, Certificate, Outputs
 
@@ -66,7 +69,22 @@ class CertifiedModel(nn.Module):
 
     @classmethod
     def of(cls, network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64) -> Self:
-        """The model of a network and its certificate. Raises CertificateError as `tables_of` does."""
+        """The model of the very network that `zoo.certify` was given, and its certificate.
+
+        Raises CertificateError where layers or weights are others, and as `tables_of` does.
+        """
+        if hashlib.sha256(save(weights_of(network))).hexdigest() != certificate.weights_sha256:
+            raise CertificateError(
+                f"the weights are not those that the certificate of {certificate.name} speaks of: certify this network"
+            )
+        return cls.of_loaded(network, certificate, dtype)
+
+    @classmethod
+    def of_loaded(cls, network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64) -> Self:
+        """`of`, for a network of `load_network`, which has compared the weights; they may be in several files."""
+        layers = [(name, type(layer).__name__) for name, layer in network._modules.items()][:-1]
+        if layers != [(layer.name, layer.kind) for layer in certificate.layers]:
+            raise CertificateError(f"the layers are not those that the certificate of {certificate.name} speaks of")
         tables, shape = tables_of(network, certificate), certificate.layers[0].input_shape
         return cls(network, tables, shape, dtype, certificate.norm, certificate.levels).eval()
 
@@ -122,11 +140,16 @@ def _check_workers() -> None:
         )
 
 
-def _made_of(network: nn.Module) -> list[tuple[nn.Module, type, dict[str, str]]]:
-    """Each layer within the network, its type, and its options in words."""
+def _made_of(network: nn.Module) -> list[tuple[str, nn.Module, type, dict[str, str]]]:
+    """Each place within the network, the layer there, which may stand in several, its type and options in words."""
     return [
-        (layer, type(layer), {name: repr(value) for name, value in vars(layer).items() if name not in OF_EVERY_MODULE})
-        for layer in network.modules()
+        (
+            name,
+            layer,
+            type(layer),
+            {key: repr(value) for key, value in vars(layer).items() if key not in OF_EVERY_MODULE},
+        )
+        for name, layer in network.named_modules(remove_duplicate=False)
     ]
 
 
@@ -146,7 +169,9 @@ def head_weights(network: nn.Sequential) -> tuple[Matrix, Matrix]:
     """The head's weight [C, d] and bias [C]: the stored float32 numbers as float64."""
     head = network[-1]
     assert isinstance(head, nn.Linear)
-    weight, bias = (tensor.detach().cpu().to(torch.float64).numpy() for tensor in (head.weight, head.bias))
+    weight, bias = (
+        tensor.detach().cpu().to(torch.float64).resolve_neg().numpy() for tensor in (head.weight, head.bias)
+    )
     return weight, bias
 
 

@@ -8,7 +8,7 @@ the columns' axis for all t.
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +47,7 @@ class Transform(NamedTuple):
         return self.rows.T * self.twice
 
 
-@cache
+@lru_cache(maxsize=16)
 def transform(side: int, padding: int = 0) -> Transform:
     """The matrices for maps of side x side cells; the same bits on every machine."""
     torus = side + 2 * padding

@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 from zoo.layers.fourier import Transform, transform
 
+MAX_TORUS = 512  # the largest side of a map that is transformed
+
 
 def to_frequencies(x: Tensor, padding: int = 0) -> Tensor:
     """The transform of maps [N, C, n, n]: [frequencies, N, 2 C], real parts of the channels, then imaginary ones."""
@@ -60,6 +62,8 @@ class FrequencyConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, size: int, padding: int = 0):
         super().__init__()
+        if size + 2 * padding > MAX_TORUS:
+            raise ValueError(f"a map with its padding has at most {MAX_TORUS} cells a side, got {size + 2 * padding}")
         self.size, self.padding = size, padding
         weight = torch.zeros(_frequencies(size, padding, out_channels, in_channels))
         weight[0] = nn.init.orthogonal_(torch.empty(out_channels, in_channels))

@@ -107,7 +107,9 @@ def leaky_relu(nodes: Nodes, layer: nn.LeakyReLU, name: str, x: Value) -> Value:
 
 
 def hardtanh(nodes: Nodes, layer: nn.Hardtanh, name: str, x: Value) -> Value:
-    return nodes.each("Clip", x, nodes.numbers(layer.min_val), nodes.numbers(layer.max_val))
+    """Written without Clip, which ONNX Runtime cannot fuse with a Relu before it in float64, and then fails."""
+    least = nodes.each("Max", x, nodes.numbers(layer.min_val))
+    return nodes.each("Min", least, nodes.numbers(layer.max_val))
 
 
 def absolute(nodes: Nodes, layer: Abs, name: str, x: Value) -> Value:

@@ -47,7 +47,7 @@ def write_graphs(folder: Path, config: ModelConfig, certificate: Certificate) ->
         "graph_format": str(GRAPH_FORMAT),
     }
     for precision, arithmetic in (("float64", certificate.arithmetic), ("float32", NOT_PROVED)):
-        model = CertifiedModel.of(network, certificate, getattr(torch, precision))
+        model = CertifiedModel.of_loaded(network, certificate, getattr(torch, precision))
         write_graph(model, folder / GRAPHS[precision], {**metadata, "arithmetic": arithmetic})
 
 

@@ -65,4 +65,4 @@ def load_weights(weights: Mapping[str, bytes]) -> dict[str, Tensor]:
 def load_module(folder: Folder, precision: str = "float64", device: str = "cpu") -> CertifiedModel:
     """The certified model of a published folder, on a device."""
     network = load_network(folder.weights(), folder.certificate)
-    return CertifiedModel.of(network, folder.certificate, getattr(torch, precision)).to(device)
+    return CertifiedModel.of_loaded(network, folder.certificate, getattr(torch, precision)).to(device)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -18,11 +19,11 @@ from zoo.architectures import Architecture
 from zoo.architectures.layers import layers_of
 from zoo.bounds.written import weights_of
 from zoo.certificate.certify import Advance, certify
-from zoo.errors import InputError, one_line
+from zoo.errors import CertificateError, InputError, one_line
 from zoo.files import sha256
 from zoo.publication.card import write_card
 from zoo.publication.folder import NAME, PATTERNS, SIGNATURE, SUMS, Folder, read_folder
-from zoo.publication.graph import write_graphs
+from zoo.publication.graph import GRAPHS, write_graphs
 from zoo.publication.network import load_weights
 from zoo.publication.weights import INDEX, WEIGHTS, data_start, read_weights, shard_index, weights_sha256
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps
@@ -81,10 +82,19 @@ def publish(
         (written / "config.json").write_text(dumps(config))
         (written / "certificate.json").write_text(dumps(certificate))
         write_graphs(written, config, certificate)
+        _check_loads(written / GRAPHS["float64"])
         evaluation = unmeasured(dataset, sha256(written / "model.onnx"))
         (written / "evaluation.json").write_text(dumps(evaluation))
         write_card(written, config, certificate, evaluation)
     return read_folder(output)
+
+
+def _check_loads(graph: Path) -> None:
+    """Raise CertificateError if ONNX Runtime cannot load the graph."""
+    try:
+        onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors have no class in common but this one
+        raise CertificateError(f"ONNX Runtime cannot load the graph of this network: {one_line(error)}") from error
 
 
 def certificate_of(

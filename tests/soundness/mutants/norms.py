@@ -72,7 +72,7 @@ MUTANTS = (
     ),
     mutant(
         "highest frequency left out", "norms::test_separable_kernels",
-        CONV, "for r in range(alias_rows // 2 + 1) for c", "for r in range(max(1, alias_rows // 2)) for c",
+        CONV, "count = symbol_count(stride, sides)", "count = max(1, alias_rows // 2) * alias_columns",
     ),
     mutant(
         "norm of the reshaped kernel", "norms::test_separable_kernels",
@@ -298,6 +298,23 @@ MUTANTS = (
     mutant(
         "replaced methods overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused",
         RULE, "or of_all or replaced)", "or of_all)",
+    ),
+    mutant(
+        "compiled calls overlooked", "refused::test_a_certified_model_changed_since_does_not_answer",
+        RULE, "replaced or layer._compiled_call_impl is not None", "replaced",
+    ),
+    mutant(
+        "a layer that stands twice overlooked",
+        "refused::test_a_certified_model_with_another_option_or_layer_does_not_answer",
+        MODEL, "named_modules(remove_duplicate=False)", "named_modules()",
+    ),
+    mutant(
+        "other weights answered for", "refused::test_a_certificate_answers_for_the_network_that_it_was_made_of_alone",
+        MODEL, "if hashlib.sha256(save(weights_of(network))).hexdigest() != certificate.weights_sha256:", "if False:",
+    ),
+    mutant(
+        "other layers answered for", "refused::test_a_certificate_answers_for_the_network_that_it_was_made_of_alone",
+        MODEL, "if layers != [(layer.name, layer.kind) for layer in certificate.layers]:", "if False:",
     ),
     mutant(
         "only the first group", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
