@@ -69,7 +69,6 @@ def mnist_4c3f_cosine() -> Recipe:
         learning_rate=4e-3,
         rate=Cosine(warmup=0.05),
         validate_every=1,
-        paper=Paper.of("4c3f-relu-crm-mnist", train_images=54_000),
     )
 
 
