@@ -115,8 +115,9 @@ class ModelConfig:
 
     def took(self, what: Literal["epochs", "hours"]) -> float | None:
         """What its training took, that of the model from whose weights it began included; None if not recorded."""
-        parts = (self.recipe.get(what), self.recipe.get(f"init_{what}", 0))
-        return round(sum(parts), 3) if all(isinstance(part, int | float) for part in parts) else None
+        run, before = self.recipe.get(what), self.recipe.get(f"init_{what}", 0)
+        known = isinstance(run, int | float) and isinstance(before, int | float)
+        return round(run + before, 3) if known else None
 
 
 @dataclass(frozen=True)
