@@ -116,8 +116,9 @@ class ModelConfig:
     def took(self, what: Literal["epochs", "hours"]) -> float | None:
         """What its training took, that of the model from whose weights it began included; None if not recorded."""
         run, before = self.recipe.get(what), self.recipe.get(f"init_{what}", 0)
-        known = isinstance(run, int | float) and isinstance(before, int | float)
-        return round(run + before, 3) if known else None
+        if isinstance(run, int | float) and isinstance(before, int | float):
+            return round(run + before, 3)
+        return None
 
 
 @dataclass(frozen=True)
