@@ -84,24 +84,8 @@ def main(
     if recipe is None:
         raise InputError("name a recipe: --list shows all")
     if recipe == "two-moons":
-        if tracker != TRACKER or any(
-            (
-                epochs,
-                limit,
-                steps,
-                seed,
-                data,
-                test,
-                name,
-                license,
-                size,
-                init,
-                epsilon,
-                resume,
-                describe,
-                accumulate > 1,
-            )
-        ):
+        others = (epochs, limit, steps, seed, data, test, name, license, size, init, epsilon, resume, describe)
+        if any(others) or accumulate > 1 or tracker != TRACKER:
             raise InputError("two-moons is a picture and takes no option but --output FILE.png")
         _draw_two_moons(output)
         return

@@ -28,6 +28,7 @@ def test_the_picture_needs_a_file_that_can_be_written_and_nothing_else():
         ({"output": Path("nothere/moons.png")}, "no folder nothere to write moons.png in"),
         ({"output": Path("moons.png"), "epochs": 3}, "no option but --output"),
         ({"output": Path("moons.png"), "resume": True}, "no option but --output"),
+        ({"output": Path("moons.png"), "tracker": "wandb"}, "no option but --output"),
     ):
         with pytest.raises(InputError, match=told):
             main("two-moons", **options)
