@@ -38,7 +38,7 @@ _HOMES = {
 _NEEDS = {  # the extra that brings the packages without which a home cannot be imported
     "CertifiedModel": ("torch", ("torch",)),
     "certify": ("torch", ("torch",)),
-    "publish": ("export", ("torch", "onnx")),
+    "publish": ("export", ("torch", "onnx", "onnxruntime")),
 }
 
 __all__ = [
