@@ -91,7 +91,7 @@ class Comparison:
 
 COMPARISONS = {
     "mnist": Comparison(mnist, seeds=3),
-    "liplt": Comparison(liplt, seeds=2),
+    "liplt": Comparison(liplt, seeds=3),
     "cifar10-jpeg75": Comparison(cifar10_jpeg75),
     "by-cll": Comparison(by_cll),
 }
