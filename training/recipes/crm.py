@@ -56,7 +56,8 @@ def mnist_4c3f() -> Recipe:
 def mnist_4c3f_cosine() -> Recipe:
     """`mnist_4c3f` for a CPU core: at four times the rate, which falls by a cosine, in few epochs.
 
-    The radius is rewarded from the first steps on: after an epoch without, the constants grew out of reach.
+    Measured: 93.92 clean, 52.28 VRA at 1.58 on the test split (its card). The radius is rewarded from the first steps
+    on: after an epoch without, the constants grew out of reach.
 
     After 3 epochs, on validation images, clean / estimated VRA at 1.58: 86.0 / 30.2 at the paper's rate, 89.4 / 32.2 at
     four times that, 88.5 / 37.1 with the cosine as well.
