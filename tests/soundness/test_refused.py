@@ -126,6 +126,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "a residual that overwrites its input": (lambda: Residual(nn.ReLU(inplace=True)), FLAT),
     "a residual that overwrites a view": (lambda: Residual(nn.Flatten(), nn.ReLU(inplace=True)), FLAT),
     "hooked ReLU": (lambda: hooked(nn.ReLU()), FLAT),
+    "compiled ReLU": (lambda: compiled(nn.ReLU()), FLAT),
     "replaced MinMax": (lambda: replaced(MinMax()), FLAT),
     "a dilated kernel larger than the map": (lambda: nn.Conv2d(4, 4, 3, dilation=3), MAP),
     "circular padding that reads twice": (lambda: nn.Conv2d(4, 4, 3, padding=2, padding_mode="circular"), MAP),

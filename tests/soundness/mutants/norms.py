@@ -300,7 +300,7 @@ MUTANTS = (
         RULE, "or of_all or replaced)", "or of_all)",
     ),
     mutant(
-        "compiled calls overlooked", "refused::test_a_certified_model_changed_since_does_not_answer",
+        "compiled calls overlooked", "refused::test_a_layer_that_no_rule_proves_is_refused[compiled ReLU]",
         RULE, "replaced or layer._compiled_call_impl is not None", "replaced",
     ),
     mutant(
