@@ -200,11 +200,7 @@ CHANGED = "a hook, a replaced method or compile() changes what it computes"
 
 def kind_of(network: nn.Module) -> str:
     """What a message calls a network that is no plain nn.Sequential, or not only that."""
-    return (
-        "one that a hook, a replaced method or compile() changes"
-        if changed_by_hooks(network)
-        else type(network).__name__
-    )
+    return f"one where {CHANGED}" if changed_by_hooks(network) else type(network).__name__
 
 
 def changed_by_hooks(layer: nn.Module) -> bool:
