@@ -128,7 +128,8 @@ def page() -> gr.Blocks:
         # Gradio would drop what a visitor does while an answer is on its way, and show the older answer for good.
         kept: dict[str, Any] = {"trigger_mode": "always_last", **SHARED}
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **kept}
-        # Gradio would decode a picture by its own rules: with preprocess=False only zoo.inference.images does.
+        # Gradio would decode a picture by its own rules, and refuse a filter that an answer on its way has changed:
+        # with preprocess=False only zoo.inference.images decodes, and show_board takes what was offered before.
         raw: dict[str, Any] = {**private, "preprocess": False}
         for kind, group in examples.items():
             group.dataset.click(partial(suit, kind), name, [name, epsilon, strength], **private)
@@ -157,7 +158,7 @@ def page() -> gr.Blocks:
             show_comparison, [picture, first, second], [compared, curves], **raw,
         )  # fmt: skip
         filters = [dataset, norm, size]
-        gr.on([dataset.input, norm.input, size.input], show_board, filters, [norm, size, table, scatter], **private)
+        gr.on([dataset.input, norm.input, size.input], show_board, filters, [norm, size, table, scatter], **raw)
         table.select(show_row, None, [links, card], **private)
         scatter.click(show_point, None, [links, card], **private)
 

@@ -96,6 +96,8 @@ def show_comparison(picture: Upload, first: str, second: str) -> tuple[str, str]
 def show_board(dataset: str, norm: str, epsilon: str) -> tuple[Any, ...]:
     """The filters, which offer only what has models, and the table and scatter of the models that they select."""
     norms = board.norms(dataset)
+    if not norms:
+        raise gr.Error("no model here was measured on this data set; choose one that is offered", print_exception=False)
     offered = [offer(norms, norm)]
     norm = norm if norm in norms else norms[0]
     epsilons = board.epsilons(dataset, norm)

@@ -110,3 +110,27 @@ def test_a_file_of_the_server_or_of_another_is_no_upload(app: App, path: dict[st
     assert message in answer
     assert "radius" not in answer
     assert str(Path.cwd()) not in answer  # where the server lives is nobody's business
+
+
+def test_a_filter_that_is_no_longer_offered_is_no_error(app: App):
+    """A page may send its filters twice, the second time as they were before the first answer."""
+    with urllib.request.urlopen(f"{app.url}config") as response:
+        config = json.load(response)
+    places = {part["props"].get("elem_id"): part["id"] for part in config["components"]}
+    filters = [places[name] for name in ("dataset", "norm", "size")]
+    function = next(call["id"] for call in config["dependencies"] if call["inputs"] == filters)
+    for _ in range(2):
+        message = queued(app, function, ["mnist", "l2", "36/255"], "twice")
+        assert message["success"], message
+    message = queued(app, function, ["no data set", "l2", "36/255"], "twice")
+    assert message["output"]["error"].startswith("no model here was measured on this data set")
+
+
+def queued(app: App, function: int, data: list[Any], session: str) -> dict[str, Any]:
+    """What the queue answers to a page of this session."""
+    body = json.dumps({"data": data, "fn_index": function, "session_hash": session}).encode()
+    request = urllib.request.Request(f"{app.url}gradio_api/queue/join", body, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request).close()
+    with urllib.request.urlopen(f"{app.url}gradio_api/queue/data?session_hash={session}") as stream:
+        messages = [json.loads(line.removeprefix(b"data: ")) for line in stream if line.startswith(b"data: ")]
+    return next(message for message in messages if message["msg"] == "process_completed")
