@@ -123,15 +123,6 @@ class LipschitzEstimate:
         """K_ij for an estimate of the body: [C, C]."""
         return margin_lipschitz(body, weight_of(self.network[-1]))
 
-    @torch.no_grad()
-    def layers(self) -> dict[str, float]:
-        """The present estimate of each layer that has weights."""
-        return {
-            name: float(sigma)
-            for names, sigmas in self._estimates(0)
-            for name, sigma in zip(names, sigmas, strict=True)
-        }
-
     def _estimates(self, iterations: int) -> Iterator[tuple[list[str], Tensor]]:
         """The names of each group's layers, and their norms ||W v|| [G] after the iterations."""
         for group, (operator, names) in enumerate(self.groups.items()):

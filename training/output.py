@@ -90,13 +90,14 @@ class Output:
         if not folders:
             raise InputError(f"{self.folder} was stopped before its first checkpoint: delete it and start again")
         *older, newest = folders
-        if (newest / SUMS).is_file():  # runs of older versions have none
-            for line in (newest / SUMS).read_text(errors="replace").splitlines():
-                digest, _, name = line.partition("  ")
-                if not (newest / name).is_file():
-                    raise InputError(f"{newest / name} is missing: {self._left(newest, older)}")
-                if sha256(newest / name) != digest:
-                    raise InputError(f"{newest / name} is damaged: {self._left(newest, older)}")
+        if not (newest / SUMS).is_file():
+            raise InputError(f"{newest / SUMS} is missing: {self._left(newest, older)}")
+        for line in (newest / SUMS).read_text(errors="replace").splitlines():
+            digest, _, name = line.partition("  ")
+            if not (newest / name).is_file():
+                raise InputError(f"{newest / name} is missing: {self._left(newest, older)}")
+            if sha256(newest / name) != digest:
+                raise InputError(f"{newest / name} is damaged: {self._left(newest, older)}")
         return newest
 
     def load(self, accelerator: Accelerator) -> None:
@@ -104,7 +105,7 @@ class Output:
         newest = self.latest_checkpoint()
         try:
             accelerator.load_state(str(newest))
-        except Exception as error:  # its files have many readers, and old ones no SHA256SUMS
+        except Exception as error:  # its files have many readers
             raise InputError(f"{newest} cannot be read: {one_line(error)}") from error
 
     def _left(self, damaged: Path, older: list[Path]) -> str:

@@ -57,8 +57,8 @@ def certified(logits: Tensor, margin_lipschitz: Tensor, epsilon: float) -> Tenso
 
 
 def vanished(accuracy: float, best: float, images: int, classes: int) -> bool:
-    """Whether a network that had learned is guessing again: it was right thrice as often as chance, now at most 1.5.
+    """Whether a network that had learned is guessing again: right at least three times as often as chance, now at most 1.5 times.
 
-    Never true for fewer images than ten a class, nor for two classes, where nothing is right thrice as often as chance.
+    Never true for fewer images than ten a class, nor for two classes, where nothing is right three times as often.
     """
     return images >= 10 * classes and best >= 3 / classes and accuracy <= 1.5 / classes

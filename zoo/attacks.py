@@ -1,6 +1,7 @@
 """Attacks: they can show that a model is not robust, never that it is. Their success bounds VRA from above.
 
-Every search here climbs a gradient inside a ball and inside [0, 1]. Norms are "l2" or "linf".
+Each search climbs a gradient inside [0, 1], and all but `farthest_apart` inside a ball around the image. Norms are "l2"
+or "linf".
 """
 
 from __future__ import annotations

@@ -57,10 +57,15 @@ IBP = (
     "arXiv 1810.12715"
 )
 LIRESNETPP = "Hu, Leino, Wang, Fredrikson 2024, A recipe for improved certifiable robustness, arXiv 2310.02513"
+LMT = (
+    "Tsuzuku, Sato, Sugiyama 2018, Lipschitz-margin training: scalable certification of perturbation invariance for "
+    "deep neural networks, arXiv 1802.04034"
+)
 LOSSES = {
     **dict.fromkeys(("gloro", "gloro_trades"), GLORO),
     "cll": CLL,
-    "emma": HU,
+    **dict.fromkeys(("emma", "fixed_margin"), HU),
+    "lmt": LMT,
     "mixed_margin": IBP,
     "logit_annealing": BRO,
     "crm": CRM,

@@ -123,7 +123,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measured on the shipped ONNX graph over a test split; every rate is a fraction of `images`.
+    """Measured on the shipped ONNX graph over a test split; every rate is a fraction of `images`,
+    but what an attack leaves, which is one of `pgd_images`.
 
     Without a test split nothing was measured: `images` is 0, and what would be measured is 0 or empty.
     """

@@ -57,6 +57,9 @@ def test_a_damaged_file_of_a_checkpoint_is_named_and_what_is_left(small, tmp_pat
     with pytest.raises(InputError, match=f"delete {checkpoint}, and --resume goes on from step-00000000"):
         output.latest_checkpoint()
     (checkpoint / "SHA256SUMS").unlink()
+    with pytest.raises(InputError, match=f"^{checkpoint / 'SHA256SUMS'} is missing: delete {checkpoint}, and --resume"):
+        output.latest_checkpoint()
+    (checkpoint / "SHA256SUMS").touch()
     with pytest.raises(InputError, match=f"^{checkpoint} cannot be read: [^\\n]+$"):
         train(small, run, resume=True)
 

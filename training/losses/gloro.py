@@ -45,7 +45,7 @@ def gloro_trades(
 
 
 def bottom_logit(logits: Tensor, margin_lipschitz: Tensor, epsilon: float) -> Tensor:
-    """max over i != j of y_i + epsilon K_ij, j the prediction: above y_j exactly where j is not certified. [N].
+    """max over i != j of y_i + epsilon K_ij, j the prediction: at least y_j exactly where j is not certified. [N].
 
     Source: Leino, Wang, Fredrikson 2021 (GloRo), arXiv 2102.08452.
     """

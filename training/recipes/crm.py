@@ -1,4 +1,5 @@
-"""Fazlyab, Entesari, Roy, Chellappa 2023, "Certified Robustness via Dynamic Margin Maximization ..." (CRM, LipLT).
+"""Fazlyab, Entesari, Roy, Chellappa 2023, "Certified Robustness via Dynamic Margin Maximization and Improved
+Lipschitz Regularization" (CRM, LipLT).
 
 arXiv 2310.00116. Its table 1 by the settings of its code, and small ones for CPUs. Constants of class pairs are
 LipLT's, networks have ReLU. The radius is rewarded from epoch 10 on. Hardware and hours are not given. Command: python

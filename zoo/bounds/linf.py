@@ -98,7 +98,7 @@ def sorted_distance_linf(layer: SortedDistance, context: Context) -> Bound:
     bias = context.exact(layer.bias, outputs)
     whole = float(l1_of_rows(np.array([layer.shares()]))[0])
     offset = float((np.abs(weight).max(axis=1) * whole + np.abs(bias)).max()) * RAISED
-    method = f"{layer.terms} shares from {layer.keep!r}"  # told nowhere else in a folder
+    method = f"{layer.terms} shares from {layer.keep!r}"  # a SortNet's config.json has keep alone
     return Bound((outputs,), whole, method, {}, fan_in=layer.terms, absolute_norm=whole, offset_norm=offset)
 
 

@@ -161,7 +161,7 @@ def _blocks(network: nn.Sequential, layers: Sequence[LayerBound]) -> tuple[list[
         blocks.append(Block(loop, lipschitz))
         pending, start = (), bound.output_shape
     head = network[-1]
-    bound = bound_layer(head, Context(children[-1][0], (layers[-1].output_shape if layers else start)))
+    bound = bound_layer(head, Context(children[-1][0], layers[-1].output_shape))
     return blocks, (*pending, Operator(head, LINEAR[nn.Linear], layers[-1].output_shape, bound))
 
 

@@ -11,7 +11,7 @@ class Residual(nn.Module):
     """skip(x) + branch(x): the residual block, whose branch is any sequence of layers.
 
     Without a skip, the conventional block x + branch(x). Residual(W, nn.ReLU(), G, skip=H) is the layer
-    H x + G relu(W x + b) of Fazlyab et al. 2023 (CRM, LipLT), equations (10) and (17), biases included.
+    H x + G relu(W x + b) of Fazlyab et al. 2023 (CRM, LipLT), equations (10) and (17), here with biases.
 
     Shapes: [N, ...] to the branch's and the skip's common one; without a skip the branch keeps that of its input.
     """
