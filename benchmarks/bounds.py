@@ -45,7 +45,7 @@ def measure(name: str) -> dict[str, Any]:
     from training.constraints import converge_norms, folded_state
     from training.layers import constrain
     from zoo.certificate.certify import certify
-    from zoo.inference.evaluate import machine
+    from zoo.machine import machine
 
     entry = find(name)
     torch.manual_seed(0)

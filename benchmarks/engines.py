@@ -25,8 +25,8 @@ from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import split_files
 from zoo.files import write_whole
-from zoo.inference.evaluate import machine
 from zoo.integrations.columns import CertifyColumn
+from zoo.machine import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
 NAME, DATASET = "liresnet-l4w32-cifar10-jpeg75", "cifar10-jpeg75"

@@ -18,7 +18,7 @@ import training
 from export.publish import publish
 from zoo.data.splits import load_split
 from zoo.files import write_whole
-from zoo.inference.evaluate import machine
+from zoo.machine import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
 DATA, START, EPSILON = "cifar10-jpeg75", "liresnet-l4w32-tiny-imagenet", "36/255"

@@ -32,8 +32,8 @@ from zoo.bounds.margins import MarginTables
 from zoo.certificate.model import CertifiedModel
 from zoo.files import write_whole
 from zoo.hub.client import fetch
-from zoo.inference.evaluate import machine
 from zoo.inference.runtime import RUN
+from zoo.machine import machine
 from zoo.publication.folder import GRAPHS
 from zoo.publication.graph import write_graph
 from zoo.publication.network import load_module

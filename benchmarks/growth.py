@@ -21,7 +21,7 @@ import typer
 from zoo.architectures.liresnet import LiResNet
 from zoo.cli.shell import run_script
 from zoo.files import write_whole
-from zoo.inference.evaluate import machine
+from zoo.machine import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
 Field = Literal["width", "depth", "input_size", "classes"]

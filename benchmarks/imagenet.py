@@ -28,8 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.graph import random_models, write
 from zoo.cli.shell import run_script
 from zoo.files import write_whole
-from zoo.inference.evaluate import machine
 from zoo.inference.runtime import RUN
+from zoo.machine import machine
 from zoo.publication.folder import GRAPHS
 from zoo.registry import find
 

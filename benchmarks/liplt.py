@@ -22,8 +22,8 @@ from zoo.bounds.liplt import liplt
 from zoo.bounds.margins import compared_constants
 from zoo.certificate.certify import certify
 from zoo.files import write_whole
-from zoo.inference.evaluate import machine
 from zoo.layers import Pixels
+from zoo.machine import machine
 from zoo.registry import find
 
 RESULTS = Path(__file__).with_suffix(".json")

@@ -21,7 +21,7 @@ from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split
 from zoo.files import write_whole
 from zoo.hub.client import load
-from zoo.inference.evaluate import machine
+from zoo.machine import machine
 from zoo.publication.folder import read_folder
 from zoo.registry import find
 

@@ -29,7 +29,7 @@ from training.schedules import constant, epsilon_ramp
 from zoo.cli.shell import run_script
 from zoo.errors import InputError
 from zoo.files import write_whole
-from zoo.inference.evaluate import machine
+from zoo.machine import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
 PICTURES = Path(__file__).parents[1] / "docs"

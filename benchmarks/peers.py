@@ -42,9 +42,9 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.files import write_whole
 from zoo.hub.client import load
-from zoo.inference.evaluate import machine
 from zoo.inference.images import as_batch
 from zoo.layers import MinMax, Pixels
+from zoo.machine import machine
 from zoo.registry import find
 
 RESULTS = Path(__file__).with_suffix(".json")

@@ -33,8 +33,8 @@ from tests.hub import TOKEN, HubProcess
 from tests.serving import Server, serving
 from zoo.files import write_whole
 from zoo.hub.client import fetch
-from zoo.inference.evaluate import machine
 from zoo.inference.runtime import onnx_model
+from zoo.machine import machine
 from zoo.publication.weights import WEIGHTS
 from zoo.registry import find
 

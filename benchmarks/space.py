@@ -21,7 +21,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from zoo.files import write_whole
-from zoo.inference.evaluate import machine
+from zoo.machine import machine
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "space" / "static" / "samples"

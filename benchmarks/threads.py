@@ -17,8 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from zoo.files import write_whole
-from zoo.inference.evaluate import machine
-from zoo.threads import cores
+from zoo.machine import cores, machine
 
 MODEL = "liresnet-l4w32-cifar10-jpeg75"
 ROUNDS, SECONDS = 3, 3.0

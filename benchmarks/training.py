@@ -28,8 +28,8 @@ from training.layers import constrain
 from training.liplt import LipLTEstimate
 from training.losses import emma
 from zoo.files import write_whole
-from zoo.inference.evaluate import machine
 from zoo.layers import ConvExponential
+from zoo.machine import machine
 from zoo.registry import find
 
 RESULTS = Path(__file__).with_suffix(".json")

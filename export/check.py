@@ -17,7 +17,6 @@ import torch
 
 from export.cards import pages, shelf
 from export.publish import MAX_FILE, SHELF, pinned
-from zoo.certificate.model import CertifiedModel
 from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import Split, load_split
@@ -98,7 +97,7 @@ def _answers(folder: Folder) -> Iterator[str]:
         return
     source = f"local-dir:{folder.path}"
     onnx, pytorch = load(source), load(source, backend="torch")
-    assert isinstance(pytorch.module, CertifiedModel)
+    assert pytorch.module is not None
     slack, constants = pytorch.module.slack, pytorch.module.margin_lipschitz
     tolerance = float(slack[torch.isfinite(slack)].min() / constants[constants > 0].min())
     right, radii = _measured(onnx, split, total if stored.seconds < WHOLE else IMAGES)

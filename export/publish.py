@@ -207,8 +207,8 @@ def _evaluate(
         pgd=robustness.describe(config.norm, precision),
         **searched,
     )
-    for line in evaluation.broken():
-        raise CertificateError(f"{config.name}: {line}")
+    if broken := evaluation.broken():
+        raise CertificateError(f"{config.name}: {broken[0]}")
     return evaluation
 
 

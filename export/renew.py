@@ -33,7 +33,9 @@ from zoo.registry import find
 ATTACK = ("pgd_accuracy", "pgd_images", "pgd")  # what of an evaluation stays
 
 
-def main(names: Annotated[list[str] | None, typer.Argument(help="Models; all published ones where none is.")] = None):
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all published ones where none is.")] = None,
+) -> None:
     """Prove, write and evaluate published models again."""
     for name in names or sorted(path.parent.name for path in SHELF.glob("*/config.json")):
         folder = renew(SHELF / name)
@@ -67,8 +69,8 @@ def renew(path: Path) -> Folder:
         kept = {field: getattr(old, field) for field in ATTACK}
         searched = tightest(folder, certificate, split) if old.tightness else {}
         evaluation = dataclasses.replace(evaluation, **kept, **searched)
-        for line in evaluation.broken():
-            raise CertificateError(f"{config.name}: {line}")
+        if broken := evaluation.broken():
+            raise CertificateError(f"{config.name}: {broken[0]}")
         (folder / "evaluation.json").write_text(dumps(evaluation))
         write_card(folder, config, certificate, evaluation)
     return read_folder(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -80,6 +80,6 @@ def _path(answer: Answer, epsilon: float) -> Iterator[Point]:
 
 @cache
 def _module(name: str) -> CertifiedModel:
-    module = cast("CertifiedModel | None", zoo.load(source(name), backend="torch").module)
+    module = zoo.load(source(name), backend="torch").module
     assert module is not None
     return module

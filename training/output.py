@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo.errors import InputError, one_line
 from zoo.files import flush, locked, replacing, sha256, write_whole
-from zoo.inference.evaluate import machine
+from zoo.machine import machine
 from zoo.publication.weights import data_start
 from zoo.records import dumps
 

@@ -27,7 +27,7 @@ from zoo.data.splits import Split, SplitFiles, hub_files, own_files, part_name
 from zoo.errors import InputError
 from zoo.files import is_folder, sha256
 from zoo.inference.images import fitted, glance, open_image
-from zoo.threads import cores
+from zoo.machine import cores
 
 TOGETHER = 256  # pictures that are decoded at a time
 MAX_BYTES = 8 * 2**30  # of the decoded pictures, which are held in memory

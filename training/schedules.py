@@ -6,6 +6,7 @@ Recipes hold them as data. There are three forms; the functions below make the p
 import bisect
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 
@@ -23,9 +24,9 @@ class Points:
     curve: Literal["linear", "geometric", "logarithmic", "step"] = "linear"
 
     def __post_init__(self) -> None:
-        if not self.points or any(a[0] > b[0] for a, b in zip(self.points, self.points[1:], strict=False)):
+        if not self.points or any(a[0] > b[0] for a, b in pairwise(self.points)):
             raise ValueError(f"points come in the order of progress, got {self.points}")
-        drawn = [(a[1], b[1]) for a, b in zip(self.points, self.points[1:], strict=False) if a[0] < b[0]]
+        drawn = [(a[1], b[1]) for a, b in pairwise(self.points) if a[0] < b[0]]
         if self.curve == "geometric" and any(min(values) <= 0 for values in drawn):
             raise ValueError(f"a geometric curve has positive values, got {self.points}")
 

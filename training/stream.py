@@ -21,7 +21,7 @@ from zoo.data.datasets import DatasetInfo, known_labels
 from zoo.data.parquet import ParquetFiles, picture
 from zoo.data.splits import SplitFiles
 from zoo.errors import InputError
-from zoo.threads import cores
+from zoo.machine import cores
 
 WINDOW = 32  # row groups that a shuffled pass reads from at a time; ImageNet's hold 100 images, about 11 MB
 AHEAD = 4  # batches that are decoded while another one is trained on

@@ -24,12 +24,17 @@ FORMAT = 1  # of certificate.json, config.json and evaluation.json; a reader ref
 
 MAX_RECORD_BYTES = 16 * 2**20
 SAMPLE = 1000  # an evaluation keeps the radii of this many images, the first ones
-TOP_K = 5  # ranks of `topk_radius`; fewer where there are not so many other classes
+TOP_K = 5  # the most ranks of `topk_radius`
 NORMS = ("l2", "linf")  # in which radii are certified
 # The epsilons at which papers report for natural images, by norm.
 NATURAL = {"l2": ("36/255", "72/255", "108/255", "1.0"), "linf": ("2/255", "8/255", "16/255")}
 
 Record = TypeVar("Record")
+
+
+def ranks(classes: int) -> int:
+    """The length of `topk_radius`: one for each other class, TOP_K at most."""
+    return min(TOP_K, classes - 1)
 
 
 class Outputs(NamedTuple):

@@ -71,9 +71,9 @@ def _entries() -> dict[str, Entry]:
 def _architecture(name: str, data: DatasetInfo, others: Mapping[str, int]) -> Architecture:
     """The network with the sizes that its data set asks for, and `others`. Raises ValueError where it has none such."""
     network = NETWORKS[name]
-    taken = {field.name for field in fields(network)}
+    taken = {one.name for one in fields(network)}
     sizes = {"input_size": data.size, "channels": data.channels, "classes": data.classes}
-    return replace(network, **{name: size for name, size in sizes.items() if name in taken}, **others)
+    return replace(network, **{key: size for key, size in sizes.items() if key in taken}, **others)
 
 
 def own_entry(network: str, data: DatasetInfo, training: str = "") -> Entry:

@@ -25,7 +25,7 @@ from export.publish import SHELF
 from zoo.cli.shell import run_script
 from zoo.errors import UnknownModelError
 from zoo.files import sha256, write_whole
-from zoo.inference.evaluate import machine
+from zoo.machine import machine
 from zoo.publication.folder import Folder
 from zoo.publication.weights import weight_names
 

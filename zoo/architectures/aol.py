@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zoo.architectures.preset import Preset, Reported
+from zoo.architectures.preset import Preset, Reported, SquareImages
 from zoo.citations import AOL
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ PATCH = 4  # the side of the pixels that become channels
 
 
 @dataclass(frozen=True)
-class AOLPatchwise:
+class AOLPatchwise(SquareImages):
     """Patches of 4 x 4 pixels as channels, `depth` convolutions of `width` channels, `dense_depth` dense layers.
 
     The dense layers get the first `last` of the convolutions' channels.
@@ -38,14 +38,9 @@ class AOLPatchwise:
     classes: int = 10
 
     def __post_init__(self) -> None:
-        if self.input_size % PATCH:
-            raise ValueError(f"the side of the images must be a multiple of {PATCH} pixels, got {self.input_size}")
+        self.check_side(PATCH)
         if self.last > self.width:
             raise ValueError(f"{self.last} channels are to be kept of only {self.width}")
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""
@@ -70,7 +65,7 @@ class AOLPatchwise:
 
 
 @dataclass(frozen=True)
-class AOLMLP:
+class AOLMLP(SquareImages):
     """`depth` dense layers of `width`."""
 
     citation: ClassVar[str] = f"{AOL}, and the authors' code on scaling up Lipschitz networks"
@@ -80,10 +75,6 @@ class AOLMLP:
     input_size: int = 32
     channels: int = 3
     classes: int = 10
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""

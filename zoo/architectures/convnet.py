@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from zoo.architectures.preset import Preset, Reported
+from zoo.architectures.preset import Preset, Reported, SquareImages
 from zoo.citations import GLORO
 from zoo.lowering.sizes import output_side
 
@@ -75,7 +75,7 @@ PLANS: dict[str, tuple[tuple[tuple[int, int, int, int], ...], tuple[int, ...]]] 
 
 
 @dataclass(frozen=True)
-class ConvNet:
+class ConvNet(SquareImages):
     """An xCyF network by the name of its plan, with ReLU or MinMax between its layers."""
 
     citation: ClassVar[str] = (
@@ -96,10 +96,6 @@ class ConvNet:
             raise ValueError(f"activation is 'relu' or 'minmax', got {self.activation!r}")
         if self.map_sizes()[-1] < 1:
             raise ValueError(f"{self.plan} needs larger images than {self.input_size} pixels")
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
 
     def map_sizes(self) -> list[int]:
         """The side of the map after each convolution."""

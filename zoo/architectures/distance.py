@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zoo.architectures.preset import Preset, Reported
+from zoo.architectures.preset import Preset, Reported, SquareImages
 from zoo.citations import DISTANCE
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ PIXELS = {1: ((0.1307,), 0.3081), 3: ((0.4914, 0.4822, 0.4465), 0.2009)}
 
 
 @dataclass(frozen=True)
-class DistanceNet:
+class DistanceNet(SquareImages):
     """`depth` distance layers, all but the last `width` wide; the logits are minus the last one's distances."""
 
     citation: ClassVar[str] = f"{ZHANG_2021}, and {DISTANCE}"
@@ -44,10 +44,6 @@ class DistanceNet:
             raise ValueError(f"{type(self).__name__} takes grey or colour images, got {self.channels} channels")
         if self.depth < 2:
             raise ValueError(f"{type(self).__name__} has a hidden and a last layer: depth 2 or more, got {self.depth}")
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
 
     def distance(self, number: int, inputs: int, outputs: int) -> nn.Module:
         """The layer of distances with this number, of which the first is 1."""

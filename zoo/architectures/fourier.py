@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zoo.architectures.lipconvnet import LipConvNet
-from zoo.architectures.preset import Preset, Reported
+from zoo.architectures.preset import Preset, Reported, SquareImages
 from zoo.citations import BRO, CAYLEY, LOT
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class FourierLipConvNet(LipConvNet):
 
 
 @dataclass(frozen=True)
-class CayleyConvNet:
+class CayleyConvNet(SquareImages):
     """KWLarge by the Cayley transform: convolutions of `width` and 2 `width` channels, each before one of stride 2.
 
     Convolutions wrap around the map. One of stride 2 is space-to-depth and a matrix on the channels, which is a plain
@@ -58,14 +58,9 @@ class CayleyConvNet:
     classes: int = 10
 
     def __post_init__(self) -> None:
-        if self.input_size % 4:
-            raise ValueError(f"the side of the images must be a multiple of 4 pixels, got {self.input_size}")
+        self.check_side(4)
         if self.width % 2 or self.features % 2:
             raise ValueError(f"MinMax pairs channels and features, got {self.width} and {self.features}")
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zoo.architectures.preset import Preset, Reported
+from zoo.architectures.preset import Preset, Reported, SquareImages
 from zoo.citations import LBDN as CITATION
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LBDN:
+class LBDN(SquareImages):
     """`depth` pairs of layers on maps, whose second one halves the map, then `dense_depth` on vectors, and the head.
 
     The first pair has `width` channels, each later one twice as many. The last dense layer has `last` features, those
@@ -40,14 +40,7 @@ class LBDN:
     classes: int = 10
 
     def __post_init__(self) -> None:
-        if self.input_size % 2**self.depth:
-            raise ValueError(
-                f"the side of the images must be a multiple of {2**self.depth} pixels, got {self.input_size}"
-            )
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
+        self.check_side(2**self.depth)
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from zoo.architectures.preset import Preset, Reported
+from zoo.architectures.preset import Preset, Reported, SquareImages
 from zoo.citations import HOUSEHOLDER
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ BLOCKS = 5
 
 
 @dataclass(frozen=True)
-class LipConvNet:
+class LipConvNet(SquareImages):
     """A LipConvNet of `depth` layers; the first block has `width` channels, each later one twice as many."""
 
     citation: ClassVar[str] = f"Singla, Feizi 2021, Skew orthogonal convolutions, arXiv 2105.11417, and {HOUSEHOLDER}"
@@ -41,12 +41,7 @@ class LipConvNet:
             )
         if self.activation not in ("householder", "minmax"):
             raise ValueError(f"activation is 'householder' or 'minmax', got {self.activation!r}")
-        if self.input_size % 2**BLOCKS:
-            raise ValueError(f"the side of the images must be a multiple of {2**BLOCKS} pixels, got {self.input_size}")
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
+        self.check_side(2**BLOCKS)
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zoo.architectures.preset import Preset, Reported
+from zoo.architectures.preset import Preset, Reported, SquareImages
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +26,7 @@ GROUPS, SHARE = 8, 2  # a group is an eighth of the channels, absolute values ar
 
 
 @dataclass(frozen=True)
-class LipNeXt:
+class LipNeXt(SquareImages):
     """`depth` blocks on `width` channels."""
 
     citation: ClassVar[str] = "Hu, Hu, Fredrikson 2026, LipNeXt, arXiv 2601.18513"
@@ -38,14 +38,9 @@ class LipNeXt:
     classes: int = 10
 
     def __post_init__(self) -> None:
-        if self.input_size % MAP:
-            raise ValueError(f"the side of the images must be a multiple of {MAP} pixels, got {self.input_size}")
+        self.check_side(MAP)
         if self.width % GROUPS:
             raise ValueError(f"width must be a multiple of {GROUPS}, got {self.width}")
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""

@@ -19,7 +19,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zoo.architectures.preset import Preset, Reported
+from zoo.architectures.preset import Preset, Reported, SquareImages
 from zoo.citations import HU
 from zoo.lowering.sizes import output_side
 
@@ -31,7 +31,7 @@ STEMS = {28: (5, 2, 2), 32: (5, 2, 2), 64: (7, 4, 3), 224: (14, 14, 0)}
 
 
 @dataclass(frozen=True)
-class Backbone(ABC):
+class Backbone(SquareImages, ABC):
     """A stem, `depth` blocks with `width` channels on a map of 16 x 16, a neck and a head, on `input_size` pixels."""
 
     citation: ClassVar[str] = HU
@@ -48,10 +48,6 @@ class Backbone(ABC):
             raise ValueError(f"{type(self).__name__} has stems for {sorted(STEMS)} pixels, got {self.input_size}")
         if self.width % 2 or self.features % 2:
             raise ValueError(f"MinMax pairs channels: width {self.width} and features {self.features} must be even")
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
 
     @property
     def stem(self) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zoo.architectures.preset import Preset
+from zoo.architectures.preset import Preset, SquareImages
 from zoo.citations import CRM
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LoopResNet:
+class LoopResNet(SquareImages):
     """`depth` residual layers, the first of `width` channels and each later one of twice as many, then two dense."""
 
     citation: ClassVar[str] = CRM
@@ -33,14 +33,7 @@ class LoopResNet:
     classes: int = 10
 
     def __post_init__(self) -> None:
-        if self.input_size % 2**self.depth:
-            raise ValueError(
-                f"the side of the images must be a multiple of {2**self.depth} pixels, got {self.input_size}"
-            )
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
+        self.check_side(2**self.depth)
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from zoo.architectures.preset import Preset, Reported
+from zoo.architectures.preset import Preset, Reported, SquareImages
 from zoo.citations import CPL, SLL
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ POOL = 4
 
 
 @dataclass(frozen=True)
-class ConvexPotentialNet:
+class ConvexPotentialNet(SquareImages):
     """`depth` convolutional blocks on `width` channels, a pool, then `dense_depth` blocks with `hidden` features."""
 
     citation: ClassVar[str] = f"{CPL}, and {SLL}"
@@ -47,10 +47,6 @@ class ConvexPotentialNet:
             raise ValueError(f"the pool needs a multiple of {POOL} pixels, got {self.input_size}")
         if self.width < self.channels:
             raise ValueError(f"width {self.width} is below the {self.channels} channels of the input")
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.input_size, self.input_size)
 
     def network(self) -> nn.Sequential:
         """The untrained network on [N, channels, input_size, input_size]; `head` is its last child."""

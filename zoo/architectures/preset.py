@@ -29,6 +29,22 @@ class Architecture(Protocol):
         ...
 
 
+class SquareImages:
+    """The input of families that take square images, for their class to inherit."""
+
+    input_size: int
+    channels: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.input_size, self.input_size)
+
+    def check_side(self, multiple: int) -> None:
+        """Raise ValueError unless the side is a multiple of so many pixels."""
+        if self.input_size % multiple:
+            raise ValueError(f"the side of the images must be a multiple of {multiple} pixels, got {self.input_size}")
+
+
 @dataclass(frozen=True)
 class Reported:
     """What a paper reports of a model, in percent."""

@@ -13,7 +13,7 @@ from zoo.bounds.lowered import Rounding, rounding, rounding_of_sums
 from zoo.bounds.rule import RAISED, Bound, Context, Shape, l2, matrix_of, schur_bound
 from zoo.bounds.spectral import Matrix
 from zoo.layers import TokenLinear
-from zoo.lowering.sizes import Sizes
+from zoo.lowering.sizes import Sizes, adjoint_sizes
 from zoo.lowering.taps import is_plain
 
 
@@ -60,19 +60,13 @@ def transposed_convolution(layer: nn.ConvTranspose2d, context: Context) -> Bound
     for option, proved in (("groups", 1), ("dilation", (1, 1))):
         if getattr(layer, option) != proved:
             raise context.refuse(f"{option}={getattr(layer, option)!r} is not proved; instead: {proved}")
-    kernel, stride, padding, extra = (
-        (int(pair[0]), int(pair[1])) for pair in (layer.kernel_size, layer.stride, layer.padding, layer.output_padding)
-    )
     if channels != layer.in_channels:
         raise context.refuse(f"it has {layer.in_channels} input channels, its input {channels}")
-    sides = [
-        (side - 1) * step - 2 * edge + width + more
-        for side, step, edge, width, more in zip((rows, columns), stride, padding, kernel, extra, strict=True)
-    ]
-    adjoint = Sizes(layer.out_channels, channels, kernel, stride, padding, (sides[0], sides[1]))
-    if min(sides) < 1 or adjoint.outputs != (rows, columns):
-        raise context.refuse(f"no convolution of {sides[0]} x {sides[1]} cells is its adjoint; instead: less padding")
-    weight = context.exact(layer.weight, channels, layer.out_channels, *kernel)
+    adjoint = adjoint_sizes(layer, context.input_shape)
+    if min(adjoint.map) < 1 or adjoint.outputs != (rows, columns):
+        down, across = adjoint.map
+        raise context.refuse(f"no convolution of {down} x {across} cells is its adjoint; instead: less padding")
+    weight = context.exact(layer.weight, channels, layer.out_channels, *adjoint.kernel)
     rounded = rounding_of_sums([weight], weight[:, 0].size)
     return _convolution([weight], adjoint, rounded, (layer.out_channels, *adjoint.map), layer.bias, context)
 

@@ -72,8 +72,7 @@ class Block:
 
     @property
     def widest(self) -> int:
-        chains = (self.loop.skip or (), self.loop.before, self.loop.after)
-        shapes = [operator.output_shape for chain in chains for operator in chain]
+        shapes = [operator.output_shape for chain in self.loop.chains for operator in chain]
         return max(math.prod(shape) for shape in (self.loop.shape, *shapes))
 
 
@@ -107,7 +106,7 @@ def liplt(network: nn.Sequential, layers: Sequence[LayerBound]) -> LipLT:
 
 def compose_loops(blocks: Sequence[Block], tail: Chain, scale: float = 1.0) -> LipLT:
     """The constants of the blocks and the linear layers `tail` behind them; `scale` is the constant of their input."""
-    if not representable(tail, *(chain or () for one in blocks for chain in one.loop[1:4])):
+    if not representable(tail, *(chain for one in blocks for chain in one.loop.chains)):
         raise UncertifiableLayerError("the weights are too large: LipLT's products could leave the range of binary64")
     norms = product_norms(blocks)
     hidden: list[float] = []

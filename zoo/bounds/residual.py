@@ -37,6 +37,10 @@ class Loop(NamedTuple):
     slopes: tuple[float, float] = (0.0, 1.0)
 
     @property
+    def chains(self) -> tuple[Chain, Chain, Chain]:
+        return (self.skip or (), self.before, self.after)
+
+    @property
     def centre(self) -> float:
         return sum(self.slopes) / 2.0
 
@@ -164,7 +168,7 @@ def loop_bounds(loop: Loop, context: Context) -> tuple[dict[str, float], dict[st
     Both are empty where the matrices are too many or too large to be written out.
     """
     inputs, hidden, outputs = (math.prod(shape) for shape in (loop.shape, loop.hidden, loop.output))
-    if not representable(loop.skip or (), loop.before, loop.after):
+    if not representable(*loop.chains):
         return {}, {}
     if not (affordable(inputs, outputs) and affordable(hidden, inputs) and affordable(hidden, outputs)):
         return {}, {}

@@ -18,7 +18,7 @@ from zoo.bounds.rule import changed_by_hooks, in_training
 from zoo.bounds.spectral import Matrix
 from zoo.bounds.written import weights_of
 from zoo.errors import CertificateError, InputError
-from zoo.records import NORMS, TOP_K, Certificate, Outputs
+from zoo.records import NORMS, Certificate, Outputs, ranks
 
 Network = TypeVar("Network", bound=nn.Module)
 PIECE = 2**15  # entries of a tensor that PyTorch gives to one thread at least
@@ -109,8 +109,7 @@ class CertifiedModel(nn.Module):
             least = least_margins(network, images, label, levels)
             proved = (least > 2 * slack) & admissible
             class_radii = torch.maximum(class_radii, torch.where(proved, levels[:, None, None], 0).amax(dim=0))
-        ranks = min(TOP_K, logits.shape[1] - 1)
-        topk_radius = class_radii.topk(ranks, dim=1, largest=False, sorted=True).values
+        topk_radius = class_radii.topk(ranks(logits.shape[1]), dim=1, largest=False, sorted=True).values
         return Outputs(logits, label, topk_radius.select(1, 0), class_radii, topk_radius)
 
     def _check_unchanged(self) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from zoo import __version__
-from zoo.cli import comparison, evaluation, hub, models, proofs, server
+from zoo.cli import comparison, doctor, evaluation, hub, models, proofs, server
 from zoo.cli.shell import Command, run
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ for _command in (
     proofs.verify,
     evaluation.evaluate,
     server.serve,
-    server.doctor,
+    doctor.doctor,
     hub.pull,
     hub.push,
     hub.sign,

@@ -1,4 +1,4 @@
-"""What `zoo doctor` looks at: can this installation run and check the models that it ships?"""
+"""The command `zoo doctor`: can this installation run and check the models that it ships?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rich.console import Console
+
 from zoo import __version__
+from zoo.cli.display import pairs
 from zoo.data.datasets import DATASETS
 from zoo.errors import ZooError, one_line
 from zoo.files import is_folder
@@ -38,6 +41,19 @@ class Finding:
     subject: str
     found: str
     problem: str | None = None
+
+
+def doctor() -> int:
+    """Check this installation and the models that it ships."""
+    findings = list(examine())
+    problems = [finding for finding in findings if finding.problem]
+    console = Console()
+    console.print(
+        pairs((finding.subject, f"{finding.found}{'  PROBLEM' * bool(finding.problem)}") for finding in findings)
+    )
+    console.print()
+    console.print(pairs((finding.subject, str(finding.problem)) for finding in problems) if problems else "All well.")
+    return 1 if problems else 0
 
 
 def examine() -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,8 +33,9 @@ from zoo.data.class_folders import PICTURES
 from zoo.data.datasets import DATASETS
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, MissingPackageError, UnpublishedModelError, require
+from zoo.files import is_folder
 from zoo.hub.client import fetch, load
-from zoo.records import NORMS, TOP_K, Prediction
+from zoo.records import NORMS, Prediction, ranks
 from zoo.registry import ENTRIES, Entry, find, list_models
 
 if TYPE_CHECKING:
@@ -184,9 +184,9 @@ def predict(
     """
     size = None if epsilon is None else parse_epsilon(epsilon)  # a mistake here should not wait for the model
     model = load(name, backend, precision)
-    ranks = min(TOP_K, len(model.labels) - 1)
-    if top_k is not None and top_k > ranks:
-        raise InputError(f"--top-k must be at most {ranks} for {model.name}, got {top_k}")
+    most = ranks(len(model.labels))
+    if top_k is not None and top_k > most:
+        raise InputError(f"--top-k must be at most {most} for {model.name}, got {top_k}")
     images = [file for image in images for file in _files(image)]
     answers, unlike = _answers(model, images, size)
     answered = [
@@ -225,7 +225,7 @@ def _files(image: str) -> list[str]:
 
     Raises InputError for a folder without pictures.
     """
-    if not os.path.isdir(image):  # noqa: PTH112, Path.is_dir raises where a name is too long
+    if not is_folder(image):
         return [image]
     files = sorted(path for path in Path(image).iterdir() if path.suffix.lower() in PICTURES)
     shown = [str(path) for path in files if not path.name.startswith(".")]

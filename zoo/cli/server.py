@@ -1,4 +1,4 @@
-"""The commands about this machine: `zoo serve` and `zoo doctor`."""
+"""The command `zoo serve`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from zoo.cli.display import pairs, printable
+from zoo.cli.display import printable
 from zoo.errors import InputError, require
 from zoo.hub.client import HUB, LOCAL, fetch
 
@@ -56,18 +55,3 @@ def serve(
         grpc_port = min(port + 1, 65535) if port else 0
     run_server(serve_models(names, host, port, grpc_port, token, Limits(timeout, queue), announce))
     return 0
-
-
-def doctor() -> int:
-    """Check this installation and the models that it ships."""
-    from zoo.cli.doctor import examine
-
-    findings = list(examine())
-    problems = [finding for finding in findings if finding.problem]
-    console = Console()
-    console.print(
-        pairs((finding.subject, f"{finding.found}{'  PROBLEM' * bool(finding.problem)}") for finding in findings)
-    )
-    console.print()
-    console.print(pairs((finding.subject, str(finding.problem)) for finding in problems) if problems else "All well.")
-    return 1 if problems else 0

@@ -16,8 +16,8 @@ from zoo.cli.display import printable
 from zoo.errors import InputError, ZooError
 from zoo.files import is_folder
 from zoo.hub.client import LOCAL
+from zoo.machine import limit_threads
 from zoo.registry import ENTRIES
-from zoo.threads import limit_threads
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 LATER = 3  # seconds that the other processes of a launch leave the first one to tell of a mistake and end them all

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.inference.images import as_batch
 from zoo.inference.runtime import CHUNK, Model
+from zoo.machine import machine
 from zoo.records import SAMPLE, Evaluation
 
 CURVE_STEP = {"l2": 0.05, "linf": 0.005}  # between the points of the curve, in units of epsilon
@@ -178,14 +177,3 @@ def folder_images(model: Model, path: Path, limit: int | None = None) -> Labelle
 
     split = part_name("folder", len(turns), len(files))
     return LabelledImages(path.name, split, digest.hexdigest(), len(turns), read, place)
-
-
-def machine() -> str:
-    """The machine in words: processor and number of cores."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = models[0] if models else platform.processor() or platform.machine()
-    return f"{processor}, {os.cpu_count()} cores"

@@ -19,24 +19,16 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, IntegrityError, one_line, require
 from zoo.files import is_folder
 from zoo.inference.images import File, as_batch
+from zoo.machine import threads as own_threads
 from zoo.publication.folder import Folder, read_folder
 from zoo.publication.references import external_files
-from zoo.records import (
-    NOT_PROVED,
-    TOP_K,
-    Certificate,
-    Evaluation,
-    ModelConfig,
-    Outputs,
-    Prediction,
-    output_names,
-)
-from zoo.threads import threads as own_threads
+from zoo.records import NOT_PROVED, Certificate, Evaluation, ModelConfig, Outputs, Prediction, output_names, ranks
 
 if TYPE_CHECKING:
     import onnxruntime
     from PIL.Image import Image
-    from torch import nn
+
+    from zoo.certificate.model import CertifiedModel
 
 CHUNK = 32  # the most images in a request or in a line of results
 # Images in one run of a graph. With more, features no longer fit into a core's caches and each image takes longer
@@ -70,7 +62,7 @@ class Model:
     precision: str  # "float64" or "float32"
     backend: str  # "onnx" or "torch"
     run: Run = field(compare=False)
-    module: nn.Module | None = field(default=None, compare=False)  # what PyTorch runs; None for ONNX
+    module: CertifiedModel | None = field(default=None, compare=False)  # what PyTorch runs; None for ONNX
     origin: Origin | None = field(default=None, compare=False)  # None if it was not loaded from a folder
 
     @property
@@ -161,7 +153,7 @@ class Model:
 def onnx_model(
     folder: Folder, precision: str, providers: Sequence[str] | None = None, threads: int | None = None
 ) -> Model:
-    """The folder's graph in ONNX Runtime. `threads` compute one run; if it is None, see `zoo.threads`.
+    """The folder's graph in ONNX Runtime. `threads` compute one run; if it is None, see `zoo.machine`.
 
     Raises MissingPackageError, InputError, IntegrityError.
     """
@@ -223,7 +215,7 @@ def _model(
     precision: str,
     backend: str,
     run: Run,
-    module: nn.Module | None,
+    module: CertifiedModel | None,
     options: dict[str, Any],
 ) -> Model:
     origin = Origin(folder.path.absolute(), folder.digest, options)
@@ -300,7 +292,7 @@ def onnx_session(
 
 def _well_formed(outputs: Outputs, count: int, classes: int) -> bool:
     """Whether the arrays have the shapes of `Outputs` for `count` images, and every label is a class."""
-    shapes = [(count, classes), (count,), (count,), (count, classes), (count, min(TOP_K, classes - 1))]
+    shapes = [(count, classes), (count,), (count,), (count, classes), (count, ranks(classes))]
     return [np.shape(value) for value in outputs] == shapes and bool(np.isin(outputs.label, range(classes)).all())
 
 

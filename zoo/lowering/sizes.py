@@ -63,6 +63,21 @@ def sizes_of(layer: nn.Conv2d, input_shape: tuple[int, ...]) -> Sizes:
     return Sizes(input_shape[0], layer.out_channels, (rows, columns), stride, padding, sides, circular)
 
 
+def adjoint_sizes(layer: nn.ConvTranspose2d, input_shape: tuple[int, ...]) -> Sizes:
+    """Those of the convolution by the same kernel from a transposed convolution's outputs to its inputs [C, H, W].
+
+    `map` has the sides of its output. It is no convolution onto those inputs unless `outputs` are their sides.
+    """
+    kernel, stride, padding, extra = (
+        (int(pair[0]), int(pair[1])) for pair in (layer.kernel_size, layer.stride, layer.padding, layer.output_padding)
+    )
+    rows, columns = (
+        (side - 1) * step - 2 * edge + width + more
+        for side, step, edge, width, more in zip(input_shape[1:], stride, padding, kernel, extra, strict=True)
+    )
+    return Sizes(layer.out_channels, input_shape[0], kernel, stride, padding, (rows, columns))
+
+
 def same_map(kernel_shape: Sequence[int], sides: Sequence[int]) -> Sizes:
     """Those of the convolution by a kernel [O, I, k, k], k odd, whose padding keeps the sides of the map."""
     out_channels, in_channels, side, _ = kernel_shape

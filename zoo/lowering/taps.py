@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from zoo.lowering.convolution import with_zeros
-from zoo.lowering.sizes import sizes_of
+from zoo.lowering.sizes import adjoint_sizes, sizes_of
 from zoo.lowering.values import Places, Value, natural
 
 if TYPE_CHECKING:
@@ -50,18 +50,17 @@ def transposed(nodes: Nodes, layer: nn.ConvTranspose2d, name: str, x: Value) -> 
     """Output o is a sum over the taps for which (o + padding - tap) / stride is the whole number of a pixel."""
     kernel = nodes.weight(f"{name}.weight")
     bias = nodes.bias(layer, name)
-    sides, axes = [], []
-    padding, extra = ((int(pair[0]), int(pair[1])) for pair in (layer.padding, layer.output_padding))
-    for axis in (0, 1):
-        step, width, side = layer.stride[axis], layer.kernel_size[axis], x.shape[1 + axis]
-        sides.append((side - 1) * step - 2 * padding[axis] + width + extra[axis])
-        moved = np.arange(sides[axis]) + padding[axis] - np.arange(width)[:, None]
-        axes.append(np.where((moved % step == 0) & (moved >= 0) & (moved // step < side), moved // step, -1))
-    shape = (layer.out_channels, sides[0], sides[1])
+    adjoint = adjoint_sizes(layer, x.shape)
+    axes = []
+    for axis, (step, edge) in enumerate(zip(adjoint.stride, adjoint.padding, strict=True)):
+        moved = np.arange(adjoint.map[axis]) + edge - np.arange(adjoint.kernel[axis])[:, None]
+        inside = (moved % step == 0) & (moved >= 0) & (moved // step < x.shape[1 + axis])
+        axes.append(np.where(inside, moved // step, -1))
+    shape = (layer.out_channels, *adjoint.map)
     if nodes.precision == "float32":
         inputs = (nodes.planes(x).name, kernel, *([bias] if bias else []))
-        options = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "output_padding": extra}
-        return Value(nodes.add("ConvTranspose", *inputs, **options, pads=padding * 2), shape)
+        options = {"kernel_shape": adjoint.kernel, "strides": adjoint.stride, "output_padding": layer.output_padding}
+        return Value(nodes.add("ConvTranspose", *inputs, **options, pads=adjoint.padding * 2), shape)
     return _sum_taps(nodes, x, axes, nodes.transpose(kernel, 1, 0, 2, 3), bias, 1, shape)
 
 

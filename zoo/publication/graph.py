@@ -27,7 +27,7 @@ from zoo.lowering.values import Value
 from zoo.publication.folder import GRAPHS
 from zoo.publication.network import load_network
 from zoo.publication.weights import data_start, header, read_headers, read_weights
-from zoo.records import GRAPH_FORMAT, NOT_PROVED, TOP_K, Certificate, ModelConfig, output_names
+from zoo.records import GRAPH_FORMAT, NOT_PROVED, Certificate, ModelConfig, output_names, ranks
 
 OPSET, IR_VERSION = 20, 10
 
@@ -114,17 +114,14 @@ def certified_graph(model: CertifiedModel, stored: Mapping[str, TensorProto]) ->
         nodes.add("Max", nodes.add("Relu", quotients), reached, output=class_radii)
     else:
         nodes.add("Relu", quotients, output=class_radii)
-    ranks = min(TOP_K, head.out_features - 1)
-    nodes.add_many(
-        "TopK", class_radii, nodes.ints(ranks), outputs=[topk_radius, "nearest"], axis=1, largest=0, sorted=1
-    )
+    count = nodes.ints(ranks(head.out_features))
+    nodes.add_many("TopK", class_radii, count, outputs=[topk_radius, "nearest"], axis=1, largest=0, sorted=1)
     nodes.add("Gather", topk_radius, nodes.constant(np.array(0)), output=radius, axis=1)
     return _model(nodes, shape, head.out_features)
 
 
 def _model(nodes: Nodes, shape: tuple[int, ...], classes: int) -> ModelProto:
-    ranks = min(TOP_K, classes - 1)
-    shapes = (("N", classes), ("N",), ("N",), ("N", classes), ("N", ranks))
+    shapes = (("N", classes), ("N",), ("N",), ("N", classes), ("N", ranks(classes)))
     kinds = (nodes.data_type, TensorProto.INT64, nodes.data_type, nodes.data_type, nodes.data_type)
     outputs = [
         helper.make_tensor_value_info(name, kind, sides)

@@ -22,8 +22,8 @@ from zoo.certificate.certify import Advance, certify
 from zoo.errors import CertificateError, InputError, one_line
 from zoo.files import sha256
 from zoo.publication.card import write_card
-from zoo.publication.folder import NAME, PATTERNS, SIGNATURE, SUMS, Folder, read_folder
-from zoo.publication.graph import GRAPHS, write_graphs
+from zoo.publication.folder import GRAPHS, NAME, PATTERNS, SIGNATURE, SUMS, Folder, read_folder
+from zoo.publication.graph import write_graphs
 from zoo.publication.network import load_weights
 from zoo.publication.weights import INDEX, WEIGHTS, data_start, read_weights, shard_index, weights_sha256
 from zoo.records import Certificate, Evaluation, ModelConfig, dumps

@@ -77,7 +77,7 @@ def _pages(app: FastAPI, service: Service) -> None:
 def _errors(app: FastAPI) -> None:
     """Give all errors, also Starlette's, one form."""
 
-    async def told(request: Request, error: Exception) -> Response:
+    async def answer_error(request: Request, error: Exception) -> Response:
         headers: dict[str, str] = {}
         if isinstance(error, HTTPException):
             code, message, headers = error.status_code, str(error.detail), dict(error.headers or {})
@@ -90,7 +90,7 @@ def _errors(app: FastAPI) -> None:
         return Response(body, code, {**headers, **fields})
 
     for kind in (ZooError, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, told)
+        app.add_exception_handler(kind, answer_error)
 
 
 def _card(served: Served) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def statistics(service: Service, name: str = "", version: str = "") -> dict[str,
     models = [protocol.find(service, name, version)] if name else list(service.served.values())
     return {
         "model_stats": [
-            {"name": served.model.name, "version": protocol.VERSION, **served.statistics.told()} for served in models
+            {"name": served.model.name, "version": protocol.VERSION, **served.statistics.to_json()} for served in models
         ]
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from functools import partial
 from typing import Any, TypeVar
 
@@ -173,5 +172,5 @@ async def _read(service: Service, kind: type[Body], field: str, data: bytes) -> 
 def _base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise InputError(f"the image is not base64: {error}") from error

@@ -19,12 +19,12 @@ from zoo.errors import InputError, UnknownModelError
 from zoo.hub.client import fetch
 from zoo.inference.images import MAX_IMAGE_BYTES
 from zoo.inference.runtime import Model, onnx_model
+from zoo.machine import cores
 from zoo.records import Outputs, aim
 from zoo.serve.batching import Batcher, fastest_batch
 from zoo.serve.metrics import Metrics
 from zoo.serve.problems import BusyError, LateError, NotReadyError
 from zoo.serve.statistics import Statistics
-from zoo.threads import cores
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -19,7 +19,7 @@ class Duration:
         self.count += 1
         self.seconds += seconds
 
-    def told(self) -> dict[str, int]:
+    def to_json(self) -> dict[str, int]:
         return {"count": self.count, "ns": round(1e9 * self.seconds)}
 
 
@@ -44,15 +44,16 @@ class Statistics:
         with self._lock:
             self._runs.setdefault(images, Duration()).add(seconds)
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The fields of the protocol's ModelStatistics, without name and version.
 
         `compute_output` is 0, because outputs are views of what the graph wrote.
         """
         with self._lock:
-            runs = {images: duration.told() for images, duration in sorted(self._runs.items())}
+            runs = {images: duration.to_json() for images, duration in sorted(self._runs.items())}
         durations = {
-            name: getattr(self, name).told() for name in ("success", "fail", "queue", "compute_input", "compute_infer")
+            name: getattr(self, name).to_json()
+            for name in ("success", "fail", "queue", "compute_input", "compute_infer")
         }
         nothing = {"count": 0, "ns": 0}
         return {

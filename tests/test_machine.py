@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import zoo.threads
-from zoo.threads import cores, limit_threads, threads
+import zoo.machine
+from zoo.machine import cores, limit_threads, threads
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(zoo.threads, "CGROUP", tmp_path)
+    monkeypatch.setattr(zoo.machine, "CGROUP", tmp_path)
     return tmp_path
 
 

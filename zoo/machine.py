@@ -1,4 +1,4 @@
-"""How many threads compute, and how they wait for each other, for every command and server.
+"""This machine: what it is, how many threads compute on it, and how they wait for each other.
 
 By default, threads of OpenMP and of ONNX Runtime that have finished spin until the others have. If another process uses
 one of the cores, they spin on a core that the slowest thread needs, and all become slow.
@@ -8,10 +8,22 @@ What a user has set, such as OMP_NUM_THREADS, is never changed.
 from __future__ import annotations
 
 import os
+import platform
 from contextlib import suppress
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+
+
+def machine() -> str:
+    """The machine in words: processor and number of cores."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = models[0] if models else platform.processor() or platform.machine()
+    return f"{processor}, {os.cpu_count()} cores"
 
 
 def cores() -> int:
