@@ -6,7 +6,7 @@ INSTALL = $(if $(UV),uv pip install --quiet --python .venv/bin/python,.venv/bin/
 # The page that certifies in the browser needs npm once; everything else does without.
 STATIC = @if command -v npm >/dev/null; then $(MAKE) --no-print-directory static; else echo 'no npm: no make static'; fi
 
-.PHONY: demo space static style check test test-all docs models-check soundness bench lint clean
+.PHONY: demo space static lint check test test-all docs models-check soundness bench format clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo  ## certified predictions for a few pictures with the embedded models
@@ -30,18 +30,18 @@ space/static/ort: space/ort.sh
 # A worker that has nothing left takes tests of the other's; byte code is kept, or each process compiles torch for seconds.
 PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= .venv/bin/pytest -n 2 --dist worksteal
 
-test: style  ## format, lint and the first tier of tests: every module, every rule, ten mutants of the proof
+test: lint  ## format, lint and the first tier of tests: every module, every rule, ten mutants of the proof
 	$(PYTEST) -m 'not slow'
 
 test-all: check  ## what CI runs: types too, all tests, with all mutants, the demo in Chromium, foreign clients and servers
 	$(STATIC)
 	$(PYTEST)
 
-style: .venv/.dev
+lint: .venv/.dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 
-check: style  ## format, lint and types
+check: lint  ## format, lint and types
 	.venv/bin/pyright
 
 docs: .venv/.docs  ## the documentation as pages in build/site, warnings being errors
@@ -57,10 +57,9 @@ BENCHES = peers graph bounds growth engines imagenet serve space threads liplt t
 bench: .venv/.dev  ## what docs/performance.md says, measured again: an hour on idle cores
 	for name in $(BENCHES); do .venv/bin/python -m benchmarks.$$name || exit 1; done
 
-lint: .venv/.dev  ## format and lint in place, check types
-	.venv/bin/ruff format .
+format: .venv/.dev  ## what ruff can mend, in place
 	.venv/bin/ruff check --fix .
-	.venv/bin/pyright
+	.venv/bin/ruff format .
 
 clean:
 	rm -rf .venv space/static/ort

@@ -137,15 +137,15 @@ def test_pictures_are_brought_to_a_size_of_the_network(runs: Path, tmp_path: Pat
     assert own_data("liresnet-l4w32", str(draw_shapes(tmp_path / "large", 1, side=(70, 99))))[0].input_shape[1] == 64
     assert own_data("liresnet-l4w32", str(draw_shapes(tmp_path / "small", 1, side=(8, 20))))[0].input_shape[1] == 28
     assert own_data("lipconvnet-5w8", str(tmp_path / "small"))[0].input_shape[1] == 32
-    assert plan("liresnet-l4w32", runs / "test", size=224).summary.endswith(
+    assert plan("liresnet-l4w32", data=runs / "test", size=224).summary.endswith(
         "resized to 224 x 224: the certificate speaks of that size"
     )
 
 
 def test_a_recipe_for_another_data_set_keeps_its_settings(runs: Path):
-    planned = plan("2c2f-mnist", runs / "test", name="shapes")
+    planned = plan("2c2f-mnist", data=runs / "test", name="shapes")
     assert (planned.recipe.name, planned.recipe.epsilon, planned.recipe.paper) == ("2c2f-shapes", 0.3, None)
-    assert plan("6c2f-cll-cifar10", runs / "test", name="shapes").recipe.name == "6c2f-cll-shapes"
+    assert plan("6c2f-cll-cifar10", data=runs / "test", name="shapes").recipe.name == "6c2f-cll-shapes"
 
 
 def test_the_radius_to_train_for_is_given_to_a_network_alone(runs: Path):
@@ -156,11 +156,11 @@ def test_the_radius_to_train_for_is_given_to_a_network_alone(runs: Path):
     }
     for network, (usual, trained) in named.items():
         for epsilon, size in ((None, usual), ("0.1", 0.1)):
-            recipe = plan(network, runs / "test", epsilon=epsilon).recipe
+            recipe = plan(network, data=runs / "test", epsilon=epsilon).recipe
             assert recipe.epsilon == size
             assert recipe.training_epsilon(1.0) == pytest.approx(trained / usual * size)
     thresholds = [
-        plan("linfdist-5x256", runs / "test", epsilon=size).recipe.loss_options["threshold"] for size in (0.1, 0.2)
+        plan("linfdist-5x256", data=runs / "test", epsilon=size).recipe.loss_options["threshold"] for size in (0.1, 0.2)
     ]
     assert thresholds[1] == pytest.approx(2 * thresholds[0])
 

@@ -48,12 +48,13 @@ def train(
     """
     from training.plan import plan
 
-    planned = plan(model, data, test, name, license, size, epochs, limit, init, epsilon)
+    own = {"data": data, "test": test, "name": name, "license": license, "size": size, "init": init, "epsilon": epsilon}
+    planned = plan(model, **own, epochs=epochs, limit=limit)
     if planned.summary and os.environ.get("RANK", "0") == "0":
         print(planned.summary, file=sys.stderr)
-    from training.loop import train  # slow to import, and mistakes above need none of it
+    from training import loop  # slow to import, and mistakes above need none of it
 
-    return train(
+    return loop.train(
         planned.recipe,
         Path(output),
         seed,

@@ -91,16 +91,16 @@ def main(
         return
     if recipe not in NETWORKS:
         find(recipe)  # an unknown name is reported before anything else that is missing
+    own = {"data": data, "test": test, "name": name, "license": license, "size": size, "init": init, "epsilon": epsilon}
     if describe:
         from training.plan import plan
 
-        chosen = plan(recipe, data, test, name, license, size, epochs, limit, init, epsilon).recipe
+        chosen = plan(recipe, **own, epochs=epochs, limit=limit).recipe
         print(json.dumps({**chosen.describe(), "expected": chosen.expected()}, indent=1))
         return
     if output is None:
         raise InputError("say where to write: --output DIR")
     options = {"seed": seed, "accumulate": accumulate, "resume": resume, "tracker": tracker}
-    own = {"data": data, "test": test, "name": name, "license": license, "size": size, "init": init, "epsilon": epsilon}
     first = os.environ.get("RANK", "0") == "0"
     done = train(recipe, output, epochs=epochs, limit=limit, steps=steps, **options, **own)
     if not done:

@@ -47,8 +47,8 @@ class Learner:
         network = constrain(self.entry.architecture.network(), self.entry.architecture)
         if start is not None:
             start_from(network, start)
-        # Convolutions are faster in this order of memory.
-        self.network = network.to(device=accelerator.device, memory_format=torch.channels_last)
+        network = network.to(accelerator.device)
+        self.network = network.to(memory_format=torch.channels_last)  # convolutions are faster so
         self.estimate = self.published_estimate = self._estimate(self.network)
         self.published = self.network
         self.average = None

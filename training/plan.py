@@ -16,7 +16,7 @@ from zoo.data.datasets import known_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 
-Place = str | PathLike[str]
+StrPath = str | PathLike[str]
 
 
 class Plan(NamedTuple):
@@ -31,15 +31,16 @@ class Plan(NamedTuple):
 
 def plan(
     model: str,
-    data: Place | None = None,
-    test: Place | None = None,
+    *,
+    data: StrPath | None = None,
+    test: StrPath | None = None,
     name: str | None = None,
     license: str | None = None,
     size: int | None = None,
-    epochs: int | None = None,
-    limit: int | None = None,
     init: str | None = None,
     epsilon: str | float | None = None,
+    epochs: int | None = None,
+    limit: int | None = None,
 ) -> Plan:
     """What `training.train` does with these arguments. Raises InputError."""
     start = None if init is None else find_start(init)

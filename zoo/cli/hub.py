@@ -11,6 +11,7 @@ from rich.console import Console
 from zoo.cli.display import pairs, proof_progress
 from zoo.cli.shell import FolderArgument, source_of
 from zoo.errors import InputError, require
+from zoo.hub import client
 from zoo.hub.client import HUB, LOCAL, fetch
 from zoo.publication.folder import SIGNATURE
 
@@ -27,9 +28,7 @@ def pull(
     Obeys HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE. Whether its certificate holds is what `zoo verify`
     tells.
     """
-    from zoo.hub.client import pull
-
-    path = pull(name, output)
+    path = client.pull(name, output)
     folder = fetch(f"{LOCAL}{path}")
     rows = [("model", folder.config.name), ("folder", str(path)), ("files", f"{len(folder.files)} checked")]
     if output is None and name.startswith(HUB):
@@ -52,10 +51,8 @@ def push(
     The upload is one commit. Needs the extra export, and a token of the hub: HF_TOKEN or `hf auth login`. HF_ENDPOINT
     chooses the hub. Nothing is uploaded if a byte, the card or the certificate is not as it should be.
     """
-    from zoo.hub.client import push
-
     with proof_progress() as advance:
-        pushed = push(source_of(name), repository, private, tag, advance)
+        pushed = client.push(source_of(name), repository, private, tag, advance)
     Console().print(pairs([("pushed", pushed), *([("tag", tag)] if tag else [])]))
     return 0
 
@@ -72,9 +69,9 @@ def sign(
     openssl ecparam -name prime256v1 -genkey -noout -out private.pem
     openssl ec -in private.pem -pubout -out public.pem
     """
-    from zoo.publication.signing import sign
+    from zoo.publication import signing
 
-    signature = sign(fetch(f"{LOCAL}{folder}"), private_key)
+    signature = signing.sign(fetch(f"{LOCAL}{folder}"), private_key)
     Console().print(pairs([("signed", str(signature)), ("check", f"zoo verify {folder} --public-key FILE")]))
     return 0
 
