@@ -36,7 +36,7 @@ from torch import nn
 
 from zoo.bounds.rounding import OUTWARD, gamma
 from zoo.bounds.rule import Context, Shape
-from zoo.bounds.spectral import Matrix, NormProof
+from zoo.bounds.spectral import Family, Matrix, NormProof
 from zoo.lowering.sizes import Pair, Sizes, sizes_of
 
 # Multiply-adds of the Gram matrix of a materialised convolution that are worth an exact norm (about 10 s on 2 cores).
@@ -103,10 +103,10 @@ def convolution_norm(
     """The proof that bounds the norm of the convolution by each kernel [O, I, k, k]: method, proof, torus."""
     match geometry(sizes):
         case "patches":
-            matrices = ((kernel.reshape(len(kernel), -1), None) for kernel in kernels)
+            matrices = [(kernel.reshape(len(kernel), -1), None) for kernel in kernels]
             return "gram-cholesky", context.prove(matrices, len(kernels)), {}
         case "dense":
-            matrices = ((dense_matrix(kernel, sizes), None) for kernel in kernels)
+            matrices = Family(lambda: ((dense_matrix(kernel, sizes), None) for kernel in kernels))
             return "gram-cholesky", context.prove(matrices, len(kernels)), {}
     return "torus-symbol", *torus_norm(kernels, sizes, context)
 
@@ -116,7 +116,7 @@ def torus_norm(kernels: Sequence[Matrix], sizes: Sizes, context: Context) -> tup
     stride, sides = sizes.stride, torus_sides(sizes)
     count, aliases = symbol_count(stride, sides), math.sqrt(stride[0] * stride[1])
     perturbation = max(map(symbol_rounding, kernels)) * aliases * OUTWARD
-    symbols = chain.from_iterable(torus_symbols(kernel, stride, sides) for kernel in kernels)
+    symbols = Family(lambda: chain.from_iterable(torus_symbols(kernel, stride, sides) for kernel in kernels))
     proof = context.prove(symbols, count * len(kernels), perturbation, aliases)
     return proof, {"torus_rows": float(sides[0]), "torus_columns": float(sides[1]), "frequencies": float(count)}
 

@@ -87,7 +87,7 @@ def frequency_conv(layer: FrequencyConv, context: Context) -> Bound:
     outputs = layer.weight.shape[-2]
     real, imaginary = _matrices(layer, context, size + 2 * padding, outputs, channels)
     bias = context.exact(layer.bias, outputs)
-    proof = context.prove(zip(real, imaginary, strict=True), len(real))
+    proof = context.prove(list(zip(real, imaginary, strict=True)), len(real))
     chain = frequency_chain(real, imaginary, proof.bound, size, padding)
     return Bound(
         (outputs, size, size),
@@ -134,7 +134,7 @@ def sandwich(layer: Sandwich, context: Context) -> Bound:
     else:
         _check_size(size, context.map_shape()[1:], context)
         real, imaginary = _matrices(layer, context, size, hidden, outputs + channels)
-        proof = context.prove(zip(real, imaginary, strict=True), len(real))
+        proof = context.prove(list(zip(real, imaginary, strict=True)), len(real))
         outer, inner = (
             frequency_chain(part_of(real), part_of(imaginary), proof.bound, size)
             for part_of in (

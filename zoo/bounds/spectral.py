@@ -14,8 +14,9 @@ Source: Rump 2011, "Verified bounds for singular values", BIT 51, in the a-poste
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,16 @@ HEADROOM = 1e-8  # tau above the largest eigenvalue, so that the factorisation s
 # What is measured (residuals, a-priori rounding) is published twice as large: another machine, whose sums round in
 # another order, then measures less than what it checks. It costs about 1e-12 of a bound.
 PUBLISHED = 2.0
+
+
+@dataclass(frozen=True)
+class Family:
+    """Matrices that are made anew each time that they are asked for: all together may not fit into memory."""
+
+    make: Callable[[], Iterator[tuple[Matrix, Matrix | None]]]
+
+    def __iter__(self) -> Iterator[tuple[Matrix, Matrix | None]]:
+        return self.make()
 
 
 @dataclass(frozen=True)
@@ -59,25 +70,35 @@ def spectral_norm_bound(
     """No matrix of the family, divided by `divisor`, has a spectral norm above the proof's bound.
 
     family: pairs (real, imaginary) of float64 matrices [m, n], imaginary None for real ones, each known up to an
-        error of spectral norm `perturbation`.
+        error of spectral norm `perturbation`; the first ones are asked for again if a later one raises tau.
     tau: where to start; a tau from an earlier proof saves the eigenvalues, and one that is too small is raised.
     advance: called after each matrix, for a progress bar.
     """
-    residual, rounding = 0.0, 0.0
-    for real, imaginary in family:
-        if real.shape[0] > real.shape[1]:  # the smaller of S S^H and S^H S; conjugation changes no norm
-            real, imaginary = real.T, None if imaginary is None else -imaginary.T
-        gram, gram_error = _gram(real, imaginary)
-        tau, headroom = max(tau, TINY), HEADROOM
-        with np.errstate(over="ignore", invalid="ignore"):  # the tau of a hostile certificate proves infinity, silently
-            while (proof := _enclose(gram, tau)) is None:
-                tau = max(float(np.linalg.eigvalsh(gram)[-1]), tau) * (1.0 + headroom)
-                headroom *= 2.0
-        factor_residual, diagonal_error = proof
-        residual = max(residual, factor_residual)
-        rounding = max(rounding, (gram_error + diagonal_error) * OUTWARD)
+    tau, last, errors = max(tau, TINY), 0, []
+    for number, matrix in enumerate(family):
+        before, (tau, *error) = tau, _enclosed(*matrix, tau)
+        last = last if tau == before else number
+        errors.append(error)
         advance()
+    # The published tau is the last one: what is published with it is measured with it, as a verification will.
+    for number, matrix in enumerate(islice(family, last)):
+        _, *errors[number] = _enclosed(*matrix, tau)
+    residual, rounding = (max(column) for column in zip(*errors, strict=True))
     return NormProof(tau, PUBLISHED * residual, PUBLISHED * rounding, PUBLISHED * perturbation, divisor)
+
+
+def _enclosed(real: Matrix, imaginary: Matrix | None, tau: float) -> tuple[float, float, float]:
+    """For one matrix: tau, raised until there is a Cholesky factor; the factor's residual; the rounding."""
+    if real.shape[0] > real.shape[1]:  # the smaller of S S^H and S^H S; conjugation changes no norm
+        real, imaginary = real.T, None if imaginary is None else -imaginary.T
+    gram, gram_error = _gram(real, imaginary)
+    headroom = HEADROOM
+    with np.errstate(over="ignore", invalid="ignore"):  # the tau of a hostile certificate proves infinity, silently
+        while (proof := _enclose(gram, tau)) is None:
+            tau = max(float(np.linalg.eigvalsh(gram)[-1]), tau) * (1.0 + headroom)
+            headroom *= 2.0
+    residual, diagonal_error = proof
+    return tau, residual, (gram_error + diagonal_error) * OUTWARD
 
 
 def _gram(real: Matrix, imaginary: Matrix | None) -> tuple[Any, float]:
