@@ -19,6 +19,7 @@ from torch import nn
 from zoo.bounds import convolution
 from zoo.bounds.convolution import geometry
 from zoo.bounds.rule import Context
+from zoo.bounds.spectral import spectral_norm_bound
 from zoo.bounds.table import bound_layer
 from zoo.lowering.sizes import sizes_of
 
@@ -359,3 +360,12 @@ def test_bounds_scale_with_the_weights():
             one, *others = (lipschitz_bound(conv(kernel * 2.0**k, padding=1), (2, 4, 4)) for k in (0, -60, 60, -20))
         for k, bound in zip((-60, 60, -20), others, strict=True):
             assert bound == pytest.approx(one * 2.0**k, rel=1e-7)
+
+
+@pytest.mark.parametrize("norms", [(1.0, 2.0), (2.0, 1.0), (1.0, 3.0, 2.0, 4.0, 1e-3)])
+def test_a_proof_that_starts_from_a_published_tau_is_that_which_was_published(norms):
+    """Also where later matrices of a family raise tau: an honest folder would not verify otherwise."""
+    family = [(np.full((1, 1), norm), None) for norm in norms]
+    proof = spectral_norm_bound(family)
+    assert spectral_norm_bound(family, proof.tau) == proof
+    assert proof.bound >= max(norms)

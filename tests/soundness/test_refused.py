@@ -43,6 +43,11 @@ class MyReLU(nn.ReLU):
     pass
 
 
+class ReLU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 100 * x
+
+
 class MyPixels(Pixels):
     pass
 
@@ -297,17 +302,21 @@ def test_a_certified_model_with_another_option_or_layer_does_not_answer():
 
 
 def test_a_certificate_answers_for_the_network_that_it_was_made_of_alone():
-    net, shape = network(nn.Flatten(), nn.Linear(8, 8), nn.Linear(8, 3)), (1, 2, 4)
+    pooled = (nn.BatchNorm2d(1, eps=1.0), nn.AvgPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(2, 8), nn.Linear(8, 3))
+    net, shape = network(*pooled), (1, 2, 4)
     certificate = certify(net, shape)
     assert CertifiedModel.of(copy.deepcopy(net), certificate)
     for change, told in (
-        (lambda net: net[2].weight.data.mul_(1000), "the weights are not those"),
-        (lambda net: net.insert(2, nn.Identity()), "the weights are not those"),  # their names are others
-        (lambda net: net.__setitem__(1, nn.Identity()), "the layers are not those"),
+        (lambda net: net[5].weight.data.mul_(1000), "the weights are not those"),
+        (lambda net: net.insert(4, nn.Identity()), "the layers are not those"),
+        (lambda net: net.__setitem__(4, nn.Identity()), "the layers are not those"),
+        (lambda net: setattr(net[1], "eps", 1e-5), "the layers are not those"),
+        (lambda net: net.__setitem__(2, nn.AvgPool2d(2, divisor_override=1)), "the layers are not those"),
+        (lambda net: net.__setitem__(3, ReLU()), "cannot be certified"),  # a class of the same name
     ):
         other = copy.deepcopy(net)
         change(other)
-        with pytest.raises(CertificateError, match=told):
+        with pytest.raises((CertificateError, UncertifiableLayerError), match=told):
             CertifiedModel.of(other, certificate)
 
 
@@ -419,9 +428,33 @@ def broadcast_scale() -> nn.Module:
     return layer
 
 
+def other_padding() -> nn.Module:
+    """A circular convolution pads by what it was made with."""
+    layer = nn.Conv2d(1, 1, 1, padding=3, padding_mode="circular")
+    layer.padding = (0, 0)
+    return layer
+
+
+class Larger(Tensor):
+    """A tensor that makes ten times as much of a linear layer."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        return 10 * result.as_subclass(Tensor) if func is nn.functional.linear else result
+
+
+def other_tensor() -> nn.Module:
+    layer = nn.Linear(8, 8)
+    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Larger))
+    return layer
+
+
 TAMPERED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "another kernel": (other_kernel, (1, 8, 8)),
     "another convolution": (other_convolution, (1, 8, 8)),
+    "another padding": (other_padding, (1, 8, 8)),
+    "another kind of tensor": (other_tensor, FLAT),
     "a broadcast bias": (broadcast_bias, FLAT),
     "a broadcast scale": (broadcast_scale, (2, 4, 4)),
 }

@@ -60,6 +60,9 @@ def kernel_of(layer: nn.Conv2d, context: Context) -> tuple[Matrix, Sizes]:
     if min(sizes.output_shape) < 1:
         raise context.refuse(f"its kernel does not fit a map of {shape[1]} x {shape[2]}")
     if layer.padding_mode == "circular":
+        (top, left), padded = sizes.padding, layer._reversed_padding_repeated_twice
+        if list(padded) != [left, left, top, top]:
+            raise context.refuse(f"it pads by {list(padded)} whatever its padding says now; instead: a new layer")
         _check_torus(sizes, context)
     kernel_shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
     return context.exact(layer.weight, *kernel_shape), sizes

@@ -156,6 +156,8 @@ class Context:
         """The stored float32 numbers as float64, of exactly this shape; zeros for a missing bias."""
         if tensor is None:
             return np.zeros(shape)
+        if not is_plain(tensor):
+            raise self.refuse(f"a tensor is a {type(tensor).__name__}, which may compute something else")
         if tuple(tensor.shape) != shape:
             raise self.refuse(f"a tensor has the shape {list(tensor.shape)}, expected {list(shape)}")
         if tensor.dtype != torch.float32:
@@ -185,6 +187,11 @@ class Context:
     def size(self, vector: Matrix, copies: int) -> float:
         """At least the norm, in the norm of the context, of `copies` copies of the vector one after the other."""
         return l2(vector, copies) if self.norm == "l2" else float(np.abs(vector).max()) * RAISED
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether no class of its own changes what is computed with the tensor."""
+    return type(tensor) in (Tensor, nn.Parameter)
 
 
 def no_row(kind: type, rows: Mapping[type[nn.Module], Any], norm: str = "") -> str:

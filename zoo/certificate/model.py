@@ -11,12 +11,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.architectures import from_description
 from zoo.bounds.interval import least_margins
 from zoo.bounds.margins import MarginTables, margin_tables
 from zoo.bounds.rounding import SMALLEST, check_arithmetic
-from zoo.bounds.rule import changed_by_hooks, in_training
+from zoo.bounds.rule import changed_by_hooks, in_training, is_plain
 from zoo.bounds.spectral import Matrix
-from zoo.bounds.written import weights_of
+from zoo.bounds.written import weights_of, write_layers
 from zoo.errors import CertificateError, InputError
 from zoo.records import NORMS, Certificate, Outputs, ranks
 
@@ -71,8 +72,15 @@ class CertifiedModel(nn.Module):
     def of(cls, network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64) -> Self:
         """The model of the very network that `zoo.certify` was given, and its certificate.
 
-        Raises CertificateError where layers or weights are others, and as `tables_of` does.
+        Raises CertificateError where weights, layers or their options are others, and as `tables_of` does;
+        UncertifiableLayerError for a layer that no certificate can speak of.
         """
+        with torch.device("meta"):
+            described = from_description(certificate.architecture).network()
+        if write_layers(network) != write_layers(described):
+            raise CertificateError(
+                f"the layers are not those that the certificate of {certificate.name} speaks of: certify this network"
+            )
         if hashlib.sha256(save(weights_of(network))).hexdigest() != certificate.weights_sha256:
             raise CertificateError(
                 f"the weights are not those that the certificate of {certificate.name} speaks of: certify this network"
@@ -81,10 +89,10 @@ class CertifiedModel(nn.Module):
 
     @classmethod
     def of_loaded(cls, network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64) -> Self:
-        """`of`, for a network of `load_network`, which has compared the weights; they may be in several files."""
+        """`of`, for a network of `load_network`, which made it as the certificate says and compared its weights."""
         layers = [(name, type(layer).__name__) for name, layer in network._modules.items()][:-1]
         if layers != [(layer.name, layer.kind) for layer in certificate.layers]:
-            raise CertificateError(f"the layers are not those that the certificate of {certificate.name} speaks of")
+            raise CertificateError(f"{certificate.name}: the certificate's layers are not those of its architecture")
         tables, shape = tables_of(network, certificate), certificate.layers[0].input_shape
         return cls(network, tables, shape, dtype, certificate.norm, certificate.levels).eval()
 
@@ -116,11 +124,12 @@ class CertifiedModel(nn.Module):
         check_arithmetic()
         _check_workers()
         tables = {self.margin_lipschitz.dtype, self.slack.dtype}
-        weights = {value.dtype for value in self.network.state_dict().values() if value.is_floating_point()}
+        tensors = [*self.network.parameters(), *self.network.buffers()]
+        weights = {value.dtype for value in tensors if value.is_floating_point()}
         hooked = any(changed_by_hooks(layer) for layer in self.network.modules())
         if any(in_training(layer) for layer in self.network.modules()):
             raise CertificateError("the network is in training mode, and what was certified is not: call model.eval()")
-        changed = hooked or self._made_of != _made_of(self.network)
+        changed = hooked or not all(map(is_plain, tensors)) or self._made_of != _made_of(self.network)
         if tables != {self.dtype} or weights != {torch.float32} or changed:
             raise CertificateError(
                 "the module is no longer what was certified (layers, options, types or hooks changed): load it again"

@@ -68,7 +68,7 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
             )
         folder = read_folder(path)
         network = load_network(folder.weights(), folder.certificate)
-        model = cls.of(network, folder.certificate, getattr(torch, precision))
+        model = cls.of_loaded(network, folder.certificate, getattr(torch, precision))
         model.folder = folder
         return model.to(map_location)
 

@@ -7,8 +7,8 @@ from .mutant import FOURIER, FREQUENCY, LAYERS_BY_FREQUENCY, mutant
 MUTANTS = (
     mutant(
         "a frequency left out", "frequency::test_a_convolution_is_bounded_by_its_matrices[zeros around-0.001]",
-        FREQUENCY, "    bias = context.exact(layer.bias, outputs)\n    proof = context.prove(zip(real, imaginary,",
-        "    bias = context.exact(layer.bias, outputs)\n    proof = context.prove(zip(real[1:], imaginary[1:],",
+        FREQUENCY, "    bias = context.exact(layer.bias, outputs)\n    proof = context.prove(list(zip(real, imaginary,",
+        "    bias = context.exact(layer.bias, outputs)\n    proof = context.prove(list(zip(real[1:], imaginary[1:],",
     ),
     mutant(
         "real parts alone", "frequency::test_a_convolution_is_bounded_by_its_matrices",

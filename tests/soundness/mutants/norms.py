@@ -36,12 +36,11 @@ def power_iteration(start: str, steps: int) -> tuple[str, ...]:
 
 def _gram("""
     return (
-        *(SPECTRAL, "    residual, rounding = 0.0, 0.0\n", "    residual, rounding, best = 0.0, 0.0, 0.0\n"),
-        *(SPECTRAL, "residual = max(residual, factor_residual)", "best = max(best, _power(gram))"),
+        *(SPECTRAL, "    headroom = HEADROOM\n", "    headroom, start = HEADROOM, tau\n"),
         *(
             SPECTRAL,
-            "return NormProof(tau, ",
-            "return NormProof(best, 0.0, 0.0, 0.0, divisor)\n    return NormProof(tau, ",
+            "return tau, residual, (gram_error + diagonal_error) * OUTWARD",
+            "return max(start, _power(gram)), 0.0, 0.0",
         ),
         *(SPECTRAL, "def _gram(", estimate),
     )
