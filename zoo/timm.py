@@ -1,3 +1,3 @@
 """`import zoo.timm` makes the published models known to timm; see `zoo.integrations.timm`."""
 
-from zoo.integrations.timm import *  # noqa: F403
+import zoo.integrations.timm  # noqa: F401

@@ -313,7 +313,20 @@ MUTANTS = (
     ),
     mutant(
         "other layers answered for", "refused::test_a_certificate_answers_for_the_network_that_it_was_made_of_alone",
-        MODEL, "if layers != [(layer.name, layer.kind) for layer in certificate.layers]:", "if False:",
+        MODEL, "if write_layers(network) != write_layers(described):", "if False:",
+    ),
+    mutant(
+        "a later padding answered for", "refused::test_a_layer_whose_numbers_are_not_what_it_says_is_refused",
+        CONV, "if list(padded) != [left, left, top, top]:", "if False:",
+    ),
+    mutant(
+        "tensors of any class", "refused::test_a_layer_whose_numbers_are_not_what_it_says_is_refused",
+        RULE, "return type(tensor) in (Tensor, nn.Parameter)", "return True",
+    ),
+    mutant(
+        "residuals of the tau of the moment",
+        "norms::test_a_proof_that_starts_from_a_published_tau_is_that_which_was_published",
+        SPECTRAL, "islice(family, last)", "islice(family, 0)",
     ),
     mutant(
         "only the first group", "rules::test_convolutions_in_any_form_are_at_least_their_norm",
