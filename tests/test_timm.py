@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,11 @@ def damage(folder: Path) -> None:
 
 
 class TestTimm:
+    def test_the_readme_s_import_makes_a_model(self):
+        """In a process of its own: timm changes a module that registers models while it is imported."""
+        lines = "import timm, zoo.timm; timm.create_model('2c2f.mnist', pretrained=True)"
+        subprocess.run([sys.executable, "-c", lines], check=True)
+
     def test_every_architecture_is_known(self):
         names = {network.replace("-", "_") for network in NETWORKS}
         assert names <= set(timm.list_models())
