@@ -16,6 +16,7 @@ import numpy as np
 
 import training
 from export.publish import publish
+from zoo.cli.shell import run_script
 from zoo.data.splits import load_split
 from zoo.files import write_whole
 from zoo.machine import machine
@@ -39,6 +40,7 @@ def write_pictures(folder: Path) -> tuple[Path, Path]:
 
 
 def main() -> None:
+    """Train six models, measure them and write finetune.json anew."""
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         train, test = write_pictures(Path(scratch))
@@ -67,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, "python -m benchmarks.finetune")

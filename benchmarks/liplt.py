@@ -7,13 +7,13 @@ measured again stays as it was.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import typer
 from safetensors.torch import load_file
 from torch import nn
 
@@ -21,6 +21,7 @@ from training.layers import weight_of
 from zoo.bounds.liplt import liplt
 from zoo.bounds.margins import compared_constants
 from zoo.certificate.certify import certify
+from zoo.cli.shell import run_script
 from zoo.files import write_whole
 from zoo.layers import Pixels
 from zoo.machine import machine
@@ -98,7 +99,10 @@ def trained(folder: Path) -> dict[str, Any]:
     return row
 
 
-def main(folders: list[Path]) -> None:
+def main(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Runs for table 2; growth where none is.")] = None,
+) -> None:
+    """Measure LipLT and write it into liplt.json."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results["machine"] = machine()
     if folders:
@@ -109,4 +113,4 @@ def main(folders: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(folder) for folder in sys.argv[1:]])
+    run_script(main, "python -m benchmarks.liplt")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.certificate.model import CertifiedModel, cast_network
+from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split
 from zoo.files import write_whole
@@ -111,8 +112,13 @@ def _norm(layer: nn.Linear | nn.Conv2d, like: Tensor, before: Tensor, after: Ten
     return size
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Compare local bounds with global ones and write local.json anew."""
     rows = {name: measure(name) for name in NAMES}
     write_whole(RESULTS, json.dumps({"machine": machine(), "models": rows}, indent=1) + "\n")
     for name, row in rows.items():
         print(name, json.dumps(row))
+
+
+if __name__ == "__main__":
+    run_script(main, "python -m benchmarks.local")

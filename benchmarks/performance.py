@@ -13,6 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from export.cards import shelf
+from zoo.cli.shell import run_script
 from zoo.files import replacing, write_whole
 from zoo.records import aim
 
@@ -185,4 +186,4 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, "python -m benchmarks.performance")

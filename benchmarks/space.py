@@ -16,20 +16,24 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from playwright.sync_api import sync_playwright
 
+from zoo.cli.shell import run_script
 from zoo.files import write_whole
 from zoo.machine import machine
 
+RESULTS = Path(__file__).with_suffix(".json")
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "space" / "static" / "samples"
 VISITS = 5
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
-def main(output: Path) -> None:
+def main(output: Annotated[Path, typer.Argument(help="Where to write.")] = RESULTS) -> None:
+    """Time the demo."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -107,4 +111,4 @@ def _visit_page(browser: Any, url: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".json"))
+    run_script(main, "python -m benchmarks.space")

@@ -27,6 +27,7 @@ from training.feed import Feed
 from training.layers import constrain
 from training.liplt import LipLTEstimate
 from training.losses import emma
+from zoo.cli.shell import run_script
 from zoo.files import write_whole
 from zoo.layers import ConvExponential
 from zoo.machine import machine
@@ -147,6 +148,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def main() -> None:
+    """Time the steps of training and write training.json anew."""
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     cpu = device.type == "cpu"
     where = machine() + (f", {torch.get_num_threads()} threads" if cpu else f", {torch.cuda.get_device_name()}")
@@ -159,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, "python -m benchmarks.training")
