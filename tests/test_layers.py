@@ -116,6 +116,15 @@ def test_a_graph_that_does_not_load_is_not_published(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_default_type_of_new_tensors_does_not_matter(tmp_path: Path):
+    net = own()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert zoo.publish(net, tmp_path / "out", SHAPE, "abc").is_dir()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 class Tenfold(nn.Sequential):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(10 * x)

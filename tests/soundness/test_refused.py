@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import math
 import pickle
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -100,6 +102,12 @@ def negative_variance(layer: nn.BatchNorm2d) -> nn.Module:
     return layer
 
 
+def branch_named(name: str) -> nn.Module:
+    layer = Residual(nn.ReLU())
+    layer.branch.add_module(name, nn.Linear(8, 8))
+    return layer
+
+
 CHANGED: dict[str, Callable[[nn.Module], nn.Module]] = {
     "forward hook": hooked,
     "forward pre-hook": pre_hooked,
@@ -130,6 +138,8 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "lazy linear": (lambda: nn.LazyLinear(8), FLAT),
     "a residual that overwrites its input": (lambda: Residual(nn.ReLU(inplace=True)), FLAT),
     "a residual that overwrites a view": (lambda: Residual(nn.Flatten(), nn.ReLU(inplace=True)), FLAT),
+    "a layer of a branch named as the skip": (lambda: branch_named("skip"), FLAT),
+    "a layer of a branch named as the loop": (lambda: branch_named("loop"), FLAT),
     "hooked ReLU": (lambda: hooked(nn.ReLU()), FLAT),
     "compiled ReLU": (lambda: compiled(nn.ReLU()), FLAT),
     "replaced MinMax": (lambda: replaced(MinMax()), FLAT),
@@ -152,6 +162,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "a leak below 0": (lambda: nn.LeakyReLU(-0.1), MAP),
     "a leak of NaN": (lambda: nn.LeakyReLU(math.nan), MAP),
     "clamp to no interval": (lambda: nn.Hardtanh(0.0, math.inf), MAP),
+    "clamp to almost everything": (lambda: nn.Hardtanh(-1e300, 1e300), MAP),
     "groups that do not divide": (lambda: GroupSort(3), MAP),
     "shuffled groups that do not divide": (lambda: nn.ChannelShuffle(3), MAP),
     "a vector of another size": (lambda: nn.Unflatten(1, (3, 2, 4)), FLAT),
@@ -368,6 +379,22 @@ def test_a_thread_that_flushes_subnormal_numbers_gets_neither_a_certificate_nor_
         torch.set_flush_denormal(False)
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="libm and its numbers on x86-64")
+@pytest.mark.parametrize("direction", [0x400, 0x800, 0xC00], ids=["down", "up", "to zero"])
+def test_a_thread_that_rounds_in_a_direction_gets_neither_a_certificate_nor_a_radius(direction):
+    _, model = certified(plain(), (1, 2, 4))
+    library = ctypes.CDLL("libm.so.6")
+    images = torch.full((1, 1, 2, 4), 0.5)
+    assert library.fesetround(direction) == 0
+    try:
+        with pytest.raises(CertificateError, match="does not round to the nearest number"):
+            model(images)
+        with pytest.raises(CertificateError, match="does not round to the nearest number"):
+            certify(plain(), (1, 2, 4))
+    finally:
+        library.fesetround(0)
+
+
 def test_threads_that_were_born_while_subnormal_numbers_were_flushed_give_no_radius():
     """They keep flushing, whatever holds for the thread that calls. In a process of its own, which has such threads."""
     script = (
@@ -391,6 +418,12 @@ def test_images_of_another_shape_do_not_get_a_radius_of_their_own(shape):
     _, model = certified(network(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(4, 2), channels=3), (3, 1, 2))
     with pytest.raises(InputError, match=r"^expected images of shape \[N, 3, 1, 2\], got "):
         model(torch.full(shape, 0.5))
+
+
+def test_complex_images_do_not_get_the_radius_of_their_real_part():
+    _, model = certified(plain(), (1, 2, 4))
+    with pytest.raises(InputError, match="expected real numbers"):
+        model(torch.full((1, 1, 2, 4), 0.5 + 0.5j))
 
 
 def test_float64_away_from_the_cpu_does_not_answer():

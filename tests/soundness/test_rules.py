@@ -120,6 +120,8 @@ SOUND: dict[type[nn.Module], list[Case]] = {
     nn.MaxPool2d: [
         Case(nn.MaxPool2d(2), (3, 4, 6)),
         Case(nn.MaxPool2d(3, 1, 1), (2, 4, 5)),
+        Case(nn.MaxPool2d([2, 1]), (3, 4, 6)),
+        Case(nn.MaxPool2d((2,)), (3, 4, 6)),
         Case(nn.MaxPool2d((2, 3), (1, 2), dilation=(2, 1)), (2, 5, 5)),
     ],
     nn.BatchNorm2d: [

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from torch import nn
 
+from zoo.bounds.rounding import MAX_BOUND
 from zoo.bounds.rule import RAISED, Bound, Context, l2
 from zoo.layers import (
     Abs,
@@ -94,8 +95,8 @@ def leaky_relu(layer: nn.LeakyReLU, context: Context) -> Bound:
 def hardtanh(layer: nn.Hardtanh, context: Context) -> Bound:
     """Cut to an interval [a, b]: 1-Lipschitz and exact. 0 becomes the number of the interval that is nearest to it."""
     low, high = layer.min_val, layer.max_val
-    if not -math.inf < low <= high < math.inf:
-        raise context.refuse(f"[{low}, {high}] is no bounded interval")
+    if not -MAX_BOUND <= low <= high <= MAX_BOUND:
+        raise context.refuse(f"[{low}, {high}] is no interval of numbers up to {MAX_BOUND}")
     ends = (min(max(0.0, low), high), max(-low, high))
     offset, reach = (context.size(np.array([value]), math.prod(context.input_shape)) for value in ends)
     return Bound(context.input_shape, 1.0, "clamp", {}, offset_norm=offset, range_norm=reach)

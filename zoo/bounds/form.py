@@ -55,7 +55,8 @@ def two(argument: Argument) -> Argument:
         return isinstance(value, list) and len(value) == 2 and all(map(argument.is_valid, value))
 
     def pair(value: Any) -> Any:
-        return list(value) if isinstance(value, tuple) else [value, value]
+        numbers = list(value) if isinstance(value, tuple | list) else [value]
+        return numbers if len(numbers) == 2 else numbers * 2
 
     return Argument(f"two of {argument.expected}", are_valid, pair, tuple)
 

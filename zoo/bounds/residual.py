@@ -26,6 +26,8 @@ from zoo.bounds.rule import RAISED, Bound, Context, Row, changed_by_hooks
 from zoo.bounds.spectral import Matrix, NormProof
 from zoo.layers import Residual
 
+OWN_TERMS = {"skip", "loop", "aol", "sll"}  # the first words of a block's own terms, of the skip and of `loop_bounds`
+
 
 class Loop(NamedTuple):
     """The parts of H x + G phi(W x + b) on an input of a shape; skip: H, None for 0."""
@@ -77,6 +79,8 @@ def residual(layer: Residual, context: Context) -> Bound:
     """
     if type(layer.branch) is not nn.Sequential or changed_by_hooks(layer.branch):
         raise context.refuse("its branch is not a plain nn.Sequential")
+    if taken := sorted(OWN_TERMS & set(layer.branch._modules)):
+        raise context.refuse(f"a layer of its branch has the name {taken[0]!r}, which its own proof has; rename it")
     skip = follow({} if layer.skip is None else {"skip": layer.skip}, context)
     branch = follow(layer.branch._modules, context)
     if branch.shape != skip.shape:

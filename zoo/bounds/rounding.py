@@ -28,15 +28,18 @@ MAX_BOUND = 1e100
 OUTWARD = 1.0 + 2.0**-40
 
 SMALLEST, NORMAL = 2.0**-1074, 2.0**-1022  # positive numbers of float64: the smallest, and the smallest normal one
+LOST = 2.0**-60  # what a sum with 1 loses if it is rounded to nearest
 
 
 def check_arithmetic() -> None:
-    """Raise CertificateError unless this thread keeps subnormal numbers, as IEEE-754 says."""
+    """Raise CertificateError unless this thread rounds to nearest and keeps subnormal numbers, as IEEE-754 says."""
     if SMALLEST == 0.0 or NORMAL / 2.0 == 0.0:
         raise CertificateError(
             "this process flushes subnormal numbers to zero, and no certificate speaks of that: "
             "torch.set_flush_denormal(False), or leave out the library that sets it"
         )
+    if not 1.0 + LOST == 1.0 == 1.0 - LOST:
+        raise CertificateError("this thread does not round to the nearest number, and no certificate speaks of that")
 
 
 def gamma(n: int) -> float:

@@ -144,7 +144,7 @@ def certify(
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-        levels=tuple(levels),
+        levels=tuple(map(float, levels)),
         graph_format=GRAPH_FORMAT,
     )
 

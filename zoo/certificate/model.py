@@ -101,6 +101,8 @@ class CertifiedModel(nn.Module):
         if tuple(images.shape[1:]) != self.input_shape:
             expected = ", ".join(map(str, self.input_shape))
             raise InputError(f"expected images of shape [N, {expected}], got {list(images.shape)}")
+        if images.is_complex():
+            raise InputError(f"expected real numbers from 0 to 1, got {images.dtype}")
         network = cast_network(self.network, self.dtype)
         images = images.to(self.dtype)
         logits = network(images)

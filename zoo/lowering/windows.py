@@ -81,4 +81,5 @@ def windows_of(layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.MaxPool2d, sides:
 
 
 def _pair(value: object) -> Pair:
-    return tuple(value) if isinstance(value, tuple | list) else (value, value)  # type: ignore[return-value]
+    numbers = tuple(value) if isinstance(value, tuple | list) else (value,)
+    return numbers if len(numbers) == 2 else numbers * 2  # type: ignore[return-value]

@@ -111,7 +111,7 @@ def certificate_of(
     """
     weights = read_weights(folder)
     network = architecture.network().requires_grad_(False).eval()
-    network.load_state_dict(load_weights(weights), strict=True)
+    network.load_state_dict(load_weights(weights), strict=True, assign=True)  # float32, whatever torch's default is
     return certify(
         network,
         architecture.input_shape,
