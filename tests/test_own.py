@@ -123,7 +123,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_data(runs: Path, tmp_path: Path
     whole = runs / "measured" / "weights.safetensors"
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == whole.read_bytes()
     with pytest.raises(InputError, match="describes another run"):
-        train("2c2f", tmp_path / "run", resume=True, **{**options, "data": runs / "test"})
+        train("2c2f", tmp_path / "run", resume=True, **{**options, "data": runs / "test", "test": runs / "My shapes"})
 
 
 def test_small_data_take_many_passes_and_large_data_few(runs: Path):
@@ -187,6 +187,7 @@ def test_the_radius_to_train_for_is_given_to_a_network_alone(runs: Path):
         ({"model": "2c2f", "data": "test", "epsilon": "wide"}, "must be a number such as 36/255"),
         ({"model": "2c2f", "data": "nothing"}, "no such folder or file"),
         ({"model": "2c2f", "data": "test", "test": "My shapes/circle"}, "is in no class folder"),
+        ({"model": "2c2f", "data": "test", "test": "test"}, "3 of the 3 test pictures are training pictures too"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_in_one_line(runs: Path, arguments: dict, line: str):
@@ -197,7 +198,7 @@ def test_what_cannot_be_planned_is_refused_in_one_line(runs: Path, arguments: di
 
 
 def test_a_test_set_that_is_gone_is_named(runs: Path, tmp_path: Path, quick):
-    test = draw_shapes(tmp_path / "test", 1)
+    test = draw_shapes(tmp_path / "test", 1, seed=2)
     train("2c2f", tmp_path / "run", data=runs / "My shapes", test=test, size=28, steps=1)
     test.rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="test: no such folder or file"):

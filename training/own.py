@@ -88,8 +88,8 @@ def own_data(
         known = f": {name} is a data set that the zoo knows" if name in DATASETS else ""
         raise InputError(f"give your data set another --name than {name[:60]!r}, of letters, digits, - and .{known}")
     pictures = open_pictures(data, "train")
-    if test is not None:
-        open_pictures(test, "test", pictures.labels)  # a mistake here should not wait for the export
+    if test is not None:  # a mistake here should not wait for the export
+        _check_apart(pictures, open_pictures(test, "test", pictures.labels))
     if input_shape is None:
         side, channels = pictures.sizes()
         input_shape = _shape(network, channels, len(pictures.labels), side, size)
@@ -98,6 +98,16 @@ def own_data(
     own = OwnData(name, model, pictures.labels, input_shape, _place(data), test and _place(test), license or UNKNOWN)
     _ = own.entry  # refuses what the network does not take
     return own, pictures
+
+
+def _check_apart(training: Pictures, test: Pictures) -> None:
+    """Raise InputError if more than one in a hundred test pictures is a training picture, byte for byte."""
+    seen, digests = set(training.digests()), test.digests()
+    if (known := sum(digest in seen for digest in digests)) > len(digests) / 100:
+        raise InputError(
+            f"{known:,} of the {len(digests):,} test pictures are training pictures too, and a model is not measured "
+            "on what it has seen: take them out of --test or of --data"
+        )
 
 
 def own_recipe(entry: Entry, images: int, epochs: int | None = None, epsilon: float | None = None) -> Recipe:

@@ -52,6 +52,10 @@ class Pictures(ABC):
         looks = [_look(*item) for item in self.values()]
         return int(statistics.median(side for side, _ in looks)), 1 if all(grey for _, grey in looks) else 3
 
+    def digests(self) -> list[str]:
+        """For each picture a sha256 of its file, or of its pixels."""
+        return [_digest(value) for _, value in self.values()]
+
     def split(self, name: str, input_shape: Sequence[int], limit: int | None = None) -> Split:
         """The pictures, or the first `limit`, at this size. Raises InputError, which names what cannot be read."""
         channels, height, width = input_shape
@@ -200,6 +204,12 @@ def _look(place: str, value: Any) -> tuple[int, bool]:
         image = _decode(place, value)
         return min(image.size), image.mode == "L"
     return glance(_file(place, value))
+
+
+def _digest(value: Any) -> str:
+    if isinstance(value, Path):
+        return sha256(value)
+    return hashlib.sha256(value if isinstance(value, bytes) else np.asarray(value).tobytes()).hexdigest()
 
 
 def _file(place: str, value: Any) -> Any:

@@ -48,8 +48,8 @@ def estimate_l2(layer: nn.Module, shape: tuple[int, ...]) -> float:
 def _jacobian_norm(layer: nn.Module, shape: tuple[int, ...]) -> float:
     """The l2 norm of the layer's Jacobian J at one random point, from below."""
     generator = torch.Generator().manual_seed(0)
-    forward, adjoint = _jacobian(layer, torch.randn(1, *shape, generator=generator))
-    vector = torch.randn(1, *shape, generator=generator)
+    forward, adjoint = _jacobian(layer, torch.randn(1, *shape, generator=generator, dtype=torch.float32))
+    vector = torch.randn(1, *shape, generator=generator, dtype=torch.float32)
     norm = settled = 0.0
     for iteration in range(ITERATIONS):
         if iteration % 5 == 4:
@@ -73,7 +73,7 @@ def estimate_linf(layer: nn.Module, shape: tuple[int, ...]) -> float:
     """
     if next(layer.parameters(), None) is None and not isinstance(layer, STRETCHING):
         return estimate_l2(layer, shape)
-    point = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    point = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     forward, adjoint = _jacobian(layer, point)
     vector, norm = torch.ones_like(point), 0.0
     for _ in range(ROUNDS):
