@@ -120,7 +120,7 @@ def test_the_default_type_of_new_tensors_does_not_matter(tmp_path: Path):
     net = own()
     torch.set_default_dtype(torch.float64)
     try:
-        assert zoo.publish(net, tmp_path / "out", SHAPE, "abc").is_dir()
+        assert zoo.publish(net, tmp_path / "out", SHAPE, "abc").path.is_dir()
     finally:
         torch.set_default_dtype(torch.float32)
 
