@@ -11,6 +11,7 @@ STATIC = @if command -v npm >/dev/null; then $(MAKE) --no-print-directory static
 
 demo: .venv/.demo  ## certified predictions for a few pictures with the embedded models
 	@.venv/bin/zoo samples .venv/samples
+	@echo 'Pictures drawn for this package, from no data set:'
 	@echo 'zoo predict liresnet-l4w32-cifar10-jpeg75 airplane.png automobile.png ship.png truck.png --epsilon 36/255'
 	@cd .venv/samples && \
 	../bin/zoo predict liresnet-l4w32-cifar10-jpeg75 airplane.png automobile.png ship.png truck.png --epsilon 36/255

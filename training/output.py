@@ -47,7 +47,7 @@ class Output:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file: choose another --output")
         if not resume and self.folder.exists() and any(self.folder.iterdir()):
-            raise InputError(f"{self.folder} is in use: choose another --output, or --resume the run in it")
+            raise InputError(f"{self.folder} is not empty: choose another --output, or --resume the run in it")
         self.folder.mkdir(parents=True, exist_ok=True)
         busy = InputError(f"{self.folder} is in use by a run that goes on: wait for it, or stop it")
         with locked(self.folder, busy):
