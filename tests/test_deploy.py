@@ -40,6 +40,10 @@ def test_kserve_knows_every_field():
 def test_the_image_installs_what_the_wheel_needs_and_serves_published_models():
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
     copied = {word for line in lines if line.startswith("COPY") for word in shlex.split(line)[1:-1]}
-    assert {"pyproject.toml", "README.md", "LICENSE", "zoo", "model_cards"} <= copied
     (command,) = (line for line in lines if line.startswith("CMD"))
-    assert all(ENTRIES[name].digest for name in re.findall(r'"([^"]+)"', command))
+    names = re.findall(r'"([^"]+)"', command)
+    folders = {f"model_cards/{name}" for name in names}
+    assert {"pyproject.toml", "README.md", "LICENSE", "zoo"} | folders <= copied
+    assert all(ENTRIES[name].digest for name in names)
+    text = (DEPLOY.parent / "pyproject.toml").read_text()
+    assert {line.split('"')[1] for line in text.splitlines() if line.startswith('"model_cards/')} == folders
