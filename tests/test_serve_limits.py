@@ -1,0 +1,32 @@
+"""What a client may cost: bodies that nobody reads, JSON of too many values, answers that it does not take."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from zoo.serve.gate import Gate
+from zoo.serve.metrics import Metrics
+from zoo.serve.service import Limits, Service
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+def test_only_a_post_has_a_body(method: str):
+    """A body that is read would go around the limits, which a POST alone must keep."""
+    service, seen = Service(Limits(), Metrics()), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(await receive())
+
+    async def endless() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message: Any) -> None:
+        pass
+
+    scope = {"type": "http", "method": method, "path": "/v2/logging", "headers": []}
+    asyncio.run(Gate(app, service, None)(scope, endless, send))
+    assert seen == [{"type": "http.request", "body": b"", "more_body": False}]
+    service.close()
