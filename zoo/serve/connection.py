@@ -17,7 +17,7 @@ class ReadConnection(Connection):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread = self.loop.call_later(self._seconds, self.transport.abort)
+        self._unread = self.loop.call_later(self._seconds, self._abort)
 
     def resume_writing(self) -> None:
         self._taken()
@@ -30,6 +30,11 @@ class ReadConnection(Connection):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope.setdefault("state", {})["gone"] = self.transport.is_closing
+
+    def _abort(self) -> None:
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # nothing more is written for it
+        self.transport.abort()
 
     def _taken(self) -> None:
         if self._unread is not None:
