@@ -47,11 +47,8 @@ class Gate:
                 message = {**message, "headers": [*message.get("headers", ()), *self._headers(scope, identity)]}
             else:
                 sent += len(message.get("body", b""))
-            if gone():
-                await asyncio.sleep(0)  # until uvicorn knows it, too, which would write to a closed connection
             await send(message)
 
-        gone = scope["state"].get("gone", bool)
         try:
             with ExitStack() as held:
                 self._check_token(scope["path"], headers.get(b"authorization", b""))
