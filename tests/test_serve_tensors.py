@@ -21,7 +21,7 @@ def images_of(data: Any, datatype: str = "FP32", count: int = 1) -> np.ndarray:
     """What the server reads of one tensor in JSON, for a model of small pictures."""
     tensor = {"name": "images", "shape": [count, *SHAPE], "datatype": datatype, "data": data}
     served: Any = SimpleNamespace(model=SimpleNamespace(name="small", input_shape=SHAPE))
-    return read_images(read_request(json.dumps({"inputs": [tensor]}).encode(), None), served)
+    return read_images(read_request(json.dumps({"inputs": [tensor]}).encode(), None, served), served)
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "UINT8"])
@@ -89,3 +89,10 @@ def test_a_long_string_among_short_ones_takes_no_memory(wrap: Any):
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000  # 8 MB where the array is made
+
+
+@pytest.mark.parametrize("value", [[], {}, 0, "", None], ids=repr)
+def test_too_many_values_are_refused_before_they_are_parsed(value: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("zoo.serve.protocol.InferenceRequest", None)
+    with pytest.raises(InputError, match="values, at most 2024 are needed here"):
+        images_of([value] * 3000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -33,10 +34,18 @@ def serve(
     Speaks the Open Inference Protocol v2, Hugging Face's image classification and a plain certify route; the page
     /docs shows them. SIGTERM ends it after the last accepted request is answered.
     """
+    if token is None and "ZOO_TOKEN" in os.environ:  # which typer takes for none given
+        raise InputError("ZOO_TOKEN is set but empty: unset it, or give a token")
     if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
         raise InputError("the token must be printable ASCII and not empty")
     if not 0.01 <= timeout <= 86_400:  # not even a NaN passes
         raise InputError(f"--timeout is 0.01 to 86400 seconds, got {timeout}")
+    if not host:
+        raise InputError("--host is empty: give an address, such as 127.0.0.1")
+    if grpc_port is None:
+        grpc_port = min(port + 1, 65535) if port else 0
+    if port and port == grpc_port:
+        raise InputError(f"--port and --grpc-port are both {port}: give two different ones")
     for name in names:
         if not name.startswith((LOCAL, HUB)):
             fetch(name)  # a mistake here should not wait for the port
@@ -51,7 +60,5 @@ def serve(
         typer.echo(f"documents {url}/docs, metrics {url}/metrics, gRPC {grpc}")
         sys.stdout.flush()
 
-    if grpc_port is None:
-        grpc_port = min(port + 1, 65535) if port else 0
     run_server(serve_models(names, host, port, grpc_port, token, Limits(timeout, queue), announce))
     return 0

@@ -214,7 +214,7 @@ def serve_hub(folder: Path, host: str, port: int, token: str | None, started: Ca
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=CONNECTIONS)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise InputError(f"cannot listen on {host}:{port}: {error}") from error
     with listener:
         shown = f"[{host}]" if ":" in host else host

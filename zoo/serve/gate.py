@@ -55,6 +55,8 @@ class Gate:
                 if scope["method"] == "POST":
                     held.enter_context(self._service.admitted())
                     receive = await self._body(scope, headers, receive, held)
+                else:
+                    receive = _whole(b"", receive)  # no other method's body is read
                 await self._app(scope, receive, answer)
         except ZooError as refused:
             await self._refuse(refused, identity, receive, answer)
@@ -126,12 +128,7 @@ class Gate:
         if name is not None:
             content = await service.apart(decoded, content, name, limit)
             hold(len(content))
-        messages = [{"type": "http.request", "body": content, "more_body": False}]
-
-        async def whole() -> Message:
-            return messages.pop() if messages else await receive()
-
-        return whole
+        return _whole(content, receive)
 
     async def _refuse(self, refused: ZooError, identity: str, receive: Receive, send: Send) -> None:
         """Answers, then lets the client finish: closing with bytes unread would destroy the answer on its way."""
@@ -146,3 +143,13 @@ class Gate:
                 while (message := await receive())["type"] == "http.request" and message.get("more_body"):
                     pass
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _whole(content: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives this body at once, and then what comes after it."""
+    messages = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def whole() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return whole

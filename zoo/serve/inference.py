@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from zoo.data.samples import digit
 from zoo.serve import documents, extensions, protocol
-from zoo.serve.problems import NotReadyError, UnsupportedError
+from zoo.serve.problems import NotReadyError, TooLongError, UnsupportedError
 from zoo.serve.routes import BINARY, Name, body, json_answer, parsed, schema
 from zoo.serve.service import SMALL, Served, Service
 
@@ -55,7 +55,7 @@ def _add_infer(app: FastAPI, service: Service) -> None:
 
         def read() -> np.ndarray:
             nonlocal asked
-            asked = protocol.read_request(data, length)
+            asked = protocol.read_request(data, length, served)
             return protocol.read_images(asked, served)
 
         outputs = await service.answer(served, read, served.epsilon_size, small=len(data) <= SMALL)
@@ -108,7 +108,7 @@ def _add_server(app: FastAPI, service: Service) -> None:
     @app.post("/v2/repository/index", tags=TAGS, response_model=list[documents.IndexEntry])
     async def index(request: Request) -> Response:
         """Every model and its state; with `{"ready": true}` only those that answer already."""
-        asked = parsed(documents.IndexRequest, await request.body() or b"{}")
+        asked = parsed(documents.IndexRequest, await _small(request))
         return json_answer(extensions.index(service, asked.ready))
 
     @app.get("/v2/models/stats", tags=TAGS, response_model=documents.ServerStatistics)
@@ -145,12 +145,12 @@ def _add_settings(app: FastAPI, service: Service) -> None:
     @app.api_route("/v2/trace/setting", methods=["GET", "POST"], **UNDOCUMENTED)
     @app.api_route(f"{MODEL}/trace/setting", methods=["GET", "POST"], **UNDOCUMENTED)
     async def trace(request: Request) -> Response:
-        name, changes = request.path_params.get("name", ""), parsed(documents.Settings, await request.body() or b"{}")
+        name, changes = request.path_params.get("name", ""), parsed(documents.Settings, await _small(request))
         return json_answer(extensions.trace(service, name, changes.root))
 
     @app.api_route("/v2/logging", methods=["GET", "POST"], **UNDOCUMENTED)
     async def logging(request: Request) -> Response:
-        changes = parsed(documents.Settings, await request.body() or b"{}")
+        changes = parsed(documents.Settings, await _small(request))
         return json_answer(extensions.logging(changes.root))
 
     @app.post("/v2/repository/models/{name}/load", **UNDOCUMENTED)
@@ -162,6 +162,14 @@ def _add_settings(app: FastAPI, service: Service) -> None:
     @app.api_route("/v2/cudasharedmemory/{rest:path}", methods=["GET", "POST"], **UNDOCUMENTED)
     async def memory(rest: str) -> Response:
         raise UnsupportedError(extensions.MEMORY)
+
+
+async def _small(request: Request) -> bytes:
+    """A body that is parsed in the event loop, `{}` where there is none. Raises TooLongError."""
+    data = await request.body()
+    if len(data) > SMALL:
+        raise TooLongError(f"a body of {len(data)} bytes, at most {SMALL} are accepted here")
+    return data or b"{}"
 
 
 def _model(service: Service, request: Request) -> Served:

@@ -19,7 +19,7 @@ from zoo.inference.images import unit_interval
 from zoo.inference.runtime import CHUNK
 from zoo.records import Outputs
 from zoo.serve.documents import InferenceRequest
-from zoo.serve.routes import mistake
+from zoo.serve.routes import FEW, few, mistake
 from zoo.serve.service import Served, Service
 
 pb: Any = service_pb2  # its classes are made when it is imported, unseen by a type checker
@@ -79,12 +79,14 @@ def metadata(served: Served) -> dict[str, Any]:
     }
 
 
-def read_request(body: bytes, json_length: str | None) -> Asked:
+def read_request(body: bytes, json_length: str | None, served: Served) -> Asked:
     """The request in a REST body: JSON, of `json_length` bytes where tensors follow it. Raises InputError."""
+    most = FEW + 2 * CHUNK * math.prod(served.model.input_shape)  # a value, and a list where each is nested
     try:
         start = len(body) if json_length is None else int(json_length)
         if not 0 < start <= len(body):
             raise ValueError(f"a JSON header of {start} bytes in a body of {len(body)}")
+        few(body[:start], most)
         asked = InferenceRequest.model_validate_json(body[:start])
         tensors = []
         for tensor in asked.inputs:

@@ -18,8 +18,8 @@ import orjson
 import uvicorn
 
 from zoo.errors import InputError
-from zoo.hub.connection import Connection
 from zoo.serve.app import application
+from zoo.serve.connection import ReadConnection
 from zoo.serve.gate import Gate
 from zoo.serve.metrics import Metrics
 from zoo.serve.rpc import grpc_server
@@ -108,15 +108,12 @@ async def serve_models(
     service, stop, loop = Service(limits, Metrics()), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    try:
-        listener = socket.create_server((host, port), backlog=BACKLOG, family=_family(host))
-    except (OSError, OverflowError) as error:
-        reason = str(getattr(error, "strerror", error)).partition(" (while")[0]  # which says the address again
-        raise InputError(f"cannot listen on {host} port {port}: {reason}") from error
+    _listener(host, grpc_port).close()  # gRPC itself would not say why it cannot
+    listener = _listener(host, port)
     http = Server(
         uvicorn.Config(
             Gate(application(service), service, token),
-            http=partial(Connection, seconds=limits.seconds),  # type: ignore[arg-type]  a class, to uvicorn
+            http=partial(ReadConnection, seconds=limits.seconds),  # type: ignore[arg-type]  a class, to uvicorn
             ws="none",
             lifespan="off",
             log_config=None,
@@ -167,5 +164,11 @@ async def _load(service: Service, names: Sequence[str]) -> None:
         log.info({"event": "loaded", "model": model.name, "images_in_a_run": batch})
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listener(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises InputError."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), backlog=BACKLOG, family=family)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = str(getattr(error, "strerror", error)).partition(" (while")[0]  # which says the address again
+        raise InputError(f"cannot listen on {host} port {port}: {reason}") from error
