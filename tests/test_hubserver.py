@@ -336,6 +336,62 @@ class TestStore:
             with pytest.raises(IntegrityError, match=r"x\.json"):
                 Store(tmp_path)
 
+    @pytest.mark.parametrize(
+        "link", [".", "incoming", "lock", "objects", "objects/aa", "repositories", "repositories/x"]
+    )
+    def test_a_link_to_files_of_others_is_refused(self, link: str, tmp_path: Path):
+        """A hub that writes would empty the folder behind it."""
+        kept = tmp_path / "victim" / "aa" / "kept"
+        kept.parent.mkdir(parents=True)
+        kept.write_text("mine")
+        target, place = kept.parents[link != "objects/aa"], tmp_path / "shelf" / ".hub" / link
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(target)
+        for writable in (True, False):
+            with pytest.raises(InputError, match=f"{place} is a link, and a hub makes none: delete it"):
+                Store(tmp_path / "shelf", writable)
+        assert kept.read_text() == "mine"
+
+    def test_only_what_a_hub_writes_is_cleared(self, tmp_path: Path):
+        home = tmp_path / ".hub"
+        theirs = [
+            home / "incoming" / "folder" / "x",
+            home / "objects" / "aa" / "x",
+            home / "objects" / "aa" / ("b" * 64),
+        ]
+        for path in theirs:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x")
+        (home / "objects" / "aa" / ("a" * 64)).write_text("left")
+        (home / "incoming" / "x.partial").write_text("left")
+        Store(tmp_path, writable=True)
+        assert sorted(path for path in home.rglob("?*") if path.is_file()) == sorted([*theirs, home / "lock"])
+
+    @pytest.mark.parametrize(
+        ("path", "sha256", "size"),
+        [("a", "/etc/hostname", 7), ("a", "../" * 9, 7), ("a", 5, 7), ("a", "0" * 64, -1), ("a", "0" * 64, True),
+         ("../a", "0" * 64, 7)],
+    )  # fmt: skip
+    def test_a_record_with_the_path_of_another_file_is_refused(self, path: str, sha256: Any, size: Any, tmp_path: Path):
+        tree = {"files": {path: {"sha256": sha256, "size": size}}, "parent": None, "title": ""}
+        key = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:40]
+        record = tmp_path / ".hub" / "repositories" / "x" / "y.json"
+        record.parent.mkdir(parents=True)
+        record.write_text(json.dumps({"main": key, "tags": {}, "commits": {key: tree}}))
+        with pytest.raises(IntegrityError, match=r"y\.json: not what this hub writes"):
+            Store(tmp_path)
+
+    def test_a_link_that_came_later_is_not_served(self, tmp_path: Path):
+        store = Store(tmp_path, writable=True)
+        store.create("me/x")
+        lines = [json.dumps({"key": "file", "value": file("a")[1]}).encode()]
+        stored = store.commit("me/x", lines).head().files["a"]
+        place = store.place(stored)
+        place.unlink()
+        place.symlink_to(__file__)
+        with pytest.raises(Refusal, match="the hub has lost the file"):
+            store.place(stored)
+
     def test_an_upload_that_does_not_fit_on_the_disk_leaves_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from zoo.errors import InputError
+
 
 def exists(path: str | Path) -> bool:
     """Whether there is a file or folder; false where the path is too long, malformed or out of reach."""
@@ -22,6 +24,14 @@ def is_folder(path: str | Path) -> bool:
     with suppress(OSError, ValueError):
         return Path(path).is_dir()
     return False
+
+
+def check_utf8(path: str | Path) -> None:
+    """Raise InputError for a path that is not UTF-8, which no record can hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the name {str(path)!r} is not UTF-8: rename it") from error
 
 
 def sha256(*paths: Path) -> str:

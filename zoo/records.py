@@ -121,7 +121,7 @@ class ModelConfig:
     def took(self, what: Literal["epochs", "hours"]) -> float | None:
         """What its training took, that of the model from whose weights it began included; None if not recorded."""
         run, before = self.recipe.get(what), self.recipe.get(f"init_{what}", 0)
-        if isinstance(run, int | float) and isinstance(before, int | float):
+        if all(isinstance(value, int | float) and 0 <= value < 2**53 for value in (run, before)):
             return round(run + before, 3)
         return None
 

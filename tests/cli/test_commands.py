@@ -360,6 +360,23 @@ class TestSamples:
         assert (tmp_path / "ship.png").read_bytes() == b"mine"
         assert not (tmp_path / "digit-0.png").exists()
 
+    def test_a_run_that_was_interrupted_leaves_no_half_of_a_picture(
+        self, run: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        def half(path: Path, content: bytes) -> int:
+            path.write_text("half")
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", half)
+            assert "No space left" in run.fails("samples", tmp_path)
+        assert run("samples", tmp_path).code == 0
+
+    def test_a_folder_must_be_named(self, run: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.chdir(tmp_path)
+        assert "FOLDER is empty: name the folder" in run.fails("samples", "")
+        assert not [*tmp_path.iterdir()]
+
 
 class TestDoctor:
     def test_all_well_here(self, run: Zoo):

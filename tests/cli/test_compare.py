@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,10 @@ def test_radii_of_different_norms_are_not_compared(run: Zoo):
     out = run("compare", "2c2f-mnist", "linfdist-5x256-mnist").out
     assert "of different norms, l2 and linf" in out
     assert "VRA at" not in out
+
+
+def test_epochs_that_no_training_has_are_not_told():
+    config = fetch("2c2f-mnist").config
+    for epochs in (10**400, -1, "5", None, [1]):
+        assert replace(config, recipe={"epochs": epochs, "init_epochs": 0.5}).took("epochs") is None
+    assert replace(config, recipe={"epochs": 5, "init_epochs": 0.5}).took("epochs") == 5.5

@@ -77,6 +77,24 @@ def test_points_that_are_made_and_not_read(run: Zoo, tmp_path: Path):
     assert rows["image"][-1] == "test[1999]"
 
 
+def test_names_that_no_record_can_hold_are_refused_first(
+    run: Zoo, colour_toy: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def late(*arguments: object) -> None:
+        pytest.fail("computed before the name was refused")
+
+    monkeypatch.setattr("zoo.inference.runtime.Model.outputs", late)
+    bad = "\udcff"
+    for suffix in (".json", ".parquet"):
+        told = run.fails("evaluate", names(colour_toy), folder, "--output", folder.parent / f"{bad}{suffix}")
+        assert rf"\udcff{suffix}' is not UTF-8: rename it" in told
+    others = shutil.copytree(folder, folder.parent / bad)
+    assert r"\udcff' is not UTF-8" in run.fails("evaluate", names(colour_toy), others)
+    picture = next(folder.glob("*/*.png"))
+    picture.rename(picture.with_name(f"{bad}.png"))
+    assert r"\udcff.png' is not UTF-8" in run.fails("evaluate", names(colour_toy), folder)
+
+
 def test_mistakes_take_one_line(run: Zoo, toy: Path, colour_toy: Path, folder: Path, tmp_path: Path):
     model = names(colour_toy)
     (tmp_path / "empty").mkdir()

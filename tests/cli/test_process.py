@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +17,17 @@ import pytest
 import zoo
 
 from .command import Zoo
+
+INTERRUPTED = """
+import sys
+class Interrupt:
+    def find_spec(self, name, *rest):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from zoo.__main__ import main
+main()
+"""
 
 
 class TestProcess:
@@ -73,6 +86,19 @@ class TestProcess:
             process = self.start("list", stdout=full)
             _, err = process.communicate()
         assert (process.returncode, err) == (2, "zoo: No space left on device\n")
+
+    @pytest.mark.parametrize("module", ["typer", "zoo.machine"])
+    def test_ctrl_c_while_it_is_imported_ends_quietly(self, module: str):
+        process = subprocess.run([sys.executable, "-c", INTERRUPTED, module], capture_output=True, text=True)
+        assert (process.returncode, process.stdout, process.stderr) == (130, "", "")
+
+    def test_a_character_that_the_output_lacks_is_escaped(self, pictures: list[Path], tmp_path: Path):
+        picture = shutil.copy(pictures[0], tmp_path / "\u00fc.png")
+        command = [sys.executable, "-m", "zoo", "predict", "2c2f-mnist", picture.name]
+        settings = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        process = subprocess.run(command, env=settings, cwd=tmp_path, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        assert "\\xfc.png" in process.stdout
 
     def test_ctrl_c_ends_quietly(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         with socket.create_server(("127.0.0.1", 0)) as silent:  # a hub that never answers

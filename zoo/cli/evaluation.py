@@ -17,7 +17,7 @@ from zoo.cli.views import evaluation_pairs, evaluation_table, unit_line
 from zoo.data.datasets import DATASETS, dataset_of
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, near
-from zoo.files import exists, is_folder, partial_path, write_whole
+from zoo.files import check_utf8, exists, is_folder, partial_path, write_whole
 from zoo.hub.client import load
 from zoo.records import dumps
 
@@ -49,6 +49,8 @@ def evaluate(
     """
     for text in epsilon or ():
         parse_epsilon(text)
+    for text in (name, dataset, output or ""):  # the record has the command
+        check_utf8(text)
     if output is not None:
         _check_output(output)
         if output.suffix not in (".json", ".parquet"):

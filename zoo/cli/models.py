@@ -290,11 +290,13 @@ def _predict_json(model: Model, images: list[str], answers: list[Prediction | In
     }
 
 
-def samples(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them; it is made.")]) -> None:
+def samples(folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where to write them; it is made.")]) -> None:
     """Draw eighteen pictures to try models on.
 
     They are PNG files of ten digits, four scenes and four things. No other file is overwritten.
     """
     from zoo.data.samples import draw
 
-    draw(folder)
+    if not folder:  # which a Path would take for the current folder
+        raise InputError("FOLDER is empty: name the folder to write in, or . for this one")
+    draw(Path(folder))

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -69,6 +70,8 @@ def run(app: typer.Typer, program: str, label: str = "zoo") -> NoReturn:
     try:
         if sys.stdout is None:  # closed by the caller: the answer would go nowhere, unnoticed
             raise InputError("standard output is closed")
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal's encoding lacks a character
         code = app(prog_name=program, standalone_mode=False)
     except typer.TyperException as error:  # an option or argument that does not parse
         context = getattr(error, "ctx", None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from zoo.errors import InputError
+from zoo.files import write_whole
 
 FINE = 8  # pictures are drawn this many times larger, then reduced, for smooth edges
 DIGIT, SCENE, THING = 28, 32, 64  # sides in pixels
@@ -115,7 +116,7 @@ def draw(folder: Path) -> None:
             raise InputError(f"{path} is there already, and is something else: name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
-        path.write_bytes(content)
+        write_whole(path, content)
 
 
 def png(picture: Image.Image) -> bytes:

@@ -19,6 +19,7 @@ from zoo.data.idx import IdxFiles, idx_files
 from zoo.data.parquet import ParquetFiles
 from zoo.errors import HubError, InputError, one_line
 from zoo.files import sha256
+from zoo.hub.guard import guard_client
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,6 +153,7 @@ def hub_files(repository: str, split: str) -> SplitFiles:
     """
     from huggingface_hub import snapshot_download
 
+    guard_client()
     try:
         fetched = snapshot_download(repository, repo_type="dataset", allow_patterns=[f"*{split}-*.parquet"])
     except Exception as error:  # the client raises its own, httpx's and the system's errors

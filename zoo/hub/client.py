@@ -29,6 +29,7 @@ from zoo.errors import (
     require,
 )
 from zoo.files import exists, is_folder
+from zoo.hub.guard import guard_client
 from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
 from zoo.registry import ENTRIES, Entry, find, list_models
 from zoo.shelves import ORGANISATION, shipped
@@ -309,6 +310,7 @@ def _download(source: str, cache_dir: str | Path | None, local: bool = False) ->
         raise InputError(f"{HUB}{source}: no repository of a hub, write {HUB}ORG/NAME")
     from huggingface_hub import constants, errors, snapshot_download
 
+    guard_client()
     where = f"{HUB}{source}"
     try:
         path = snapshot_download(

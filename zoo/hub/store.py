@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -34,6 +35,7 @@ MAX_FILES = 1000  # in one repository
 MAX_PATH = 255  # characters
 TAG = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.-]{0,94}")
 HEX40 = re.compile(r"[0-9a-f]{40}")
+HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
 class Refusal(Exception):
@@ -46,10 +48,14 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file's address and size."""
+    """A file's address and size. Raises ValueError for what is none: the address becomes a path."""
 
     sha256: str
     size: int
+
+    def __post_init__(self) -> None:
+        if not HEX64.fullmatch(self.sha256) or type(self.size) is not int or self.size < 0:
+            raise ValueError(f"no sha256 and size of a file: {self.sha256[:80]!r}, {self.size!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -98,13 +104,15 @@ class Store:
         self.repositories: dict[str, Repository] = {}
         self._places: dict[str, tuple[Path, os.stat_result]] = {}  # of the shelf's files, by sha256
         self._writing = threading.Lock()
+        _refuse_links(self.home)
         if writable:
             self._incoming.mkdir(parents=True, exist_ok=True)
             busy = HubError(f"another hub writes to {folder}: stop it, or start this one read-only")
             self._lock = ExitStack()  # held as long as the store is there
             self._lock.enter_context(locked(self.home / "lock", busy))
             for left in self._incoming.iterdir():  # behind by a hub that was killed
-                left.unlink()
+                if left.is_file():
+                    left.unlink()
         for sums in sorted(folder.glob(f"*/{SUMS}")):
             self._add_shelf(sums.parent)
         for record in sorted((self.home / "repositories").glob("*/*.json")):
@@ -123,7 +131,7 @@ class Store:
     def place(self, file: StoredFile) -> Path:
         """Where the file's bytes are. Raises Refusal where they changed since they were hashed."""
         uploaded = self._object(file.sha256)
-        if uploaded.exists():
+        if uploaded.is_file() and not uploaded.is_symlink():
             return uploaded
         if file.sha256 not in self._places:
             raise Refusal(503, f"the hub has lost the file with the sha256 {file.sha256}")
@@ -213,14 +221,16 @@ class Store:
             content = json.loads(record.read_text())
             commits = {
                 key: Commit(
-                    {path: StoredFile(**file) for path, file in value["files"].items()}, value["parent"], value["title"]
+                    {_checked(path): StoredFile(**file) for path, file in value["files"].items()},
+                    value["parent"],
+                    value["title"],
                 )
                 for key, value in content["commits"].items()
             }
             repository = Repository(name, False, content["main"], commits, content["tags"])
             whole = all(key == commit.id for key, commit in commits.items())
             whole = whole and {repository.main, *repository.tags.values()} <= set(commits)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (Refusal, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise IntegrityError(f"{record}: not what this hub writes: {one_line(error)}") from error
         if not whole:
             raise IntegrityError(f"{record}: a commit is not what its id says")
@@ -231,7 +241,8 @@ class Store:
         commits = [commit for repository in self.repositories.values() for commit in repository.commits.values()]
         kept = {file.sha256 for commit in commits for file in commit.files.values()}
         for path in (self.home / "objects").glob("*/*"):
-            if path.name not in kept:
+            ours = HEX64.fullmatch(path.name) and path == self._object(path.name) and path.is_file()
+            if ours and path.name not in kept:
                 path.unlink()
 
     def _write(self, repository: Repository) -> Repository:
@@ -292,6 +303,12 @@ class Store:
         if not path.exists():
             self._place(content, path)
         return StoredFile(digest, len(content))
+
+
+def _refuse_links(home: Path) -> None:
+    """Raise InputError if a hub's folder is a link or holds one, which may lead to files that are not the hub's."""
+    if link := next((path for path in itertools.chain([home], home.rglob("*")) if path.is_symlink()), None):
+        raise InputError(f"{link} is a link, and a hub makes none: delete it, or leave the whole {HOME} away")
 
 
 def _checked(path: str) -> str:

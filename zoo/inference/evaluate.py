@@ -17,6 +17,7 @@ from zoo.data.datasets import DATASETS, dataset_of, known_labels
 from zoo.data.splits import Split, load_split, part_name, stream_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
+from zoo.files import check_utf8
 from zoo.inference.images import as_batch
 from zoo.inference.runtime import CHUNK, Model
 from zoo.machine import machine
@@ -161,6 +162,7 @@ def folder_images(model: Model, path: Path, limit: int | None = None) -> Labelle
     turns = files[:limit]
     digest = hashlib.sha256()
     for file, index in turns:
+        check_utf8(file)
         try:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest() + index.to_bytes(4, "little"))

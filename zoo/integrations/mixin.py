@@ -13,6 +13,7 @@ from zoo.certificate.model import CertifiedModel
 from zoo.errors import CertificateError, InputError
 from zoo.files import write_whole
 from zoo.hub.client import LOCAL, contents, push
+from zoo.hub.guard import guard_client
 from zoo.publication.folder import PATTERNS, SUMS, Folder, read_folder
 from zoo.publication.network import load_network, load_weights
 
@@ -26,6 +27,12 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
     """
 
     folder: Folder
+
+    @classmethod
+    def from_pretrained(cls, *arguments: Any, **options: Any) -> Any:
+        """As the mixin's, which fetches config.json before it calls `_from_pretrained`."""
+        guard_client()
+        return super().from_pretrained(*arguments, **options)
 
     @classmethod
     def _from_pretrained(
