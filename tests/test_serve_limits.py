@@ -69,7 +69,7 @@ def test_a_client_that_reads_no_answer_keeps_no_place():
             while seen[-1] != 200 or 429 not in seen:  # its place is taken, then free
                 assert time.monotonic() < deadline, seen
                 seen.append(server.request("POST", "/v2/repository/index")[0])
-        assert [line.get("traceback", "")[-700:-100] for line in server.log if line["level"] != "info"] == []
+        assert [line for line in server.log if line["level"] != "info"] == []
 
 
 def test_a_client_that_leaves_is_no_fault_of_the_server():
@@ -82,4 +82,4 @@ def test_a_client_that_leaves_is_no_fault_of_the_server():
             client.close()
         server.logged(count=30, event="request")
         assert server.stop() == 0
-        assert [line.get("traceback", "")[-700:-100] for line in server.log if line["level"] != "info"] == []
+        assert [line for line in server.log if line["level"] != "info"] == []

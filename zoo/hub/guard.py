@@ -14,7 +14,8 @@ from typing import Any
 
 from zoo.errors import HubError
 
-NAME = re.compile(r'(W/)?"?[A-Za-z0-9_+=-][A-Za-z0-9_+=.-]{0,127}"?')
+# The client takes W, / and quotes off the ends: W.. would become the folder above.
+NAME = re.compile(r'(W/)?"?(?!W)[A-Za-z0-9_+=-][A-Za-z0-9_+=.-]{0,127}"?')
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 HEADERS = {"ETag": NAME, "X-Linked-ETag": NAME, "X-Repo-Commit": COMMIT}
