@@ -17,8 +17,8 @@ from tests.hub import QUIET, finish, start_fetch
 
 SHA = "a" * 40
 HOSTILE = {  # by the name of the repository: what is answered with a path in it
-    "etag": "ETag", "weak": "ETag", "dots": "ETag", "linked": "X-Linked-ETag", "commit": "X-Repo-Commit",
-    "sha": "sha", "oid": "lfs.oid",
+    "etag": "ETag", "weak": "ETag", "dots": "ETag", "taken-off": "ETag", "linked": "X-Linked-ETag",
+    "commit": "X-Repo-Commit", "sha": "sha", "oid": "lfs.oid",
 }  # fmt: skip
 OTHERS = """
 import sys, zoo, huggingface_hub
@@ -59,8 +59,8 @@ def hostile(tmp_path: Path) -> Iterator[str]:
                 sha = "../../../../evil" if kind == "sha" else SHA
                 info = {"id": f"o/{kind}", "sha": sha, "siblings": [{"rfilename": name} for name in names], "tags": []}
                 body = json.dumps(rows if "/tree/" in self.path else info).encode()
-            elif kind in ("etag", "weak", "linked", "dots"):
-                value = {"dots": '".."', "weak": 'W/"../../../../evil"'}.get(kind, f'"{absolute}"')
+            elif kind in ("etag", "weak", "linked", "dots", "taken-off"):
+                value = {"dots": '".."', "taken-off": "W..", "weak": 'W/"../../../../evil"'}.get(kind, f'"{absolute}"')
                 headers[HOSTILE[kind]] = value
             elif kind == "commit":
                 headers["X-Repo-Commit"] = absolute
