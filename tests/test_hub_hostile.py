@@ -42,7 +42,7 @@ def hostile(tmp_path: Path) -> Iterator[str]:
     absolute = str(tmp_path / "evil")
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
+        def log_message(self, format: str, *arguments: object) -> None:
             pass
 
         def do_HEAD(self) -> None:

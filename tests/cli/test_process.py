@@ -93,7 +93,7 @@ class TestProcess:
         assert (process.returncode, process.stdout, process.stderr) == (130, "", "")
 
     def test_a_character_that_the_output_lacks_is_escaped(self, pictures: list[Path], tmp_path: Path):
-        picture = shutil.copy(pictures[0], tmp_path / "\u00fc.png")
+        picture = Path(shutil.copy(pictures[0], tmp_path / "\u00fc.png"))
         command = [sys.executable, "-m", "zoo", "predict", "2c2f-mnist", picture.name]
         settings = {**os.environ, "PYTHONIOENCODING": "ascii"}
         process = subprocess.run(command, env=settings, cwd=tmp_path, capture_output=True, text=True)

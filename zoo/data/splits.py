@@ -19,7 +19,7 @@ from zoo.data.idx import IdxFiles, idx_files
 from zoo.data.parquet import ParquetFiles
 from zoo.errors import HubError, InputError, one_line
 from zoo.files import sha256
-from zoo.hub.guard import guard_client
+from zoo.guard import guard_client
 
 if TYPE_CHECKING:
     import numpy as np

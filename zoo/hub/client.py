@@ -29,7 +29,7 @@ from zoo.errors import (
     require,
 )
 from zoo.files import exists, is_folder
-from zoo.hub.guard import guard_client
+from zoo.guard import guard_client
 from zoo.publication.folder import PATTERNS, SIGNATURE, SUMS, Folder, read_folder
 from zoo.registry import ENTRIES, Entry, find, list_models
 from zoo.shelves import ORGANISATION, shipped

@@ -12,8 +12,8 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from zoo.certificate.model import CertifiedModel
 from zoo.errors import CertificateError, InputError
 from zoo.files import write_whole
+from zoo.guard import guard_client
 from zoo.hub.client import LOCAL, contents, push
-from zoo.hub.guard import guard_client
 from zoo.publication.folder import PATTERNS, SUMS, Folder, read_folder
 from zoo.publication.network import load_network, load_weights
 
