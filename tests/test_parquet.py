@@ -11,13 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 import zoo
 from training.data import load_training_data
 from training.stream import ParquetImages, stream
 from zoo.cli.views import evaluation_pairs
+from zoo.data import parquet
 from zoo.data.datasets import DATASETS
+from zoo.data.parquet import FORMATS, label_names
 from zoo.data.splits import load_split, split_files, stream_split
 from zoo.errors import InputError
 from zoo.inference.evaluate import dataset_images, evaluation_of
@@ -161,6 +163,40 @@ def test_the_rest_is_refused_in_one_line(root: Path, columns: dict[str, Any], fe
     assert message in str(raised.value)
     assert str(raised.value).startswith(str(path))
     assert "\n" not in str(raised.value)
+
+
+def test_postscript_is_refused_before_anything_runs_it(root: Path, monkeypatch: pytest.MonkeyPatch):
+    run: list[Any] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *told: run.append(told) or Image.new("RGB", (32, 32)).im)
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n(hello) print\n%%EOF\n"
+    write(root, {"image": [*FILES[:11], eps], "label": NUMBERS})
+    with pytest.raises(InputError, match=r"image 11 cannot be decoded, expected an image file \(PNG, JPEG"):
+        load_split("cifar10", "test")
+    assert not run
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_format_of_real_data_sets_is_read(root: Path, form: str):
+    Image.fromarray(PIXELS[0]).save(file := io.BytesIO(), form)
+    write(root, {"image": [file.getvalue()] * 12, "label": NUMBERS})
+    assert load_split("cifar10", "test").images.shape == (12, 32, 32, 3)
+
+
+def test_more_images_than_the_memory_may_hold_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """Also where the file's own count is another than that of its row groups, which are what is read."""
+    monkeypatch.setattr(parquet, "MAX_IMAGES", 12)
+    path = write(root, {"image": IMAGES["binary"], "label": NUMBERS})
+    content = path.read_bytes()
+    assert len(load_split("cifar10", "test").labels) == 12
+    monkeypatch.setattr(parquet, "MAX_IMAGES", 11)
+    count = b"\x16\x18\x19"  # Thrift: a 64-bit number, 12, and a list
+    assert content.count(count) == 1
+    for written in (content, content.replace(count, b"\x16\x02\x19")):
+        path.write_bytes(written)
+        for read in (lambda: load_split("cifar10", "test", 1), lambda: label_names([path])):
+            with pytest.raises(InputError, match=r"test-00000-of-00001\.parquet has 12 images, expected at most 11"):
+                read()
+    assert pq.read_metadata(path).num_rows == 1
 
 
 def test_columns_that_are_missing_or_double_are_refused(root: Path):

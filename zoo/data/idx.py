@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.data.datasets import DatasetInfo
-from zoo.data.parquet import class_numbers
+from zoo.data.parquet import MAX_IMAGES, class_numbers
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PREFIXES = {"train": "train", "test": "t10k"}  # how the names of a split's files begin
-MAX_IMAGES = 1_000_000  # so that a small file which claims to hold many images does not fill the memory
 
 
 class IdxFiles:

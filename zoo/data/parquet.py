@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BATCH_ROWS = 1024  # read from a file at a time
+MAX_IMAGES = 1_000_000  # of a file, so that a small one which claims to hold many images does not fill the memory
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow would also run Ghostscript, on PostScript
 IMAGE = ("image", "img"), "Image", "encoded images (binary, or a struct with the field `bytes`) or lists of pixels"
 LABEL = ("label", "fine_label"), "ClassLabel", "class numbers or class names"
 WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow would clip them to 8 bits
@@ -131,7 +133,7 @@ def picture(value: Any, place: str, channels: int) -> Image.Image:
         raise InputError(f"{place} has no bytes: images must be in the file itself, paths are not followed")
     try:
         if isinstance(value, bytes):
-            with Image.open(io.BytesIO(value)) as opened:
+            with Image.open(io.BytesIO(value), formats=FORMATS) as opened:
                 if opened.mode not in WIDE_MODES:
                     return opened.convert("RGB" if channels == 3 else "L")
                 wide = opened.mode
@@ -145,18 +147,26 @@ def picture(value: Any, place: str, channels: int) -> Image.Image:
     except InputError:
         raise
     except Exception as error:  # a decoder may raise anything at all over damaged bytes
-        what = "integers from 0 to 255, [H, W] or [H, W, 3]" if isinstance(value, list) else "an image file"
+        rows, file = "integers from 0 to 255, [H, W] or [H, W, 3]", f"an image file ({', '.join(FORMATS)})"
+        what = rows if isinstance(value, list) else file
         raise InputError(f"{place} cannot be decoded, expected {what}: fetch it again") from error
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
-    """The open file. Raises InputError where it cannot be opened, or reading from it fails in the body."""
+    """The open file.
+
+    Raises InputError where it cannot be opened, has too many images, or reading from it fails in the body.
+    """
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            groups = map(file.metadata.row_group, range(file.num_row_groups))
+            count = sum(group.num_rows for group in groups)  # what is read; the file's own count may be another
+            if count > MAX_IMAGES:
+                raise InputError(f"{path} has {count:,} images, expected at most {MAX_IMAGES:,}: split it into files")
             yield file
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
