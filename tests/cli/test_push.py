@@ -20,7 +20,7 @@ from zoo.errors import CertificateError, HubError, InputError, IntegrityError
 from zoo.hub.client import fetch
 from zoo.publication.card import render
 from zoo.publication.folder import SIGNATURE
-from zoo.publication.signing import check_signature, sign
+from zoo.publication.signing import MAX_KEY_BYTES, check_signature, sign
 from zoo.records import dumps
 
 from .command import Zoo
@@ -160,6 +160,20 @@ class TestSign:
         for key in (keys / "a.pem", keys / "missing", own / "README.md", own):
             with pytest.raises(InputError):
                 check_signature(folder, key)
+
+    def test_keys_that_may_never_end(self, own: Path, keys: Path, tmp_path: Path):
+        folder = fetch(f"local-dir:{own}")
+        sign(folder, keys / "a.pem")
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "large").write_bytes((keys / "a.pem").read_bytes().ljust(MAX_KEY_BYTES + 1))
+        for key, message in (
+            ("/dev/null", "not a regular file"),
+            (tmp_path / "fifo", "not a regular file"),
+            (tmp_path / "large", "65,537 bytes, expected a key of at most 65,536"),
+        ):
+            for use in (sign, check_signature):
+                with pytest.raises(InputError, match=f"{key}: {message}"):
+                    use(folder, Path(key))
 
     def test_the_tool_that_is_not_ours_agrees(self, own: Path, keys: Path):
         sign(fetch(f"local-dir:{own}"), keys / "a.pem")

@@ -8,6 +8,7 @@ as well.
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from zoo.publication.folder import SIGNATURE, SUMS, Folder
 
 if TYPE_CHECKING:
     from model_signing import hashing
+
+MAX_KEY_BYTES = 2**16  # a key as PEM takes about 250
 
 
 def sign(folder: Folder, private_key: Path) -> Path:
@@ -88,7 +91,13 @@ def _hashing(folder: Folder) -> hashing.Config:
 
 
 def _check_key(path: Path) -> None:
+    """Raise InputError unless the path is a file that can be read to an end, soon: a device or a FIFO may have none."""
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path}: not a regular file; give the key's file")
+        if status.st_size > MAX_KEY_BYTES:
+            raise InputError(f"{path}: {status.st_size:,} bytes, expected a key of at most {MAX_KEY_BYTES:,}")
         path.open("rb").close()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
