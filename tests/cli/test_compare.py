@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 import zoo
-from tests.toy import make_folder
+from tests.toy import make_folder, write_sums
 from zoo.hub.client import fetch
 from zoo.layers import Pixels
 
@@ -74,6 +75,21 @@ def test_what_was_never_measured_is_not_shown_as_a_number(run: Zoo, tmp_path: Pa
     out = run("compare", *sources, tmp_path / "data").out
     assert len(numbers(out, "VRA at 36/255")) == 3
     assert sum(map(int, numbers(out, "36/255"))) == 3
+
+
+def test_nothing_of_a_publisher_or_a_path_is_markup_or_moves_the_terminal(run: Zoo, tmp_path: Path):
+    sources = []
+    for number, dataset in enumerate(("mnist [/oops]\x1b[2J", "mnist [/oops]\x1b[2J", "other")):
+        folder = make_folder(tmp_path / "[/b]" / "[a]" / str(number), seed=number)
+        record = json.loads((folder / "evaluation.json").read_text())
+        (folder / "evaluation.json").write_text(json.dumps({**record, "dataset": dataset, "radii": [1.0]}))
+        write_sums(folder)
+        sources.append(names(folder))
+    out = run("compare", *sources[:2]).out
+    assert "images of mnist [/oops]?[2J: right" in out
+    assert "\x1b" not in out
+    out = run("compare", sources[0], sources[2]).out
+    assert f"zoocompare{sources[0]}{sources[2]}DATASET" in "".join(out.split())  # 80 columns may fold it
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo.cli.display import image_progress, pairs, table
+from zoo.cli.display import image_progress, pairs, plain, table
 from zoo.cli.evaluation import check_dataset, images_of
 from zoo.cli.shell import NameArgument
 from zoo.data.datasets import dataset_of
@@ -65,9 +65,11 @@ def compare(
         console.print(shared)
         console.print()
         count = min(len(evaluation.radii) for evaluation in evaluations)
-        console.print(f"Of the first {count:,} images of {evaluations[0].dataset}: right and certified at epsilon.")
+        console.print(
+            plain(f"Of the first {count:,} images of {evaluations[0].dataset}: right and certified at epsilon.")
+        )
     else:
-        console.print(f"Their images differ: zoo compare {first} {second} DATASET measures both on the same.")
+        console.print(plain(f"Their images differ: zoo compare {first} {second} DATASET measures both on the same."))
     return 0
 
 
