@@ -29,6 +29,7 @@ matplotlib.rcParams.update(
         "axes.edgecolor": INK,
         "axes.labelcolor": INK,
         "text.color": INK,
+        "text.parse_math": False,  # a class may be called "$5"
         "xtick.color": INK,
         "ytick.color": INK,
         "axes.spines.top": False,
