@@ -15,6 +15,7 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.hub.client import fetch
 from zoo.inference.images import as_batch
+from zoo.publication.card import paper_of
 from zoo.publication.distance import PICTURE
 from zoo.publication.folder import Folder
 from zoo.publication.weights import weight_names
@@ -160,7 +161,7 @@ def record(name: str) -> dict[str, Any]:
         "vra": chosen.evaluation.vra,
         "acr": chosen.evaluation.acr if chosen.evaluation.measured else None,
         "parameters": ENTRIES[name].parameters if name in ENTRIES else None,
-        "paper": chosen.config.recipe.get("paper"),
+        "paper": paper_of(chosen.config),
         "claim": chosen.certificate.claim,
         "files": [f"browser/models/{name}/{file}" for file in sorted(chosen.files)],
     }

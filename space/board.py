@@ -10,6 +10,7 @@ from pandas.io.formats.style import Styler
 from space import answers
 from zoo.data.datasets import DATASETS, dataset_of
 from zoo.epsilon import parse_epsilon
+from zoo.publication.card import paper_of
 from zoo.publication.folder import Folder
 
 COLUMNS = ["model", "data", "clean %", "VRA %", "ACR", "the paper's VRA"]
@@ -46,7 +47,7 @@ def rows(dataset: str, norm: str, epsilon: str) -> Styler:
 
 def _row(folder: Folder, epsilon: str) -> tuple[str | float, ...]:
     config, evaluation = folder.config, folder.evaluation
-    paper = config.recipe.get("paper")
+    paper = paper_of(config)
     beside = f"{paper['vra']:.2f} at {paper['epsilon']}, {paper['model']}" if paper else "none published"
     clean, vra = 100 * evaluation.clean_accuracy, 100 * evaluation.vra[epsilon]
     return config.name, config.dataset, clean, vra, evaluation.acr, beside

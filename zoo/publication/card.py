@@ -121,7 +121,7 @@ with certificates. The classes are {known_labels(plain_labels(config.labels))}."
 
 def _behind(config: ModelConfig, evaluation: Evaluation) -> str:
     """By how much the published row is better; empty if it is not."""
-    paper = config.recipe.get("paper")
+    paper = paper_of(config)
     rate = evaluation.vra.get(paper["epsilon"]) if paper else None
     if not paper or rate is None or paper["vra"] <= 100 * rate:
         return ""
@@ -204,10 +204,25 @@ def _tightness(evaluation: Evaluation) -> str:
     )
 
 
+def paper_of(config: ModelConfig) -> dict[str, Any] | None:
+    """The published row that the model is compared with; None if there is none, or what the recipe has is no row."""
+    match config.recipe.get("paper"):
+        case {
+            "model": str(),
+            "clean": float() | None,
+            "vra": float(),
+            "epsilon": str(),
+            "source": str(),
+            "differences": [*differences],
+        } as paper if all(isinstance(difference, str) for difference in differences):
+            return paper
+    return None
+
+
 def paper_text(config: ModelConfig) -> str:
     """The published row that the model is compared with, and how the model differs from it; empty if there is none."""
-    paper = config.recipe.get("paper")
-    if not paper:
+    paper = paper_of(config)
+    if paper is None:
         return ""
     clean = "" if paper["clean"] is None else f"{paper['clean']:.2f} % clean, "
     differences = "; ".join(paper["differences"]) or NO_DIFFERENCE
