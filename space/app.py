@@ -7,12 +7,15 @@ import sys
 from functools import partial
 from importlib.util import find_spec
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import gradio as gr
 import typer
 from gradio.events import api
-from starlette.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -34,11 +37,15 @@ from space.tabs import (
 from space.uploads import picture_input
 from zoo.cli.shell import run_script, source_of
 from zoo.data.datasets import DATASETS
+from zoo.errors import ZooError
 from zoo.inference.images import MAX_IMAGE_BYTES
+from zoo.publication.folder import SUMS
 from zoo.registry import ENTRIES
 
 SAMPLE_FOLDER = words.STATIC / "samples"
 BROWSER = (words.STATIC / "ort").is_dir()  # the runtime of the page that certifies in the browser: `make static`
+# The kinds of published files by the ends of their names; the end of SHA256SUMS is empty.
+MEDIA = {"": "text/plain", ".json": "application/json", ".md": "text/markdown", ".png": "image/png"}
 TORCH = find_spec("torch") is not None
 QUEUE, AT_ONCE = 32, 2  # requests that may wait, and that are computed at the same time, of all visitors together
 SHARED: dict[str, Any] = {"concurrency_id": "all"}  # or Gradio would limit each event of the page by itself
@@ -180,12 +187,26 @@ def page() -> gr.Blocks:
 
 def routes() -> list[BaseRoute]:
     """The page that certifies in the browser at /browser/, and the published files below it."""
-    models = [(name, answers.folder(name).path) for name in answers.names()]
     return [
         Route("/browser/page.json", lambda request: JSONResponse(answers.browser_page())),
-        *(Mount(f"/browser/models/{name}", StaticFiles(directory=path)) for name, path in models),
+        Route("/browser/models/{name}/{file}", published_file),
         Mount("/browser", StaticFiles(directory=words.STATIC, html=True)),
     ]
+
+
+def published_file(request: Request) -> Response:
+    """A published file of a model here, as it was checked; no other file that lies in its folder."""
+    name, file = request.path_params["name"], request.path_params["file"]
+    try:
+        folder = answers.folder(name)
+        tag = {SUMS: folder.digest, **folder.digests}[file]
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers={"etag": f'"{tag}"'})
+        content = folder.sums if file == SUMS else folder.read(file)
+    except (ZooError, KeyError) as error:
+        raise HTTPException(404) from error
+    headers = {"etag": f'"{tag}"', "x-content-type-options": "nosniff"}
+    return Response(content, headers=headers, media_type=MEDIA.get(Path(file).suffix, "application/octet-stream"))
 
 
 def has_display() -> bool:

@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -238,6 +239,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     network = torch.nn.Sequential(*layers).requires_grad_(False).eval()
     zoo.publish(network, tmp_path / "shapes", (3, 32, 32), ("circle", "square", "triangle"), name="shapes")
     monkeypatch.setattr(answers, "_added", {})
+    monkeypatch.setattr(answers, "folder", cache(answers.folder.__wrapped__))  # which knows no other test's folder
     monkeypatch.setattr(app, "page", lambda: SimpleNamespace(launch=lambda **options: None))
     app.main([str(tmp_path / "shapes")])
     return "shapes"
@@ -271,3 +273,84 @@ def test_what_cannot_be_offered_is_told_in_one_line(own: str, tmp_path: Path):
         answers.add(f"local-dir:{tmp_path / 'shapes'}")
     with pytest.raises(zoo.ZooError, match="takes no pictures"):
         answers.add("mlp-two-moons")
+
+
+def client() -> Any:
+    """Asks the routes of the app that are not Gradio's."""
+    pytest.importorskip("httpx")
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    from space import app
+
+    return TestClient(Starlette(routes=app.routes()))
+
+
+def test_of_a_folder_the_published_files_are_served_and_nothing_else(own: str, tmp_path: Path):
+    from space import answers
+
+    browser, address = client(), f"/browser/models/{own}"
+    for name in answers.folder(own).files:
+        answer = browser.get(f"{address}/{name}")
+        assert answer.content == (tmp_path / own / name).read_bytes()
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        kept = browser.get(f"{address}/{name}", headers={"if-none-match": answer.headers["etag"]})
+        assert (kept.status_code, kept.content) == (304, b"")
+    kinds = {
+        "config.json": "application/json",
+        "README.md": "text/markdown; charset=utf-8",
+        "distance.png": "image/png",
+    }
+    for name, kind in {**kinds, "SHA256SUMS": "text/plain; charset=utf-8"}.items():
+        assert browser.get(f"{address}/{name}").headers["content-type"] == kind
+    (tmp_path / own / "evil.html").write_text("<script>")
+    (tmp_path / own / ".env").write_text("SECRET=1")
+    (tmp_path / own / "config.json").write_text("{}")  # no longer what was checked
+    for name in ("evil.html", ".env", "config.json", "", "..%2f..%2fapp.py"):
+        assert browser.get(f"{address}/{name}").status_code == 404
+    assert browser.get("/browser/models/unknown/config.json").status_code == 404
+
+
+def test_a_snapshot_of_links_as_the_hub_caches_it_is_served(own: str, tmp_path: Path):
+    from space import answers, app
+
+    blobs, snapshot = tmp_path / "m" / "blobs", tmp_path / "m" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (tmp_path / own).rename(blobs)
+    for blob in blobs.iterdir():
+        (snapshot / blob.name).symlink_to(f"../../blobs/{blob.name}")
+    answers._added.clear()
+    answers.folder.cache_clear()
+    app.main([str(snapshot)])
+    assert client().get(f"/browser/models/{own}/model.onnx").content == (blobs / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["cost $5_$", "$\\frac{$"])
+def test_the_name_of_a_class_is_no_formula(name: str):
+    from space import answers, plots
+
+    answer = answers.answer(SAMPLES / "ship.png", COLOUR)
+    answer = dataclasses.replace(answer, prediction=dataclasses.replace(answer.prediction, name=name))
+    assert f"this picture: {name}" in plots.curves([answer, answer])
+
+
+ROW = {"model": "m", "clean": None, "vra": 1.0, "epsilon": "36/255", "source": "s", "differences": ["d"]}
+
+
+@pytest.mark.parametrize(
+    ("paper", "said"),
+    [
+        (ROW, "1.00 at 36/255, m"),
+        *((other, "none published") for other in (None, "none", ["none"], {"model": "m"}, {**ROW, "vra": "1"})),
+        *(({**ROW, "differences": differences}, "none published") for differences in ("none", [1], None)),
+    ],
+)
+def test_a_paper_in_another_form_is_none(paper: Any, said: str):
+    from space import answers, board
+    from zoo.publication.card import render
+
+    folder = answers.folder(COLOUR)
+    config = dataclasses.replace(folder.config, recipe={**folder.config.recipe, "paper": paper})
+    assert board._row(dataclasses.replace(folder, config=config), "36/255")[-1] == said
+    card = render(config, folder.certificate, folder.evaluation)
+    assert ("Published for comparison" in card) == (paper is ROW)
