@@ -91,7 +91,7 @@ def test_the_weights_have_the_permissions_of_any_other_file(tmp_path):
 
 def test_a_folder_in_use_is_refused_and_so_is_another_run(small, tmp_path):
     train(small, tmp_path / "run", steps=1)
-    with pytest.raises(InputError, match="in use"):
+    with pytest.raises(InputError, match="is not empty"):
         train(small, tmp_path / "run")
     with pytest.raises(InputError, match="describes another run"):
         train(small, tmp_path / "run", seed=1, resume=True)
