@@ -80,9 +80,9 @@ def spectral_norm_bound(
         last = last if tau == before else number
         errors.append(error)
         advance()
-    # The published tau is the last one: what is published with it is measured with it, as a verification will.
-    for number, matrix in enumerate(islice(family, last)):
-        _, *errors[number] = _enclosed(*matrix, tau)
+    # The published tau is the last one. The first matrices are proved already, with a smaller one; they are measured
+    # with the last one as well, as a verification will.
+    errors += [_enclosed(*matrix, tau)[1:] for matrix in islice(family, last)]
     residual, rounding = (max(column) for column in zip(*errors, strict=True))
     return NormProof(tau, PUBLISHED * residual, PUBLISHED * rounding, PUBLISHED * perturbation, divisor)
 
