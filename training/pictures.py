@@ -207,9 +207,14 @@ def _look(place: str, value: Any) -> tuple[int, bool]:
 
 
 def _digest(value: Any) -> str:
-    if isinstance(value, Path):
-        return sha256(value)
-    return hashlib.sha256(value if isinstance(value, bytes) else np.asarray(value).tobytes()).hexdigest()
+    match value:
+        case Path():
+            return sha256(value)
+        case np.ndarray():
+            value = value.tobytes()
+        case list():  # of rows, perhaps of different lengths, which are told when it is decoded
+            value = repr(value).encode()
+    return hashlib.sha256(value or b"").hexdigest()
 
 
 def _file(place: str, value: Any) -> Any:

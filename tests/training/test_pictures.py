@@ -192,3 +192,11 @@ def test_test_pictures_have_the_classes_of_the_training_pictures(tmp_path: Path)
         path.unlink()
     (folder / "triangle").rmdir()
     assert len(open_pictures(str(folder), "test", SHAPES).numbers) == 2  # a test set may lack a class
+
+
+def test_pictures_of_an_array_are_told_apart_by_their_pixels(tmp_path: Path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    images[3] = images[0]
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(4) % 2)
+    first, *_, last = digests = open_pictures(str(tmp_path / "data.npz"), "train").digests()
+    assert (first, len(set(digests))) == (last, 3)
