@@ -101,22 +101,22 @@ MUTANTS = (
         VERIFY, 'if row.checked == "composed, at least 1":', "if False:",
     ),
     mutant(
-        "hooks inside of layers overlooked", "refused::test_a_certified_model_changed_since_does_not_answer",
+        "hooks inside of layers overlooked", "changed::test_a_certified_model_changed_since_does_not_answer",
         MODEL, "changed_by_hooks(layer) for layer in self.network.modules())",
         "changed_by_hooks(layer) for layer in (self.network, *self.network))",
     ),
     mutant(
-        "images of another shape", "refused::test_images_of_another_shape_do_not_get_a_radius_of_their_own",
+        "images of another shape", "changed::test_images_of_another_shape_do_not_get_a_radius_of_their_own",
         MODEL, "if tuple(images.shape[1:]) != self.input_shape:", "if False:",
     ),
     mutant(
         "a radius without subnormal numbers",
-        "refused::test_a_thread_that_flushes_subnormal_numbers_gets_neither_a_certificate_nor_a_radius",
+        "changed::test_a_thread_that_flushes_subnormal_numbers_gets_neither_a_certificate_nor_a_radius",
         MODEL, "        check_arithmetic()\n", "",
     ),
     mutant(
         "a certificate without subnormal numbers",
-        "refused::test_a_thread_that_flushes_subnormal_numbers_gets_neither_a_certificate_nor_a_radius",
+        "changed::test_a_thread_that_flushes_subnormal_numbers_gets_neither_a_certificate_nor_a_radius",
         CERTIFY, "    check_arithmetic()\n", "",
     ),
     mutant(

@@ -291,7 +291,7 @@ MUTANTS = (
         RULE, "bool(layer._forward_hooks or layer._forward_pre_hooks or of_all or replaced)", "replaced",
     ),
     mutant(
-        "hooks of all modules overlooked", "refused::test_a_hook_of_all_modules_is_noticed",
+        "hooks of all modules overlooked", "changed::test_a_hook_of_all_modules_is_noticed",
         RULE, "or of_all or", "or",
     ),
     mutant(
@@ -304,15 +304,15 @@ MUTANTS = (
     ),
     mutant(
         "a layer that stands twice overlooked",
-        "refused::test_a_certified_model_with_another_option_or_layer_does_not_answer",
+        "changed::test_a_certified_model_with_another_option_or_layer_does_not_answer",
         MODEL, "named_modules(remove_duplicate=False)", "named_modules()",
     ),
     mutant(
-        "other weights answered for", "refused::test_a_certificate_answers_for_the_network_that_it_was_made_of_alone",
+        "other weights answered for", "changed::test_a_certificate_answers_for_the_network_that_it_was_made_of_alone",
         MODEL, "if hashlib.sha256(save(weights_of(network))).hexdigest() != certificate.weights_sha256:", "if False:",
     ),
     mutant(
-        "other layers answered for", "refused::test_a_certificate_answers_for_the_network_that_it_was_made_of_alone",
+        "other layers answered for", "changed::test_a_certificate_answers_for_the_network_that_it_was_made_of_alone",
         MODEL, "if write_layers(network) != write_layers(described):", "if False:",
     ),
     mutant(
