@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -276,7 +277,7 @@ class TestWriting:
         connection.close()
 
 
-def test_a_client_that_sends_nothing_is_let_go(shelf: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_client_that_sends_or_reads_nothing_is_let_go(shelf: Path, monkeypatch: pytest.MonkeyPatch):
     """Otherwise a few hundred of them keep all others out."""
     servers: list[uvicorn.Server] = []
 
@@ -298,6 +299,14 @@ def test_a_client_that_sends_nothing_is_let_go(shelf: Path, monkeypatch: pytest.
             with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
                 connection.sendall(sent)
                 assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(f"GET /{NAME}/resolve/main/model.onnx HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 500)
+            deadline = time.monotonic() + 20
+            while servers[0].server_state.connections:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
     finally:
         for server in servers:
             server.should_exit = server.force_exit = True

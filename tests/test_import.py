@@ -23,7 +23,7 @@ ROOMS = (
     *("inference", "hub", "serve", "integrations", "cli"),
 )
 LOOSE = {"attacks", "errors", "epsilon", "files", "records", "figures", "citations", "machine", "shelves", "registry"}
-LOOSE |= {"guard"}
+LOOSE |= {"guard", "web"}
 PROOFS = (
     "lowering/",
     "bounds/",

@@ -23,6 +23,8 @@ def test_a_host_that_is_no_name(host: str):
 def test_an_empty_host_and_equal_ports():
     with pytest.raises(InputError, match="--host is empty"):
         serve([MNIST], "")
+    with pytest.raises(InputError, match="--host is empty"):
+        serve_hub(ROOT / "model_cards", "", 0, None, lambda store, address: None)
     with pytest.raises(InputError, match="are both 8080"):
         serve([MNIST], port=8080, grpc_port=8080)
 

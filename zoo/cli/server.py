@@ -40,8 +40,6 @@ def serve(
         raise InputError("the token must be printable ASCII and not empty")
     if not 0.01 <= timeout <= 86_400:  # not even a NaN passes
         raise InputError(f"--timeout is 0.01 to 86400 seconds, got {timeout}")
-    if not host:
-        raise InputError("--host is empty: give an address, such as 127.0.0.1")
     if grpc_port is None:
         grpc_port = min(port + 1, 65535) if port else 0
     if port and port == grpc_port:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 import json
-import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -26,14 +24,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from zoo.errors import InputError
-from zoo.hub.connection import Connection
 from zoo.hub.store import MAIN, Commit, Refusal, Repository, Store, StoredFile
 from zoo.shelves import ORGANISATION
+from zoo.web import Connection, bears, in_url, listener
 
 MAX_BODY = 2**20  # of a request that is no commit
 MAX_COMMIT = 512 * 2**20  # files are a third larger in base64: enough for 380 MiB of weights
-SECONDS = 30.0  # for a header to arrive, and for a body that is no commit
+SECONDS = 30.0  # for a header to arrive, for a body that is no commit, and to take something of an answer
 CONNECTIONS = 256  # at once; further ones are answered with 503
 SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 
@@ -186,8 +183,7 @@ class Hub:
         """Raise Refusal unless the request bears the token."""
         if self.token is None:
             raise Refusal(403, "this hub is read-only: it was started without --token-file")
-        given = request.headers.get("authorization", "").encode()
-        if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
+        if not bears(request.headers.get("authorization", "").encode(), self.token):
             raise Refusal(401, "Invalid credentials in Authorization header")
 
     def _repository(self, request: Request) -> Repository:
@@ -211,14 +207,8 @@ def serve_hub(folder: Path, host: str, port: int, token: str | None, started: Ca
     Raises InputError where it cannot listen there, and as `Store`.
     """
     store = Store(folder, writable=token is not None)
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=CONNECTIONS)
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error}") from error
-    with listener:
-        shown = f"[{host}]" if ":" in host else host
-        started(store, f"http://{shown}:{listener.getsockname()[1]}")
+    with listener(host, port, CONNECTIONS) as listening:
+        started(store, f"http://{in_url(host)}:{listening.getsockname()[1]}")
         config = uvicorn.Config(
             Hub(store, token).app(),
             http=partial(Connection, seconds=SECONDS),  # type: ignore[arg-type]  a class, to uvicorn
@@ -227,7 +217,7 @@ def serve_hub(folder: Path, host: str, port: int, token: str | None, started: Ca
             lifespan="off",
             ws="none",
         )
-        uvicorn.Server(config).run([listener])
+        uvicorn.Server(config).run([listening])
 
 
 def _info(repository: Repository, revision: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The inference server behind `zoo serve`: one gate for every request, one batcher for every model.
 
     gate        token, body and queue limits, request ids, log, metrics: before and after every HTTP request
-    connection  ends with a client that does not read its answers
     bodies      decodes gzip and deflate, takes the picture out of an upload form
     app         the application with its errors and pages; the other routes are in the next three
     pictures    certify, and Hugging Face's image classification

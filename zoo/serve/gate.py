@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import itertools
 import logging
 import os
@@ -18,6 +17,7 @@ from zoo.errors import InputError, ZooError
 from zoo.serve.bodies import coding, decoded
 from zoo.serve.problems import BusyError, SlowBodyError, TokenError, TooLongError, problem, status
 from zoo.serve.service import HELD_BYTES, Service
+from zoo.web import bears
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 OPEN = ("/v2/health/", "/docs", "/openapi.json", "/static-offline-docs/")  # paths that need no token
@@ -88,7 +88,7 @@ class Gate:
     def _check_token(self, path: str, authorization: bytes) -> None:
         if self._token is None or path.startswith(OPEN):
             return
-        if not hmac.compare_digest(authorization, f"Bearer {self._token}".encode()):
+        if not bears(authorization, self._token):
             raise TokenError("this server asks for a token: send 'Authorization: Bearer TOKEN'")
 
     async def _body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, held: ExitStack) -> Receive:

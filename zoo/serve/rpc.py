@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import time
 import uuid
@@ -21,6 +20,7 @@ from zoo.serve import extensions, protocol
 from zoo.serve.problems import SlowBodyError, TokenError, UnsupportedError, status
 from zoo.serve.protocol import pb
 from zoo.serve.service import Service
+from zoo.web import bears
 
 OPEN = ("ServerLive", "ServerReady")  # methods that need no token, and read nothing of their messages
 
@@ -163,7 +163,7 @@ class CallGate(aio.ServerInterceptor):
     def _allowed(self, method: str, metadata: dict[str, Any]) -> bool:
         if self._token is None or method in OPEN:
             return True
-        return hmac.compare_digest(str(metadata.get("authorization", "")).encode(), f"Bearer {self._token}".encode())
+        return bears(str(metadata.get("authorization", "")).encode(), self._token)
 
 
 def grpc_server(service: Service, token: str | None) -> aio.Server:

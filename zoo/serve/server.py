@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,11 +18,11 @@ import uvicorn
 
 from zoo.errors import InputError
 from zoo.serve.app import application
-from zoo.serve.connection import ReadConnection
 from zoo.serve.gate import Gate
 from zoo.serve.metrics import Metrics
 from zoo.serve.rpc import grpc_server
 from zoo.serve.service import Limits, Service
+from zoo.web import Connection, in_url, listener
 
 # After SIGTERM the server still answers for this long, no longer ready and each answer with "connection: close", so
 # that clients learn that connections will close, and load balancers choose another server.
@@ -108,12 +107,12 @@ async def serve_models(
     service, stop, loop = Service(limits, Metrics()), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    _listener(host, grpc_port).close()  # gRPC itself would not say why it cannot
-    listener = _listener(host, port)
+    listener(host, grpc_port, BACKLOG).close()  # gRPC itself would not say why it cannot
+    listening = listener(host, port, BACKLOG)
     http = Server(
         uvicorn.Config(
             Gate(application(service), service, token),
-            http=partial(ReadConnection, seconds=limits.seconds),  # type: ignore[arg-type]  a class, to uvicorn
+            http=partial(Connection, seconds=limits.seconds),  # type: ignore[arg-type]  a class, to uvicorn
             ws="none",
             lifespan="off",
             log_config=None,
@@ -126,13 +125,13 @@ async def serve_models(
         )
     )
     rpc = grpc_server(service, token)
-    where = f"[{host}]" if ":" in host else host
+    where = in_url(host)
     try:
         grpc_port = rpc.add_insecure_port(f"{where}:{grpc_port}")
     except RuntimeError as error:
-        listener.close()
+        listening.close()
         raise InputError(f"cannot listen on {host} port {grpc_port} for gRPC") from error
-    running = asyncio.create_task(http.serve(sockets=[listener]))
+    running = asyncio.create_task(http.serve(sockets=[listening]))
     await rpc.start()
     try:
         loading = asyncio.create_task(_load(service, names))
@@ -141,7 +140,7 @@ async def serve_models(
         if loading.done():
             await loading
             service.ready = True
-            announce(list(service.served), f"http://{where}:{listener.getsockname()[1]}", f"{where}:{grpc_port}")
+            announce(list(service.served), f"http://{where}:{listening.getsockname()[1]}", f"{where}:{grpc_port}")
             log.info({"event": "ready", "models": list(service.served)})
             await stopped
             service.draining = True
@@ -162,13 +161,3 @@ async def _load(service: Service, names: Sequence[str]) -> None:
         model, batch = await asyncio.to_thread(service.load, name)
         service.add(model, batch)
         log.info({"event": "loaded", "model": model.name, "images_in_a_run": batch})
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises InputError."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), backlog=BACKLOG, family=family)
-    except (OSError, OverflowError, UnicodeError) as error:
-        reason = str(getattr(error, "strerror", error)).partition(" (while")[0]  # which says the address again
-        raise InputError(f"cannot listen on {host} port {port}: {reason}") from error
