@@ -302,7 +302,7 @@ def test_a_client_that_sends_or_reads_nothing_is_let_go(shelf: Path, monkeypatch
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             connection.connect(("127.0.0.1", port))
-            connection.sendall(f"GET /{NAME}/resolve/main/model.onnx HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 500)
+            connection.sendall(f"GET /{NAME}/resolve/main/model.safetensors HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 500)
             deadline = time.monotonic() + 20
             while servers[0].server_state.connections:
                 assert time.monotonic() < deadline
