@@ -199,6 +199,36 @@ def test_more_images_than_the_memory_may_hold_are_refused(root: Path, monkeypatc
     assert pq.read_metadata(path).num_rows == 1
 
 
+@pytest.mark.parametrize("column", ["label", "image", "image.bytes"])
+def test_what_a_file_stores_once_does_not_fill_the_memory(root: Path, column: str, monkeypatch: pytest.MonkeyPatch):
+    """A megabyte that occurs 1,000 times in a file of little more."""
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 2**24)
+    value = {"label": "airplane"}.get(column, FILES[0].decode("latin-1")) + " " * 2**20
+    once = pa.array([value.encode("latin-1")], pa.binary())
+    often = pa.DictionaryArray.from_arrays(pa.array([0] * 1000), once.cast(pa.string()) if column == "label" else once)
+    columns = {"image": pa.array([FILES[0]] * 1000), "label": pa.array([0] * 1000)}
+    columns[column.partition(".")[0]] = pa.StructArray.from_arrays([often], ["bytes"]) if "." in column else often
+    path = root / "test-00000-of-00001.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table(columns), path, store_schema=False)
+    assert path.stat().st_size < 2**22
+    if column == "label":
+        with pytest.raises(InputError, match="image 0 has the label 'airplane "):
+            load_split("cifar10", "test")
+    else:
+        assert len(load_split("cifar10", "test").images) == 1000
+        ((images, _),) = stream(ParquetImages(INFO, split_files(INFO, "test")), (32, 3), [([999], None)])
+        np.testing.assert_array_equal(images, PIXELS[:1])
+    assert pa.default_memory_pool().max_memory() < 2**28
+
+
+def test_large_row_groups_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch):
+    write(root, {"image": IMAGES["lists"], "label": NUMBERS})
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 2**13)
+    with pytest.raises(InputError, match=r"has more than 0 GiB in a row group: make them smaller"):
+        list(stream(ParquetImages(INFO, split_files(INFO, "test")), (32, 3), [([7], None)]))
+
+
 def test_columns_that_are_missing_or_double_are_refused(root: Path):
     path = root / "test-00000-of-00001.parquet"
     for names_, arrays in (

@@ -176,7 +176,9 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path):
     gaps = write_parquet(tmp_path / "c.parquet", [0, 2, 0])
     assert "has the labels 0, 2" in refused(gaps)
     assert "has label 3" in refused(write_parquet(tmp_path / "d.parquet", [0, 3, 1], ["a", "b"]))
-    assert "has other labels" in refused(write_parquet(tmp_path / "e.parquet", [0.5, 1.0]))
+    assert "is double, expected class numbers or class names" in refused(
+        write_parquet(tmp_path / "e.parquet", [0.5, 1.0])
+    )
 
 
 def test_test_pictures_have_the_classes_of_the_training_pictures(tmp_path: Path):

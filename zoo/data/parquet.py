@@ -4,6 +4,9 @@ An image column is what Hugging Face's `datasets` reads as images: encoded files
 `bytes` of a struct) or pixels (lists of integers from 0 to 255, [H, W] or [H, W, 1 or 3]). A label column holds class
 numbers or class names. Both may be dictionaries, and each file may have another layout. Anything else is refused in a
 line that names the file, the column and what was expected.
+
+A file may store once what occurs in it often, and so be small while all that it holds is large. Labels are therefore
+read as Arrow's dictionaries, where a text is in memory once, and images a few at a time.
 """
 
 from __future__ import annotations
@@ -24,7 +27,12 @@ if TYPE_CHECKING:
     import pyarrow.parquet
     from PIL import Image
 
-BATCH_ROWS = 1024  # read from a file at a time
+BATCH_ROWS = (
+    1024  # images read from a file at a time; fewer, but at least MIN_ROWS, where they might not fit BATCH_BYTES
+)
+MIN_ROWS = 16
+BATCH_BYTES = 2**30
+GROUP_BYTES = 2**32  # of the images of a row group
 MAX_IMAGES = 1_000_000  # of a file, so that a small one which claims to hold many images does not fill the memory
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow would also run Ghostscript, on PostScript
 IMAGE = ("image", "img"), "Image", "encoded images (binary, or a struct with the field `bytes`) or lists of pixels"
@@ -61,7 +69,7 @@ class ParquetFiles:
                 self._columns.append(column)
                 column = _column(file.schema_arrow, features, path, *LABEL)
                 _check_names(features.get(column), path, column, info)
-                labels.append(_labels(file.read([column])[column], path, column, info))
+                labels.append(_labels(_label_column(file, path, column), path, column, info))
                 for group in range(file.num_row_groups):
                     self.groups.append((number, group))
                     self.starts.append(self.starts[-1] + file.metadata.row_group(group).num_rows)
@@ -73,15 +81,21 @@ class ParquetFiles:
         """All images in order, each as an Arrow value for `picture`, read a few at a time."""
         for path, column in zip(self.paths, self._columns, strict=True):
             with _opened(path) as file:
-                for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
-                    yield from _values(batch.column(column))
+                for group in range(file.num_row_groups):
+                    for values in _pieces(file, group, column):
+                        yield from values
 
-    def row_group(self, group: int) -> Any:
-        """The images of a row group, as Arrow values for `picture`."""
+    def row_group(self, group: int) -> list[Any]:
+        """The images of a row group, as Arrow values for `picture`. Raises InputError where they are too large."""
         number, inner = self.groups[group]
-        column = self._columns[number]
-        with _opened(self.paths[number]) as file:
-            return _values(file.read_row_group(inner, [column])[column].combine_chunks())
+        path, images, size = self.paths[number], [], 0
+        with _opened(path) as file:
+            for values in _pieces(file, inner, self._columns[number]):
+                size += values.nbytes
+                if size > GROUP_BYTES:
+                    raise InputError(f"{path} has more than {GROUP_BYTES >> 30} GiB in a row group: make them smaller")
+                images += values
+        return images
 
     def picture(self, value: Any, number: int) -> Image.Image:
         """The decoded image of this number. Raises InputError."""
@@ -108,9 +122,7 @@ def label_names(paths: Sequence[Path]) -> tuple[str, ...]:
             names = features.get(column, {}).get("names")
             if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
                 return tuple(names)  # `ParquetFiles` compares them with the names in the other files
-            found |= set(file.read([column])[column].unique().to_pylist()) - {None}
-            if not all(type(label) in (str, int) for label in found):
-                raise InputError(f"{path}: column {column!r} has other labels than {LABEL[2]}")
+            found |= set(_label_column(file, path, column).unique().to_pylist()) - {None}
     if words := sorted(label for label in found if isinstance(label, str)):
         return tuple(words)
     return numbered_labels([label for label in found if isinstance(label, int)], paths[0])
@@ -153,8 +165,8 @@ def picture(value: Any, place: str, channels: int) -> Image.Image:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
-    """The open file.
+def _opened(path: Path, texts: Sequence[str] = ()) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """The open file, which reads these columns of text as dictionaries.
 
     Raises InputError where it cannot be opened, has too many images, or reading from it fails in the body.
     """
@@ -162,7 +174,7 @@ def _opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=list(texts)) as file:
             groups = map(file.metadata.row_group, range(file.num_row_groups))
             count = sum(group.num_rows for group in groups)  # what is read; the file's own count may be another
             if count > MAX_IMAGES:
@@ -170,6 +182,29 @@ def _opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
             yield file
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path} is not a readable parquet file: fetch it again") from error
+
+
+def _label_column(file: pyarrow.parquet.ParquetFile, path: Path, column: str) -> pyarrow.ChunkedArray:
+    """Class numbers, or names as dictionaries. Raises InputError where it holds neither."""
+    from pyarrow import types
+
+    kind = file.schema_arrow.field(column).type
+    is_text = _is_any(_plain(kind), TEXT)
+    if not (is_text or types.is_integer(_plain(kind))):
+        raise InputError(f"{path}: column {column!r} is {kind}, expected {LABEL[2]}")
+    with _opened(path, [column] if is_text else []) as again:
+        return again.read([column])[column]
+
+
+def _pieces(file: pyarrow.parquet.ParquetFile, group: int, column: str) -> Iterator[pyarrow.Array]:
+    """The images of a row group a few at a time, as many as surely fit BATCH_BYTES."""
+    stored = file.metadata.row_group(group)
+    chunks = map(stored.column, range(stored.num_columns))
+    mine = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] == column.partition(".")[0]]
+    largest = max(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in mine)  # 8 bytes: int64
+    rows = min(max(BATCH_BYTES // max(largest, 1), MIN_ROWS), BATCH_ROWS)
+    for batch in file.iter_batches(rows, row_groups=[group], columns=[column]):
+        yield _values(batch.column(column))
 
 
 def _features(schema: pyarrow.Schema, path: Path) -> dict[str, Any]:
@@ -238,24 +273,27 @@ def _labels(column: pyarrow.ChunkedArray, path: Path, name: str, info: DatasetIn
     import pyarrow
     from pyarrow import types
 
-    kind = column.type
-    if types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-    is_text = _is_any(column.type, TEXT)
-    if not (is_text or types.is_integer(column.type)):
-        raise InputError(f"{path}: column {name!r} is {kind}, expected {LABEL[2]}")
     if column.null_count:
         row = column.is_null().index(pyarrow.scalar(True)).as_py()
         raise InputError(f"{path}: image {row} has no label, column {name!r} is null there")
-    values = column.to_numpy()
-    if is_text:
-        numbers = {text: _number(text, info) for text in column.unique().to_pylist()}
-        values = np.array([numbers[text] for text in values], dtype=np.int64)
+    if types.is_integer(_plain(column.type)):
+        values = column.cast(_plain(column.type)).to_numpy()
+    else:
+        chunks = column.dictionary_encode().chunks
+        values = np.concatenate([np.zeros(0, np.int64), *(_text_numbers(chunk, info) for chunk in chunks)])
         if (values < 0).any():
             row = int((values < 0).argmax())
             label = column[row].as_py()[:60]
             raise InputError(f"{path}: image {row} has the label {label!r}, which is no class of {info.name}")
     return class_numbers(values, info, path)
+
+
+def _text_numbers(texts: pyarrow.DictionaryArray, info: DatasetInfo) -> np.ndarray:
+    """The class of each text, int64 [N]; -1 if there is none."""
+    import numpy as np
+
+    numbers = np.array([_number(text, info) for text in texts.dictionary.to_pylist()], dtype=np.int64)
+    return numbers[texts.indices.to_numpy()]
 
 
 def _number(text: str, info: DatasetInfo) -> int:
