@@ -208,7 +208,8 @@ def cifar10_jpeg75_4c3f() -> Recipe:
         cifar10_4c3f(),
         name="4c3f-cll-cifar10-jpeg75",
         epochs=20,
-        rate=steps(1 / 2, 3 / 4),
+        learning_rate=2e-3,
+        rate=Cosine(warmup=0.05),
         validate_every=1,
     )
 
@@ -262,7 +263,7 @@ def small_tiny_imagenet() -> Recipe:
         cifar10_jpeg75_4c3f(),
         name="8c2f-w8-cll-tiny-imagenet",
         loss_options={"p": 0.3, "weight": 1e-4, "scale": Points(((0.0, 0.01), (0.5, 1.0)))},
-        rate=Cosine(warmup=0.05),
+        learning_rate=1e-3,
         augment=_augment(8),
         paper=tiny_imagenet_8c2f().paper,
     )
