@@ -95,7 +95,7 @@ def main(
         return
     for name in names or ():
         find(name)
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    rows = json.loads(RESULTS.read_bytes()) if RESULTS.exists() else {}
     for name in names or PRESETS:
         child = subprocess.run(
             [sys.executable, "-m", "benchmarks.bounds", "--one", name], stdout=subprocess.PIPE, text=True

@@ -60,7 +60,7 @@ def main(
         field, value = one.split("=")
         print(json.dumps(measure(field, int(value))))
         return
-    rows: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text())["sizes"] if RESULTS.exists() else {}
+    rows: dict[str, dict[str, Any]] = json.loads(RESULTS.read_bytes())["sizes"] if RESULTS.exists() else {}
     fields: list[Field] = [only] if only else list(SIZES)
     for field in fields:
         for value in SIZES[field]:

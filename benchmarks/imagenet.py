@@ -47,7 +47,7 @@ def main(
     if provider not in onnxruntime.get_available_providers():
         available = ", ".join(onnxruntime.get_available_providers())
         raise typer.BadParameter(f"this ONNX Runtime has no {provider}; it has {available}")
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results: dict[str, Any] = json.loads(RESULTS.read_bytes()) if RESULTS.exists() else {}
     operations = operations_of_an_image()
     with tempfile.TemporaryDirectory() as scratch:
         models = random_models(NAME, Path(scratch))

@@ -83,7 +83,7 @@ def growth() -> list[dict[str, Any]]:
 def trained(folder: Path) -> dict[str, Any]:
     """Means over all pairs of classes of L_ij, L_i + L_j and sqrt(2) L, for the weights in a folder."""
     described = next(folder / name for name in ("config.json", "recipe.json") if (folder / name).exists())
-    name = json.loads(described.read_text())["name"]
+    name = json.loads(described.read_bytes())["name"]
     weights = next(folder / file for file in ("model.safetensors", "weights.safetensors") if (folder / file).exists())
     entry = find(name)
     net = entry.architecture.network()
@@ -103,7 +103,7 @@ def main(
     folders: Annotated[list[Path] | None, typer.Argument(help="Runs for table 2; growth where none is.")] = None,
 ) -> None:
     """Measure LipLT and write it into liplt.json."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = json.loads(RESULTS.read_bytes()) if RESULTS.exists() else {}
     results["machine"] = machine()
     if folders:
         results["table 2"] = [trained(folder) for folder in folders]

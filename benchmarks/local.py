@@ -22,21 +22,22 @@ from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split
 from zoo.files import write_whole
 from zoo.hub.client import load
+from zoo.inference.images import as_batch
 from zoo.machine import machine
-from zoo.publication.folder import read_folder
 from zoo.registry import find
 
 RESULTS = Path(__file__).with_suffix(".json")
-SHELF = Path(__file__).parents[1] / "model_cards"
 NAMES = ("2c2f-relu-crm-mnist", "4c3f-relu-mnist", "4c3f-relu-crm-mnist", "6c2f-liplt-cifar10-jpeg75")
 IMAGES, STEPS = 32, 20
 
 
 def measure(name: str) -> dict[str, Any]:
     info = DATASETS[find(name).dataset]
-    model = cast(CertifiedModel, load(name, backend="torch").module)
+    loaded = load(name, backend="torch")
+    model = cast(CertifiedModel, loaded.module)
     network = cast_network(model.network, torch.float64)
-    images = torch.from_numpy(load_split(info.name, info.test_split, IMAGES).images).permute(0, 3, 1, 2).float() / 255
+    pixels, _ = as_batch(load_split(info.name, info.test_split, IMAGES).images, loaded.input_shape)
+    images = torch.from_numpy(pixels)
     outputs = model(images)
     keep = outputs.radius > 0
     images, labels, radii = images[keep].double(), outputs.label[keep], outputs.radius[keep]
@@ -52,7 +53,7 @@ def measure(name: str) -> dict[str, Any]:
     (gradients,) = torch.autograd.grad(margins.sum(), images)
     slopes = gradients.flatten(1).norm(dim=1)
 
-    bounds = {layer.name: layer.lipschitz_bound for layer in read_folder(SHELF / name).certificate.layers}
+    bounds = {layer.name: layer.lipschitz_bound for layer in loaded.certificate.layers}
     with torch.no_grad():
         x, product, shrunk = images.detach(), 1.0, torch.ones(len(images), dtype=torch.float64)
         alive = torch.ones_like(x)

@@ -28,7 +28,7 @@ from training.recipes.recipe import Recipe
 from training.schedules import constant, epsilon_ramp
 from zoo.cli.shell import run_script
 from zoo.errors import InputError
-from zoo.files import write_whole
+from zoo.files import replacing, write_whole
 from zoo.machine import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
@@ -102,7 +102,7 @@ def result(loss: str, recipe: Recipe, seed: int) -> dict[str, Any]:
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         train(recipe, Path(folder) / "run", seed)
-        lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
+        lines = (Path(folder) / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     epochs = [json.loads(line) for line in lines]
     last = epochs[-1]
     row = {
@@ -140,7 +140,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         panel.set_xticks(range(0, rows[0]["epochs"] + 1, 5))
         panel.spines[["top", "right"]].set_visible(False)
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
-    figure.savefig(path, dpi=110)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
 
 
 def main(names: Annotated[list[str] | None, typer.Argument(metavar="COMPARISON")] = None) -> None:
@@ -150,7 +151,7 @@ def main(names: Annotated[list[str] | None, typer.Argument(metavar="COMPARISON")
     for name in names or list(COMPARISONS):
         recipes = COMPARISONS[name].recipes()
         rows = [result(loss, recipes[loss], seed) for loss in recipes for seed in range(COMPARISONS[name].seeds)]
-        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        results = json.loads(RESULTS.read_bytes()) if RESULTS.exists() else {}
         results |= {"machine": machine(), name: rows}
         write_whole(RESULTS, json.dumps(results, indent=1) + "\n")
         if COMPARISONS[name].seeds > 1:

@@ -57,7 +57,7 @@ Row = dict[str, Any]
 def main(names: Annotated[list[str] | None, typer.Argument(metavar="NAME")] = None) -> None:
     """Measure these models, or those of the list."""
     torch.set_num_threads(1)
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"models": {}}
+    results: dict[str, Any] = json.loads(RESULTS.read_bytes()) if RESULTS.exists() else {"models": {}}
     for name in names or NAMES:
         results["models"][name] = row = _measure(name)
         results["machine"] = f"{machine()}, one thread"

@@ -29,7 +29,7 @@ Rows = list[list[str]]
 
 def main() -> None:
     """Write the page's tables and pictures anew."""
-    text = PAGE.read_text()
+    text = PAGE.read_text(encoding="utf-8")
     for name, table in {
         "constants": constants(record("peers")),
         "images": images(record("peers")),
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def record(name: str) -> dict[str, Any]:
-    return json.loads((HERE / f"{name}.json").read_text())
+    return json.loads((HERE / f"{name}.json").read_bytes())
 
 
 def filled(page: str, name: str, rows: Rows) -> str:

@@ -28,7 +28,7 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.graph import cut_at_logits
-from benchmarks.hostile import Request, hub_requests, requests
+from tests.hostile import Request, hub_requests, requests
 from tests.hub import TOKEN, HubProcess
 from tests.serving import Server, serving
 from zoo.files import write_whole

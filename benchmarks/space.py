@@ -63,7 +63,7 @@ def main(output: Annotated[Path, typer.Argument(help="Where to write.")] = RESUL
         "seconds": {name: round(value, 3) for name, value in figures.items()},
     }
     write_whole(output, json.dumps(record, indent=1) + "\n")
-    print(output.read_text(), end="")
+    print(output.read_text(encoding="utf-8"), end="")
 
 
 def _answers(url: str) -> bool:

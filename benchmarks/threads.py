@@ -106,7 +106,7 @@ def main(output: Path) -> None:
         "predictions/s": {name: value for (kind, name), value in medians.items() if kind == "predict"},
     }
     write_whole(output, json.dumps(report, indent=1) + "\n")
-    print(output.read_text(), end="")
+    print(output.read_text(encoding="utf-8"), end="")
 
 
 if __name__ == "__main__":

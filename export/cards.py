@@ -15,8 +15,8 @@ from export.publish import CHECKOUT, SHELF, pin
 from zoo.cli.shell import run_script
 from zoo.files import write_whole
 from zoo.publication.card import card_picture, render, write_card
-from zoo.publication.distance import PICTURE
 from zoo.publication.folder import SIGNATURE, SUMS, Folder, read_folder
+from zoo.publication.picture import PICTURE
 from zoo.publication.publish import move_into_place, seal
 
 README = CHECKOUT / "README.md"
@@ -50,7 +50,7 @@ def main(
 def pages(folders: list[Folder]) -> dict[Path, str]:
     """The text of each page that follows from the records of all folders."""
     return {
-        README: MARKS.sub(lambda _: best_table(folders, "model_cards/"), README.read_text()),
+        README: MARKS.sub(lambda _: best_table(folders, "model_cards/"), README.read_text(encoding="utf-8")),
         SHELF / "README.md": leaderboard_markdown(folders),
         SHELF / "leaderboard.json": leaderboard_json(folders),
     }

@@ -48,7 +48,7 @@ def main() -> int:
     wrong += [
         f"{path}: not what `python -m export.cards` writes"
         for path, text in pages(folders).items()
-        if not path.is_file() or path.read_text() != text
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
     total = sum(path.stat().st_size for path in SHELF.rglob("*"))
     if total > MAX_SHELF:

@@ -11,7 +11,7 @@ from zoo.layers import ConvExponential
 
 
 def densify(network: nn.Module, example: Tensor) -> None:
-    """Put a matrix in the place of each ConvExponential that multiplies more: the same function but for its rounding.
+    """Replace each ConvExponential by a matrix where that takes fewer products; results differ by rounding alone.
 
     example: an input [1, ...] of the network, from which the sizes of the maps follow.
     """

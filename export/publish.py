@@ -91,8 +91,8 @@ def publish(
             (folder / file).write_bytes(content)
         with progress_bars() as progress:
             certificate = certified(folder, entry, info.levels(entry.norm), progress)
-            (folder / "config.json").write_text(dumps(config))
-            (folder / "certificate.json").write_text(dumps(certificate))
+            (folder / "config.json").write_text(dumps(config), encoding="utf-8")
+            (folder / "certificate.json").write_text(dumps(certificate), encoding="utf-8")
             graphs = progress.add_task("write graphs", total=None)
             write_graphs(folder, config, certificate)
             progress.update(graphs, total=1, completed=1)
@@ -102,7 +102,7 @@ def publish(
                 if split is None
                 else _evaluate(folder, config, certificate, split, epsilons, attack_images, command, progress)
             )
-        (folder / "evaluation.json").write_text(dumps(evaluation))
+        (folder / "evaluation.json").write_text(dumps(evaluation), encoding="utf-8")
         write_card(folder, config, certificate, evaluation)
     return read_folder(output)
 
@@ -117,7 +117,7 @@ def _test_split(own: OwnData, limit: int | None) -> Split | None:
 def run_settings(run: Path) -> dict[str, Any]:
     """recipe.json of a training run. Raises InputError where there is none."""
     try:
-        settings = json.loads((run / "recipe.json").read_text())
+        settings = json.loads((run / "recipe.json").read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{run} holds no training run: `python -m training NAME --output {run}` makes one") from error
     if not isinstance(settings, dict) or not {"name", "epochs", "train_images"} <= settings.keys():
@@ -240,7 +240,7 @@ def pinned(folder: Folder) -> dict[str, Any]:
 
 def pin(folder: Folder) -> None:
     """Enter a folder on the shelf into the registry."""
-    pins = json.loads(REGISTRY.read_text()) | {folder.config.name: pinned(folder)}
+    pins = json.loads(REGISTRY.read_bytes()) | {folder.config.name: pinned(folder)}
     write_whole(REGISTRY, json.dumps(dict(sorted(pins.items())), indent=1) + "\n")
 
 

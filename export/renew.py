@@ -62,7 +62,7 @@ def renew(path: Path) -> Folder:
             if (path / name).exists():
                 shutil.copy(path / name, folder / name)
         certificate = certified(folder, entry, info.levels(entry.norm), progress)
-        (folder / "certificate.json").write_text(dumps(certificate))
+        (folder / "certificate.json").write_text(dumps(certificate), encoding="utf-8")
         write_graphs(folder, config, certificate)
         command = f"python -m export.renew {config.name}"
         evaluation = measured(folder, config, certificate, split, info.epsilons[entry.norm], command, progress)[1]
@@ -71,7 +71,7 @@ def renew(path: Path) -> Folder:
         evaluation = dataclasses.replace(evaluation, **kept, **searched)
         if broken := evaluation.broken():
             raise CertificateError(f"{config.name}: {broken[0]}")
-        (folder / "evaluation.json").write_text(dumps(evaluation))
+        (folder / "evaluation.json").write_text(dumps(evaluation), encoding="utf-8")
         write_card(folder, config, certificate, evaluation)
     return read_folder(path)
 

@@ -16,8 +16,8 @@ from zoo.errors import InputError
 from zoo.hub.client import fetch
 from zoo.inference.images import as_batch
 from zoo.publication.card import paper_of
-from zoo.publication.distance import PICTURE
 from zoo.publication.folder import Folder
+from zoo.publication.picture import PICTURE
 from zoo.publication.weights import weight_names
 from zoo.records import aim
 from zoo.registry import ENTRIES

@@ -30,7 +30,7 @@ def write(target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new f
         shutil.copytree(folder(name).path, target / "zoo" / "embedded" / name)
     for name in ("README.md", "requirements.txt"):
         shutil.move(target / "space" / name, target / name)
-    (target / "app.py").write_text(START)
+    (target / "app.py").write_text(START, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from space.attack import SIZES, attack, attacked_name
 from space.uploads import Upload, path_of
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError, ZooError
+from zoo.files import write_whole
 from zoo.inference.images import as_batch
 
 MAX_LINK = 2**16  # characters of a shared link; the picture of 64 x 64 pixels takes half as many at most
@@ -53,14 +54,14 @@ def restore(link: str) -> tuple[Any, ...]:
         raise gr.Error(f"the link cannot be followed: {error}", print_exception=False) from error
     file = Path(get_upload_folder()) / sha256(content).hexdigest() / "shared.png"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content)
+    write_whole(file, content)  # another visitor may be reading the same picture
     return str(file), name, *sliders(name, epsilon)
 
 
 def shared(link: str) -> tuple[str, float, bytes]:
     """Model, epsilon and picture of a shared link. Raises InputError for anything else."""
-    values = dict(parse_qsl(link.lstrip("#")[:MAX_LINK], max_num_fields=8))
     try:
+        values = dict(parse_qsl(link.lstrip("#")[:MAX_LINK], max_num_fields=8))
         name, epsilon, content = (
             values["model"],
             parse_epsilon(values["epsilon"]),

@@ -33,8 +33,8 @@ from zoo.cli.shell import run_script
 from zoo.data.datasets import DATASETS
 from zoo.errors import InputError, UnknownModelError
 from zoo.publication.card import render
-from zoo.publication.distance import PICTURE
 from zoo.publication.folder import Folder, read_folder
+from zoo.publication.picture import PICTURE
 from zoo.records import Evaluation
 from zoo.registry import ENTRIES, list_models
 

@@ -20,7 +20,7 @@ import pytest
 import uvicorn
 from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
-from benchmarks.hostile import hub_requests
+from tests.hostile import hub_requests
 from tests.hub import TOKEN, HubProcess
 from tests.toy import FILES
 from zoo.errors import HubError, InputError, IntegrityError

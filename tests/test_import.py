@@ -127,7 +127,9 @@ def test_loose_modules_import_one_another_and_the_registry_what_it_merges():
 def test_nothing_in_zoo_imports_what_runs_from_a_checkout():
     for name in FILES:
         source = (PACKAGE / name).read_text()
-        assert not re.search(r"^\s*(from|import) (training|export|space|tests)\b", source, re.MULTILINE), name
+        assert not re.search(r"^\s*(from|import) (training|export|space|tests|benchmarks)\b", source, re.MULTILINE), (
+            name
+        )
 
 
 def test_nothing_imports_torchs_exporter():

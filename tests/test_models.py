@@ -32,8 +32,8 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import UnpublishedModelError, ZooError
 from zoo.hub.client import fetch
 from zoo.publication.card import render
-from zoo.publication.distance import GAP, changes
 from zoo.publication.folder import Folder, read_folder
+from zoo.publication.picture import GAP, changes
 from zoo.publication.verify import verify
 from zoo.records import Outputs
 from zoo.registry import ENTRIES, list_models

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +53,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 def test_the_folder_is_proved_again(folder):
     assert verify(read_folder(folder.path)) == []
+
+
+def test_words_of_any_language_in_any_locale(tmp_path: Path):
+    script = (
+        "import sys, zoo; from torch import nn; from zoo.layers import Pixels\n"
+        "network = nn.Sequential(Pixels([0.5], [2.0]), nn.Flatten(), nn.Linear(16, 2))\n"
+        "zoo.publish(network, sys.argv[1], (1, 4, 4), ('caf\\u00e9', '\\u732b'), name='words')"
+    )
+    ascii_only = os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    subprocess.run([sys.executable, "-c", script, tmp_path / "words"], check=True, env=ascii_only)
+    assert read_folder(tmp_path / "words").config.labels == ("caf\u00e9", "\u732b")
 
 
 def test_both_backends_answer_with_its_labels(folder):

@@ -25,7 +25,7 @@ import tritonclient.grpc
 from PIL import Image
 
 import zoo
-from benchmarks.hostile import requests
+from tests.hostile import requests
 from tests.serving import MNIST, ROOT, Server, serving
 from zoo.data import samples
 from zoo.errors import InputError

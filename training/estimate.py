@@ -200,7 +200,7 @@ def _norms(vectors: Tensor, keepdim: bool = False) -> Tensor:
 
 
 def _output_shape(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a layer's output, given that of its input, which other layers with weights keep."""
+    """The shape of a layer's output, given that of its input. Layers with weights that are not named here keep it."""
     if isinstance(layer, nn.Linear):
         return (layer.out_features,)
     if isinstance(layer, nn.Conv2d):

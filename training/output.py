@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from zoo.errors import InputError, one_line
-from zoo.files import flush, locked, replacing, sha256, write_whole
+from zoo.files import flush, locked, replacing, sha256, sums_text, write_whole
 from zoo.machine import machine
 from zoo.publication.weights import data_start
 from zoo.records import dumps
@@ -76,7 +76,7 @@ class Output:
         accelerator.save_state(str(partial))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            (partial / SUMS).write_text(_sums(partial))
+            write_whole(partial / SUMS, _sums(partial))
             older = list(self.checkpoints.glob("step-*"))
             self.write_weights(weights(), step, steps)
             partial.replace(final)
@@ -92,7 +92,10 @@ class Output:
         *older, newest = folders
         if not (newest / SUMS).is_file():
             raise InputError(f"{newest / SUMS} is missing: {self._left(newest, older)}")
-        for line in (newest / SUMS).read_text(errors="replace").splitlines():
+        lines = (newest / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+        if not lines:
+            raise InputError(f"{newest / SUMS} is empty: {self._left(newest, older)}")
+        for line in lines:
             digest, _, name = line.partition("  ")
             if not (newest / name).is_file():
                 raise InputError(f"{newest / name} is missing: {self._left(newest, older)}")
@@ -198,7 +201,7 @@ def _sums(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         flush(path)
-    return "".join(f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    return sums_text({path.relative_to(folder).as_posix(): sha256(path) for path in files})
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:

@@ -77,7 +77,7 @@ def constant(value: float) -> Points:
     return Points(((0.0, value),))
 
 
-def epsilon_ramp(epsilon: float, max_ratio: float = 2.0) -> Points:
+def epsilon_ramp(epsilon: float, max_ratio: float) -> Points:
     """LiResNet's training radius: 0.1 epsilon at first, max_ratio epsilon from half-way on, linear between.
 
     Source: Hu et al. 2023 (LiResNet), arXiv 2301.12549, appendix B.1: (min(2t/T, 1) (max_ratio - 0.1) + 0.1) epsilon,

@@ -57,7 +57,7 @@ def certified(logits: Tensor, margin_lipschitz: Tensor, epsilon: float) -> Tenso
 
 
 def vanished(accuracy: float, best: float, images: int, classes: int) -> bool:
-    """Whether a network guesses again: it was right at least three times as often as chance, and is now at most 1.5.
+    """Whether the accuracy has fallen back to chance: at most 1.5 times that of guessing, after at least three times.
 
     Never true for fewer images than ten a class, nor for two classes, where nothing is right three times as often.
     """

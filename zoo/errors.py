@@ -54,7 +54,7 @@ class MissingPackageError(ZooError):
     """An optional package is not installed; the message names the extra that brings it."""
 
     def __init__(self, package: str, extra: str):
-        super().__init__(package, extra)  # what pickle makes it of again, in a parent of the process that raised it
+        super().__init__(package, extra)  # with these pickle makes the error again in another process
 
     def __str__(self) -> str:
         package, extra = self.args

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,6 +41,11 @@ def sha256(*paths: Path) -> str:
         with path.open("rb") as file:
             hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
+
+
+def sums_text(digests: Mapping[str, str]) -> str:
+    """The lines of a SHA256SUMS, as `sha256sum` reads it, from each file's sha256 by its name."""
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
 
 
 def partial_path(path: Path) -> Path:

@@ -128,9 +128,9 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measured on the shipped ONNX graph over a test split; every rate is a fraction of `images`,
-    but what an attack leaves, which is one of `pgd_images`.
+    """What was measured on the shipped ONNX graph over a test split.
 
+    Rates are fractions of `images`; what an attack leaves is a fraction of `pgd_images`.
     Without a test split nothing was measured: `images` is 0, and what would be measured is 0 or empty.
     """
 
@@ -173,10 +173,10 @@ class Evaluation:
 
 
 def aim(config: ModelConfig, evaluation: Evaluation) -> str:
-    """The epsilon that the model was made for, as `evaluation.vra` writes it if it was measured there.
+    """The epsilon that the model was made for, by its recipe, as `evaluation.vra` writes it.
 
-    If it was made for an epsilon at which it was not measured, the first one at which it was; if it was measured
-    nowhere, and was made for none, the first of `NATURAL`.
+    Where the recipe names none, or the model was not measured there, it is the first epsilon of `evaluation.vra`. Where
+    nothing was measured it is the recipe's epsilon as text, or the first of `NATURAL`.
     """
     known, epsilon = list(evaluation.vra) or list(NATURAL[config.norm]), config.recipe.get("epsilon")
     if not is_radius(epsilon):

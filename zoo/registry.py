@@ -50,7 +50,7 @@ class Entry:
 
 def _entries() -> dict[str, Entry]:
     published, parameters, recipes = (
-        json.loads(files("zoo").joinpath(f"{name}.json").read_text()) for name in ("published", "parameters", "recipes")
+        json.loads((files("zoo") / f"{name}.json").read_bytes()) for name in ("published", "parameters", "recipes")
     )
     return {
         name: Entry(

@@ -54,7 +54,7 @@ def main(
     if unknown := sorted(set(names or ()) - set(folders)):
         raise UnknownModelError(f"model_cards/ has no {unknown[0]!r}, it has {', '.join(folders)}")
     counts = {"pairs": images, "attacks": starts, "replay": replays, "second verifier": int(second_verifier)}
-    results = json.loads(output.read_text()) if output.exists() else {"machine": machine(), "models": {}}
+    results = json.loads(output.read_bytes()) if output.exists() else {"machine": machine(), "models": {}}
     for name in names or folders:
         folder = folders[name]
         known = results["models"].get(name, {})
@@ -103,7 +103,7 @@ def write(results: dict[str, Any], path: Path) -> None:
     """The results, and the page where they are those of the repository."""
     texts = {path: json.dumps(results, indent=1) + "\n"}
     if path == RESULTS:
-        texts[PAGE] = rendered(PAGE.read_text(), results)
+        texts[PAGE] = rendered(PAGE.read_text(encoding="utf-8"), results)
     for place, text in texts.items():
         write_whole(place, text)
 

@@ -16,6 +16,7 @@ from zoo.certificate.model import CertifiedModel
 from zoo.data.datasets import DATASETS
 from zoo.data.splits import load_split
 from zoo.hub.client import load
+from zoo.inference.images import as_batch
 from zoo.inference.runtime import Model
 from zoo.publication.folder import Folder
 
@@ -35,8 +36,7 @@ class Subject:
         """Raises InputError where the data set is not here."""
         info = DATASETS[folder.config.dataset]
         split = load_split(info.name, info.test_split, count)
-        pixels = split.images if split.images.dtype == np.float32 else split.images / np.float32(255)
-        return cls(folder, np.moveaxis(pixels, 3, 1).reshape(-1, *folder.config.input_shape), split.labels)
+        return cls(folder, as_batch(split.images, folder.config.input_shape)[0], split.labels)
 
     @property
     def norm(self) -> str:

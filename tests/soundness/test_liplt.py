@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.bounds import liplt, products
+from zoo.bounds import convolution, liplt
+from zoo.bounds.convolution import MAX_BATCH_ENTRIES
 from zoo.bounds.liplt import Block, LipLT, compose_loops
 from zoo.bounds.margins import compared_constants
-from zoo.bounds.products import MAX_BATCH_ENTRIES
 from zoo.bounds.residual import Loop, find_loop, follow, loop_bounds
 from zoo.bounds.rule import Context
 from zoo.bounds.table import TABLE
@@ -64,7 +64,7 @@ def test_above_every_jacobian_and_below_the_product(case, seed):
     product = np.linalg.norm(weight[:, None] - weight[None], axis=2) * math.prod(one.lipschitz_bound for one in layers)
     off = ~np.eye(len(weight), dtype=bool)
     for cost in (4e11, -1):  # below zero no product is written out
-        with patch.object(products, "DENSE_COST", cost):
+        with patch.object(convolution, "DENSE_COST", cost):
             table = liplt.liplt(net, layers)
         assert (found * SVD <= table.pairwise).all()
         assert (table.pairwise <= product * (1 + 1e-7))[off].all()
@@ -203,7 +203,7 @@ def test_one_layer_by_hand():
 def test_large_blocks_keep_the_product():
     layer = Residual(conv(np.ones((2, 2, 3, 3)), padding=1), nn.ReLU(), conv(-np.ones((2, 2, 3, 3)), padding=1))
     small = lipschitz_bound(layer, (2, 6, 6))
-    with patch.object(products, "DENSE_COST", 10):
+    with patch.object(convolution, "DENSE_COST", 10):
         large = lipschitz_bound(layer, (2, 6, 6))
     norms = [lipschitz_bound(layer.branch[place], (2, 6, 6)) for place in (0, 2)]
     assert small < large

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from zoo.bounds.lowered import rounding, tile_rounding
+from zoo.bounds.lowered import convolution_rounding, tile_rounding
 from zoo.bounds.rounding import gamma
 from zoo.bounds.table import TABLE
 from zoo.lowering.choice import PLAIN_SUMS, TILES, Lowering, choose
@@ -211,7 +211,7 @@ def test_roundings_are_those_of_the_graph_s_sums(case):
                 count += any(left.shape == part.kernel.shape and (left == part.kernel).all() for part in parts)
         terms, _ = tile_rounding(kernel, sizes, lowering)
         assert terms >= count
-        found = rounding(kernel, sizes)
+        found = convolution_rounding(kernel, sizes)
         assert found.terms >= math.prod(kernel.shape[1:])
         if found.lowering == lowering:
             assert found.terms >= terms
@@ -222,7 +222,7 @@ def test_constants_hold_for_sums_and_for_tiles():
     for channels in (3, 64):
         sizes = Sizes(channels, 32, (3, 3), (1, 1), (1, 1), (16, 16))
         kernel, _ = random_kernel(sizes, 7)
-        found = rounding(kernel, sizes)
+        found = convolution_rounding(kernel, sizes)
         assert found.lowering.tile != (1, 1)
         terms, absolute = tile_rounding(kernel, sizes, found.lowering)
         direct = float(np.linalg.norm(np.abs(kernel).sum(axis=(2, 3)), 2))

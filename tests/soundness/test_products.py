@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.bounds import liplt, products
+from zoo.bounds import convolution, liplt
 from zoo.bounds.liplt import Block, compose_loops, product_norms
 from zoo.bounds.products import Vectors, basis
 from zoo.bounds.residual import Loop, _absolute_gram
@@ -30,7 +30,7 @@ def test_products_are_above_their_svd(case, cost):
         net = make(seed)
         layers = bounds_of(net, shape)
         blocks, _ = liplt._blocks(net, layers)
-        with patch.object(products, "DENSE_COST", cost):
+        with patch.object(convolution, "DENSE_COST", cost):
             table = product_norms(blocks)
         dense_layers = matrices(net, shape)
         for k, j in [(end, start) for end in range(len(blocks)) for start in range(-1, end)]:

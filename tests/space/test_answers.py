@@ -126,6 +126,7 @@ def test_the_examples_are_what_their_models_say():
         "#model=2c2f-mnist&epsilon=-1&picture=",
         "#model=2c2f-mnist&epsilon=1&picture=bm8=",
         "#model=2c2f-mnist&epsilon=1&picture=%",
+        "#" + "model=2c2f-mnist&" * 9,
     ],
 )
 def test_a_link_that_is_none_is_refused(link: str):

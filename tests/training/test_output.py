@@ -10,6 +10,7 @@ from tests.training.small import weights
 from training.loop import train
 from training.output import Output, trained_steps
 from zoo.errors import InputError
+from zoo.files import sha256, sums_text
 
 
 def test_weights_are_never_older_than_the_checkpoint(small, tmp_path, monkeypatch):
@@ -60,6 +61,10 @@ def test_a_damaged_file_of_a_checkpoint_is_named_and_what_is_left(small, tmp_pat
     with pytest.raises(InputError, match=f"^{checkpoint / 'SHA256SUMS'} is missing: delete {checkpoint}, and --resume"):
         output.latest_checkpoint()
     (checkpoint / "SHA256SUMS").touch()
+    with pytest.raises(InputError, match=f"^{checkpoint / 'SHA256SUMS'} is empty: delete {checkpoint}, and --resume"):
+        output.latest_checkpoint()
+    digest = sha256(checkpoint / "optimizer.bin")
+    (checkpoint / "SHA256SUMS").write_text(sums_text({"optimizer.bin": digest}))
     with pytest.raises(InputError, match=f"^{checkpoint} cannot be read: [^\\n]+$"):
         train(small, run, resume=True)
 

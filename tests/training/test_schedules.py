@@ -20,7 +20,7 @@ from training.schedules import (
 
 CASES = {
     "constant": (constant(0.15), {0: 0.15, 0.5: 0.15, 1: 0.15}),
-    "liresnet": (epsilon_ramp(36 / 255), {0: 3.6 / 255, 0.25: 1.05 * 36 / 255, 0.5: 72 / 255, 1: 72 / 255}),
+    "liresnet": (epsilon_ramp(36 / 255, 2.0), {0: 3.6 / 255, 0.25: 1.05 * 36 / 255, 0.5: 72 / 255, 1: 72 / 255}),
     "snapshot": (epsilon_ramp(2.0, 1.5), {0: 0.2, 0.125: 0.9, 0.25: 1.6, 0.5: 3.0, 1: 3.0}),
     "gloro": (
         logarithmic_half(0.5),

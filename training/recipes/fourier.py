@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from training.recipes import liresnet, orthogonal
+from training.recipes import liresnet, one_lipschitz
 from training.recipes.recipe import Paper, Recipe
 from zoo.architectures.fourier import CayleyConvNet, FourierLipConvNet
 from zoo.registry import ENTRIES
@@ -33,7 +33,7 @@ def recipes() -> Iterable[Recipe]:
 def cayley(name: str) -> Recipe:
     """Adam with a triangle for 200 epochs, the multi-margin loss with margin sqrt(2) / 2; the batch of 128 is ours."""
     return replace(
-        orthogonal.cpl(name),
+        one_lipschitz.cpl(name),
         loss_options={"margin": 0.5 * math.sqrt(2)},
         batch_size=128,
         learning_rate=1e-2,
@@ -43,4 +43,4 @@ def cayley(name: str) -> Recipe:
 
 def lot(name: str) -> Recipe:
     """As SOC's LipConvNets, in batches of 256, and certificates rewarded with weight 0.5."""
-    return replace(orthogonal.soc(name), batch_size=256, loss_options={"weight": 0.5})
+    return replace(one_lipschitz.soc(name), batch_size=256, loss_options={"weight": 0.5})

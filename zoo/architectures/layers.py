@@ -21,7 +21,7 @@ NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 MAX_LAYERS = 2_000  # including those inside other layers
 MAX_DEPTH = 8  # of layers inside layers
 MAX_CLASSES = 10_000  # the certificate has a constant for each pair
-MAX_PIXELS = 2**26  # numbers of an image
+MAX_NUMBERS = 2**26  # numbers of an image
 MAX_VALUES = 2**30  # numbers that all layers make of one image
 MAX_PARAMETERS = 2**34
 
@@ -43,8 +43,8 @@ class Layers:
         shape = self.input_shape
         if not (isinstance(shape, list | tuple) and len(shape) == 3 and all(_is_size(side) for side in shape)):
             raise ValueError(f"input_shape must be three whole numbers from 1, got {repr(shape)[:40]}")
-        if math.prod(shape) > MAX_PIXELS:
-            raise ValueError(f"an image has at most {MAX_PIXELS:,} numbers, input_shape is {list(shape)}")
+        if math.prod(shape) > MAX_NUMBERS:
+            raise ValueError(f"an image has at most {MAX_NUMBERS:,} numbers, input_shape is {list(shape)}")
         object.__setattr__(self, "input_shape", tuple(shape))
         if not isinstance(self.layers, list | tuple):
             raise ValueError(f"layers must be a list, got {repr(self.layers)[:40]}")
@@ -79,7 +79,7 @@ def layers_of(network: nn.Sequential, input_shape: Sequence[int]) -> Layers:
         raise InputError(f"the network cannot be written down: {error}") from error
 
 
-def _is_size(value: object, most: int = MAX_PIXELS) -> bool:
+def _is_size(value: object, most: int = MAX_NUMBERS) -> bool:
     return type(value) is int and 1 <= value <= most
 
 

@@ -134,8 +134,12 @@ def geometry(sizes: Sizes) -> Geometry:
     if sizes.stride == sizes.kernel and sizes.padding == (0, 0):
         return "patches"
     inputs, outputs = sizes.in_channels * math.prod(sizes.map), math.prod(sizes.output_shape)
-    small = inputs * outputs <= MAX_BATCH_ENTRIES and inputs * outputs * min(inputs, outputs) <= DENSE_COST
-    return "dense" if small else "torus"
+    return "dense" if affordable(inputs, outputs) else "torus"
+
+
+def affordable(rows: int, columns: int) -> bool:
+    """Whether the norm of a matrix of this size is worth a Gram matrix."""
+    return rows * columns * min(rows, columns) <= DENSE_COST and rows * columns <= MAX_BATCH_ENTRIES
 
 
 def torus_sides(sizes: Sizes) -> Pair:

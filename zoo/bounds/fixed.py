@@ -1,6 +1,6 @@
 """Rules of layers without trained weights: pixels, activations, and layers that move, pad or average numbers.
 
-Each holds in l2 and in l-infinity, but for `patch_pool`, `l2_pool` and `position_offset`, which hold in l2.
+Each holds in l2 and in l-infinity, but for `patch_pool` and `l2_pool`, which hold in l2.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from zoo.bounds.rounding import MAX_BOUND
-from zoo.bounds.rule import RAISED, Bound, Context, l2
+from zoo.bounds.rule import RAISED, Bound, Context
 from zoo.layers import (
     Abs,
     FirstChannels,
@@ -21,7 +21,6 @@ from zoo.layers import (
     PadChannels,
     PatchPool,
     Pixels,
-    PositionOffset,
     SpatialShift,
 )
 
@@ -69,13 +68,6 @@ def spatial_shift(layer: SpatialShift, context: Context) -> Bound:
     if not 0 < 4 * layer.group <= channels:
         raise context.refuse(f"four groups of {layer.group} are more than {channels} channels")
     return Bound(context.input_shape, 1.0, "nonexpansive", {})
-
-
-def position_offset(layer: PositionOffset, context: Context) -> Bound:
-    """x + p: an isometry, not 0 at 0. One addition rounds."""
-    channels, rows, columns = context.map_shape()
-    offset = l2(context.exact(layer.weight, rows, columns), channels)
-    return Bound(context.input_shape, 1.0, "offset", {}, fan_in=1, offset_norm=offset)
 
 
 def group_sort(layer: GroupSort, context: Context) -> Bound:

@@ -1,4 +1,4 @@
-"""Rules of the trained layers that are one linear map and a bias, in l2, and the maps themselves."""
+"""Rules of the trained layers that are one linear map and a bias, and the maps themselves."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.bounds.convolution import convolution_norm, groups_of, kernel_of
-from zoo.bounds.lowered import Rounding, rounding, rounding_of_sums
+from zoo.bounds.lowered import Rounding, convolution_rounding, rounding_of_sums
 from zoo.bounds.rule import RAISED, Bound, Context, Shape, l2, matrix_of, schur_bound
 from zoo.bounds.spectral import Matrix
-from zoo.layers import TokenLinear
+from zoo.layers import PositionOffset, TokenLinear
 from zoo.lowering.sizes import Sizes, adjoint_sizes
 from zoo.lowering.taps import is_plain
 
@@ -47,7 +47,7 @@ def convolution(layer: nn.Conv2d, context: Context) -> Bound:
     """x -> W x + b, W the convolution as a matrix on maps of this size: at least the norm of W."""
     kernel, sizes = kernel_of(layer, context)
     kernels, of_group = groups_of(kernel, layer, sizes)
-    rounded = rounding(kernel, sizes) if is_plain(layer) else rounding_of_sums(kernels, kernel[0].size)
+    rounded = convolution_rounding(kernel, sizes) if is_plain(layer) else rounding_of_sums(kernels, kernel[0].size)
     return _convolution(kernels, of_group, rounded, sizes.output_shape, layer.bias, context)
 
 
@@ -145,3 +145,10 @@ def apply_batch_norm(layer: nn.BatchNorm2d, weight: Tensor | None, x: Tensor) ->
 def apply_fixed(layer: nn.Module, weight: Tensor | None, x: Tensor) -> Tensor:
     """A linear layer that has neither weight nor bias is its own linear map."""
     return layer(x)
+
+
+def position_offset(layer: PositionOffset, context: Context) -> Bound:
+    """x + p: an isometry, not 0 at 0. One addition rounds."""
+    channels, rows, columns = context.map_shape()
+    offset = l2(context.exact(layer.weight, rows, columns), channels)
+    return Bound(context.input_shape, 1.0, "offset", {}, fan_in=1, offset_norm=offset)

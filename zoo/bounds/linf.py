@@ -30,7 +30,8 @@ from zoo.bounds.convolution import kernel_of
 from zoo.bounds.linear import convolve
 from zoo.bounds.rule import RAISED, Bound, Context, Ends, Rows, Shape, intervals_of, l1_of_rows, matrix_of
 from zoo.bounds.spectral import Matrix
-from zoo.layers import Abs, LInfDistance, Pixels, Residual, SortedDistance, few_rows
+from zoo.layers import Abs, LInfDistance, Pixels, Residual, SortedDistance
+from zoo.layers.trained import few_rows
 from zoo.lowering.choice import PLAIN_SUMS
 
 # Constants -----------------------------------------------------------------------------------------------------------

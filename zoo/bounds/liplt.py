@@ -30,16 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from zoo.bounds.products import (
-    MAX_BATCH_ENTRIES,
-    Chain,
-    Operator,
-    Vectors,
-    affordable,
-    basis,
-    chain_norm,
-    representable,
-)
+from zoo.bounds.convolution import MAX_BATCH_ENTRIES, affordable
+from zoo.bounds.products import Chain, Operator, Vectors, basis, chain_norm, representable
 from zoo.bounds.residual import Loop, find_loop, follow, loop_transform
 from zoo.bounds.rounding import OUTWARD, TINY, gamma
 from zoo.bounds.rule import RAISED, Context

@@ -59,7 +59,7 @@ class Rounding(NamedTuple):
     offset: float
 
 
-def rounding(kernel: Matrix, sizes: Sizes) -> Rounding:
+def convolution_rounding(kernel: Matrix, sizes: Sizes) -> Rounding:
     """The constants of the convolution by a kernel [O, I, kh, kw], in the lowering that the graph has for it in l2."""
     lowering = choose(sizes)
     terms, absolute = math.prod(kernel.shape[1:]), schur_bound(np.abs(kernel).sum(axis=(2, 3)))

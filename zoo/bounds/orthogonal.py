@@ -12,7 +12,7 @@ from dataclasses import asdict
 from fractions import Fraction
 
 from zoo.bounds.convolution import torus_norm
-from zoo.bounds.lowered import rounding
+from zoo.bounds.lowered import convolution_rounding
 from zoo.bounds.rounding import OUTWARD, UNDERFLOW, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, l2
 from zoo.layers import ConvExponential, Householder
@@ -54,7 +54,7 @@ def conv_exponential(layer: ConvExponential, context: Context) -> Bound:
     if norm < (terms + 2) / 2:
         rest = norm ** (terms + 1) / math.factorial(terms + 1) / (1.0 - norm / (terms + 2))
         series = min(series, (1.0 + rest * OUTWARD) * OUTWARD)
-    rounded = rounding(weight, sizes)
+    rounded = convolution_rounding(weight, sizes)
     fan_in, absolute = rounded.terms, rounded.absolute
     grown = math.exp(norm + gamma(fan_in + 1) * absolute) * OUTWARD
     return Bound(

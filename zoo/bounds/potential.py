@@ -12,7 +12,7 @@ from dataclasses import asdict
 import numpy as np
 
 from zoo.bounds.convolution import convolution_norm
-from zoo.bounds.lowered import Rounding, rounding
+from zoo.bounds.lowered import Rounding, convolution_rounding
 from zoo.bounds.rounding import OUTWARD, UNDERFLOW, U, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, l2, schur_bound
 from zoo.bounds.spectral import Matrix, NormProof
@@ -92,5 +92,5 @@ def _roundings(scaled: Matrix, context: Context) -> tuple[Rounding, Rounding, st
         return there, back, ""
     sides = context.map_shape()[1:]
     adjoint = scaled[:, :, ::-1, ::-1].swapaxes(0, 1)
-    there, back = (rounding(kernel, same_map(kernel.shape, sides)) for kernel in (scaled, adjoint))
+    there, back = (convolution_rounding(kernel, same_map(kernel.shape, sides)) for kernel in (scaled, adjoint))
     return there, back, f"{there.lowering}, {back.lowering}"

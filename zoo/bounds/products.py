@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.bounds.convolution import DENSE_COST, MAX_BATCH_ENTRIES
 from zoo.bounds.rounding import OUTWARD, TINY, gamma
 from zoo.bounds.rule import Bound, Shape
 from zoo.bounds.spectral import NormProof, spectral_norm_bound
@@ -115,8 +114,3 @@ class Vectors:
 def basis(shape: Shape) -> Vectors:
     """The unit vectors of a space: [N, *shape] with N its dimension."""
     return Vectors(torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, *shape))
-
-
-def affordable(rows: int, columns: int) -> bool:
-    """Whether the norm of a matrix of this size is worth a Gram matrix."""
-    return rows * columns * min(rows, columns) <= DENSE_COST and rows * columns <= MAX_BATCH_ENTRIES

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.bounds.products import Chain, Operator, Vectors, affordable, basis, chain_norm, representable
+from zoo.bounds.convolution import affordable
+from zoo.bounds.products import Chain, Operator, Vectors, basis, chain_norm, representable
 from zoo.bounds.rounding import MAX_BOUND, OUTWARD, TINY, UNDERFLOW, U, gamma
 from zoo.bounds.rule import RAISED, Bound, Context, Row, changed_by_hooks
 from zoo.bounds.spectral import Matrix, NormProof

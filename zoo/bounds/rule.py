@@ -156,7 +156,7 @@ class Context:
         """The stored float32 numbers as float64, of exactly this shape; zeros for a missing bias."""
         if tensor is None:
             return np.zeros(shape)
-        if not is_plain(tensor):
+        if not is_plain_tensor(tensor):
             raise self.refuse(f"a tensor is a {type(tensor).__name__}, which may compute something else")
         if tuple(tensor.shape) != shape:
             raise self.refuse(f"a tensor has the shape {list(tensor.shape)}, expected {list(shape)}")
@@ -189,7 +189,7 @@ class Context:
         return l2(vector, copies) if self.norm == "l2" else float(np.abs(vector).max()) * RAISED
 
 
-def is_plain(tensor: Tensor) -> bool:
+def is_plain_tensor(tensor: Tensor) -> bool:
     """Whether no class of its own changes what is computed with the tensor."""
     return type(tensor) in (Tensor, nn.Parameter)
 
@@ -206,7 +206,7 @@ CHANGED = "a hook, a replaced method or compile() changes what it computes"
 
 
 def kind_of(network: nn.Module) -> str:
-    """What a message calls a network that is no plain nn.Sequential, or not only that."""
+    """Words for a network that is refused: its class, or that it was changed in a way that no rule can see."""
     return f"one where {CHANGED}" if changed_by_hooks(network) else type(network).__name__
 
 

@@ -198,7 +198,7 @@ TABLE: Rows = {
     nn.ChannelShuffle: _moving(fixed.channel_shuffle, layers.channel_shuffle, Form(nn.ChannelShuffle, groups=SIZE)),
     SpatialShift: _moving(fixed.spatial_shift, layers.spatial_shift, Form(SpatialShift, group=SIZE)),
     PositionOffset: _l2(
-        fixed.position_offset,
+        linear.position_offset,
         "single",
         layers.position_offset,
         Form(

@@ -15,7 +15,7 @@ from zoo.architectures import from_description
 from zoo.bounds.interval import least_margins
 from zoo.bounds.margins import MarginTables, margin_tables
 from zoo.bounds.rounding import SMALLEST, check_arithmetic
-from zoo.bounds.rule import changed_by_hooks, in_training, is_plain
+from zoo.bounds.rule import changed_by_hooks, in_training, is_plain_tensor
 from zoo.bounds.spectral import Matrix
 from zoo.bounds.written import weights_of, write_layers
 from zoo.errors import CertificateError, InputError
@@ -23,7 +23,7 @@ from zoo.records import NORMS, Certificate, Outputs, ranks
 
 Network = TypeVar("Network", bound=nn.Module)
 PIECE = 2**15  # entries of a tensor that PyTorch gives to one thread at least
-OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # tensors, layers, hooks and the mode, which are looked at by themselves
+OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # tensors, layers, hooks and the mode: they are compared elsewhere
 
 
 class CertifiedModel(nn.Module):
@@ -131,7 +131,7 @@ class CertifiedModel(nn.Module):
         hooked = any(changed_by_hooks(layer) for layer in self.network.modules())
         if any(in_training(layer) for layer in self.network.modules()):
             raise CertificateError("the network is in training mode, and what was certified is not: call model.eval()")
-        changed = hooked or not all(map(is_plain, tensors)) or self._made_of != _made_of(self.network)
+        changed = hooked or not all(map(is_plain_tensor, tensors)) or self._made_of != _made_of(self.network)
         if tables != {self.dtype} or weights != {torch.float32} or changed:
             raise CertificateError(
                 "the module is no longer what was certified (layers, options, types or hooks changed): load it again"

@@ -21,7 +21,7 @@ from zoo.machine import limit_threads
 from zoo.registry import ENTRIES
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
-LATER = 3  # seconds that the other processes of a launch leave the first one to tell of a mistake and end them all
+LATER = 3  # seconds that the other processes of a launch wait, so that the first one can tell a mistake of all
 READER_LEFT = 141  # 128 + SIGPIPE
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name, local-dir:PATH or hf-hub:ORG/NAME.")]

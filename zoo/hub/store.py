@@ -218,7 +218,7 @@ class Store:
         if name in self.repositories:
             raise InputError(f"{name} is both a folder and an upload ({record}): rename the folder")
         try:
-            content = json.loads(record.read_text())
+            content = json.loads(record.read_bytes())
             commits = {
                 key: Commit(
                     {_checked(path): StoredFile(**file) for path, file in value["files"].items()},

@@ -54,8 +54,8 @@ def open_image(source: File) -> Image.Image:
     """The one picture in a PNG, JPEG or WebP file, decoded, upright, grey (L) or RGB.
 
     `source` is a path, the file's bytes, or a file opened for reading bytes, which is read from its start.
-    Files that would take too long are refused early: for their bytes before they are read, for their parts before these
-    are looked at, and for their pixels, times the scans of a JPEG, before they are decoded.
+    Too many bytes are refused before they are read, too many parts before they are parsed, and too many pixels (of a
+    JPEG, times its scans) before they are decoded.
     Raises InputError with one line that names the file and what is wrong with it.
     """
     image, picture, name = _undecoded(source)

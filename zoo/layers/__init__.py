@@ -1,7 +1,6 @@
 """The layers that PyTorch lacks. Each has a row in `zoo.bounds.table`, by its exact type."""
 
 from zoo.layers.fixed import (
-    DIRECTIONS,
     Abs,
     FirstChannels,
     GroupSort,
@@ -23,11 +22,9 @@ from zoo.layers.trained import (
     SelfAttention,
     SortedDistance,
     TokenLinear,
-    few_rows,
 )
 
 __all__ = [
-    "DIRECTIONS",
     "Abs",
     "ConvExponential",
     "ConvexPotential",
@@ -48,5 +45,4 @@ __all__ = [
     "SortedDistance",
     "SpatialShift",
     "TokenLinear",
-    "few_rows",
 ]

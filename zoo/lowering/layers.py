@@ -14,7 +14,6 @@ import numpy as np
 from torch import nn
 
 from zoo.layers import (
-    DIRECTIONS,
     Abs,
     ConvExponential,
     ConvexPotential,
@@ -33,8 +32,9 @@ from zoo.layers import (
     SortedDistance,
     SpatialShift,
     TokenLinear,
-    few_rows,
 )
+from zoo.layers.fixed import DIRECTIONS
+from zoo.layers.trained import few_rows
 from zoo.lowering.choice import choose
 from zoo.lowering.convolution import convolve, product
 from zoo.lowering.sizes import same_map, sizes_of

@@ -64,9 +64,10 @@ def sizes_of(layer: nn.Conv2d, input_shape: tuple[int, ...]) -> Sizes:
 
 
 def adjoint_sizes(layer: nn.ConvTranspose2d, input_shape: tuple[int, ...]) -> Sizes:
-    """Those of the convolution by the same kernel from a transposed convolution's outputs to its inputs [C, H, W].
+    """The sizes of the convolution whose adjoint a transposed convolution is.
 
-    `map` has the sides of its output. It is no convolution onto those inputs unless `outputs` are their sides.
+    It goes from that one's outputs to its inputs [C, H, W], by the same kernel. `map` has the sides of its output.
+    It is no convolution onto those inputs unless `outputs` are their sides.
     """
     kernel, stride, padding, extra = (
         (int(pair[0]), int(pair[1])) for pair in (layer.kernel_size, layer.stride, layer.padding, layer.output_padding)
@@ -79,7 +80,7 @@ def adjoint_sizes(layer: nn.ConvTranspose2d, input_shape: tuple[int, ...]) -> Si
 
 
 def same_map(kernel_shape: Sequence[int], sides: Sequence[int]) -> Sizes:
-    """Those of the convolution by a kernel [O, I, k, k], k odd, whose padding keeps the sides of the map."""
+    """The sizes of the convolution by a kernel [O, I, k, k], k odd, padded so that the map keeps its sides."""
     out_channels, in_channels, side, _ = kernel_shape
     padding = side // 2
     return Sizes(in_channels, out_channels, (side, side), (1, 1), (padding, padding), (sides[0], sides[1]))

@@ -72,11 +72,13 @@ def exact_algorithm(outputs: int, taps: int) -> tuple[Exact, Exact, Exact]:
 def algorithm(outputs: int, taps: int) -> ToomCook:
     """The algorithm in binary64. One output, m = 1, is the plain sum of taps: G, B and A choose and add."""
     if outputs == 1:
-        return ToomCook(np.ones((1, taps)), np.eye(taps), np.eye(taps))
-    back, kernel, data = exact_algorithm(outputs, taps)
-    result = ToomCook(*(np.array([[float(entry) for entry in row] for row in part]) for part in (back, kernel, data)))
-    for part, rounded in ((back, result.back), (data, result.data)):
-        assert all(Fraction(float(entry)) == value for entry, value in zip(rounded.flat, sum(part, ()), strict=True))
+        result = ToomCook(np.ones((1, taps)), np.eye(taps), np.eye(taps))
+    else:
+        parts = exact_algorithm(outputs, taps)
+        result = ToomCook(*(np.array([[float(entry) for entry in row] for row in part]) for part in parts))
+        for part, rounded in ((parts[0], result.back), (parts[2], result.data)):
+            entries = zip(rounded.flat, sum(part, ()), strict=True)
+            assert all(Fraction(float(entry)) == value for entry, value in entries)
     for matrix in result:
         matrix.setflags(write=False)
     return result

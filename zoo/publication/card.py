@@ -11,7 +11,7 @@ from zoo.architectures import FAMILIES
 from zoo.citations import LOSSES
 from zoo.data.datasets import DATASETS, dataset_of, known_labels, plain_labels
 from zoo.figures import bound_text, percent, radius_text, ratio_text, seconds_text, shape_text
-from zoo.publication.distance import PICTURE, Change, changes, distance_picture
+from zoo.publication.picture import PICTURE, Change, changes, distance_picture
 from zoo.records import Certificate, Evaluation, LayerBound, ModelConfig, aim
 
 NO_DIFFERENCE = "the same data, sizes, loss, epochs and batch"  # of a run that does not differ from its paper's row
@@ -46,7 +46,7 @@ def render(config: ModelConfig, certificate: Certificate, evaluation: Evaluation
 
 def write_card(folder: Path, config: ModelConfig, certificate: Certificate, evaluation: Evaluation) -> None:
     """Writes the card into the folder, and the picture that it shows where the model is one of pictures."""
-    (folder / "README.md").write_text(render(config, certificate, evaluation))
+    (folder / "README.md").write_text(render(config, certificate, evaluation), encoding="utf-8")
     if picture := card_picture(config, evaluation):
         (folder / PICTURE).write_bytes(picture)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from zoo.architectures import Architecture, from_description
 from zoo.errors import CertificateError, InputError, IntegrityError, one_line
-from zoo.files import exists, is_folder, sha256
-from zoo.publication.distance import PICTURE
+from zoo.files import exists, is_folder, sha256, sums_text
+from zoo.publication.picture import PICTURE
 from zoo.publication.weights import INDEX, SHARDS, WEIGHTS, expected_names, weight_names, weights_sha256
 from zoo.records import NORMS, Certificate, Evaluation, ModelConfig, loads
 
@@ -56,7 +56,7 @@ class Folder:
     @property
     def sums(self) -> bytes:
         """The bytes of SHA256SUMS."""
-        return "".join(f"{digest}  {name}\n" for name, digest in self.digests.items()).encode()
+        return sums_text(self.digests).encode()
 
     @property
     def digest(self) -> str:

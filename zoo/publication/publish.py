@@ -20,7 +20,7 @@ from zoo.architectures.layers import layers_of
 from zoo.bounds.written import weights_of
 from zoo.certificate.certify import Advance, certify
 from zoo.errors import CertificateError, InputError, one_line
-from zoo.files import sha256
+from zoo.files import flush, sha256, sums_text, write_whole
 from zoo.publication.card import write_card
 from zoo.publication.folder import GRAPHS, NAME, PATTERNS, SIGNATURE, SUMS, Folder, read_folder
 from zoo.publication.graph import write_graphs
@@ -79,12 +79,12 @@ def publish(
         certificate = certificate_of(written, architecture, name, norm, levels)
         shape = architecture.input_shape
         config = ModelConfig(name, certificate.architecture, dataset, norm, shape, labels, recipe or {}, license)
-        (written / "config.json").write_text(dumps(config))
-        (written / "certificate.json").write_text(dumps(certificate))
+        (written / "config.json").write_text(dumps(config), encoding="utf-8")
+        (written / "certificate.json").write_text(dumps(certificate), encoding="utf-8")
         write_graphs(written, config, certificate)
         _check_loads(written / GRAPHS["float64"])
         evaluation = unmeasured(dataset, sha256(written / "model.onnx"))
-        (written / "evaluation.json").write_text(dumps(evaluation))
+        (written / "evaluation.json").write_text(dumps(evaluation), encoding="utf-8")
         write_card(written, config, certificate, evaluation)
     return read_folder(output)
 
@@ -182,9 +182,11 @@ def unmeasured(dataset: str, graph_sha256: str) -> Evaluation:
 
 
 def seal(folder: Path) -> None:
-    """Write SHA256SUMS over the folder's files as they are."""
+    """Write SHA256SUMS over the folder's files as they are, once all of them are on the disk."""
     listed = sorted(child.name for child in folder.iterdir() if _is_published(child) and child.name not in UNLISTED)
-    (folder / SUMS).write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in listed))
+    for name in listed:
+        flush(folder / name)
+    write_whole(folder / SUMS, sums_text({name: sha256(folder / name) for name in listed}))
 
 
 def _is_published(path: Path) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import CertificateError
+from zoo.files import sums_text
 
 WEIGHTS = "model.safetensors"
 WEIGHT_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
@@ -55,7 +56,7 @@ def weights_sha256(digests: Mapping[str, str]) -> str:
     names = weight_names(digests)
     if names == [WEIGHTS]:
         return digests[WEIGHTS]
-    return hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in names).encode()).hexdigest()
+    return hashlib.sha256(sums_text({name: digests[name] for name in names}).encode()).hexdigest()
 
 
 def header(content: bytes) -> dict[str, Any]:

@@ -32,12 +32,12 @@ from zoo.serve.schemas import (
     CertifyParameters,
     CertifyRequest,
     Classification,
+    ClassificationParameters,
     ClassificationRequest,
-    Parameters,
 )
 from zoo.serve.service import SMALL, Served, Service
 
-Asked = TypeVar("Asked", bound=CertifyParameters)
+Options = TypeVar("Options", bound=CertifyParameters)
 PICTURES = {f"image/{kind}": BINARY for kind in ("png", "jpeg", "webp")}
 
 
@@ -78,7 +78,9 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         "/models/{name}",
         tags=["Hugging Face"],
         response_model=list[Classification],
-        openapi_extra=_bodies(ClassificationRequest, Parameters, {"inputs": picture, "parameters": {"top_k": 3}}),
+        openapi_extra=_bodies(
+            ClassificationRequest, ClassificationParameters, {"inputs": picture, "parameters": {"top_k": 3}}
+        ),
     )
     async def classify(name: Name, request: Request, epsilon: EpsilonQuery = None) -> Response:
         """What `InferenceClient(model=URL).image_classification(image)` asks; each element has its certificate.
@@ -87,7 +89,9 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         model's own (see /v1/models) unless one is given.
         """
         served = service.find(name)
-        data, asked, size = await _asked(service, request, epsilon, ClassificationRequest, "inputs", Parameters)
+        data, asked, size = await _asked(
+            service, request, epsilon, ClassificationRequest, "inputs", ClassificationParameters
+        )
         size = served.epsilon_size if size is None else size
         outputs = await service.answer(served, partial(_decoded, data, served), size)
         scores = _scores(outputs.logits[0], asked.function_to_apply or "softmax")
@@ -140,8 +144,8 @@ async def _asked(
     epsilon: str | None,
     kind: type[Body],
     field: str,
-    parameters: type[Asked],
-) -> tuple[bytes, Asked, float | None]:
+    parameters: type[Options],
+) -> tuple[bytes, Options, float | None]:
     """The bytes of a request's picture, its parameters, and the epsilon it asks for. Raises InputError.
 
     kind: the body's form as JSON, with the picture in `field`.

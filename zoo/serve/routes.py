@@ -62,9 +62,9 @@ def parsed(kind: type[Body], data: bytes | dict[str, str]) -> Body:
 
 
 def few(data: bytes, most: int) -> None:
-    """Raises InputError if there are more values in this JSON, told by what stands before each: `,`, `[` or `{`.
+    """Raise InputError if the JSON has more than `most` values, counted by the `,`, `[` and `{` that stand before them.
 
-    Its parser holds up every other request, and each value takes a hundred bytes.
+    While JSON is parsed no other request is answered, and each value takes a hundred bytes.
     """
     found = sum(map(data.count, (b",", b"[", b"{")))
     if found > most:

@@ -54,7 +54,7 @@ class CertifyAnswer(BaseModel):
     proved: bool
 
 
-class Parameters(CertifyParameters):
+class ClassificationParameters(CertifyParameters):
     top_k: Annotated[int, Field(ge=1)] | None = None
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
 
@@ -63,7 +63,7 @@ class ClassificationRequest(Strict):
     """What huggingface_hub's InferenceClient sends."""
 
     inputs: EncodedPicture
-    parameters: Parameters | None = None
+    parameters: ClassificationParameters | None = None
 
 
 class Classification(BaseModel):

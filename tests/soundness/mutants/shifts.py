@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .mutant import FIXED, FIXED_LAYERS, LINF, mutant
+from .mutant import FIXED, FIXED_LAYERS, LINEAR, LINF, mutant
 
 MUTANTS = (
     mutant(
@@ -15,15 +15,15 @@ MUTANTS = (
     ),
     mutant(
         "offsets taken as exact", "rules::test_every_rule_holds_for_its_layer[PositionOffset]",
-        FIXED, '"offset", {}, fan_in=1, offset_norm=offset', '"offset", {}, offset_norm=offset',
+        LINEAR, '"offset", {}, fan_in=1, offset_norm=offset', '"offset", {}, offset_norm=offset',
     ),
     mutant(
         "offsets left out of the reach", "rules::test_every_rule_holds_for_its_layer[PositionOffset]",
-        FIXED, '"offset", {}, fan_in=1, offset_norm=offset', '"offset", {}, fan_in=1',
+        LINEAR, '"offset", {}, fan_in=1, offset_norm=offset', '"offset", {}, fan_in=1',
     ),
     mutant(
         "offsets counted on one channel", "rules::test_every_rule_holds_for_its_layer[PositionOffset]",
-        FIXED, "layer.weight, rows, columns), channels)", "layer.weight, rows, columns))",
+        LINEAR, "layer.weight, rows, columns), channels)", "layer.weight, rows, columns))",
     ),
     mutant(
         "squares that do not underflow", "shifts::test_the_rounding_of_roots_is_covered_also_where_squares_underflow",

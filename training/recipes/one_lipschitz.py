@@ -36,10 +36,10 @@ def recipes() -> Iterable[Recipe]:
                 yield cpl(name)
             case ConvexPotentialNet("sll"):
                 yield sll(name)
-    yield small("sll-xs-cifar10-jpeg75", sll("sll-s-cifar10"))
-    yield small("cpl-xs-cifar10-jpeg75", cpl("cpl-xl-cifar10"))
-    yield small("lipconvnet-5w8-cifar10-jpeg75", soc("lipconvnet-5-cifar10"))
-    yield small("lipconvnet-10w8-cifar10-jpeg75", soc("lipconvnet-10-cifar10"))
+    yield liresnet.small("sll-xs-cifar10-jpeg75", sll("sll-s-cifar10").paper)
+    yield liresnet.small("cpl-xs-cifar10-jpeg75", cpl("cpl-xl-cifar10").paper)
+    yield liresnet.small("lipconvnet-5w8-cifar10-jpeg75", soc("lipconvnet-5-cifar10").paper)
+    yield liresnet.small("lipconvnet-10w8-cifar10-jpeg75", soc("lipconvnet-10-cifar10").paper)
 
 
 def soc(name: str) -> Recipe:
@@ -88,8 +88,3 @@ def sll(name: str) -> Recipe:
         learning_rate=1e-2,
         optimizer_options={"betas": (0.5, 0.9)},
     )
-
-
-def small(name: str, row: Recipe) -> Recipe:
-    """The smallest networks of the zoo, for two CPU cores, beside a row of the papers; results are in their cards."""
-    return liresnet.small(name, row.paper)
