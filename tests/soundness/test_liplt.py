@@ -205,7 +205,7 @@ def test_large_blocks_keep_the_product():
     small = lipschitz_bound(layer, (2, 6, 6))
     with patch.object(convolution, "DENSE_COST", 10):
         large = lipschitz_bound(layer, (2, 6, 6))
-    norms = [lipschitz_bound(layer.branch[place], (2, 6, 6)) for place in (0, 2)]
+        norms = [lipschitz_bound(layer.branch[place], (2, 6, 6)) for place in (0, 2)]
     assert small < large
     assert large == pytest.approx(1 + norms[0] * norms[1], rel=1e-6)
 
