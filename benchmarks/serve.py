@@ -13,7 +13,6 @@ import selectors
 import shutil
 import socket
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -22,15 +21,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import onnxruntime
+import typer
 
 from benchmarks.graph import cut_at_logits
 from tests.hostile import Request, hub_requests, requests
 from tests.hub import TOKEN, HubProcess
 from tests.serving import Server, serving
+from zoo.cli.shell import run_script
 from zoo.files import write_whole
 from zoo.hub.client import fetch
 from zoo.inference.runtime import onnx_model
@@ -44,7 +45,6 @@ THOUSAND = "liresnet-l4w32-imagenet"  # the smallest network with 1000 classes: 
 CONCURRENCY = 8
 SERVER, CLIENT = 0, 1  # cores
 BLOCKS = 9  # of one measurement, whose spread shows what other processes did to it
-SHORT = "--short" in sys.argv
 
 
 def throughput(server: Server, name: str, seconds: float, rounds: int) -> dict[str, Any]:
@@ -243,9 +243,10 @@ def untrained(name: str, folder: Path) -> tuple[Path, bytes, tuple[int, ...]]:
     return folder / "model.onnx", weights, shape
 
 
-def main() -> None:
-    seconds, rounds, count = (1.0, 5, 1000) if SHORT else (3.0, 21, 10_000)
-    result: dict[str, Any] = {"machine": machine(), "short": SHORT, "concurrency": CONCURRENCY}
+def main(short: Annotated[bool, typer.Option("--short", help="A tenth of the time.")] = False) -> None:
+    """Measure the server and the hub; about ten minutes on an idle machine."""
+    seconds, rounds, count = (1.0, 5, 1000) if short else (3.0, 21, 10_000)
+    result: dict[str, Any] = {"machine": machine(), "short": short, "concurrency": CONCURRENCY}
     with on_core(SERVER), serving(*EMBEDDED) as server:
         result["throughput"] = [throughput(server, name, seconds, rounds) for name in EMBEDDED]
         print(json.dumps(result["throughput"], indent=1), flush=True)
@@ -278,4 +279,4 @@ def _published(name: str) -> tuple[Path, bytes, tuple[int, ...]]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, "python -m benchmarks.serve")

@@ -15,10 +15,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from zoo.cli.shell import run_script
 from zoo.files import write_whole
 from zoo.machine import cores, machine
 
+RESULTS = Path(__file__).with_suffix(".json")
 MODEL = "liresnet-l4w32-cifar10-jpeg75"
 ROUNDS, SECONDS = 3, 3.0
 ALL = str(cores())
@@ -86,13 +91,19 @@ def _rate(step: Callable[[], None]) -> float:
 
 def measure(kind: str, setting: str) -> float:
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
-    command = [sys.executable, "-m", "benchmarks.threads", "--one", kind, PREDICTION.get(setting, "")]
+    call = "train()" if kind == "train" else f"predict({PREDICTION[setting]!r})"
+    command = [
+        sys.executable,
+        "-c",
+        f"from benchmarks.threads import *; print({call})",
+    ]  # and nothing else sets threads
     chosen = TRAINING[setting] if kind == "train" else {}
     done = subprocess.run(command, env=environment | chosen, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
-def main(output: Path) -> None:
+def main(output: Annotated[Path, typer.Argument(help="Where to write.")] = RESULTS) -> None:
+    """Measure training and prediction with each setting of threads."""
     kinds = [("train", name) for name in TRAINING] + [("predict", name) for name in PREDICTION]
     before = os.getloadavg()[0]
     rounds = [{kind: measure(*kind) for kind in kinds} for _ in range(ROUNDS)]
@@ -110,7 +121,4 @@ def main(output: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        print(train() if sys.argv[2] == "train" else predict(sys.argv[3]))
-    else:
-        main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".json"))
+    run_script(main, "python -m benchmarks.threads")
