@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo.bounds.margins import MarginTables
 from zoo.certificate.model import CertifiedModel, tables_of
+from zoo.errors import UncertifiableLayerError
 from zoo.layers import MinMax, Pixels
 from zoo.publication.graph import write_graph
 from zoo.records import Outputs
@@ -127,6 +128,51 @@ def test_graph_and_pytorch_are_one_function(exported, images):
 def test_no_optimiser_changes_a_bit(exported, images, level):
     one, other = exported.run(images), exported.run(images, level)
     assert [field.tobytes() for field in one] == [field.tobytes() for field in other]
+
+
+def leak(step: float) -> nn.Module:
+    return nn.LeakyReLU(1.0 - step)
+
+
+def scale(step: float) -> nn.Module:
+    """w / sqrt(1 + eps) for w = 2: 1 - step."""
+    layer = nn.BatchNorm2d(1, eps=4.0 / (1.0 - step) ** 2 - 1.0)
+    nn.init.constant_(layer.weight, 2.0)
+    return layer
+
+
+def variance(step: float) -> nn.Module:
+    """Next to a variance of 2^-148 an eps of 2^-125 step is nothing at the last of these steps alone."""
+    layer = nn.BatchNorm2d(1, eps=2.0**-125 * step)
+    nn.init.constant_(layer.running_var, 2.0**-148)
+    nn.init.constant_(layer.weight, 2.0**-75)
+    return layer
+
+
+@pytest.mark.parametrize("make", [leak, scale, variance])
+def test_no_optimiser_leaves_out_a_constant_next_to_a_neutral_one(make, tmp_path):
+    """It would, where float32 rounds the constant to 0 or 1. The rules refuse these, and no more than they must."""
+    image, g, refused = torch.full((1, 1, 2, 2), 0.25), np.random.default_rng(5), []
+    for exponent in (20, 22, 24, 26):
+        there, head = random_linear(g, 3, 4), random_linear(g, 2, 3)
+        layers = (
+            (nn.Flatten(), there, make(2.0**-exponent)) if make is leak else (make(2.0**-exponent), nn.Flatten(), there)
+        )
+        with torch.no_grad():
+            there.bias -= 2.0
+        net = nn.Sequential(Pixels([0.5], [1.0]), *layers, head).requires_grad_(False).eval()
+        try:
+            certificate, model = certified(net, (1, 2, 2))
+        except UncertifiableLayerError:
+            refused.append(exponent)
+            continue
+        write_weights(net, tmp_path)
+        write_graph(model, tmp_path / "model.onnx", {})
+        exported = Exported(net, model, tables_of(net, certificate), tmp_path / "model.onnx")
+        computed = margins(exported.run(image, Level.ORT_ENABLE_ALL).logits)[0, 0, 1]
+        truth = replay(net, exact(image[0]))
+        assert abs(Fraction(computed) - (truth[0] - truth[1])) <= exact(model.slack.clamp(min=0))[0, 1] / 2, exponent
+    assert refused in ([22, 24, 26], [24, 26], [26])
 
 
 def test_threads_stay_within_the_slack(exported, images):

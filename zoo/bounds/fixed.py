@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from zoo.bounds.rounding import MAX_BOUND
-from zoo.bounds.rule import RAISED, Bound, Context
+from zoo.bounds.rule import RAISED, Bound, Context, left_out
 from zoo.layers import (
     Abs,
     FirstChannels,
@@ -81,6 +81,9 @@ def leaky_relu(layer: nn.LeakyReLU, context: Context) -> Bound:
     """max(x, a x) for 0 <= a <= 1: slopes in [a, 1]. The product rounds once."""
     if not 0.0 <= layer.negative_slope <= 1.0:
         raise context.refuse(f"negative_slope={layer.negative_slope} is not proved; instead: a number from 0 to 1")
+    if left_out(layer.negative_slope, 1.0):
+        told = "which ONNX Runtime takes for 1; instead: 1 or a number up to 0.9999998"
+        raise context.refuse(f"negative_slope={layer.negative_slope} is not proved, {told}")
     return Bound(context.input_shape, 1.0, "slopes", {}, fan_in=1)
 
 

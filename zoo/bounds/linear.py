@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from zoo.bounds.convolution import convolution_norm, groups_of, kernel_of
 from zoo.bounds.lowered import Rounding, convolution_rounding, rounding_of_sums
-from zoo.bounds.rule import RAISED, Bound, Context, Shape, l2, matrix_of, schur_bound
+from zoo.bounds.rule import RAISED, Bound, Context, Shape, l2, left_out, matrix_of, schur_bound
 from zoo.bounds.spectral import Matrix
 from zoo.layers import PositionOffset, TokenLinear
 from zoo.lowering.sizes import Sizes, adjoint_sizes
@@ -97,7 +97,8 @@ def batch_norm(layer: nn.BatchNorm2d, context: Context) -> Bound:
     """In evaluation mode (x - m) s + b with s = w / sqrt(v + eps): a diagonal matrix, so Lipschitz max |s|.
 
     PyTorch computes x (w t) + (b - m (w t)) with t = 1 / sqrt(v + eps), the graph (x - m) s + b: in both at most 8
-    roundings act on any product, so the error is at most gamma_8 (|s| (|x| + |m|) + |b|). In l2 and l-infinity.
+    roundings act on any product, so the error is at most gamma_8 (|s| (|x| + |m|) + |b|). In l2 and l-infinity. ONNX
+    Runtime must leave out no operation of the graph's: `left_out`.
     """
     channels, rows, columns = context.map_shape()
     if layer.running_mean is None or layer.running_var is None:
@@ -106,6 +107,12 @@ def batch_norm(layer: nn.BatchNorm2d, context: Context) -> Bound:
     if not (layer.eps >= 0.0 and (variance >= 0.0).all() and (variance + layer.eps > 0.0).all()):
         raise context.refuse("a variance is negative, or it and eps are 0")
     weight = np.ones(channels) if layer.weight is None else np.abs(context.exact(layer.weight, channels))
+    if left_out(layer.eps, 0.0):
+        raise context.refuse(f"eps={layer.eps} is not proved, which ONNX Runtime takes for 0; instead: 0 or 1e-40")
+    if channels == 1 and left_out(float(weight[0] / np.sqrt(variance[0] + layer.eps)), 1.0):
+        raise context.refuse(
+            "ONNX Runtime takes the scale of its one channel for 1, which it is not; instead: another eps"
+        )
     scale = weight / np.sqrt(variance + layer.eps) * RAISED  # elementwise, so the same bits on every machine
     offset = scale * np.abs(mean) + np.abs(context.exact(layer.bias, channels))
     norm, bound = context.size(offset, rows * columns), float(scale.max())

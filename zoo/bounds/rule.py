@@ -202,6 +202,19 @@ def no_row(kind: type, rows: Mapping[type[nn.Module], Any], norm: str = "") -> s
     return f"no rule for {kind.__name__}{norm}; {hint}"
 
 
+NEUTRAL = {0.0: 2.0**-149, 1.0: 2.0**-23}  # of a sum and of a product; in float32 what is nearer to it becomes it
+
+
+def left_out(number: float, neutral: float) -> bool:
+    """Whether ONNX Runtime could leave an operation by this number out, though it is not neutral.
+
+    An optimiser, which is on by default, does so with a constant of one number, whatever its type, that is 0 in a sum
+    or 1 in a product when it is rounded to float32. A stored weight is such a number already: if it is rounded to 0 or
+    1, it is that. What the graph computes of weights, or has from an option of a layer, need not be.
+    """
+    return 0.0 < abs(number - neutral) < NEUTRAL[neutral]
+
+
 CHANGED = "a hook, a replaced method or compile() changes what it computes"
 
 

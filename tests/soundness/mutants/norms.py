@@ -257,6 +257,22 @@ MUTANTS = (
         FIXED, "if not 0.0 <= layer.negative_slope <= 1.0:", "if False:",
     ),
     mutant(
+        "what ONNX Runtime leaves out", "graph::test_no_optimiser_leaves_out_a_constant_next_to_a_neutral_one",
+        RULE, "return 0.0 < abs(number - neutral) < NEUTRAL[neutral]", "return False",
+    ),
+    mutant(
+        "a leak next to 1", "refused::test_a_layer_that_no_rule_proves_is_refused",
+        FIXED, "if left_out(layer.negative_slope, 1.0):", "if False:",
+    ),
+    mutant(
+        "an eps next to 0", "refused::test_a_layer_that_no_rule_proves_is_refused",
+        LINEAR, "if left_out(layer.eps, 0.0):", "if False:",
+    ),
+    mutant(
+        "a scale next to 1", "refused::test_a_layer_that_no_rule_proves_is_refused",
+        LINEAR, "if channels == 1 and left_out(", "if channels == 0 and left_out(",
+    ),
+    mutant(
         "a leak taken as exact", "rules::test_every_rule_holds_for_its_layer[LeakyReLU]",
         FIXED, '"slopes", {}, fan_in=1)', '"slopes", {})',
     ),
