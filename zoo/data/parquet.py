@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet
     from PIL import Image
 
-BATCH_ROWS = (
-    1024  # images read from a file at a time; fewer, but at least MIN_ROWS, where they might not fit BATCH_BYTES
-)
-MIN_ROWS = 16
+MIN_ROWS, BATCH_ROWS = 16, 1024  # images read from a file at a time: within these limits, what surely fits BATCH_BYTES
 BATCH_BYTES = 2**30
 GROUP_BYTES = 2**32  # of the images of a row group
 MAX_IMAGES = 1_000_000  # of a file, so that a small one which claims to hold many images does not fill the memory
@@ -197,7 +194,7 @@ def _label_column(file: pyarrow.parquet.ParquetFile, path: Path, column: str) ->
 
 
 def _pieces(file: pyarrow.parquet.ParquetFile, group: int, column: str) -> Iterator[pyarrow.Array]:
-    """The images of a row group a few at a time, as many as surely fit BATCH_BYTES."""
+    """The images of a row group a few at a time: so many that they fit BATCH_BYTES were each as large as all together."""
     stored = file.metadata.row_group(group)
     chunks = map(stored.column, range(stored.num_columns))
     mine = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] == column.partition(".")[0]]
