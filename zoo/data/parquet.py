@@ -194,7 +194,7 @@ def _label_column(file: pyarrow.parquet.ParquetFile, path: Path, column: str) ->
 
 
 def _pieces(file: pyarrow.parquet.ParquetFile, group: int, column: str) -> Iterator[pyarrow.Array]:
-    """The images of a row group a few at a time: so many that they fit BATCH_BYTES were each as large as all together."""
+    """The images of a row group a few at a time: as many as fit BATCH_BYTES if each is as large as the file."""
     stored = file.metadata.row_group(group)
     chunks = map(stored.column, range(stored.num_columns))
     mine = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] == column.partition(".")[0]]
