@@ -25,7 +25,8 @@ def main(
     ] = SAMPLE,
 ) -> None:
     """Certify, export, evaluate and describe the model of RUN."""
-    require("torch", "export")
+    require("export")
+    require("train")
     from export.publish import MAX_FILE, SHELF, pin, publish, run_settings
     from training.own import read_own
 

@@ -41,7 +41,7 @@ def attack(answer: Answer, epsilon: float, advance: Callable[[int], object] = la
     Raises MissingPackageError without PyTorch.
     Source: Madry et al. 2018, arXiv 1706.06083, with the margin of Carlini & Wagner 2017 as the loss.
     """
-    require("torch", "torch")
+    require("torch")
     path = []
     for point in _path(answer, epsilon):
         path.append(point)

@@ -6,14 +6,24 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import training
 import zoo
-from zoo.errors import MissingPackageError
+from zoo.cli.hub import hub
+from zoo.cli.proofs import verify
+from zoo.cli.server import serve
+from zoo.data.datasets import DATASETS
+from zoo.data.parquet import ParquetFiles, label_names
+from zoo.errors import PACKAGES, MissingPackageError
+from zoo.hub.client import fetch
+from zoo.publication.signing import check_signature, sign
 
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "PIL", "huggingface_hub", "safetensors", "pyarrow"}
 PACKAGE = Path(zoo.__file__).parent
@@ -153,16 +163,70 @@ def test_without_torch_a_command_names_the_extra_in_one_line(command, tmp_path):
     assert result.returncode == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "missing", "extra"),
-    [("certify", "torch", "torch"), ("CertifiedModel", "torch", "torch"), ("publish", "onnx", "export")],
-)
-def test_without_its_package_a_public_name_tells_the_extra(
-    name: str, missing: str, extra: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("zoo.errors.find_spec", lambda package: None if package == missing else object())
-    with pytest.raises(MissingPackageError, match=rf"this needs {missing}: run pip install -e '.\[{extra}\]'"):
-        getattr(zoo, name)
+def calls(extra: str) -> list[Callable[[], object]]:
+    """What needs the extra: public names, functions and commands."""
+    name, folder = "2c2f-mnist", Path("no such folder")
+    checked = fetch(name)
+    return {
+        "onnx": [lambda: zoo.load(name)],
+        "torch": [
+            lambda: zoo.certify,
+            lambda: zoo.CertifiedModel,
+            lambda: zoo.load(name, backend="torch"),
+            lambda: zoo.load(name, backend="torch", pretrained=False),
+        ],
+        "data": [lambda: ParquetFiles([], DATASETS["mnist"]), lambda: label_names([])],
+        "train": [lambda: training.train("no such recipe", folder)],
+        "export": [lambda: zoo.publish, lambda: zoo.push(name, "org/name"), lambda: verify(name)],
+        "serve": [lambda: serve([name])],
+        "hub": [lambda: hub(folder)],
+        "sign": [lambda: sign(checked, folder), lambda: check_signature(checked, folder)],
+    }[extra]
+
+
+@pytest.mark.parametrize(("extra", "package"), [(extra, name) for extra in PACKAGES for name in PACKAGES[extra]])
+def test_whichever_package_is_missing_the_extra_is_named(extra: str, package: str, monkeypatch: pytest.MonkeyPatch):
+    for runs in ("zoo.serve.server.run_server", "zoo.hub.server.serve_hub"):
+        monkeypatch.setattr(runs, lambda *arguments: None)
+    needing = calls(extra)
+    monkeypatch.setitem(sys.modules, package, None)
+    for call in needing:
+        with pytest.raises(MissingPackageError) as told:
+            call()
+        assert str(told.value) == f"this needs {package}: run pip install -e '.[{extra}]' in a checkout"
+
+
+def test_the_packages_of_the_extras_are_those_of_pyproject():
+    """Those without which an extra's commands do not work; the others of an extra stand here."""
+    extras = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    others = {
+        "train": {"pyarrow", "tensorboard"},  # asked for when they are used
+        "export": {"pyarrow", "tensorboard", "accelerate", "matplotlib", "timm", "tqdm"},  # `require("train")` asks
+        "serve": {"uvloop"},  # uvicorn does without
+    }
+    names = {"pyopenssl": {"OpenSSL"}, "tritonclient[grpc]": {"tritonclient", "grpc"}}
+
+    def imported(extra: str) -> set[str]:
+        found: set[str] = set()
+        for requirement in extras[extra]:
+            package = re.split("[>;]", requirement)[0]
+            if package.startswith("certified-zoo["):
+                for inner in package.removeprefix("certified-zoo[").removesuffix("]").split(","):
+                    found |= imported(inner)
+            else:
+                found |= names.get(package, {package.replace("-", "_")})
+        return found
+
+    assert {extra: imported(extra) - others.get(extra, set()) for extra in PACKAGES} == {
+        extra: set(packages) for extra, packages in PACKAGES.items()
+    }
+    assert set(extras) - set(PACKAGES) == {"onnx-gpu", "space", "docs", "dev"}  # another onnxruntime; no code of zoo's
+
+
+@pytest.mark.parametrize(("call", "missing"), [("onnx", "torch"), ("torch", "onnxruntime"), ("torch", "onnx")])
+def test_a_backend_asks_for_its_own_packages_alone(call: str, missing: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert zoo.load("2c2f-mnist", backend=call).backend == call
 
 
 def test_the_public_names_are_these():

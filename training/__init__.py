@@ -7,6 +7,8 @@ import sys
 from os import PathLike
 from pathlib import Path
 
+from zoo.errors import require
+
 __all__ = ["train"]
 
 
@@ -46,6 +48,7 @@ def train(
     limit, steps, seed, accumulate, resume, tracker: see `training.loop.train`.
     Raises ZooError, whose message is one line.
     """
+    require("train")
     from training.plan import plan
 
     own = {"data": data, "test": test, "name": name, "license": license, "size": size, "init": init, "epsilon": epsilon}

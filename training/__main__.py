@@ -74,8 +74,7 @@ def main(
     ] = False,
 ) -> None:
     """Train RECIPE into a folder: weights.safetensors, metrics.jsonl, curves.png, recipe.json and checkpoints."""
-    for package in ("torch", "timm", "accelerate"):
-        require(package, "train")
+    require("train")
     from training.recipes import RECIPES, find
 
     if list_recipes:

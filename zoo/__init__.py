@@ -35,11 +35,7 @@ _HOMES = {
     "publish": "zoo.publication.publish",
     "push": "zoo.hub.client",
 }
-_NEEDS = {  # the extra that brings the packages without which a home cannot be imported
-    "CertifiedModel": ("torch", ("torch",)),
-    "certify": ("torch", ("torch",)),
-    "publish": ("export", ("torch", "onnx", "onnxruntime")),
-}
+_NEEDS = {"CertifiedModel": "torch", "certify": "torch", "publish": "export"}  # the extra without which there is none
 
 __all__ = [
     "Certificate",
@@ -61,9 +57,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'zoo' has no attribute {name!r}")
-    extra, packages = _NEEDS.get(name, ("", ()))
-    for package in packages:
-        require(package, extra)
+    if name in _NEEDS:
+        require(_NEEDS[name])
     return getattr(import_module(_HOMES[name]), name)
 
 

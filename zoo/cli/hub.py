@@ -89,8 +89,7 @@ def hub(
     For sites without internet access. The stock huggingface_hub client reads it with HF_ENDPOINT set to its address.
     FOLDER/NAME is certified-zoo/NAME, checked at the start; uploads are kept in FOLDER/.hub. Needs the extra hub.
     """
-    require("starlette", "hub")
-    require("uvicorn", "hub")
+    require("hub")
     from zoo.hub.server import serve_hub
 
     token = None if token_file is None else _token(token_file)

@@ -143,7 +143,7 @@ def info(name: NameArgument) -> int:
         console.print(pairs([*entry_pairs(entry), ("weights", str(error))]))
         console.print()
         try:
-            require("torch", "torch")
+            require("torch")
         except MissingPackageError as missing:
             typer.echo(f"No layer table: {missing}")
         else:

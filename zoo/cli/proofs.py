@@ -32,8 +32,7 @@ def verify(
     Needs the extra export. Checks the sha256 of every file, what the files say of each other, every layer's bound
     and what follows from them. Prints each difference, and exits with 1 if there is one.
     """
-    require("torch", "export")
-    require("onnx", "export")
+    require("export")
     try:
         folder = fetch(source_of(name))
         if public_key is not None:

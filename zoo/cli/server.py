@@ -47,8 +47,7 @@ def serve(
     for name in names:
         if not name.startswith((LOCAL, HUB)):
             fetch(name)  # a mistake here should not wait for the port
-    for package in ("fastapi_offline", "onnxruntime", "python_multipart", "tritonclient"):
-        require(package, "serve")
+    require("serve")
     from zoo.serve.server import run_server, serve_models
     from zoo.serve.service import Limits
 

@@ -48,7 +48,7 @@ class ParquetFiles:
     """
 
     def __init__(self, paths: Sequence[Path], info: DatasetInfo):
-        require("pyarrow", "data")
+        require("data")
         import numpy as np
 
         self.info, self.paths = info, tuple(paths)
@@ -110,7 +110,7 @@ def label_names(paths: Sequence[Path]) -> tuple[str, ...]:
     They are the names in the metadata; without these, the labels that occur, sorted, if they are words, and otherwise
     "0", "1" and so on. Raises InputError as `ParquetFiles` does, and where numbers are left out.
     """
-    require("pyarrow", "data")
+    require("data")
     found: set[str | int] = set()
     for path in paths:
         with _opened(path) as file:

@@ -174,8 +174,7 @@ def push(
     if not REPOSITORY.fullmatch(repository):
         raise InputError(f"{repository!r} is no repository: write ORG/NAME")
     folder = fetch(source)
-    require("torch", "export")
-    require("onnx", "export")
+    require("export")
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
     from zoo.publication.card import render
@@ -294,7 +293,7 @@ def _check_no_path(source: str) -> None:
 def _untrained(name: str, backend: str) -> nn.Sequential:
     if backend != "torch":
         raise InputError(f"an untrained network needs backend='torch', got {backend!r}")
-    require("torch", "torch")
+    require("torch")
     return find(name).architecture.network()
 
 

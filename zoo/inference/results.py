@@ -40,7 +40,7 @@ class Results:
         advance: called with the number of images of each chunk that is done, or was. Raises InputError where the
         file or its journal is of another run, or another process writes it.
         """
-        require("pyarrow", "data")
+        require("data")
         journal = self.path.with_name(self.path.name + ".journal")
         with locked(journal, InputError(f"{journal} is being written by another process")) as descriptor:
             if exists(self.path):

@@ -157,7 +157,7 @@ def onnx_model(
 
     Raises MissingPackageError, InputError, IntegrityError.
     """
-    require("onnxruntime", "onnx")
+    require("onnx")
     import onnxruntime
 
     if isinstance(providers, str):
@@ -186,7 +186,7 @@ def onnx_model(
 
 def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
     """The folder's weights in PyTorch. Raises MissingPackageError, CertificateError."""
-    require("torch", "torch")
+    require("torch")
     import torch
 
     from zoo.publication.network import load_module

@@ -27,8 +27,7 @@ def sign(folder: Folder, private_key: Path) -> Path:
 
     private_key: an unencrypted elliptic-curve key as PEM. Raises InputError, MissingPackageError.
     """
-    require("model_signing", "sign")
-    require("OpenSSL", "sign")
+    require("sign")
     from model_signing import signing
 
     path = folder.path / SIGNATURE
@@ -50,8 +49,7 @@ def check_signature(folder: Folder, public_key: Path) -> None:
 
     Raises InputError if the key cannot be read, MissingPackageError without the extra `sign`.
     """
-    require("model_signing", "sign")
-    require("OpenSSL", "sign")
+    require("sign")
     from model_signing import verifying
 
     path = folder.path / SIGNATURE
