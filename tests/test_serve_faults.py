@@ -39,7 +39,8 @@ from zoo.serve.service import Limits, Service
 
 CERTIFY = f"/v1/models/{MNIST}/certify"
 SECONDS = 0.7
-TOKEN = {"Authorization": "Bearer secret"}
+BEARER = "Bearer of-the-secret-token"
+TOKEN = {"Authorization": BEARER}
 
 
 def png(image: Image.Image) -> bytes:
@@ -52,9 +53,11 @@ DIGIT = png(samples.digit(3))
 
 
 @pytest.fixture(scope="module")
-def strict() -> Iterator[Server]:
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that waits for nobody: one request at a time, 0.7 s, a token."""
-    with serving(MNIST, "--timeout", str(SECONDS), "--queue", "1", "--token", "secret") as running:
+    file = tmp_path_factory.mktemp("strict") / "token"
+    file.write_text(f"{BEARER.removeprefix('Bearer ')}\n")
+    with serving(MNIST, "--timeout", str(SECONDS), "--queue", "1", "--token-file", str(file)) as running:
         yield running
 
 
@@ -63,7 +66,7 @@ def name_soon(client: Any) -> str:
     deadline = time.monotonic() + 20
     while True:
         try:
-            return client.get_model_metadata(MNIST, headers={"authorization": "Bearer secret"}).name
+            return client.get_model_metadata(MNIST, headers={"authorization": BEARER}).name
         except tritonclient.grpc.InferenceServerException as error:
             if "Concurrent RPC limit exceeded" not in str(error) or time.monotonic() > deadline:
                 raise
@@ -87,7 +90,7 @@ def converse(server: Server, *parts: bytes, pause: float = 0.0) -> bytes:
 
 
 def head(length: int) -> bytes:
-    lines = [f"POST {CERTIFY} HTTP/1.1", "Host: x", "Authorization: Bearer secret", f"Content-Length: {length}", "", ""]
+    lines = [f"POST {CERTIFY} HTTP/1.1", "Host: x", f"Authorization: {BEARER}", f"Content-Length: {length}", "", ""]
     return "\r\n".join(lines).encode()
 
 
@@ -95,7 +98,7 @@ def test_the_token_is_asked_for(strict: Server):
     assert strict.request("GET", "/v2/health/live")[0] == 200
     assert strict.request("GET", "/docs")[0] == 200
     for path in ("/v1/models", "/metrics", f"/v2/models/{MNIST}"):
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": BEARER.removeprefix("Bearer ")}):
             status, answered, _ = strict.request("GET", path, headers=headers)
             assert (status, answered["www-authenticate"]) == (401, "Bearer")
         assert strict.request("GET", path, headers=TOKEN)[0] == 200
@@ -113,8 +116,8 @@ def test_the_token_is_asked_for(strict: Server):
     [
         ("ModelMetadata", None, "UNAUTHENTICATED", "send metadata authorization"),
         ("ModelStreamInfer", None, "UNAUTHENTICATED", "send metadata authorization"),
-        ("ModelMetadata", "Bearer secret", "DEADLINE_EXCEEDED", f"the message did not arrive within {SECONDS:g} s"),
-        ("ModelStreamInfer", "Bearer secret", "UNIMPLEMENTED", "there are no streams"),
+        ("ModelMetadata", BEARER, "DEADLINE_EXCEEDED", f"the message did not arrive within {SECONDS:g} s"),
+        ("ModelStreamInfer", BEARER, "UNIMPLEMENTED", "there are no streams"),
         ("ServerLive", None, "OK", ""),
         ("ServerReady", None, "OK", ""),
     ],
@@ -146,7 +149,7 @@ def test_a_call_that_ends_without_a_message(strict: Server):
     with grpc.insecure_channel(strict.grpc) as channel:
         ask = channel.stream_unary("/inference.GRPCInferenceService/ModelMetadata", bytes, bytes)
         with pytest.raises(grpc.RpcError) as told:
-            ask(iter(()), metadata=(("authorization", "Bearer secret"),))
+            ask(iter(()), metadata=(("authorization", BEARER),))
     call: Any = told.value
     assert (call.code().name, call.details()) == ("INVALID_ARGUMENT", "no message of ModelMetadata came")
 

@@ -35,9 +35,3 @@ def test_a_busy_port_for_grpc(capfd: pytest.CaptureFixture[str]):
         with pytest.raises(InputError, match=f"port {port}: Address already in use"):
             serve([MNIST], port=0, grpc_port=port)
     assert capfd.readouterr().err == ""
-
-
-def test_an_empty_token_in_the_environment(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("ZOO_TOKEN", "")
-    with pytest.raises(InputError, match="ZOO_TOKEN is set but empty"):
-        serve([MNIST])

@@ -206,6 +206,3 @@ class TestCommands:
     def test_hub(self, run: Zoo, toy: Path, tmp_path: Path):
         assert "holds no published folder" in run.fails("hub", tmp_path)
         assert "cannot listen" in run.fails("hub", toy.parent, "--host", "192.0.2.1")
-        (tmp_path / "token").write_text("short")
-        assert "at least 16" in run.fails("hub", toy.parent, "--token-file", tmp_path / "token")
-        assert "No such file" in run.fails("hub", toy.parent, "--token-file", tmp_path / "missing")

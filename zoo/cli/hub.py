@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from zoo.cli.display import pairs, proof_progress
-from zoo.cli.shell import FolderArgument, source_of
-from zoo.errors import InputError, require
+from zoo.cli.shell import FolderArgument, source_of, token_of
+from zoo.errors import require
 from zoo.hub import client
 from zoo.hub.client import HUB, LOCAL, fetch
 from zoo.publication.folder import SIGNATURE
@@ -92,7 +92,7 @@ def hub(
     require("hub")
     from zoo.hub.server import serve_hub
 
-    token = None if token_file is None else _token(token_file)
+    token = token_of(token_file)
 
     def started(store: Store, address: str) -> None:
         names = sorted(store.repositories)
@@ -101,13 +101,3 @@ def hub(
 
     serve_hub(folder, host, port, token, started)
     return 0
-
-
-def _token(path: Path) -> str:
-    try:
-        token = path.read_text().strip()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}") from error
-    if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
-        raise InputError(f"{path}: a token is at least 16 printable ASCII characters without spaces")
-    return token

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from zoo.cli.display import printable
+from zoo.cli.shell import token_of
 from zoo.errors import InputError, require
 from zoo.hub.client import HUB, LOCAL, fetch
 
@@ -21,8 +22,8 @@ def serve(
     grpc_port: Annotated[
         int | None, typer.Option(metavar="P", min=0, max=65535, help="For gRPC; the next after --port if not given.")
     ] = None,
-    token: Annotated[
-        str | None, typer.Option(metavar="TOKEN", envvar="ZOO_TOKEN", help="Ask for this bearer token.")
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Answer only who has the token in FILE, or else in ZOO_TOKEN.")
     ] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="For a header to arrive, for a body, for an answer.")
@@ -34,10 +35,7 @@ def serve(
     Speaks the Open Inference Protocol v2, Hugging Face's image classification and a plain certify route; the page
     /docs shows them. SIGTERM ends it after the last accepted request is answered.
     """
-    if token is None and "ZOO_TOKEN" in os.environ:  # which typer takes for none given
-        raise InputError("ZOO_TOKEN is set but empty: unset it, or give a token")
-    if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
-        raise InputError("the token must be printable ASCII and not empty")
+    token = token_of(token_file, "ZOO_TOKEN")
     if not 0.01 <= timeout <= 86_400:  # not even a NaN passes
         raise InputError(f"--timeout is 0.01 to 86400 seconds, got {timeout}")
     if grpc_port is None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,6 +24,7 @@ from zoo.registry import ENTRIES
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 LATER = 3  # seconds that the other processes of a launch wait, so that the first one can tell a mistake of all
 READER_LEFT = 141  # 128 + SIGPIPE
+TOKEN_FORM = "at least 16 printable ASCII characters without spaces, such as `openssl rand -hex 16` prints"
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name, local-dir:PATH or hf-hub:ORG/NAME.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with exact numbers instead of a table.")]
@@ -104,6 +106,26 @@ def print_json(value: Any) -> int:
 def source_of(name: str) -> str:
     """The name or source that was meant: a folder may be given without `local-dir:`."""
     return LOCAL + name if name not in ENTRIES and is_folder(name) else name
+
+
+def token_of(file: Path | None, variable: str = "") -> str | None:
+    """The token in the file, or else in the environment variable, without white space around it; None without both.
+
+    Raises InputError where the file cannot be read, or where what is there is no token.
+    """
+    if file is not None:
+        where = str(file)
+        try:
+            token = file.read_bytes().decode("utf-8", "replace").strip()
+        except OSError as error:
+            raise InputError(f"{file}: {error.strerror}: expected a file that holds a token, {TOKEN_FORM}") from error
+    elif variable in os.environ:
+        where, token = variable, os.environ[variable].strip()
+    else:
+        return None
+    if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError(f"{where} holds no token: expected {TOKEN_FORM}")
+    return token
 
 
 def _fail(message: str, label: str = "zoo") -> int:
