@@ -15,6 +15,7 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.hub.client import fetch
 from zoo.inference.images import as_batch
+from zoo.inference.runtime import onnx_model
 from zoo.publication.card import paper_of
 from zoo.publication.folder import Folder
 from zoo.publication.picture import PICTURE
@@ -49,7 +50,7 @@ class Answer:
         return [(self.model.labels[other], radii[other]) for other in others[:count]]
 
 
-_added: dict[str, str] = {}  # by name: the source, as `zoo.load` takes it, of each model that `add` offers
+_added: dict[str, Folder] = {}  # by name: the folder of each model that `add` offers
 
 
 def add(source: str) -> None:
@@ -63,7 +64,7 @@ def add(source: str) -> None:
         raise InputError(f"{source}: another model here is called {name}")
     if chosen.architecture.input_shape[0] not in (1, 3):
         raise InputError(f"{source}: it takes no pictures, which have 1 or 3 channels")
-    _added[name] = source
+    _added[name] = chosen
 
 
 def names() -> list[str]:
@@ -72,23 +73,18 @@ def names() -> list[str]:
     return [name for name in published if not DATASETS[ENTRIES[name].dataset].made] + list(_added)
 
 
-def source(name: str) -> str:
-    """What `zoo.load` takes for a model that is offered. Raises InputError for any other name, sources included."""
-    if name not in names():
-        raise InputError(f"no published model is called {str(name)[:80]!r}, expected one of {', '.join(names())}")
-    return _added.get(name, name)
-
-
 @cache
 def folder(name: str) -> Folder:
-    """The folder of an offered model, checked once. Raises InputError as `source` does."""
-    return fetch(source(name))
+    """The folder of an offered model, checked once. Raises InputError for any other name, sources included."""
+    if name not in names():
+        raise InputError(f"no published model is called {str(name)[:80]!r}, expected one of {', '.join(names())}")
+    return _added.get(name) or fetch(name)
 
 
 @cache
 def model(name: str) -> zoo.Model:
-    """An offered model, loaded once, when it is first asked. Raises InputError as `source` does."""
-    return zoo.load(source(name))
+    """An offered model, loaded once from `folder`, when it is first asked. Raises InputError as `folder` does."""
+    return onnx_model(folder(name), "float64")
 
 
 def answer(path: str | Path | None, name: str) -> Answer:

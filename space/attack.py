@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-import zoo
-from space.answers import Answer, source
+from space.answers import Answer, folder
 from zoo.errors import require
 from zoo.records import Prediction
 
@@ -80,6 +79,6 @@ def _path(answer: Answer, epsilon: float) -> Iterator[Point]:
 
 @cache
 def _module(name: str) -> CertifiedModel:
-    module = zoo.load(source(name), backend="torch").module
-    assert module is not None
-    return module
+    from zoo.publication.network import load_module
+
+    return load_module(folder(name))

@@ -16,6 +16,7 @@ import zoo
 from tests.toy import make_folder, write_sums
 from zoo.hub.client import fetch
 from zoo.layers import Pixels
+from zoo.publication.folder import Folder, read_folder
 
 from .command import Zoo, names
 
@@ -58,6 +59,24 @@ def test_both_models_are_measured_on_the_same_images(run: Zoo, tmp_path: Path):
     assert numbers(out, "clean")[:2] == [f"{100 * np.mean(row):.2f} %" for row in right]
     assert sum(map(int, numbers(out, "36/255"))) == 6
     assert "first 6 images of data" in out
+
+
+def test_the_folder_that_is_shown_is_the_one_that_is_measured(
+    run: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A hub may answer with another revision the next time."""
+    sources = [names(make_folder(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
+    (tmp_path / "data" / fetch(sources[0]).config.labels[0]).mkdir(parents=True)
+    Image.new("L", (28, 28)).save(next((tmp_path / "data").iterdir()) / "0.png")
+    fetched: list[Path] = []
+
+    def read_once(path: Path, digest: str | None = None) -> Folder:
+        fetched.append(path)
+        return read_folder(path, digest)
+
+    monkeypatch.setattr("zoo.hub.client.read_folder", read_once)
+    assert run("compare", *sources, tmp_path / "data").code == 0
+    assert fetched == [tmp_path / "1", tmp_path / "2"]
 
 
 def test_what_was_never_measured_is_not_shown_as_a_number(run: Zoo, tmp_path: Path):

@@ -25,6 +25,7 @@ with warnings.catch_warnings():  # of Gradio's own, when it is imported
 import zoo
 import zoo.layers
 from tests.space.conftest import ROOT, SAMPLES
+from zoo.publication.folder import Folder, read_folder
 
 COLOUR, GREY = "liresnet-l4w32-cifar10-jpeg75", "2c2f-mnist"
 
@@ -265,6 +266,21 @@ def test_a_model_of_ones_own_is_shown_like_any_other(own: str, capfd: pytest.Cap
     assert (row["accuracy"], row["epsilon"], row["limit"]) == (None, 36 / 255, 4 * 36 / 255)
     assert answers.record(own)["clean_accuracy"] is None
     assert "not measured" in answers.card(own)
+
+
+def test_a_model_is_fetched_once(own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A hub may answer with another revision the next time."""
+    from space import answers, attack
+
+    def fetch(source: str, cache_dir: object = None) -> Folder:
+        raise AssertionError(f"{source} is fetched again")
+
+    monkeypatch.setattr(answers, "fetch", fetch)
+    monkeypatch.setattr("zoo.hub.client.fetch", fetch)
+    answer = answers.answer(SAMPLES / "ship.png", own)
+    assert answer.model.origin
+    assert answer.model.origin.digest == answers.folder(own).digest == read_folder(tmp_path / own).digest
+    assert len(attack.attack(answer, 0.1)) == attack.SIZES + 1
 
 
 def test_what_cannot_be_offered_is_told_in_one_line(own: str, tmp_path: Path):

@@ -18,7 +18,7 @@ from zoo.data.datasets import dataset_of
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.figures import percent_text, shape_text
-from zoo.hub.client import fetch, load
+from zoo.hub.client import fetch
 from zoo.publication.folder import Folder
 from zoo.publication.weights import weight_names
 from zoo.records import Evaluation, aim
@@ -50,9 +50,7 @@ def compare(
         )
     evaluations = [folder.evaluation for folder in folders]
     if dataset is not None:
-        evaluations = [
-            _measure(name, dataset, limit, folder) for name, folder in zip((first, second), folders, strict=True)
-        ]
+        evaluations = [_measure(folder, dataset, limit) for folder in folders]
     console = Console()
     console.print(pairs([("first", one.name), ("second", other.name)]))
     console.print()
@@ -73,10 +71,11 @@ def compare(
     return 0
 
 
-def _measure(name: str, dataset: str, limit: int | None, folder: Folder) -> Evaluation:
+def _measure(folder: Folder, dataset: str, limit: int | None) -> Evaluation:
     from zoo.inference.evaluate import evaluation_of
+    from zoo.inference.runtime import onnx_model
 
-    model = load(name)
+    model = onnx_model(folder, "float64")
     data = images_of(model, dataset, limit)
     epsilons = list(folder.evaluation.vra) or dataset_of(folder.config).epsilons[folder.config.norm]
     with image_progress(model.name, data.count) as advance:
