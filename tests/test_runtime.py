@@ -185,6 +185,8 @@ class TestOptions:
         pytest.importorskip("torch")
         with pytest.raises(InputError, match="float64 is proved on"):
             zoo.load(f"local-dir:{toy}", backend="torch", device="cuda")
+        blank = np.zeros((1, 28, 28), dtype=np.float32)
+        assert zoo.load("2c2f-mnist", backend="torch", device="cpu:0").predict(blank).proved
 
     def test_what_is_not_there_is_named(self, toy: Path):
         with pytest.raises(InputError, match="has no NoSuchProvider"):

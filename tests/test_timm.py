@@ -140,7 +140,9 @@ class TestMixin:
             ({"strict": False}, "strict must be True"),
             ({"depth": 3}, "takes no option 'depth'"),
             ({"precision": "float16"}, "precision must be"),
-            ({"map_location": "cuda"}, "float64 is proved on the CPU only"),
+            ({"map_location": "cuda"}, "float64 is proved on the CPU only: use precision='float32' on cuda"),
+            ({"map_location": "nowhere"}, "PyTorch has no device 'nowhere' here"),
+            ({"map_location": 1.5}, "PyTorch has no device '1.5' here"),
         ):
             with pytest.raises(InputError, match=message):
                 HubModel.from_pretrained(folder, **options)

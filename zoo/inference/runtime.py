@@ -191,14 +191,6 @@ def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
 
     from zoo.publication.network import load_module
 
-    if precision == "float64" and device != "cpu":
-        # Other devices may compute convolutions by Winograd or FFT, which the certificate's arithmetic excludes.
-        raise InputError(f"float64 is proved on the CPU only: use precision='float32' on {device}")
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # PyTorch raises either for a device that is not there
-        raise InputError(f"PyTorch has no device {device!r} here: {one_line(error)}") from error
     module = load_module(folder, precision, device)
 
     def run(images: np.ndarray) -> Outputs:

@@ -15,7 +15,7 @@ from zoo.files import write_whole
 from zoo.guard import guard_client
 from zoo.hub.client import LOCAL, contents, push
 from zoo.publication.folder import PATTERNS, SUMS, Folder, read_folder
-from zoo.publication.network import load_network, load_weights
+from zoo.publication.network import load_module, load_weights
 
 
 class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo"):
@@ -58,8 +58,6 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
             raise InputError(f"strict must be True, got {strict!r}: a certificate speaks of all weights")
         if precision not in ("float64", "float32"):
             raise InputError(f"precision must be 'float64' or 'float32', got {precision!r}")
-        if precision == "float64" and torch.device(map_location).type != "cpu":
-            raise InputError(f"float64 is proved on the CPU only: use precision='float32' on {map_location}")
         path = Path(model_id)
         if not path.is_dir():
             path = Path(
@@ -74,10 +72,10 @@ class HubModel(CertifiedModel, PyTorchModelHubMixin, library_name="certified-zoo
                 )
             )
         folder = read_folder(path)
-        network = load_network(folder.weights(), folder.certificate)
-        model = cls.of_loaded(network, folder.certificate, getattr(torch, precision))
+        model = load_module(folder, precision, map_location, cls)
+        assert isinstance(model, cls)
         model.folder = folder
-        return model.to(map_location)
+        return model
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
         """Write the published files, SHA256SUMS last, in the place of those of a model that the folder may hold.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.architectures import from_description
 from zoo.certificate.model import CertifiedModel
-from zoo.errors import CertificateError, one_line
+from zoo.errors import CertificateError, InputError, one_line
 from zoo.publication.folder import Folder
 from zoo.publication.weights import weights_sha256
 from zoo.records import Certificate
@@ -62,7 +62,23 @@ def load_weights(weights: Mapping[str, bytes]) -> dict[str, Tensor]:
     return tensors
 
 
-def load_module(folder: Folder, precision: str = "float64", device: str = "cpu") -> CertifiedModel:
-    """The certified model of a published folder, on a device."""
+def load_module(
+    folder: Folder,
+    precision: str = "float64",
+    device: str | torch.device = "cpu",
+    kind: type[CertifiedModel] = CertifiedModel,
+) -> CertifiedModel:
+    """The certified model of a published folder, on a device. kind: its class.
+
+    Raises InputError where PyTorch has no such device, or float64 is asked for on another one than the CPU;
+    IntegrityError where a file of weights has changed; CertificateError as `load_network` does.
+    """
+    try:
+        if precision == "float64" and torch.device(device).type != "cpu":
+            # Other devices may compute convolutions by Winograd or FFT, which the certificate's arithmetic excludes.
+            raise InputError(f"float64 is proved on the CPU only: use precision='float32' on {device}")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # PyTorch raises each for a device that is not there
+        raise InputError(f"PyTorch has no device {str(device)!r} here: {one_line(error)}") from error
     network = load_network(folder.weights(), folder.certificate)
-    return CertifiedModel.of_loaded(network, folder.certificate, getattr(torch, precision)).to(device)
+    return kind.of_loaded(network, folder.certificate, getattr(torch, precision)).to(device)
