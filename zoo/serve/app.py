@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -81,15 +80,13 @@ def _errors(app: FastAPI) -> None:
         headers: dict[str, str] = {}
         if isinstance(error, HTTPException):
             code, message, headers = error.status_code, str(error.detail), dict(error.headers or {})
-        elif isinstance(error, RequestValidationError):
-            code, message = 400, str(error.errors()[0].get("msg"))
         else:
             assert isinstance(error, ZooError)
             code, message = status(error)[0], str(error)
         body, fields = problem(code, message, request.state.request_id)
         return Response(body, code, {**headers, **fields})
 
-    for kind in (ZooError, HTTPException, RequestValidationError):
+    for kind in (ZooError, HTTPException):
         app.add_exception_handler(kind, answer_error)
 
 
