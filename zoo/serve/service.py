@@ -79,7 +79,6 @@ class Service:
         """Serve this model from now on, in runs of `batch` images. Raises InputError if its name is taken."""
         if model.name in self.served:
             raise InputError(f"two models are called {model.name}: serve each name once")
-        statistics = Statistics()
         images, seconds = self.metrics.batch.labels(model.name), self.metrics.run_seconds.labels(model.name)
 
         def observe(size: int, duration: float) -> None:
@@ -88,7 +87,7 @@ class Service:
             statistics.ran(size, duration)
 
         batcher = Batcher(model.run, batch, self._runners, self._lanes, observe)
-        statistics.queue, statistics.compute_infer = batcher.queued, batcher.served
+        statistics = Statistics(batcher.queued, batcher.served)
         self.metrics.waiting.labels(model.name).set_function(lambda: batcher.waiting)
         epsilon = aim(model.config, model.evaluation)
         self.served[model.name] = Served(

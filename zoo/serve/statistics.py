@@ -24,11 +24,14 @@ class Duration:
 
 
 class Statistics:
-    """Counts of one model. Only `ran` may be called outside the thread of the event loop."""
+    """Counts of one model. Only `ran` may be called outside the thread of the event loop.
 
-    def __init__(self) -> None:
-        self.success, self.fail, self.queue = Duration(), Duration(), Duration()
-        self.compute_input, self.compute_infer = Duration(), Duration()
+    queue, compute_infer: what the model's batcher counts, by the protocol's names.
+    """
+
+    def __init__(self, queue: Duration, compute_infer: Duration) -> None:
+        self.queue, self.compute_infer = queue, compute_infer
+        self.success, self.fail, self.compute_input = Duration(), Duration(), Duration()
         self.images = 0
         self.last = 0.0  # seconds since 1970
         self._runs: dict[int, Duration] = {}
