@@ -50,7 +50,7 @@ class TestTimm:
         assert names <= set(timm.list_models())
         assert "liresnet_l12w512" in timm.list_models("liresnet*")
         published = set(zoo.list_models(pretrained=True))
-        assert {entry.name for _, entry in TAGS.values()} == published
+        assert {entry.name for entry in TAGS.values()} == published
         assert set(TAGS) <= set(timm.list_models(pretrained=True))
 
     def test_untrained(self):
@@ -83,7 +83,7 @@ class TestTimm:
     @pytest.mark.parametrize("tag", sorted(TAGS))
     def test_a_tag_is_a_published_model(self, tag: str):
         network = timm.create_model(tag, pretrained=True)
-        data, shape = timm.data.resolve_model_data_config(network), TAGS[tag][1].architecture.input_shape
+        data, shape = timm.data.resolve_model_data_config(network), TAGS[tag].architecture.input_shape
         assert (data["mean"], data["std"], data["input_size"]) == ((0.0,) * shape[0], (1.0,) * shape[0], shape)
 
     def test_an_overlay_over_the_weights_is_refused(self, folder: Path):

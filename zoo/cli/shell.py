@@ -128,7 +128,7 @@ def token_of(file: Path | None, variable: str = "") -> str | None:
     return token
 
 
-def _fail(message: str, label: str = "zoo") -> int:
+def _fail(message: str, label: str) -> int:
     """Prints the error as one line on stderr; the exit code.
 
     If torchrun or accelerate started several processes, all of them mostly meet the same mistake. The first one tells

@@ -55,13 +55,13 @@ def _name(prefix: str) -> str:
     return prefix.replace("-", "_")
 
 
-def _published() -> dict[str, tuple[str, Entry]]:
-    """The network and entry of each model with published weights by `architecture.tag`; the tag names its data."""
+def _published() -> dict[str, Entry]:
+    """Each model with published weights by `architecture.tag`; the tag names its data."""
     found = {}
     for entry in ENTRIES.values():
         if entry.digest:
             tag = entry.name.removeprefix(f"{entry.network}-")
-            found[f"{_name(entry.network)}.{_name(tag)}"] = (entry.network, entry)
+            found[f"{_name(entry.network)}.{_name(tag)}"] = entry
     return found
 
 
@@ -71,7 +71,7 @@ default_cfgs = generate_default_cfgs(
         **{_name(prefix): _default_cfg(architecture) for prefix, architecture in NETWORKS.items()},
         **{
             tag: _default_cfg(entry.architecture, hf_hub_id=f"{ORGANISATION}/{entry.name}")
-            for tag, (_, entry) in TAGS.items()
+            for tag, entry in TAGS.items()
         },
     }
 )
@@ -93,7 +93,7 @@ def _entrypoint(prefix: str) -> Callable[..., nn.Sequential]:
             network = _certified(prefix, cfg, cache_dir, sizes)
         else:
             tagged = TAGS.get(f"{_name(prefix)}.{cfg.tag}")
-            network = replace(tagged[1].architecture if tagged else NETWORKS[prefix], **sizes).network()
+            network = replace(tagged.architecture if tagged else NETWORKS[prefix], **sizes).network()
         network.pretrained_cfg = network.default_cfg = cfg.to_dict()  # type: ignore[assignment]  where timm looks
         network.num_classes = network.head.out_features  # type: ignore[assignment,union-attr]
         return network
@@ -114,7 +114,7 @@ def _sizes(prefix: str, options: dict[str, Any]) -> dict[str, int]:
 
 def _certified(prefix: str, cfg: Any, cache_dir: str | Path | None, sizes: dict[str, int]) -> nn.Sequential:
     """The network of a published folder of this architecture, trainable. Raises ZooError."""
-    names = {f"{ORGANISATION}/{entry.name}": entry.name for _, entry in TAGS.values()}
+    names = {f"{ORGANISATION}/{entry.name}": entry.name for entry in TAGS.values()}
     if cfg.file:
         source = f"{LOCAL}{cfg.file}"
     elif cfg.hf_hub_id:
