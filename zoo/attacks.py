@@ -27,6 +27,7 @@ def pgd(
 
     Gradient ascent on the loss max over i != y of (f_i - f_y), in steps of 2.5 epsilon / `steps` along the gradient's
     `direction`, from a random point of the ball. An image that has succeeded stays as it is, and costs no more.
+    In l2 the distance may be larger than `epsilon` by what float32 rounds; in l-infinity it is not.
     Shapes: images [N, C, H, W] float32, labels [N].
     Source: Madry et al. 2018, arXiv 1706.06083, with the margin loss of Carlini & Wagner 2017.
     """

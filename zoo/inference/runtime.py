@@ -101,7 +101,9 @@ class Model:
         """The five arrays of `Outputs` for one image or a batch, see `images.as_batch` for what is accepted.
 
         RUN images run at a time, so that only the input and the output need more memory for a larger batch.
-        Raises InputError.
+        Raises InputError where the images cannot be used, IntegrityError where ONNX Runtime cannot run the graph or its
+        answers have the wrong shapes, and CertificateError where the thread's arithmetic, or the module in PyTorch, is
+        not what was certified.
 
         >>> import numpy as np, zoo
         >>> outputs = zoo.load("2c2f-mnist").outputs(np.zeros((5, 1, 28, 28), dtype=np.float32))
@@ -118,7 +120,7 @@ class Model:
         """One `Prediction` for a single image, a list of them for a batch or a list.
 
         With an epsilon, a prediction's label is None (abstention) unless its radius is proved and larger.
-        Raises InputError.
+        Raises InputError, also where the epsilon is no size, and IntegrityError and CertificateError as `outputs` does.
 
         >>> import numpy as np, zoo
         >>> model, digit = zoo.load("2c2f-mnist"), np.zeros((1, 28, 28), dtype=np.float32)
@@ -155,7 +157,8 @@ def onnx_model(
 ) -> Model:
     """The folder's graph in ONNX Runtime. `threads` compute one run; if it is None, see `zoo.machine`.
 
-    Raises MissingPackageError, InputError, IntegrityError.
+    Raises MissingPackageError; InputError where the providers cannot be used; and InputError, IntegrityError and
+    CertificateError as `onnx_session` does.
     """
     require("onnx")
     import onnxruntime
@@ -185,7 +188,10 @@ def onnx_model(
 
 
 def torch_model(folder: Folder, precision: str, device: str = "cpu") -> Model:
-    """The folder's weights in PyTorch. Raises MissingPackageError, CertificateError."""
+    """The folder's weights in PyTorch.
+
+    Raises MissingPackageError; and InputError, IntegrityError and CertificateError as `load_module` does.
+    """
     require("torch")
     import torch
 
