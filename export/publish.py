@@ -121,7 +121,10 @@ def run_settings(run: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{run} holds no training run: `python -m training NAME --output {run}` makes one") from error
     if not isinstance(settings, dict) or not {"name", "epochs", "train_images"} <= settings.keys():
-        raise InputError(f"{run / 'recipe.json'} is not what this `python -m training` writes")
+        raise InputError(
+            f"{run / 'recipe.json'} is not what this `python -m training` writes: export it with the version that made "
+            "it, or train again"
+        )
     return settings
 
 

@@ -19,7 +19,7 @@ from export import check
 from export.__main__ import main
 from export.check import differences
 from export.origin import beside, command_of, cost, epochs_made
-from export.publish import publish
+from export.publish import publish, run_settings
 from tests.parquet import make_split
 from tests.short import shorten
 from tests.toy import FILES
@@ -143,6 +143,15 @@ def test_a_run_without_weights_or_with_anothers_is_refused(run: Path, tmp_path: 
     (run / "weights.safetensors").write_bytes(b"not safetensors")
     refused("holds no weights")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_settings_of_another_version_are_told(tmp_path: Path):
+    (tmp_path / "recipe.json").write_text('{"name": "2c2f-mnist"}')
+    with pytest.raises(
+        InputError,
+        match="is not what this `python -m training` writes: export it with the version that made it, or train again",
+    ):
+        run_settings(tmp_path)
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(run: Path, tmp_path: Path):

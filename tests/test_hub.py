@@ -100,7 +100,19 @@ class TestSources:
         assert load(name).name == name
         (shelf / name / "README.md").write_text("other words\n")
         write_sums(shelf / name)
-        with pytest.raises(IntegrityError, match="not the one that the registry pins"):
+        told = f"not the one that the registry pins: fetch the folder again, or load local-dir:{shelf / name}"
+        with pytest.raises(IntegrityError, match=re.escape(told)):
+            load(name)
+
+    def test_a_folder_of_another_name_than_the_registrys(self, own_toy: Path, monkeypatch: pytest.MonkeyPatch):
+        name = "2c2f-mnist"
+        folder = own_toy.rename(own_toy.parent / name)
+        pinned = replace(registry.ENTRIES[name], digest=sha256(folder / "SHA256SUMS"))
+        monkeypatch.setitem(registry.ENTRIES, name, pinned)
+        monkeypatch.setattr(shelves, "SHELVES", (folder.parent,))
+        with pytest.raises(
+            IntegrityError, match="name is '4c3f-mnist', expected '2c2f-mnist': install certified-zoo again"
+        ):
             load(name)
 
 
@@ -267,7 +279,7 @@ class TestIntegrity:
     def test_a_listing_of_anything_else_is_refused(self, line: str, message: str, own_toy: Path):
         sums = own_toy / "SHA256SUMS"
         sums.write_text(sums.read_text() + line, encoding="latin-1")
-        with pytest.raises(IntegrityError, match=message):
+        with pytest.raises(IntegrityError, match=f"SHA256SUMS: {message}.*; fetch the folder again$"):
             load(f"local-dir:{own_toy}")
 
     @pytest.mark.parametrize(
@@ -288,7 +300,7 @@ class TestIntegrity:
         assert old in text
         (own_toy / name).write_text(text.replace(old, new))
         write_sums(own_toy)
-        with pytest.raises(IntegrityError, match=r"certificate\.json|config\.json|evaluation\.json"):
+        with pytest.raises(IntegrityError, match=r"(certificate|config|evaluation)\.json: .*; fetch the folder again$"):
             load(f"local-dir:{own_toy}")
 
     @pytest.mark.parametrize(
@@ -303,6 +315,11 @@ class TestIntegrity:
         with pytest.raises(CertificateError, match=name):
             read_folder(own_toy)
 
+    def test_a_record_of_another_version_names_the_way_out(self):
+        told = "config has format 2, this zoo reads format 1: use the version of certified-zoo that wrote it"
+        with pytest.raises(CertificateError, match=told):
+            loads(ModelConfig, '{"format": 2}', "config")
+
     def test_hostile_values_are_refused(self, own_toy: Path):
         evaluation = json.loads((own_toy / "evaluation.json").read_text())
         for acr in (10**400, "0.5", True, None, [0.5]):
@@ -313,7 +330,7 @@ class TestIntegrity:
         for rates in ({"clean_accuracy": 1.9915}, {"vra": {"0.3": -0.1}}):
             (own_toy / "evaluation.json").write_text(json.dumps({**evaluation, **rates}))
             write_sums(own_toy)
-            with pytest.raises(IntegrityError, match="a rate is not between 0 and 1"):
+            with pytest.raises(IntegrityError, match=r"a rate is not between 0 and 1; fetch the folder again$"):
                 read_folder(own_toy)
         (own_toy / "evaluation.json").write_text(json.dumps(evaluation).replace("0.25", "NaN"))
         write_sums(own_toy)

@@ -247,7 +247,10 @@ def loads(kind: type[Record], text: str | bytes, source: str = "record") -> Reco
     except (ValueError, RecursionError) as error:
         raise CertificateError(f"{source} is not JSON: {error}") from error
     if isinstance(value, dict) and value.get("format") != FORMAT:
-        raise CertificateError(f"{source} has format {value.get('format')!r}, this zoo reads format {FORMAT}")
+        raise CertificateError(
+            f"{source} has format {value.get('format')!r}, this zoo reads format {FORMAT}: use the version of "
+            "certified-zoo that wrote it"
+        )
     return _parse(kind, value, source)
 
 

@@ -39,7 +39,10 @@ def check_arithmetic() -> None:
             "torch.set_flush_denormal(False), or leave out the library that sets it"
         )
     if not 1.0 + LOST == 1.0 == 1.0 - LOST:
-        raise CertificateError("this thread does not round to the nearest number, and no certificate speaks of that")
+        raise CertificateError(
+            "this thread does not round to the nearest number, and no certificate speaks of that: restore "
+            "round-to-nearest before you call the zoo"
+        )
 
 
 def gamma(n: int) -> float:

@@ -256,7 +256,10 @@ def _instead(entry: Entry) -> str:
 
 def _named(entry: Entry, folder: Folder) -> Folder:
     if folder.config.name != entry.name:
-        raise IntegrityError(f"{folder.path / 'config.json'}: name is {folder.config.name!r}")
+        raise IntegrityError(
+            f"{folder.path / 'config.json'}: name is {folder.config.name!r}, expected {entry.name!r}: install "
+            "certified-zoo again, since its registry pins this folder"
+        )
     return folder
 
 

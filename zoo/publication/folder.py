@@ -87,7 +87,10 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
     _check_place(path / SUMS)
     sums = _read(path / SUMS, MAX_SUMS_BYTES)
     if digest is not None and hashlib.sha256(sums).hexdigest() != digest:
-        raise IntegrityError(f"{path / SUMS}: its sha256 is not the one that the registry pins")
+        raise IntegrityError(
+            f"{path / SUMS}: its sha256 is not the one that the registry pins: fetch the folder again, or load "
+            f"local-dir:{path} if it is of another version of the zoo"
+        )
     digests = parse_sums(sums, path / SUMS)
     for name, listed in digests.items():
         _check_place(path / name)
@@ -96,7 +99,7 @@ def read_folder(path: Path, digest: str | None = None) -> Folder:
         except OSError as error:
             raise IntegrityError(f"{path / name}: {error.strerror}") from error
         if found != listed:
-            raise IntegrityError(f"{path / name}: its sha256 is not the one in {SUMS}; fetch the folder again")
+            raise _damaged(path / name, f"its sha256 is not the one in {SUMS}")
     _check_place(path / SIGNATURE)  # which no sum covers
     folder = Folder(
         path,
@@ -131,15 +134,15 @@ def parse_sums(sums: bytes, path: Path) -> dict[str, str]:
     """The sha256 of each file that `SHA256SUMS` lists. Raises IntegrityError unless it lists a published folder."""
     *lines, end = sums.decode("utf-8", "replace").split("\n")
     if end:
-        raise IntegrityError(f"{path}: its last line has no end")
+        raise _damaged(path, "its last line has no end")
     matches = [SUMS_LINE.fullmatch(line) for line in lines]
     names = [match[2] if match else "a malformed line" for match in matches]
     expected = (*RECORDS, *expected_names(names), *([PICTURE] if PICTURE in names else []))
     for name in (*expected, *names):
         if name not in names:
-            raise IntegrityError(f"{path}: does not list {name}")
+            raise _damaged(path, f"does not list {name}")
         if name not in expected or names.count(name) > 1:
-            raise IntegrityError(f"{path}: lists {name[:80]!r}, expected exactly the records, graphs and weights")
+            raise _damaged(path, f"lists {name[:80]!r}, expected exactly the records, graphs and weights")
     return {match[2]: match[1] for match in matches if match}
 
 
@@ -148,11 +151,11 @@ def _agree(folder: Folder) -> None:
     config, certificate, architecture = folder.config, folder.certificate, folder.architecture
     evaluation = folder.evaluation
     if not NAME.fullmatch(config.name):
-        raise IntegrityError(f"{folder.path / 'config.json'}: name {config.name[:80]!r} is no model's name")
+        raise _damaged(folder.path / "config.json", f"name {config.name[:80]!r} is no model's name")
     if config.norm not in NORMS:
-        raise IntegrityError(f"{folder.path / 'config.json'}: norm {config.norm[:80]!r} is none of {', '.join(NORMS)}")
+        raise _damaged(folder.path / "config.json", f"norm {config.norm[:80]!r} is none of {', '.join(NORMS)}")
     if not certificate.layers:
-        raise IntegrityError(f"{folder.path / 'certificate.json'}: layers is empty, expected one for each layer")
+        raise _damaged(folder.path / "certificate.json", "layers is empty, expected one for each layer")
     claims: list[tuple[str, str, Any, Any]] = [
         ("certificate.json", "name", certificate.name, config.name),
         ("certificate.json", "norm", certificate.norm, config.norm),
@@ -164,17 +167,19 @@ def _agree(folder: Folder) -> None:
     ]
     for name, field, found, expected in claims:
         if found != expected:
-            raise IntegrityError(f"{folder.path / name}: {field} is {found!r}, expected {expected!r}")
+            raise _damaged(folder.path / name, f"{field} is {found!r}, expected {expected!r}")
     rates = (evaluation.clean_accuracy, *evaluation.vra.values(), *evaluation.pgd_accuracy.values())
     if not all(0 <= rate <= 1 for rate in rates):
-        raise IntegrityError(f"{folder.path / 'evaluation.json'}: a rate is not between 0 and 1")
+        raise _damaged(folder.path / "evaluation.json", "a rate is not between 0 and 1")
     if bool(evaluation.vra) != evaluation.measured:
-        raise IntegrityError(
-            f"{folder.path / 'evaluation.json'}: has {len(evaluation.vra)} VRA of {evaluation.images} images"
-        )
+        raise _damaged(folder.path / "evaluation.json", f"has {len(evaluation.vra)} VRA of {evaluation.images} images")
     if not bool(evaluation.pgd_accuracy) <= evaluation.pgd_images <= len(evaluation.radii):
         attacked = f"pgd_images is {evaluation.pgd_images}, of {len(evaluation.radii)} radii"
-        raise IntegrityError(f"{folder.path / 'evaluation.json'}: {attacked}")
+        raise _damaged(folder.path / "evaluation.json", attacked)
+
+
+def _damaged(path: Path, what: str) -> IntegrityError:
+    return IntegrityError(f"{path}: {what}; fetch the folder again")
 
 
 def _record(kind: type, path: Path, digests: dict[str, str]) -> Any:
@@ -185,7 +190,7 @@ def _listed(path: Path, digests: dict[str, str]) -> bytes:
     """The bytes of a listed file, read once: what has the sha256 is what is used."""
     content = _read(path)
     if hashlib.sha256(content).hexdigest() != digests[path.name]:
-        raise IntegrityError(f"{path}: its sha256 is not the one in {SUMS}; fetch the folder again")
+        raise _damaged(path, f"its sha256 is not the one in {SUMS}")
     return content
 
 
