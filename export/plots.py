@@ -21,7 +21,7 @@ from zoo.records import aim
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 COLOURS += ("#882255", "#999933", "#332288", "#DD3333")
 LINES, MARKS = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))), ("o", "s", "^", "D", "v", "P", "X")
-OTHERS = {"color": "#AAAAAA", "label": "others, see the table"}
+OTHERS: dict[str, Any] = {"color": "#AAAAAA", "label": "others, see the table"}
 ABREAST = 2  # panels
 WIDTH, HEIGHT, LEGEND, NAME = 5.2, 4.6, 3.3, 0.175  # inches: a panel's sides, the legend's width, its lines' height
 FEW = 0.05  # the share of images below which a curve is no longer shown
@@ -69,7 +69,7 @@ def _curves(kind: str, models: Sequence[Folder], looks: dict[str, dict[str, Any]
         for folder in shown:
             epsilons, rates = zip(*folder.evaluation.curve, strict=True)
             look = looks.get(folder.config.name)
-            style = {**OTHERS, "linewidth": 0.8} if look is None else {**look, "marker": "", "zorder": 3}
+            style: dict[str, Any] = OTHERS | {"linewidth": 0.8} if look is None else {**look, "marker": "", "zorder": 3}
             axes.plot(epsilons, [100 * rate for rate in rates], **style)
         axes.set(xlabel=f"epsilon ({norm}, pixels of [0, 1])", ylabel="right and certified (% of test images)")
         axes.set(xlim=(0, end), ylim=(0, 1.12 * axes.dataLim.y1))  # room for the epsilons
@@ -87,7 +87,7 @@ def _scatter(models: Sequence[Folder], looks: dict[str, dict[str, Any]]) -> byte
         for folder in models:
             if folder.config.norm != norm or parse_epsilon(aim(folder.config, folder.evaluation)) < size:
                 continue
-            look = looks.get(folder.config.name, {**OTHERS, "marker": "o"}) | {"linestyle": "none"}
+            look = {**looks.get(folder.config.name, OTHERS | {"marker": "o"}), "linestyle": "none"}
             ours = 100 * folder.evaluation.clean_accuracy, 100 * folder.evaluation.vra[epsilon]
             axes.plot(*ours, **look, markersize=8 if folder.config.name in looks else 5)
             paper = folder.config.recipe.get("paper")
