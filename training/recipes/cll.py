@@ -202,7 +202,8 @@ def radius(entry: Entry) -> Recipe:
 def cifar10_jpeg75_4c3f() -> Recipe:
     """4C3F for two CPU cores: the paper's loss, few epochs, our rate.
 
-    Measured after 12 epochs: 65.12 clean, 43.76 VRA at 36/255 on the test split (its card).
+    Measured after 12 epochs at half of this rate, in steps: 65.12 clean, 43.76 VRA at 36/255 on the test split (its
+    card).
     """
     return replace(
         cifar10_4c3f(),
@@ -217,7 +218,7 @@ def cifar10_jpeg75_4c3f() -> Recipe:
 def cifar10_jpeg75_6c2f() -> Recipe:
     """6C2F for two CPU cores, as 4C3F's.
 
-    Measured after 10 epochs: 63.15 clean, 41.40 VRA at 36/255 on the test split (its card).
+    Measured after 40 epochs: 70.81 clean, 51.37 VRA at 36/255 on the test split (its card); after 10: 63.15, 41.40.
     """
     row = cifar10_6c2f()
     return replace(

@@ -146,7 +146,7 @@ def tiny_imagenet_8c2f() -> Recipe:
 def cifar10_jpeg75_6c2f() -> Recipe:
     """6C2F with MinMax for two CPU cores.
 
-    Measured after 10 epochs: 57.65 clean, 40.36 VRA at 36/255 on the test split (its card).
+    Measured after 40 epochs: 68.45 clean, 51.61 VRA at 36/255 on the test split (its card); after 10: 57.65, 40.36.
     """
     return replace(
         mnist_2c2f(),
