@@ -211,7 +211,7 @@ def test_what_is_proved_again_has_every_layer_method_and_composition():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in EMBEDDED else pytest.mark.slow) for name in PROVED]
+    "name", [pytest.param(name, marks=() if name == "2c2f-mnist" else pytest.mark.slow) for name in PROVED]
 )
 def test_the_certificate_is_proved_again(name: str, monkeypatch: pytest.MonkeyPatch):
     """And the graphs of the two inside the package exported again; `make models-check` does it for all."""
