@@ -1,9 +1,11 @@
 """Images a second of the data, and what certification adds to a training step: python -m benchmarks.training
 
 Runs on the GPU if there is one, else on as many threads as OMP_NUM_THREADS says. A certified step, a plain one
-(cross-entropy, no Lipschitz estimate) and a certified one whose network computes in bfloat16 take turns on the same
-network and batch, so that other processes slow all of them down alike; their medians are compared. SOC has nothing to
-estimate, so that its convolutions are compared with plain ones of the same shape. Results: benchmarks/training.json.
+(cross-entropy, no Lipschitz estimate) and a certified one whose network computes in bfloat16, where the machine has it,
+take turns on the same network and batch, so that other processes slow all of them down alike; their medians are
+compared. SOC has nothing to estimate, so that its convolutions are compared with plain ones of the same shape. On a CPU
+convolutions of 3 x 3, forwards and back, by Toom-Cook products are compared with PyTorch's. Results:
+benchmarks/training.json.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -27,6 +29,8 @@ from training.feed import Feed
 from training.layers import constrain
 from training.liplt import LipLTEstimate
 from training.losses import emma
+from training.precision import available
+from training.toomcook import FastConvolutions, convolve
 from zoo.cli.shell import run_script
 from zoo.files import write_whole
 from zoo.layers import ConvExponential
@@ -42,6 +46,7 @@ NETWORKS = {  # each with what estimates its constants in training
     "6c2f-liplt-cifar10": LipLTEstimate,
     "lipconvnet-5w8-cifar10": LipschitzEstimate,  # SOC
 }
+CHANNELS = (32, 48, 64, 96, 128, 256)
 AUGMENTATIONS: dict[str, tuple[Augmentation, ...]] = {
     "none": (),
     "crop, flip": (Crop(4), Flip()),
@@ -87,7 +92,7 @@ def step(name: str, certified: bool, device: torch.device, batch: int, bf16: boo
     images = (source.images.float() / 255).contiguous(memory_format=torch.channels_last)
 
     def logits() -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16), FastConvolutions():
             return network(images).float()
 
     def run() -> None:
@@ -115,31 +120,54 @@ def unconstrain(network: nn.Sequential) -> None:
 
 def overhead(name: str, device: torch.device, batch: int, rounds: int) -> dict[str, object]:
     """Median milliseconds of each step, and the median ratio of a certified and a plain one that took turns."""
-    steps = [
-        step(name, certified, device, batch, bf16) for certified, bf16 in ((True, False), (False, False), (True, True))
+    kinds = {"certified": (True, False), "plain": (False, False)}
+    if available("bf16") == "bf16":
+        kinds["certified_bf16"] = (True, True)
+    times = turns([step(name, certified, device, batch, bf16) for certified, bf16 in kinds.values()], device, rounds)
+    return {
+        "name": name,
+        "estimate": "LipLT" if NETWORKS[name] is LipLTEstimate else "product",
+        "batch": batch,
+        **{f"{kind}_step_ms": median_ms(column) for kind, column in zip(kinds, times, strict=True)},
+        "factor": median_ratio(times[0], times[1]),
+    }
+
+
+def convolution(channels: int, rounds: int) -> dict[str, object]:
+    """A convolution of 128 maps of 16 x 16 and its gradients, by PyTorch and by Toom-Cook products."""
+    images = torch.randn(128, channels, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    layer = nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)
+    ones = torch.ones_like(images)
+    runs = [
+        lambda: layer(images).backward(ones),
+        lambda: convolve(images, layer.weight, layer.bias).backward(ones),  # type: ignore[arg-type]
     ]
-    for run in steps:
-        run()
-    times: list[tuple[float, ...]] = []
-    for _ in range(rounds):
+    direct, products = turns(runs, torch.device("cpu"), rounds)
+    times = {"pytorch_ms": median_ms(direct), "toomcook_ms": median_ms(products)}
+    return {"channels": channels, **times, "factor": median_ratio(direct, products)}
+
+
+def turns(runs: Sequence[Callable[[], None]], device: torch.device, rounds: int) -> list[tuple[float, ...]]:
+    """The seconds of each run, once for each round, after one round that does not count."""
+    times = []
+    for _ in range(rounds + 1):
         row = []
-        for run in steps:
+        for run in runs:
             synchronize(device)
             start = time.perf_counter()
             run()
             synchronize(device)
             row.append(time.perf_counter() - start)
-        times.append(tuple(row))
-    certified, plain, bf16 = (statistics.median(column) for column in zip(*times, strict=True))
-    return {
-        "name": name,
-        "estimate": "LipLT" if NETWORKS[name] is LipLTEstimate else "product",
-        "batch": batch,
-        "certified_step_ms": round(1e3 * certified, 2),
-        "plain_step_ms": round(1e3 * plain, 2),
-        "factor": round(statistics.median(one / other for one, other, _ in times), 3),
-        "certified_bf16_step_ms": round(1e3 * bf16, 2),
-    }
+        times.append(row)
+    return list(zip(*times[1:], strict=True))
+
+
+def median_ms(times: Sequence[float]) -> float:
+    return round(1e3 * statistics.median(times), 2)
+
+
+def median_ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    return round(statistics.median(one / other for one, other in zip(times, others, strict=True)), 3)
 
 
 def synchronize(device: torch.device) -> None:
@@ -156,8 +184,11 @@ def main() -> None:
     print(json.dumps(rows, indent=1))
     networks = [overhead(name, device, 128 if cpu else 256, 7 if cpu else 50) for name in NETWORKS]
     print(json.dumps(networks, indent=1))
+    convolutions = [convolution(channels, 15) for channels in CHANNELS] if cpu else []
+    print(json.dumps(convolutions, indent=1))
     report = {"machine": where, "torch": torch.__version__, "power_iterations": ITERATIONS}
-    write_whole(RESULTS, json.dumps({**report, "data": rows, "steps": networks}, indent=1) + "\n")
+    report |= {"data": rows, "steps": networks, "convolutions": convolutions}
+    write_whole(RESULTS, json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

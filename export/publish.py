@@ -21,6 +21,7 @@ from training.data import pixels
 from training.output import trained_steps
 from training.own import OwnData, read_own
 from training.pictures import open_pictures
+from training.precision import available
 from zoo import registry
 from zoo.architectures import describe
 from zoo.certificate.model import CertifiedModel
@@ -191,7 +192,7 @@ def _evaluate(
     search = progress.add_task("search for the tightest", total=None)
     searched = tightest(folder, certificate, split)
     progress.update(search, total=1, completed=1)
-    precision = config.recipe.get("mixed_precision", "no")
+    precision = available(config.recipe.get("mixed_precision", "no"))
     seconds = robustness.most_seconds(network, model, images, labels, epsilons, precision)
     progress.console.print(
         f"the attack on {len(labels)} images takes about {_duration(seconds)} at most; "

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from export.dense import densify
 from training.minmax import quicken
+from training.toomcook import FastConvolutions
 from zoo.attacks import distances, pgd
 from zoo.epsilon import parse_epsilon
 from zoo.errors import CertificateError
@@ -103,8 +104,8 @@ def most_seconds(
 
 
 def differentiable(network: nn.Module, example: Tensor, precision: str) -> Callable[[Tensor], Tensor]:
-    """The network, made to give gradients quickly."""
-    quick = copy.deepcopy(network)
+    """The network, made to give gradients for its images quickly."""
+    quick = copy.deepcopy(network).requires_grad_(False)
     for weight in quick.parameters():
         if weight.ndim == 4:  # the layout does not exist for the 5 dimensions of a weight in the Fourier basis
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
@@ -112,7 +113,7 @@ def differentiable(network: nn.Module, example: Tensor, precision: str) -> Calla
     quicken(quick)
 
     def logits(images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"), FastConvolutions():
             return quick(images.contiguous(memory_format=torch.channels_last)).float()
 
     return logits

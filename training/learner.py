@@ -1,7 +1,7 @@
 """The learner: a network, the estimate of its Lipschitz constant, and the optimiser that moves its weights."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,8 +18,10 @@ from training.distance import set_exponent, settle_means
 from training.estimate import LipschitzEstimate, RowSums
 from training.layers import constrain
 from training.liplt import LipLTEstimate
+from training.precision import float32
 from training.recipes.recipe import Recipe
 from training.start import start_from
+from training.toomcook import FastConvolutions
 from training.validation import Estimate, validate
 from zoo.registry import Entry
 
@@ -105,7 +107,8 @@ class Learner:
                     self.lipschitz = self.estimate(improve=number == 1)
                 margins = self.estimate.margins(self.lipschitz)  # (C, C)
                 images = pixels(inputs).contiguous(memory_format=torch.channels_last)
-                logits = self.model(images)  # (N, C)
+                with FastConvolutions():
+                    logits = self.model(images)  # (N, C)
                 if isinstance(self.estimate, Boxes):
                     margins = self.estimate.of_images(images, labels, logits, epsilon)
                 loss = recipe.loss(logits, labels, margins, epsilon, **options)
@@ -142,15 +145,3 @@ class Learner:
         if self.average is not None:
             converge_norms(self.published)
         return folded_state(self.published)
-
-
-@contextmanager
-def float32() -> Iterator[None]:
-    """Convolutions on a GPU in float32, not in TF32 with its 10 bits, for estimates and validation."""
-    with torch.backends.cudnn.flags(
-        enabled=torch.backends.cudnn.enabled,
-        benchmark=torch.backends.cudnn.benchmark,
-        deterministic=torch.backends.cudnn.deterministic,
-        allow_tf32=False,
-    ):
-        yield

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -27,6 +28,7 @@ from training.learner import Learner
 from training.output import Output
 from training.own import RECORD, OwnData
 from training.pictures import open_pictures
+from training.precision import available
 from training.progress import Progress, TrainingError
 from training.recipes.recipe import Recipe
 from training.start import Start
@@ -77,8 +79,11 @@ def train(
     """
     if not 0 <= seed < 2**32:
         raise InputError(f"a seed is a whole number from 0 to 4,294,967,295, got {seed}")
+    asked, recipe = recipe, replace(recipe, mixed_precision=available(recipe.mixed_precision))
     accelerator = _accelerator(recipe, folder, tracker)
     device, main = accelerator.device, accelerator.is_main_process
+    if main and recipe != asked:
+        print("this CPU has no arithmetic in bfloat16: training in float32, as the run records", file=sys.stderr)
     set_seed(seed)
     entry = own.entry if own else registry.find(recipe.name)
     if own:

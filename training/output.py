@@ -53,8 +53,9 @@ class Output:
         with locked(self.folder, busy):
             if not resume:
                 write_whole(path, text)
-            elif _read(path) != json.loads(text):
-                raise InputError(f"{path} describes another run: resume with the options that it was started with")
+            elif others := _differing(_read(path), json.loads(text)):
+                what = f"{path} describes another run (see its {', '.join(others)})"
+                raise InputError(f"{what}: resume with the options that it was started with")
             yield
 
     def write_record(self, name: str, record: Any) -> None:
@@ -194,6 +195,12 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except ValueError as error:
         raise InputError(f"{path} is damaged: put back what the run wrote, or start again elsewhere") from error
+
+
+def _differing(run: Any, other: dict[str, Any]) -> list[str]:
+    """The first three entries that two descriptions of runs do not share."""
+    entries = run if isinstance(run, dict) else {}
+    return [key for key in entries | other if entries.get(key, ...) != other.get(key, ...)][:3]
 
 
 def _sums(folder: Path) -> str:

@@ -262,7 +262,8 @@ def test_a_loss_that_breaks_later_leaves_the_last_checkpoint(small, tmp_path):
     assert torch.equal(weights(tmp_path / "run")["head.weight"], weights(tmp_path / "whole")["head.weight"])
 
 
-def test_bf16_is_for_the_forward_pass_alone(small, tmp_path):
+def test_bf16_is_for_the_forward_pass_alone(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.loop.available", lambda precision: precision)
     seen, computed = [], []
 
     def hook(layer, inputs, output):
@@ -284,6 +285,13 @@ def test_bf16_is_for_the_forward_pass_alone(small, tmp_path):
     assert dtype == torch.float32
     assert torch.equal(exact, estimated)
     assert all(value.dtype == torch.float32 for value in weights(tmp_path / "bf16").values())
+
+
+def test_a_cpu_without_bf16_trains_in_float32_and_says_so(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("training.loop.available", lambda precision: "no")
+    train(dataclasses.replace(small, mixed_precision="bf16"), tmp_path / "run", steps=1)
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["mixed_precision"] == "no"
+    assert "no arithmetic in bfloat16: training in float32" in capsys.readouterr().err
 
 
 def test_a_folder_of_images_is_trained_on(small, tmp_path, monkeypatch):

@@ -115,7 +115,7 @@ def test_a_folder_that_another_run_holds_is_refused_until_it_ends(small, tmp_pat
     description = json.loads(before)
     with Output(tmp_path / "run").open(description, resume=True), pytest.raises(InputError, match="a run that goes on"):
         train(small, tmp_path / "run", resume=True)
-    with pytest.raises(InputError, match="describes another run"):
+    with pytest.raises(InputError, match=r"describes another run \(see its learning_rate\): resume"):
         train(dataclasses.replace(small, learning_rate=0.5), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "recipe.json").read_bytes() == before
     train(small, tmp_path / "run", steps=2, resume=True)
