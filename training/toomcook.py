@@ -95,7 +95,7 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         kernels, *transformed = ctx.saved_tensors
         _, channels, height, width = ctx.shape
         outputs = kernels.shape[2]

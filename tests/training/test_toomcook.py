@@ -29,7 +29,7 @@ def test_results_and_gradients_are_those_of_the_convolution(case: str, layout: t
     given = tensors(*CASES[case], layout)
     fast = [value.clone(memory_format=torch.preserve_format).requires_grad_() for value in given]
     exact = [value.double().requires_grad_() for value in given]
-    result, expected = convolve(*fast), F.conv2d(*exact, padding=1)
+    result, expected = convolve(*fast), F.conv2d(exact[0], exact[1], exact[2], padding=1)
     weights = torch.randn(result.shape, generator=torch.Generator().manual_seed(1))
     (result * weights).sum().backward()
     (expected * weights).sum().backward()
