@@ -202,8 +202,8 @@ def radius(entry: Entry) -> Recipe:
 def cifar10_jpeg75_4c3f() -> Recipe:
     """4C3F for two CPU cores: the paper's loss, few epochs, our rate.
 
-    Measured after 12 epochs at half of this rate, in steps: 65.12 clean, 43.76 VRA at 36/255 on the test split (its
-    card).
+    Measured: 71.56 clean, 53.32 VRA at 36/255 on the test split (its card), after 12 epochs at half of this rate, in
+    steps, which gave 65.12 and 43.76, and 28 at this one that began with those weights (`--init`).
     """
     return replace(
         cifar10_4c3f(),
