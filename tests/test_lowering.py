@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -180,6 +181,19 @@ def test_both_runtimes_agree(body, tmp_path: Path):
     session = onnxruntime.InferenceSession(tmp_path / "model.float32.onnx", providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"images": images.numpy()})
     assert np.abs(logits - theirs.logits).max() <= 1e-4
+
+
+@pytest.mark.parametrize("side", [3, 4])
+def test_no_product_lies_beside_a_division_that_rounds(side: int, tmp_path: Path):
+    """ONNX Runtime 1.26 to 1.31 fuse a MatMul with a number by which it is divided, in float32: exact if it is 2^k."""
+    net = network(SelfAttention(2, 1), nn.Flatten(), nn.Linear(2 * side**2, 3), channels=2)
+    _, model = certified(net, (2, side, side))
+    save_file(weights_of(net), tmp_path / WEIGHTS)
+    write_graph(model, tmp_path / "model.onnx", {})
+    nodes = onnx.load(tmp_path / "model.onnx", load_external_data=False).graph.node
+    products = {name for node in nodes if node.op_type == "MatMul" for name in node.output}
+    divided = [node for node in nodes if node.op_type == "Div" and products.intersection(node.input)]
+    assert len(divided) == (side == 4)
 
 
 def test_every_layer_with_a_rule_is_lowered_somewhere():

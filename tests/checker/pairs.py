@@ -215,6 +215,9 @@ def transformed_norm(step: Step) -> float:
 def pair_constants(layers: list[dict[str, Any]], weights: Own) -> np.ndarray:
     """At least the Lipschitz constants of f_j - f_i, [C, C]."""
     steps, tail = steps_and_head(layers, weights)
+    chained = [tail, *(maps for step in steps for maps in (step.skip or [], step.before, step.after))]
+    if math.prod(min(1.0, one.norm) for maps in chained for one in maps) < 1e-200:
+        raise Unchecked("products of norms so small may underflow")
     scale = layers[0]["lipschitz_bound"]
     products, hidden, reach = product_norms(steps), [], [scale]
     for k, step in enumerate(steps):

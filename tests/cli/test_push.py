@@ -62,6 +62,9 @@ class TestPush:
             command = [sys.executable, "-m", "zoo", "push", str(own), "me/tiny", "--tag", "v1"]
             result = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
             assert result.returncode == 0, result.stderr
+            again = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
+            assert again.returncode == 2
+            assert "has a tag v1 already, nothing was uploaded: choose another" in again.stderr
             commits = [path for method, path, _ in hub.requests() if method == "POST" and "/commit/" in path]
             assert len(commits) == 1
             api = HfApi(endpoint=hub.address)

@@ -99,7 +99,9 @@ def liplt(network: nn.Sequential, layers: Sequence[LayerBound]) -> LipLT:
 def compose_loops(blocks: Sequence[Block], tail: Chain, scale: float = 1.0) -> LipLT:
     """The constants of the blocks and the linear layers `tail` behind them; `scale` is the constant of their input."""
     if not representable(tail, *(chain for one in blocks for chain in one.loop.chains)):
-        raise UncertifiableLayerError("the weights are too large: LipLT's products could leave the range of binary64")
+        raise UncertifiableLayerError(
+            "the weights are too large or too small: LipLT's products could leave the range of binary64"
+        )
     norms = product_norms(blocks)
     hidden: list[float] = []
     reach = [scale]  # of each x_k

@@ -27,6 +27,7 @@ from zoo.bounds.spectral import NormProof, spectral_norm_bound
 from zoo.records import LayerBound
 
 MAX_NORM = 1e60  # of a product: so that the square of its Gram matrix stays within binary64
+LEAST = 1e-200  # of a product of norms below 1: so that none of its parts underflows, whatever is multiplied later
 
 
 class Operator:
@@ -72,8 +73,10 @@ def chain_norm(chain: Chain) -> float:
 
 
 def representable(*chains: Chain) -> bool:
-    """Whether no product of layers of these chains can come near the largest number of binary64."""
-    return math.prod(max(1.0, operator.norm) for chain in chains for operator in chain) <= MAX_NORM
+    """Whether no product of layers of these chains can come near the largest or the least number of binary64."""
+    norms = [operator.norm for chain in chains for operator in chain]
+    largest, least = (math.prod(choose(1.0, norm) for norm in norms) for choose in (max, min))
+    return largest <= MAX_NORM and least >= LEAST
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,9 @@ def follow(layers: Mapping[str, nn.Module | None], context: Context) -> Walk:
             walk.slope += bound.absolute_norm * reach_slope
             walk.constant += bound.absolute_norm * reach_constant + bound.offset_norm + UNDERFLOW
             walk.roundings = max(walk.roundings, bound.fan_in + 2)
-        walk.lipschitz *= bound.lipschitz_bound
+        # A product that underflows would forget what later layers, and the numbers before the block, multiply it by.
+        walk.lipschitz = walk.lipschitz * bound.lipschitz_bound + TINY
+        walk.slope += TINY
         walk.offset = bound.lipschitz_bound * walk.offset + bound.offset_norm
         gain = context.gain * (1.0 + walk.lipschitz + walk.offset + walk.slope + walk.constant)
         if not gain <= MAX_BOUND:

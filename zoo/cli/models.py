@@ -80,16 +80,20 @@ def list_command(
     if not entries:
         kind = "model with weights here" if pretrained else "model"
         which = " ".join([repr(pattern), *(f"of {what}" for what in (dataset, norm) if what)])
-        inside = "" if pattern == "*" else f", zoo list {f'*{pattern}*'!r} those that contain it"
+        inside = "" if "*" in pattern else f", zoo list {f'*{pattern}*'!r} those that contain it"
         raise InputError(f"no {kind} matches {which}: `zoo list` shows all names{inside}")
     if epsilon is not None:
         entries = _best_first([entry for entry in entries if entry.digest is not None], epsilon)
     if as_json:
         return print_json([_list_json(entry, entry in here) for entry in entries])
     console = Console()
+    copies = sorted({entry.dataset for entry in entries if entry.dataset != (dataset or entry.dataset)})
+    copied = f"{', '.join(copies)}: a copy of {dataset} in other quality, whose rates are its own." if copies else ""
     if epsilon is not None:
         console.print(ranking_table(entries, here, epsilon))
         console.print()
+        if copied:
+            console.print(copied)
         if any(entry not in here for entry in entries):
             console.print("What is not on this machine: `zoo pull NAME` asks a hub for it.")
         console.print("Differences below a point mean little. Side by side: zoo compare NAME NAME.")
@@ -105,8 +109,8 @@ def list_command(
     console.print(f"Models: {len(entries)}, with weights: {len(here)}. VRA at the epsilon that each was made for.")
     if elsewhere:
         console.print(f"Published elsewhere: {len(elsewhere)}, in a checkout's model_cards/; a hub may have them.")
-    if copies := sorted({entry.dataset for entry in entries if entry.dataset != (dataset or entry.dataset)}):
-        console.print(f"{', '.join(copies)}: a copy of {dataset} in other quality, whose rates are its own.")
+    if copied:
+        console.print(copied)
     console.print("Fewer: --dataset, --norm, --pretrained, zoo list '2c2f-*'. The layers of one: zoo info NAME.")
     return 0
 

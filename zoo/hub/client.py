@@ -190,9 +190,12 @@ def push(
         )
     files, api, where = dict(contents(folder)), HfApi(), f"{HUB}{repository}"
     try:
-        api.repo_exists(repository)  # fails before the long proof if the hub is out of reach
+        known = api.repo_exists(repository)  # fails before the long proof if the hub is out of reach
+        tags = [ref.name for ref in api.list_repo_refs(repository).tags] if tag and known else []
     except Exception as error:  # as in _download
         raise _failed(where, error) from error
+    if tag in tags:
+        raise InputError(f"{where} has a tag {tag} already, nothing was uploaded: choose another")
     from zoo.publication.verify import verify
 
     if differences := verify(folder, advance):

@@ -348,7 +348,12 @@ def self_attention(nodes: Nodes, layer: SelfAttention, name: str, x: Value) -> V
         for part in ("query", "key", "value")
     )
     size = nodes.numbers(count)
-    context = nodes.add("Div", nodes.add("MatMul", value, nodes.transpose(key, 0, 1, 3, 2)), size)
+    products = nodes.add("MatMul", value, nodes.transpose(key, 0, 1, 3, 2))
+    if count & (count - 1):  # ONNX Runtime 1.26 to 1.31 fuse such a division with a product beside it, in float32
+        between = (-1, layer.heads, channels // layer.heads, channels // layer.heads)
+        context = nodes.reshape(nodes.add("Div", nodes.reshape(products, *between), size), *between)
+    else:
+        context = nodes.add("Div", products, size)
     mean = nodes.add("Div", nodes.add("ReduceSum", value, nodes.ints(3), keepdims=1), size)
     mixed = nodes.add("Add", mean, nodes.add("MatMul", context, query))
     mixed = nodes.add("Div", nodes.reshape(mixed, -1, *x.shape), nodes.numbers(4))

@@ -205,7 +205,7 @@ def _graph_differences(folder: Folder) -> Iterator[str]:
     ):
         one, other = getattr(ours, field), getattr(theirs, field)
         finite = np.isfinite(one)
-        gap = float(np.abs(one[finite] - other[finite]).max())
+        gap = float(np.abs(one[finite] - other[finite]).max(initial=0.0))
         if not (gap <= tolerance and (one[~finite] == other[~finite]).all()):  # NaN is a difference
             yield f"model.onnx: {field} off by {gap:.3g}, more than rounding explains ({tolerance:.3g})"
     if np.any(beyond.radius != 0):

@@ -14,6 +14,7 @@ from .mutant import (
     ORTHOGONAL,
     POOLING,
     POTENTIAL,
+    PRODUCTS,
     RESIDUAL,
     ROUNDING,
     RULE,
@@ -267,6 +268,19 @@ MUTANTS = (
     mutant(
         "an eps next to 0", "refused::test_a_layer_that_no_rule_proves_is_refused",
         LINEAR, "if left_out(layer.eps, 0.0):", "if False:",
+    ),
+    mutant(
+        "a branch's constant that underflows",
+        "extremes::test_a_branch_whose_constant_underflows_on_the_way_keeps_what_comes_after[l2]",
+        RESIDUAL, "walk.lipschitz * bound.lipschitz_bound + TINY", "walk.lipschitz * bound.lipschitz_bound",
+    ),
+    mutant(
+        "a product that underflows", "extremes::test_a_product_of_liplt_that_would_underflow_is_refused",
+        PRODUCTS, "<= MAX_NORM and least >= LEAST", "<= MAX_NORM",
+    ),
+    mutant(
+        "squares that overflow", "extremes::test_norms_of_patches_whose_squares_would_overflow_are_refused",
+        FIXED, "if context.gain > MAX_SQUARED:", "if False:",
     ),
     mutant(
         "a scale next to 1", "refused::test_a_layer_that_no_rule_proves_is_refused",
