@@ -144,8 +144,8 @@ def as_liresnet_l4w32(name: str, paper: Paper | None) -> Recipe:
 def liresnet_l6w64_cifar10_jpeg75(paper: Paper | None) -> Recipe:
     """A small LiResNet for two CPU cores.
 
-    Measured after 25 epochs at 2e-3, then 18 and 16 at 6e-3, each from the weights before (`--init`): 71.49 clean, 56.39
-    VRA at 36/255 on the test split (its card); 69.24 and 54.06 after the first 25, 70.62 and 55.61 after 43.
+    Measured after 25 epochs at 2e-3, then 18 and 16 at 6e-3, each from the weights before (`--init`): 71.49 clean,
+    56.39 VRA at 36/255 on the test split (its card); 69.24 and 54.06 after the first 25, 70.62 and 55.61 after 43.
     """
     return replace(
         small("liresnet-l6w64-cifar10-jpeg75", paper),
