@@ -2,7 +2,7 @@
 
 Each 4 x 4 outputs come from 36 products of a transformed 6 x 6 input and the transformed kernel, where the definition
 has 144: the algorithm of `zoo.lowering.toomcook` on both axes, forwards and for both gradients. Results differ from the
-definition's by rounding, about 1e-5 of the largest one, which training does not notice. Estimates, validation,
+definition's by rounding, by less than 1e-5 of the largest one, which training does not notice. Estimates, validation,
 certificates and published networks do not use it.
 """
 

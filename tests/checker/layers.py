@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from .norms import (
-    TINY,
+    LOST,
     UP,
     Failed,
     Shape,
@@ -59,9 +59,9 @@ class Needs(NamedTuple):
     def then(self, other: Needs) -> Needs:
         """Of both, one after the other, in terms of the first one's input."""
         return Needs(
-            self.lipschitz * other.lipschitz * UP + TINY,
+            self.lipschitz * other.lipschitz * UP + LOST,
             (other.lipschitz * self.offset + other.offset) * UP,
-            (other.lipschitz * self.slope + other.slope * (self.lipschitz + self.slope)) * UP + TINY,
+            (other.lipschitz * self.slope + other.slope * (self.lipschitz + self.slope)) * UP + LOST,
             (other.lipschitz * self.constant + other.slope * (self.offset + self.constant) + other.constant) * UP,
         )
 

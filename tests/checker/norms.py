@@ -11,6 +11,7 @@ import numpy as np
 U = 2.0**-53
 UP = 1.0 + 2.0**-44  # outweighs what a few scalar operations lose
 TINY = 2.0**-1000  # outweighs what products lose that underflow, 2^-1074 each
+LOST = 2.0**-1060  # outweighs what a few scalars lose that underflow
 POINTS = [Fraction(text) for text in ("0", "1", "-1", "1/2", "-2", "-1/2", "2", "1/4", "-4")]  # of Toom-Cook; infinity
 
 Shape = Sequence[int]

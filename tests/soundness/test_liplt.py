@@ -318,10 +318,12 @@ def test_other_activations_keep_the_product(case):
     assert "\n" not in str(refused.value)
 
 
-def test_weights_beyond_all_products_are_refused():
-    """Squares of squares of products must not overflow; a block that large keeps its product bound."""
-    net = network(nn.Flatten(), linear(1e35 * np.eye(2)), nn.ReLU(), linear(1e35 * np.eye(2)))
-    with pytest.raises(UncertifiableLayerError, match="too large"):
-        certified(net, (1, 1, 2))
+@pytest.mark.parametrize("factors", [(1e35, 1e35), (1e-36,) * 6])
+def test_weights_beyond_all_products_keep_the_product_bound(factors: tuple[float, ...]):
+    """Squares of squares of products must not overflow, nor products underflow; so for a network, and for a block."""
+    layers = [layer for factor in factors for layer in (linear(factor * np.eye(2)), nn.ReLU())]
+    certificate, _ = certified(network(nn.Flatten(), *layers, linear(np.eye(2))), (1, 1, 2))
+    assert certificate.pairwise is None
+    assert certificate.body_lipschitz >= math.prod(float(np.float32(factor)) for factor in factors)
     block = Residual(linear(1e35 * np.eye(2)), nn.ReLU(), linear(-1e35 * np.eye(2)))
     assert 1e70 <= lipschitz_bound(block, (2,)) <= 1e70 * (1 + 1e-6)

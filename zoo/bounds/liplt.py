@@ -85,23 +85,25 @@ def refusal(network: nn.Sequential) -> str | None:
     return None if kinds else "no layer has an activation: LipLT has nothing to transform"
 
 
-def liplt(network: nn.Sequential, layers: Sequence[LayerBound]) -> LipLT:
+def liplt(network: nn.Sequential, layers: Sequence[LayerBound]) -> LipLT | None:
     """The constants of a network whose body's layers have these bounds.
 
+    None where the weights are so large or so small that products of them could leave the range of binary64.
     Raises UncertifiableLayerError where LipLT does not apply: `refusal` says why.
     """
     if reason := refusal(network):
         raise UncertifiableLayerError(reason)
     blocks, tail = _blocks(network, layers)
+    if not representable(tail, *(chain for one in blocks for chain in one.loop.chains)):
+        return None
     return compose_loops(blocks, tail, layers[0].lipschitz_bound)
 
 
 def compose_loops(blocks: Sequence[Block], tail: Chain, scale: float = 1.0) -> LipLT:
-    """The constants of the blocks and the linear layers `tail` behind them; `scale` is the constant of their input."""
-    if not representable(tail, *(chain for one in blocks for chain in one.loop.chains)):
-        raise UncertifiableLayerError(
-            "the weights are too large or too small: LipLT's products could leave the range of binary64"
-        )
+    """The constants of the blocks and the linear layers `tail` behind them; `scale` is the constant of their input.
+
+    The norms of all of them are `representable`.
+    """
     norms = product_norms(blocks)
     hidden: list[float] = []
     reach = [scale]  # of each x_k

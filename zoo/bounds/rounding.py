@@ -20,7 +20,7 @@ UNDERFLOW = 1e-280  # inside a layer: gamma times this outweighs what underflow 
 
 # Bounds up to this one are accepted, after every layer and after every layer inside a block. An input of such a norm,
 # amplified by as much, is at most 1e200, and what one layer of float32 weights makes of it on the way stays below
-# 1e300: so no number overflows, and (M) holds.
+# 1e300: so no number overflows, and (M) holds. Squares are larger: `l2_pool` has a limit of its own inside a block.
 MAX_BOUND = 1e100
 
 # One factor that outweighs the rounding of any scalar expression in this package: its positive terms are added and

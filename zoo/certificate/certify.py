@@ -121,10 +121,9 @@ def certify(
     weight, bias = matrix_of(head, head_context), head_context.exact(head.bias, head.out_features)
     claim, unit, composition = STATEMENTS[norm]
     pairwise = None
-    if norm == "l2" and refusal(network) is None:
+    if norm == "l2" and refusal(network) is None and (found := liplt(network, layers)) is not None:
         composition = COMPOSITION_LIPLT
-        table = liplt(network, layers).pairwise
-        pairwise = tuple(table[np.tril_indices(len(table), -1)].tolist())
+        pairwise = tuple(found.pairwise[np.tril_indices(len(found.pairwise), -1)].tolist())
     return Certificate(
         name=name,
         claim=claim,

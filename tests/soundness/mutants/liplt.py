@@ -81,7 +81,7 @@ MUTANTS = (
     ),
     mutant(
         "pairs written in another order", "liplt::test_the_certificate_takes_the_smaller_of_both_for_each_pair",
-        CERTIFY, "np.tril_indices(len(table), -1)", "np.triu_indices(len(table), 1)",
+        CERTIFY, "np.tril_indices(len(found.pairwise), -1)", "np.triu_indices(len(found.pairwise), 1)",
     ),
     mutant(
         "pairs read in another order", "liplt::test_the_certificate_takes_the_smaller_of_both_for_each_pair",

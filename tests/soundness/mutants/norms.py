@@ -275,7 +275,7 @@ MUTANTS = (
         RESIDUAL, "walk.lipschitz * bound.lipschitz_bound + TINY", "walk.lipschitz * bound.lipschitz_bound",
     ),
     mutant(
-        "a product that underflows", "extremes::test_a_product_of_liplt_that_would_underflow_is_refused",
+        "a product that underflows", "extremes::test_liplt_leaves_products_that_would_underflow_to_the_product_bound",
         PRODUCTS, "<= MAX_NORM and least >= LEAST", "<= MAX_NORM",
     ),
     mutant(
