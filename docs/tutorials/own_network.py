@@ -67,8 +67,7 @@ print(f"CRM  {crm(logits, labels, constants, 0.05, sharpness=5.0, cap=0.2, weigh
 # %% [markdown]
 # ## The certificate
 #
-# It speaks about exactly these weights. After more training it says nothing of the network any more, and nobody notices:
-# a `CertifiedModel` does not look at the weights again and would answer with radii that are wrong. Certify anew.
+# It speaks about exactly these weights. After more training a `CertifiedModel` of it refuses to answer: certify anew.
 
 # %%
 network.eval()

@@ -57,6 +57,31 @@ def test_a_certified_model_with_another_option_or_layer_does_not_answer():
             model(images)
 
 
+def test_a_certified_model_with_other_weights_or_tables_does_not_answer():
+    images = torch.full((1, 1, 2, 4), 0.5)
+
+    def train_on(model: CertifiedModel) -> None:
+        model.network.requires_grad_()(images).sum().backward()
+        torch.optim.SGD(model.network.parameters(), lr=1e-3).step()
+
+    for change in (
+        train_on,
+        lambda model: model.network[3].weight.data.copy_(model.network[3].weight.flip(0)),
+        lambda model: setattr(model.network[3].bias, "data", model.network[3].bias + 1e-6),
+        lambda model: model.load_state_dict({name: 2 * value for name, value in model.state_dict().items()}),
+        lambda model: model.network[1].running_mean.add_(1),
+        lambda model: model.slack.zero_(),
+        lambda model: model.margin_lipschitz.div_(2),
+    ):
+        _, model = certified(
+            network(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)), (1, 2, 4)
+        )
+        assert model(images).label.shape == (1,)
+        change(model)
+        with pytest.raises(CertificateError, match="weights are no longer those that were certified"):
+            model(images)
+
+
 def test_a_certificate_answers_for_the_network_that_it_was_made_of_alone():
     pooled = (nn.BatchNorm2d(1, eps=1.0), nn.AvgPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(2, 8), nn.Linear(8, 3))
     net, shape = network(*pooled), (1, 2, 4)

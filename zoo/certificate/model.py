@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zlib
 from typing import Self, TypeVar
 
 import torch
@@ -40,10 +41,9 @@ class CertifiedModel(nn.Module):
 
     The weights are stored as float32 and evaluated in `dtype`: each call casts them into a copy of its own, so that any
     number of threads may call one model. Only float64 is proved; a float32 model answers the same five arrays as
-    *estimates*. A module whose layers, options, types or methods were changed since, a float64 module that is not on
-    the CPU, and a thread that flushes subnormal numbers raise CertificateError; other weights are not noticed. Images
-    of another shape than `input_shape` raise InputError, even if the network would take them, since the constants hold
-    for that shape only.
+    *estimates*. A module whose weights, layers, options, types or methods were changed since, a float64 module that is
+    not on the CPU, and a thread that flushes subnormal numbers raise CertificateError. Images of another shape than
+    `input_shape` raise InputError, even if the network would take them, since the constants hold for that shape only.
     """
 
     margin_lipschitz: Tensor
@@ -67,6 +67,7 @@ class CertifiedModel(nn.Module):
         self._made_of = _made_of(network)
         self.register_buffer("margin_lipschitz", torch.from_numpy(tables.margin_lipschitz).to(dtype), persistent=False)
         self.register_buffer("slack", torch.from_numpy(tables.slack).to(dtype), persistent=False)
+        self._checksums = _checksums(self)
 
     @classmethod
     def of(cls, network: nn.Sequential, certificate: Certificate, dtype: torch.dtype = torch.float64) -> Self:
@@ -136,6 +137,8 @@ class CertifiedModel(nn.Module):
             raise CertificateError(
                 "the module is no longer what was certified (layers, options, types or hooks changed): load it again"
             )
+        if self._checksums != _checksums(self):
+            raise CertificateError("the weights are no longer those that were certified: certify this network anew")
         if self.dtype == torch.float64 and (device := self.slack.device).type != "cpu":
             raise CertificateError(f"float64 is proved on the CPU only, this module is on {device}: load it in float32")
 
@@ -161,6 +164,12 @@ def _made_of(network: nn.Module) -> list[tuple[str, nn.Module, type, dict[str, s
         )
         for name, layer in network.named_modules(remove_duplicate=False)
     ]
+
+
+def _checksums(model: nn.Module) -> list[int]:
+    """Of each weight and table, to notice what changes by mistake; one pass, a small part of what a call costs."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [zlib.crc32(tensor.detach().cpu().resolve_neg().contiguous().numpy()) for tensor in tensors]
 
 
 def cast_network(network: Network, dtype: torch.dtype) -> Network:

@@ -338,6 +338,10 @@ MUTANTS = (
         MODEL, "named_modules(remove_duplicate=False)", "named_modules()",
     ),
     mutant(
+        "later weights answered for", "changed::test_a_certified_model_with_other_weights_or_tables_does_not_answer",
+        MODEL, "if self._checksums != _checksums(self):", "if False:",
+    ),
+    mutant(
         "other weights answered for", "changed::test_a_certificate_answers_for_the_network_that_it_was_made_of_alone",
         MODEL, "if hashlib.sha256(save(weights_of(network))).hexdigest() != certificate.weights_sha256:", "if False:",
     ),
