@@ -20,6 +20,7 @@ from training.own import own_data, own_recipe
 from training.plan import plan
 from zoo.bounds import convolution
 from zoo.data.datasets import dataset_of
+from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.publication.card import render
 from zoo.publication.folder import Folder, read_folder
@@ -123,7 +124,9 @@ def test_a_run_that_was_stopped_goes_on_with_its_data(runs: Path, tmp_path: Path
     whole = runs / "measured" / "weights.safetensors"
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == whole.read_bytes()
     with pytest.raises(InputError, match="describes another run"):
-        train("2c2f", tmp_path / "run", resume=True, **{**options, "data": runs / "test", "test": runs / "My shapes"})
+        train(
+            "2c2f", tmp_path / "run", resume=True, **{**options, "data": draw_shapes(tmp_path / "My shapes", 2, seed=2)}
+        )
 
 
 def test_small_data_take_many_passes_and_large_data_few(runs: Path):
@@ -131,6 +134,13 @@ def test_small_data_take_many_passes_and_large_data_few(runs: Path):
     steps = [own_recipe(entry, images).epochs for images in (60, 500, 5_000, 50_000)]
     assert steps == [1040, 160, 52, 41]
     assert own_recipe(entry, 500).batch_size < own_recipe(entry, 50_000).batch_size
+
+
+@pytest.mark.parametrize(("network", "refused", "taken"), [("2c2f", "36", "1.58"), ("linfdist-5x256", "8", "8/255")])
+def test_an_epsilon_that_was_not_divided_by_255_is_refused(runs: Path, network, refused, taken):
+    with pytest.raises(InputError, match=f" {refused} can turn most pictures grey: --epsilon is in pixels from 0 to 1"):
+        plan(network, data=runs / "test", epsilon=refused)
+    assert plan(network, data=runs / "test", epsilon=taken).recipe.epsilon == parse_epsilon(taken)
 
 
 def test_pictures_are_brought_to_a_size_of_the_network(runs: Path, tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from zoo.architectures import NETWORKS
 from zoo.data.datasets import known_labels
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
+from zoo.registry import Entry
 
 StrPath = str | PathLike[str]
 
@@ -68,11 +70,22 @@ def plan(
         raise InputError(f"{network} takes no pictures: choose {', '.join(networks()[:3])} or another")
     shape = start.folder.config.input_shape if start else None
     own, pictures = own_data(model, fspath(data), None if test is None else fspath(test), name, license, size, shape)
+    if radius is not None:
+        _check_radius(radius, own.entry)
     count = min(len(pictures.numbers), limit or len(pictures.numbers))
     if recipe is None:
         recipe = own_recipe(own.entry, count, epochs, radius)
     recipe = dataclasses.replace(recipe, name=own.entry.name, paper=None, generated=None, time="")
     return Plan(_shortened(recipe, epochs), None, own, start, _summary(own, count))
+
+
+def _check_radius(radius: float, entry: Entry) -> None:
+    """Raise InputError if perturbations of this radius leave nothing of most pictures."""
+    if radius >= (0.5 if entry.norm == "linf" else math.sqrt(math.prod(entry.architecture.input_shape)) / 4):
+        raise InputError(
+            f"a perturbation of {entry.norm} norm {radius:g} can turn most pictures grey: --epsilon is in pixels from "
+            "0 to 1, give 36/255 and not 36"
+        )
 
 
 def _shortened(recipe: Recipe, epochs: int | None) -> Recipe:

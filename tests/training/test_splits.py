@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from training.data import load_training_data
-from zoo.data.splits import load_split
+from training.data import in_memory, load_training_data
+from zoo.data.splits import Split, load_split
 from zoo.errors import InputError, MissingPackageError
 
 
@@ -71,6 +72,26 @@ def test_the_extra_that_brings_pyarrow_is_named(write_split, monkeypatch):
 def test_an_unknown_data_set_is_said_in_one_line():
     with pytest.raises(InputError, match="no data set is called 'cifar'"):
         load_split("cifar", "train")
+
+
+@pytest.mark.parametrize("place", range(20))
+def test_the_only_image_of_a_class_is_trained_on(place):
+    """Of twenty images two are for validation: the seed's first two, or one of them and the third."""
+    labels = np.zeros(20, np.int64)
+    labels[place] = 1
+    images = np.arange(20, dtype=np.uint8)[:, None, None, None]
+    data = in_memory(Split(images, labels, ("a", "b"), "revision", "name"), torch.device("cpu"))
+    assert 1 in data.train.labels
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()
+    expected = [number for number in order if number != place][:2]
+    assert data.validation.images.flatten().tolist() == expected
+    assert sorted([*expected, *data.train.images.flatten().tolist()]) == list(range(20))
+
+
+def test_classes_of_one_image_each_are_refused(write_split):
+    write_split("cifar10", count=10)
+    with pytest.raises(InputError, match="training needs two images of a class"):
+        load_training_data("cifar10")
 
 
 def test_validation_images_are_not_trained_on_and_never_change(write_split):
