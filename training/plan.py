@@ -43,6 +43,7 @@ def plan(
     limit: int | None = None,
 ) -> Plan:
     """What `training.train` does with these arguments. Raises InputError."""
+    check_name(model, data)
     start = None if init is None else find_start(init)
     alone = model in NETWORKS and model not in RECIPES
     if data is None or not (alone or name is not None):
@@ -73,6 +74,12 @@ def plan(
         recipe = own_recipe(own.entry, count, epochs, radius)
     recipe = dataclasses.replace(recipe, name=own.entry.name, paper=None, generated=None, time="")
     return Plan(_shortened(recipe, epochs), None, own, start, _summary(own, count))
+
+
+def check_name(model: str, data: StrPath | None) -> None:
+    """Raise InputError unless a recipe or a network has this name; with data, what was meant may be a network."""
+    if model not in NETWORKS:
+        find(model, () if data is None else networks())
 
 
 def _shortened(recipe: Recipe, epochs: int | None) -> Recipe:
