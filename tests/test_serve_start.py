@@ -45,5 +45,5 @@ def test_a_busy_port_names_the_option_that_chooses_it(capfd: pytest.CaptureFixtu
 def test_beside_another_server_the_port_that_moves_both_is_named():
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         port, grpc_port = first.getsockname()[1], second.getsockname()[1]
-        with pytest.raises(InputError, match="choose another --port$"):
+        with pytest.raises(InputError, match=r"choose another --port$"):
             serve([MNIST], port=port, grpc_port=grpc_port)

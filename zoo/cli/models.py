@@ -128,10 +128,16 @@ def _best_first(entries: list[Entry], epsilon: str) -> list[Entry]:
     size = parse_epsilon(epsilon)
     measured = [entry for entry in entries if entry.vra_at(size) is not None]
     if not measured:
-        known = sorted({text for entry in entries for text in entry.vra}, key=parse_epsilon)
-        hint = f"measured are {', '.join(known)}" if known else "none of them is published"
-        raise InputError(f"no such model was measured at {epsilon}: {hint}")
+        nearest = [f"{norm} {', '.join(texts)}" for norm in NORMS if (texts := _nearest(entries, norm, size))]
+        hint = f"nearest: {'; '.join(nearest)}" if nearest else "none of them is published"
+        raise InputError(f"no such model was measured at {epsilon}; {hint}")
     return sorted(measured, key=lambda entry: (entry.dataset, entry.norm, -(entry.vra_at(size) or 0.0)))
+
+
+def _nearest(entries: list[Entry], norm: str, size: float) -> list[str]:
+    """The two epsilons nearest to this size at which models of this norm were measured, the smaller one first."""
+    known = {parse_epsilon(text): text for entry in entries if entry.norm == norm for text in entry.vra}
+    return [known[other] for other in sorted(sorted(known, key=lambda other: abs(other - size))[:2])]
 
 
 def info(name: NameArgument) -> int:
@@ -203,9 +209,7 @@ def predict(
         _note(f"{len(failed)} of {len(images)} images cannot be read")
     if unlike:
         names = unlike[0] if len(unlike) == 1 else f"{unlike[0]} and {len(unlike) - 1} more"
-        _note(
-            f"{names}: not light on a black ground, as {model.config.dataset} is, so the label means little; invert it?"
-        )
+        _note(f"{names}: not light on black like {model.config.dataset}: label means little, invert it?")
     if as_json:
         print_json(_predict_json(model, images, answers))
         return int(bool(failed))
