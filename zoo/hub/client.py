@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zoo.errors import (
     CertificateError,
@@ -355,7 +355,7 @@ def _failed(where: str, error: BaseException, right: str) -> HubError:
             f"{where}: cannot reach {constants.ENDPOINT} ({cause.strerror or one_line(cause)}): check the network, or "
             f"set HF_ENDPOINT to a hub of yours; {LOCAL}PATH needs none"
         )
-    response = getattr(cause, "response", None)
+    response: Any = getattr(cause, "response", None)
     if (status := getattr(response, "status_code", None)) in (401, 403):
         reason = "it asks for a token" if get_token() is None else "it does not know your token"
         if status == 403:  # of a hub that knows who asks, and mostly says why not
