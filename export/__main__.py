@@ -27,7 +27,7 @@ def main(
     """Certify, export, evaluate and describe the model of RUN."""
     require("export")
     require("train")
-    from export.publish import MAX_FILE, SHELF, pin, publish, run_settings
+    from export.publish import MAX_FILE, SHELF, pin, publish, run_settings, unfinished
     from training.own import read_own
 
     if shelf and read_own(run):
@@ -35,6 +35,8 @@ def main(
     if shelf and output:
         raise InputError("--shelf says where to publish: leave out --output")
     target = SHELF / run_settings(run)["name"] if shelf else output
+    if line := unfinished(run):
+        print(line, file=sys.stderr)
     command = f"python -m export {shlex.join(sys.argv[1:])}"
     folder = publish(run, target, limit, attack_images, command, MAX_FILE if shelf else None)
     if shelf:

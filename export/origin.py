@@ -48,10 +48,11 @@ def epochs_made(epochs: int, step: int, steps: int) -> float:
     return round(epochs * step / steps, 2) if rest else whole
 
 
-def command_of(settings: dict[str, Any], steps: int | None = None) -> str:
+def command_of(settings: dict[str, Any], steps: int | None = None, output: Path | None = None) -> str:
     """The command that trains the model again, as long as the recipe of its name is still that of the run.
 
-    settings: the run's recipe.json. steps: the steps that were made, if the run is unfinished.
+    settings: the run's recipe.json. steps: the steps that were made, if the run is unfinished. output: the folder of
+    the run, by default runs/NAME.
     """
     name = model = settings["name"]
     epochs = RECIPES[name].epochs if name in RECIPES else None
@@ -65,7 +66,7 @@ def command_of(settings: dict[str, Any], steps: int | None = None) -> str:
             usual |= {"epsilon": None}
             given |= {"epsilon": epsilon_text(settings["epsilon"])}
     options = [f" --{key} {shlex.quote(str(given[key]))}" for key in usual if given[key] != usual[key]]
-    return f"python -m training {model} --output runs/{name}{''.join(options)}"
+    return f"python -m training {model} --output {shlex.quote(str(output or f'runs/{name}'))}{''.join(options)}"
 
 
 def cost(run: Path, step: int) -> dict[str, Any]:

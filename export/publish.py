@@ -115,6 +115,17 @@ def _test_split(own: OwnData, limit: int | None) -> Split | None:
     return open_pictures(own.test, "test", own.labels).split("test", own.input_shape, limit)
 
 
+def unfinished(run: Path) -> str:
+    """A line about a run that has steps left, with the command that goes on; empty if it is finished."""
+    settings, own = run_settings(run), read_own(run)
+    step, steps = trained_steps(run / "weights.safetensors")
+    if step >= steps:
+        return ""
+    places = {"data": own.data, "test": own.test} if own else {}  # a card leaves out in which folders they are
+    command, epochs = command_of({**settings, **places}, output=run), settings["epochs"]
+    return f"{run} is unfinished, at epoch {epochs_made(epochs, step, steps)} of {epochs}: `{command} --resume` goes on"
+
+
 def run_settings(run: Path) -> dict[str, Any]:
     """recipe.json of a training run. Raises InputError where there is none."""
     try:

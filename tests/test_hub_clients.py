@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,40 @@ class TestRefusals:
             strict=True,
         ):
             assert re.match(message, answer), answer
+
+    def test_who_is_refused_is_told_what_to_do(self, tmp_path: Path):
+        """By a hub that answers as the name of the repository says."""
+
+        class Refusing(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, code = self.path.split("/")[4].split("-")
+                self.send_response(int(status))
+                self.send_header("X-Error-Code", code)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        names = ["401-x", "403-x", "403-GatedRepo", "401-RepoNotFound"]
+        with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            address = f"http://127.0.0.1:{server.server_address[1]}"
+            sources, home = [f"hf-hub:me/{name}" for name in names], tmp_path / "home"
+            answers = finish(start_fetch(address, home, *sources, HF_TOKEN="hf_x"))
+            answers += finish(start_fetch(address, home, sources[0], HF_TOKEN=""))
+            server.shutdown()
+        login = "`hf auth login`, or set HF_TOKEN"
+        refused = f": refused by {address}: "
+        lines = [
+            f"{refused}it does not know your token (for one that may read: {login})",
+            f"{refused}your token lacks the right to read (for one that may read: {login})",
+            f" is gated: accept its terms at {address}/me/403-GatedRepo, then {login}",
+            f": no such repository, or a private one: for that {login}",
+            f"{refused}it asks for a token (for one that may read: {login})",
+        ]
+        told = [f"HubError | {source}{line}" for source, line in zip([*sources, sources[0]], lines, strict=True)]
+        assert answers == told
 
 
 @pytest.mark.slow

@@ -331,9 +331,14 @@ class TestStore:
         del store
 
     def test_folders_that_are_no_hub(self, toy: Path, tmp_path: Path):
-        for folder in (tmp_path, toy, tmp_path / "missing"):
-            with pytest.raises(InputError, match=r"holds no published folder|no folder"):
-                Store(folder)
+        for writable in (False, True):
+            with pytest.raises(InputError, match="missing is no folder: name one of published folders, as model_cards"):
+                Store(tmp_path / "missing", writable)
+            with pytest.raises(InputError, match=f"is one published folder: name the one it lies in, {toy.parent}$"):
+                Store(toy, writable)
+            assert not (toy / ".hub").exists()
+        with pytest.raises(InputError, match=r"holds no published folder: name a folder of such .*--token-file"):
+            Store(tmp_path)
 
     def test_a_record_that_was_changed_is_refused(self, tmp_path: Path):
         store = Store(tmp_path, writable=True)

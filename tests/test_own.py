@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import onnx
@@ -10,15 +12,18 @@ import pytest
 import yaml
 
 import zoo
-from export.publish import publish
+from export.__main__ import main as export_command
+from export.publish import publish, unfinished
 from tests.cli.command import Zoo
 from tests.once import once
 from tests.shapes import SHAPES, draw_shapes
 from tests.short import shorten
 from training import train
+from training.__main__ import main as training_command
 from training.own import own_data, own_recipe
 from training.plan import plan
 from zoo.bounds import convolution
+from zoo.cli.shell import run_script
 from zoo.data.datasets import dataset_of
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
@@ -127,6 +132,27 @@ def test_a_run_that_was_stopped_goes_on_with_its_data(runs: Path, tmp_path: Path
         train(
             "2c2f", tmp_path / "run", resume=True, **{**options, "data": draw_shapes(tmp_path / "My shapes", 2, seed=2)}
         )
+
+
+def test_export_of_an_unfinished_run_names_the_command_that_goes_on(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], quick
+):
+    run = tmp_path / "a run"
+    train("2c2f", run, data=runs / "My shapes", size=28, epochs=2, steps=1)
+    monkeypatch.setattr("export.publish.publish", lambda *arguments: published(runs, "measured"))
+    capsys.readouterr()
+    export_command(run, attack_images=0)
+    (line,) = capsys.readouterr().err.splitlines()
+    told, command, rest = line.split("`")
+    assert (told, rest) == (f"{run} is unfinished, at epoch 1 of 2: ", " goes on")
+    monkeypatch.setattr(sys, "argv", shlex.split(command)[2:])
+    with pytest.raises(SystemExit) as end:
+        run_script(training_command, "python -m training")
+    assert end.value.code == 0
+    assert unfinished(run) == ""
+    capsys.readouterr()
+    export_command(run, attack_images=0)
+    assert capsys.readouterr().err == ""
 
 
 def test_small_data_take_many_passes_and_large_data_few(runs: Path):

@@ -287,7 +287,7 @@ def test_a_mistake_ends_the_command_with_one_line():
     assert (code, told.count("\n"), "did you mean 2c2f-mnist" in told) == (2, 1, True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, told = ended(MNIST, "--port", str(taken.getsockname()[1]))
-    assert (code, told.count("\n"), "cannot listen" in told) == (2, 1, True)
+    assert (code, told.count("\n"), "is in use: choose another --port" in told) == (2, 1, True)
 
 
 def rows(images: np.ndarray) -> Outputs:

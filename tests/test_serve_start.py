@@ -29,9 +29,21 @@ def test_an_empty_host_and_equal_ports():
         serve([MNIST], port=8080, grpc_port=8080)
 
 
-def test_a_busy_port_for_grpc(capfd: pytest.CaptureFixture[str]):
+def test_a_busy_port_names_the_option_that_chooses_it(capfd: pytest.CaptureFixture[str]):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"port {port}: Address already in use"):
+        told = f"^port {port} of 127.0.0.1 is in use: choose another "
+        with pytest.raises(InputError, match=f"{told}--grpc-port$"):
             serve([MNIST], port=0, grpc_port=port)
+        with pytest.raises(InputError, match=f"{told}--port$"):
+            serve([MNIST], port=port)
+        with pytest.raises(InputError, match=f"{told}--port$"):
+            serve_hub(ROOT / "model_cards", "127.0.0.1", port, None, lambda store, address: None)
     assert capfd.readouterr().err == ""
+
+
+def test_beside_another_server_the_port_that_moves_both_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        port, grpc_port = first.getsockname()[1], second.getsockname()[1]
+        with pytest.raises(InputError, match=r"choose another --port$"):
+            serve([MNIST], port=port, grpc_port=grpc_port)

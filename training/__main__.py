@@ -27,7 +27,6 @@ from rich.console import Console
 from rich.table import Table
 
 from training import train
-from zoo.architectures import NETWORKS
 from zoo.cli.display import grouped, table
 from zoo.cli.shell import run_script
 from zoo.errors import InputError, require
@@ -75,7 +74,8 @@ def main(
 ) -> None:
     """Train RECIPE into a folder: weights.safetensors, metrics.jsonl, curves.png, recipe.json and checkpoints."""
     require("train")
-    from training.recipes import RECIPES, find
+    from training.plan import check_name, plan
+    from training.recipes import RECIPES
 
     if list_recipes:
         Console().print(_table(RECIPES.values()), "\nPercentages are the papers'. All that a recipe sets: --describe.")
@@ -88,12 +88,9 @@ def main(
             raise InputError("two-moons is a picture and takes no option but --output FILE.png")
         _draw_two_moons(output)
         return
-    if recipe not in NETWORKS:
-        find(recipe)  # an unknown name is reported before anything else that is missing
+    check_name(recipe, data)  # an unknown name is reported before anything else that is missing
     own = {"data": data, "test": test, "name": name, "license": license, "size": size, "init": init, "epsilon": epsilon}
     if describe:
-        from training.plan import plan
-
         chosen = plan(recipe, **own, epochs=epochs, limit=limit).recipe
         print(json.dumps({**chosen.describe(), "expected": chosen.expected()}, indent=1))
         return
@@ -119,14 +116,19 @@ def _table(recipes: Iterable[Recipe]) -> Table:
 
     def cells(recipe: Recipe) -> tuple[str, ...]:
         paper = recipe.row()
-        clean = f"{paper.clean:.2f}" if paper and paper.clean is not None else ""
-        vra, epsilon = (f"{paper.vra:.2f}", paper.epsilon) if paper else ("", "")
+        clean = _figure(paper.clean) if paper and paper.clean is not None else ""
+        vra, epsilon = (_figure(paper.vra), paper.epsilon) if paper else ("", "")
         return (recipe.name, recipe.loss.__name__.replace("_", " "), str(recipe.epochs), clean, vra, epsilon)
 
     columns = ("recipe", "loss", "epochs", "clean", "VRA", "at")
     result = table(columns, grouped(recipes, place, cells), ("epochs", "clean", "VRA", "at"), tight=True)
     result.columns[0].no_wrap = True
     return result
+
+
+def _figure(percent: float) -> str:
+    """The rate in at most five characters, which leave room for the names of losses in 80 columns: 64.10, 100.0."""
+    return f"{percent:.2f}"[:5]
 
 
 def _draw_two_moons(output: Path | None) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import statistics
+import sys
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -21,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from zoo.data.class_folders import class_files, class_names
-from zoo.data.datasets import HUB_DATA, known_labels, own_dataset
+from zoo.data.datasets import HUB_DATA, absent_classes, known_labels, own_dataset
 from zoo.data.parquet import ParquetFiles, class_numbers, label_names, numbered_labels, picture
 from zoo.data.splits import Split, SplitFiles, hub_files, own_files, part_name
 from zoo.errors import InputError
@@ -154,7 +156,7 @@ def open_pictures(source: str, split: str, labels: tuple[str, ...] | None = None
     """The pictures in a folder or file, or in a data set of the Hugging Face hub: `hf:org/name`.
 
     split: which files to take if there are several splits, "train" or "test". labels: the classes; without, those that
-    are found. Only what the labels need is read here.
+    are found. Only what the labels need is read here. Test pictures may lack classes, which stderr is told.
     Raises InputError if there are no such pictures, or they have other classes.
     """
     if source.startswith(HUB_DATA):
@@ -171,6 +173,9 @@ def open_pictures(source: str, split: str, labels: tuple[str, ...] | None = None
     else:
         raise InputError(f"{source}: expected {EXPECTED}")
     _check_labels(found, source, complete=labels is None)
+    line = absent_classes(source, found.labels, set(found.numbers.tolist())) if split == "test" else ""
+    if line and os.environ.get("RANK", "0") == "0":
+        print(line, file=sys.stderr)
     return found
 
 

@@ -45,6 +45,7 @@ def plan(
     limit: int | None = None,
 ) -> Plan:
     """What `training.train` does with these arguments. Raises InputError."""
+    check_name(model, data)
     start = None if init is None else find_start(init)
     alone = model in NETWORKS and model not in RECIPES
     if data is None or not (alone or name is not None):
@@ -86,6 +87,12 @@ def _check_radius(radius: float, entry: Entry) -> None:
             f"a perturbation of {entry.norm} norm {radius:g} can turn most pictures grey: --epsilon is in pixels from "
             "0 to 1, give 36/255 and not 36"
         )
+
+
+def check_name(model: str, data: StrPath | None) -> None:
+    """Raise InputError unless a recipe or a network has this name; with data, what was meant may be a network."""
+    if model not in NETWORKS:
+        find(model, () if data is None else networks())
 
 
 def _shortened(recipe: Recipe, epochs: int | None) -> Recipe:

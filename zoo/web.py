@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
 import socket
 from typing import Any
@@ -14,14 +15,16 @@ from zoo.errors import InputError
 HEADER_BYTES = 64 * 2**10
 
 
-def listener(host: str, port: int, backlog: int) -> socket.socket:
-    """A socket that listens there; port 0 takes a free one. Raises InputError."""
+def listener(host: str, port: int, backlog: int, option: str = "--port") -> socket.socket:
+    """A socket that listens there; port 0 takes a free one. option: what chose the port. Raises InputError."""
     if not host:
         raise InputError("--host is empty: give an address, such as 127.0.0.1")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), backlog=backlog, family=family)
     except (OSError, OverflowError, UnicodeError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise InputError(f"port {port} of {host} is in use: choose another {option}") from error
         reason = str(getattr(error, "strerror", error)).partition(" (while")[0]  # which says the address again
         raise InputError(f"cannot listen on {host} port {port}: {reason}") from error
 

@@ -45,6 +45,8 @@ def test_a_folder_of_class_folders(run: Zoo, colour_toy: Path, folder: Path, tmp
     assert record.acr == pytest.approx(radii.mean(), rel=1e-12)
     assert all(vra == (radii > epsilon).mean() for epsilon, vra in record.curve)
     assert "l2, in pixels of [0, 1]" in result.out
+    absent = "class 0, class 2, class 3 and 5 more: rates on it are of 2 of 10 classes"
+    assert result.err == f"zoo: {folder} has no pictures of {absent}\n"
 
 
 def test_a_limit_takes_classes_in_turn(run: Zoo, colour_toy: Path, folder: Path, tmp_path: Path):

@@ -111,6 +111,23 @@ class TestPush:
         assert result.stderr.startswith("zoo: hf-hub:me/tiny: cannot reach http://127.0.0.1:9 (Connection refused): ")
         assert result.stderr.count("\n") == 1
 
+    @pytest.mark.parametrize(
+        ("writable", "line"),
+        [
+            (True, "it does not know your token (for one that may write: `hf auth login`, or set HF_TOKEN)"),
+            (False, "this hub is read-only: it was started without --token-file (for one that may write: "),
+        ],
+    )
+    def test_a_hub_that_refuses_the_token_is_one_line(self, writable: bool, line: str, own: Path, tmp_path: Path):
+        shutil.copytree(own, tmp_path / "shelf" / "own")
+        with HubProcess(tmp_path / "shelf", tmp_path / "log", token=writable) as hub:
+            settings = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "another", **QUIET}
+            command = [sys.executable, "-m", "zoo", "push", str(own), "me/tiny"]
+            result = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
+        assert result.returncode == 2
+        assert result.stderr.startswith(f"zoo: hf-hub:me/tiny: refused by {hub.address}: {line}")
+        assert result.stderr.count("\n") == 1
+
 
 class TestSign:
     def test_a_signature_is_of_these_bytes_by_this_key(self, own: Path, keys: Path):

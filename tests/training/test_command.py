@@ -7,7 +7,8 @@ import pytest
 import typer
 
 from training.__main__ import main
-from training.recipes import find
+from training.plan import plan
+from training.recipes import RECIPES, find
 from zoo.cli.shell import run_script
 from zoo.errors import ZooError
 
@@ -26,8 +27,25 @@ def test_only_the_first_of_several_processes_tells_a_mistake_that_all_meet(monke
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(ZooError, match=r"did you mean .*2c2f-mnist"):
         find("2c2f-mnits")
-    with pytest.raises(ZooError, match=r"^no recipe is called 'nosuch': --list shows all$"):
+    with pytest.raises(ZooError, match=r"^no recipe is called 'nosuch': --list shows all recipes$"):
         find("nosuch")
+
+
+def test_with_data_an_unknown_name_may_be_a_network():
+    with pytest.raises(
+        ZooError, match=r"^no recipe or network is called 'liresnet-l4w33': did you mean .*liresnet-l4w32[,?]"
+    ):
+        plan("liresnet-l4w33", data="pictures")
+    with pytest.raises(ZooError, match=r"^no recipe is called 'liresnet-l4w33': did you mean liresnet-"):
+        plan("liresnet-l4w33")
+
+
+def test_the_list_breaks_no_word_at_80_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    main(list_recipes=True)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert {word for recipe in RECIPES.values() for word in recipe.loss.__name__.split("_")} <= set(shown.split())
 
 
 @pytest.mark.parametrize(
@@ -40,7 +58,8 @@ def test_an_unknown_recipe_names_the_nearest():
             "2c2f-mnist --output run --seed 4294967296",
             "a seed is a whole number from 0 to 4,294,967,295, got 4294967296",
         ),
-        ("nosuch", "no recipe is called 'nosuch': --list shows all"),
+        ("nosuch", "no recipe is called 'nosuch': --list shows all recipes"),
+        ("liresnet-l4w33 --data x", "no recipe or network is called 'liresnet-l4w33': did you mean liresnet-l4w32, .*"),
         ("2c2f-mnist --output run --data nosuch", "nosuch is no folder: expected one with a subfolder for each class"),
         ("2c2f-mnist --output /proc/x --limit 100", "/proc/x: No such file or directory"),
     ],

@@ -181,7 +181,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path):
     )
 
 
-def test_test_pictures_have_the_classes_of_the_training_pictures(tmp_path: Path):
+def test_test_pictures_have_the_classes_of_the_training_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = draw_shapes(tmp_path / "shapes", 1)
     (folder / "square").rename(folder / "hexagon")
     assert "hexagon is not named after a class of the training pictures: circle, square" in refused(folder, SHAPES)
@@ -193,7 +193,9 @@ def test_test_pictures_have_the_classes_of_the_training_pictures(tmp_path: Path)
     for path in (folder / "triangle").iterdir():
         path.unlink()
     (folder / "triangle").rmdir()
+    capsys.readouterr()
     assert len(open_pictures(str(folder), "test", SHAPES).numbers) == 2  # a test set may lack a class
+    assert capsys.readouterr().err == f"{folder} has no pictures of triangle: rates on it are of 2 of 3 classes\n"
 
 
 def test_pictures_of_an_array_are_told_apart_by_their_pixels(tmp_path: Path):

@@ -3,6 +3,7 @@
 Each other file of this package but `recipe` has `recipes()`, and is found without being named anywhere.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -16,10 +17,10 @@ _RECIPES = [recipe for file in _FILES for recipe in file.recipes()]
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in sorted(_RECIPES, key=lambda one: _ORDER[one.name])}
 
 
-def find(name: str) -> Recipe:
-    """The recipe of this name. Raises InputError with the nearest names."""
+def find(name: str, networks: Sequence[str] = ()) -> Recipe:
+    """The recipe of this name. Raises InputError with the nearest names, of these networks as well."""
     if name in RECIPES:
         return RECIPES[name]
-    like = near(name, RECIPES)
-    hint = f"did you mean {', '.join(like)}?" if like else "--list shows all"
-    raise InputError(f"no recipe is called {name[:80]!r}: {hint}")
+    like = near(name, [*RECIPES, *networks])
+    hint = f"did you mean {', '.join(like)}?" if like else "--list shows all recipes"
+    raise InputError(f"no recipe{' or network' if networks else ''} is called {name[:80]!r}: {hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -19,6 +20,11 @@ Item = TypeVar("Item")
 def printable(text: str) -> str:
     """The text without control characters, by which text from outside could rewrite the terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def note(text: str) -> None:
+    """A line on stderr about the answer on stdout."""
+    print(f"zoo: {printable(text)}", file=sys.stderr)
 
 
 def plain(text: str) -> Text:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from zoo.cli.display import image_progress, pairs
+from zoo.cli.display import image_progress, note, pairs
 from zoo.cli.shell import NameArgument
 from zoo.cli.views import evaluation_pairs, evaluation_table, unit_line
 from zoo.data.datasets import DATASETS, dataset_of
@@ -61,6 +61,8 @@ def evaluate(
     from zoo.inference.results import Results
 
     data = images_of(model, dataset, limit)
+    if data.note:
+        note(data.note)
     sizes = epsilon or dataset_of(model.config).epsilons[model.norm]
     command = shlex.join(["zoo", *sys.argv[1:]])
     start = time.perf_counter()

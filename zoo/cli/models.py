@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 
 from zoo.architectures import describe
-from zoo.cli.display import pairs, printable
+from zoo.cli.display import note, pairs
 from zoo.cli.shell import JsonOption, NameArgument, print_json
 from zoo.cli.views import (
     abstention_line,
@@ -128,10 +127,16 @@ def _best_first(entries: list[Entry], epsilon: str) -> list[Entry]:
     size = parse_epsilon(epsilon)
     measured = [entry for entry in entries if entry.vra_at(size) is not None]
     if not measured:
-        known = sorted({text for entry in entries for text in entry.vra}, key=parse_epsilon)
-        hint = f"measured are {', '.join(known)}" if known else "none of them is published"
-        raise InputError(f"no such model was measured at {epsilon}: {hint}")
+        nearest = [f"{norm} {', '.join(texts)}" for norm in NORMS if (texts := _nearest(entries, norm, size))]
+        hint = f"nearest: {'; '.join(nearest)}" if nearest else "none of them is published"
+        raise InputError(f"no such model was measured at {epsilon}; {hint}")
     return sorted(measured, key=lambda entry: (entry.dataset, entry.norm, -(entry.vra_at(size) or 0.0)))
+
+
+def _nearest(entries: list[Entry], norm: str, size: float) -> list[str]:
+    """The two epsilons nearest to this size at which models of this norm were measured, the smaller one first."""
+    known = {parse_epsilon(text): text for entry in entries if entry.norm == norm for text in entry.vra}
+    return [known[other] for other in sorted(sorted(known, key=lambda other: abs(other - size))[:2])]
 
 
 def info(name: NameArgument) -> int:
@@ -200,12 +205,10 @@ def predict(
     if not answered:
         raise failed[0] if len(failed) == 1 else InputError(f"no image can be read: {failed[0]}")
     if failed:
-        _note(f"{len(failed)} of {len(images)} images cannot be read")
+        note(f"{len(failed)} of {len(images)} images cannot be read")
     if unlike:
         names = unlike[0] if len(unlike) == 1 else f"{unlike[0]} and {len(unlike) - 1} more"
-        _note(
-            f"{names}: not light on a black ground, as {model.config.dataset} is, so the label means little; invert it?"
-        )
+        note(f"{names}: not light on black like {model.config.dataset}: label means little, invert it?")
     if as_json:
         print_json(_predict_json(model, images, answers))
         return int(bool(failed))
@@ -256,10 +259,6 @@ def _answers(model: Model, images: list[str], epsilon: float | None) -> tuple[li
         if dark_ground and border > LIGHT:
             unlike.append(image)
     return answers, unlike
-
-
-def _note(text: str) -> None:
-    print(f"zoo: {printable(text)}", file=sys.stderr)
 
 
 def _list_json(entry: Entry, here: bool) -> dict[str, Any]:

@@ -34,8 +34,8 @@ def worth_line(model: Model) -> Text:
     """How often the model is right, which no certificate says."""
     if not model.evaluation.measured:
         return plain("No proof that a label is right, and how often it is was not measured: there was no test set.")
-    rate = percent_text(model.evaluation.clean_accuracy)
-    return plain(f"No proof that a label is right: the model is right for {rate} of test images.")
+    rate, images = percent_text(model.evaluation.clean_accuracy), f"{model.evaluation.images:,}"
+    return plain(f"No proof that a label is right: it is right for {rate} of {images} test images.")
 
 
 def published_table(entries: Iterable[Entry], title: str) -> Table:
@@ -168,13 +168,16 @@ ABSTAIN = "ABSTAIN"
 
 
 def abstention_line(model: Model, predictions: list[Prediction], epsilon: str) -> str | None:
-    """What an abstention in the table means, and whether epsilon is too large for any answer; None without one."""
+    """What an abstention in the table means, and in a second line whether epsilon is too large for any answer.
+
+    None without an abstention.
+    """
     if ABSTAIN not in {_verdict(prediction) for prediction in predictions if prediction.label is None}:
         return None
-    line = f"{ABSTAIN}: the radius is not above epsilon; the label in parentheses is not certified."
+    line = f"{ABSTAIN}: radius not above epsilon; a label in parentheses is not certified."
     farthest = math.sqrt(math.prod(model.input_shape)) if model.norm == "l2" else 1.0
     if parse_epsilon(epsilon) >= farthest:
-        line += f" No two images lie farther apart than {farthest:.4g}: epsilon is in pixels of [0, 1], such as 36/255."
+        line += f"\nNo two images lie farther apart than {farthest:.4g}: epsilon is in pixels of [0, 1]."
     return line
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,15 @@ def plain_labels(labels: tuple[str, ...] | list[str]) -> tuple[str, ...]:
 def known_labels(labels: tuple[str, ...]) -> str:
     """The first ten labels in a line."""
     return ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
+
+
+def absent_classes(where: str, labels: Sequence[str], numbers: Collection[int]) -> str:
+    """A line that names the classes without pictures, where there are some of these numbers alone; empty for none."""
+    absent = [label for number, label in enumerate(labels) if number not in numbers]
+    if not absent:
+        return ""
+    names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+    return f"{where} has no pictures of {names}: rates on it are of {len(numbers)} of {len(labels)} classes"
 
 
 CLASSES = Path(__file__).with_name("classes.json")  # of each data set; ImageNet's as WORDNET says

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zoo.errors import (
     CertificateError,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from zoo.inference.runtime import Model
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
+LOGIN = "`hf auth login`, or set HF_TOKEN"  # how the hub's client gets its token
 REPOSITORY = re.compile(r"[^/@.][^/@]*/[^/@.][^/@]*")
 
 
@@ -180,7 +181,7 @@ def push(
     from zoo.publication.card import render
 
     if get_token() is None:
-        raise HubError("a push needs a token of the hub: set HF_TOKEN, or `hf auth login`")
+        raise HubError(f"a push needs a token of the hub: {LOGIN}")
     if folder.read("README.md").decode("utf-8", "replace") != render(
         folder.config, folder.certificate, folder.evaluation
     ):
@@ -193,7 +194,7 @@ def push(
         known = api.repo_exists(repository)  # fails before the long proof if the hub is out of reach
         tags = [ref.name for ref in api.list_repo_refs(repository).tags] if tag and known else []
     except Exception as error:  # as in _download
-        raise _failed(where, error) from error
+        raise _failed(where, error, "write") from error
     if tag in tags:
         raise InputError(f"{where} has a tag {tag} already, nothing was uploaded: choose another")
     from zoo.publication.verify import verify
@@ -211,7 +212,7 @@ def push(
         if tag is not None:
             api.create_tag(repository, tag=tag, revision=commit.oid)
     except Exception as error:  # as in _download
-        raise _failed(where, error) from error
+        raise _failed(where, error, "write") from error
     return f"{where}@{commit.oid}"
 
 
@@ -328,19 +329,23 @@ def _download(source: str, cache_dir: str | Path | None, local: bool = False) ->
     except errors.RevisionNotFoundError as error:
         raise HubError(f"{where}: no such revision") from error
     except errors.GatedRepoError as error:
-        raise HubError(f"{where}: access must be asked for on the hub, then `hf auth login`") from error
+        terms = f"accept its terms at {constants.ENDPOINT}/{repository}"
+        raise HubError(f"{where} is gated: {terms}, then {LOGIN}") from error
     except errors.RepositoryNotFoundError as error:
-        raise HubError(f"{where}: no such repository, or it is private and you are not logged in") from error
+        raise HubError(f"{where}: no such repository, or a private one: for that {LOGIN}") from error
     except Exception as error:  # the client's other errors come from four libraries and share no class
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise HubError(f"{where}: no space left in {cache_dir or constants.HF_HUB_CACHE}") from error
-        raise _failed(where, error) from error
+        raise _failed(where, error, "read") from error
     return Path(path)
 
 
-def _failed(where: str, error: BaseException) -> HubError:
-    """The error of the hub's client in one line; if there was no connection, with what to do."""
-    from huggingface_hub import constants
+def _failed(where: str, error: BaseException, right: str) -> HubError:
+    """The error of the hub's client in one line, with what to do if there was no connection, or the hub refused.
+
+    right: what was asked of the hub, to "read" or to "write".
+    """
+    from huggingface_hub import constants, get_token
 
     cause = error
     while deeper := cause.__cause__ or cause.__context__:
@@ -350,4 +355,10 @@ def _failed(where: str, error: BaseException) -> HubError:
             f"{where}: cannot reach {constants.ENDPOINT} ({cause.strerror or one_line(cause)}): check the network, or "
             f"set HF_ENDPOINT to a hub of yours; {LOCAL}PATH needs none"
         )
+    response: Any = getattr(cause, "response", None)
+    if (status := getattr(response, "status_code", None)) in (401, 403):
+        reason = "it asks for a token" if get_token() is None else "it does not know your token"
+        if status == 403:  # of a hub that knows who asks, and mostly says why not
+            reason = response.headers.get("X-Error-Message", "")[:200] or f"your token lacks the right to {right}"
+        return HubError(f"{where}: refused by {constants.ENDPOINT}: {reason} (for one that may {right}: {LOGIN})")
     return HubError(f"{where} at {constants.ENDPOINT}: {one_line(error)}")

@@ -99,7 +99,9 @@ class Store:
     def __init__(self, folder: Path, writable: bool = False):
         """Reads and checks everything. Raises InputError, IntegrityError, CertificateError, HubError."""
         if not is_folder(folder):
-            raise InputError(f"no folder {folder}")
+            raise InputError(f"{folder} is no folder: name one of published folders, as model_cards/ is")
+        if (folder / "certificate.json").is_file():
+            raise InputError(f"{folder} is one published folder: name the one it lies in, {folder.resolve().parent}")
         self.home = folder / HOME
         self.repositories: dict[str, Repository] = {}
         self._places: dict[str, tuple[Path, os.stat_result]] = {}  # of the shelf's files, by sha256
@@ -120,7 +122,10 @@ class Store:
         if writable:
             self._clear()
         if not writable and not self.repositories:
-            raise InputError(f"{folder} holds no published folder: name a folder of such folders, as model_cards/ is")
+            raise InputError(
+                f"{folder} holds no published folder: name a folder of such folders, as model_cards/ is, or give "
+                "--token-file to let others push"
+            )
 
     def repository(self, name: str) -> Repository:
         """The repository of this name. Raises Refusal where there is none."""

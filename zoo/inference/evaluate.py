@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data.class_folders import class_files
-from zoo.data.datasets import DATASETS, dataset_of, known_labels
+from zoo.data.datasets import DATASETS, absent_classes, dataset_of, known_labels
 from zoo.data.splits import Split, load_split, part_name, stream_split
 from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
@@ -39,6 +39,7 @@ class LabelledImages:
     count: int
     read: Read
     name: Callable[[int], str]  # of the image with this number
+    note: str = ""  # what who reads the rates should know
 
     @property
     def chunks(self) -> range:
@@ -178,4 +179,5 @@ def folder_images(model: Model, path: Path, limit: int | None = None) -> Labelle
         return turns[index][0].relative_to(path).as_posix()
 
     split = part_name("folder", len(turns), len(files))
-    return LabelledImages(path.name, split, digest.hexdigest(), len(turns), read, place)
+    note = absent_classes(str(path), model.labels, {number for _, number in files})
+    return LabelledImages(path.name, split, digest.hexdigest(), len(turns), read, place, note)

@@ -107,8 +107,12 @@ async def serve_models(
     service, stop, loop = Service(limits, Metrics()), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    listener(host, grpc_port, BACKLOG).close()  # gRPC itself would not say why it cannot
     listening = listener(host, port, BACKLOG)
+    try:
+        listener(host, grpc_port, BACKLOG, "--grpc-port").close()  # gRPC itself would not say why it cannot
+    except InputError:
+        listening.close()
+        raise
     http = Server(
         uvicorn.Config(
             Gate(application(service), service, token),
