@@ -208,7 +208,7 @@ def test_the_radius_to_train_for_is_given_to_a_network_alone(runs: Path):
         ({"model": "2c2f-mnist", "test": "test"}, "--test needs --data"),
         ({"model": "2c2f-mnist", "data": "test", "size": 32}, "--size is for data of your own: give --name as well"),
         ({"model": "mlp", "data": "test"}, "mlp takes no pictures"),
-        ({"model": "liresnet-l4w33", "data": "test"}, "no recipe is called 'liresnet-l4w33': did you mean"),
+        ({"model": "liresnet-l4w33", "data": "test"}, "no recipe or network is called 'liresnet-l4w33': did you mean"),
         ({"model": "liresnet-l4w32", "data": "test", "size": 48}, "does not take 48 x 48 pixels: give --size 28 or 32"),
         ({"model": "liresnet-l4w32", "data": "test", "name": "mnist"}, "another --name than 'mnist'.* the zoo knows"),
         ({"model": "liresnet-l4w32", "data": "test", "name": "a b/c"}, "another --name than 'a b/c'"),

@@ -61,8 +61,6 @@ def evaluate(
     from zoo.inference.results import Results
 
     data = images_of(model, dataset, limit)
-    if data.note:
-        note(data.note)
     sizes = epsilon or dataset_of(model.config).epsilons[model.norm]
     command = shlex.join(["zoo", *sys.argv[1:]])
     start = time.perf_counter()
@@ -76,6 +74,8 @@ def evaluate(
         with image_progress("images", data.count) as advance:
             results.certify(advance)
         result = summarise(model, data, sizes, *results.arrays(), time.perf_counter() - start, command)
+    if data.note:
+        note(data.note)
     console = Console()
     console.print(evaluation_table(result))
     facts = dict(evaluation_pairs(result))
