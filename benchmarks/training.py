@@ -121,7 +121,7 @@ def unconstrain(network: nn.Sequential) -> None:
 def overhead(name: str, device: torch.device, batch: int, rounds: int) -> dict[str, object]:
     """Median milliseconds of each step, and the median ratio of a certified and a plain one that took turns."""
     kinds = {"certified": (True, False), "plain": (False, False)}
-    if available("bf16") == "bf16":
+    if available("bf16", device) == "bf16":
         kinds["certified_bf16"] = (True, True)
     times = turns([step(name, certified, device, batch, bf16) for certified, bf16 in kinds.values()], device, rounds)
     return {

@@ -203,7 +203,7 @@ def _evaluate(
     search = progress.add_task("search for the tightest", total=None)
     searched = tightest(folder, certificate, split)
     progress.update(search, total=1, completed=1)
-    precision = available(config.recipe.get("mixed_precision", "no"))
+    precision = available(config.recipe.get("mixed_precision", "no"), images.device)
     seconds = robustness.most_seconds(network, model, images, labels, epsilons, precision)
     progress.console.print(
         f"the attack on {len(labels)} images takes about {_duration(seconds)} at most; "

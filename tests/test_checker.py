@@ -20,6 +20,7 @@ from torch import nn
 
 import zoo
 from tests import checker
+from tests.checker.layers import Needs
 from tests.checker.norms import norm as checker_norm
 from zoo.bounds.rule import Context
 from zoo.bounds.table import TABLE, bound_layer
@@ -307,3 +308,12 @@ def test_a_number_that_is_none_fails_in_a_line(tmp_path: Path, capsys: pytest.Ca
     folder = sealed(tmp_path / "folder", lambda certificate: certificate.update(feature_norm=float("inf")))
     assert checker.main([str(folder)]) == 1
     assert ": FAILS: " in capsys.readouterr().out
+
+
+def test_what_underflows_on_the_way_through_a_branch_is_paid_for():
+    """Nine layers of norm 1e-36, then nine of 1e36: binary64 multiplies the first nine to 0."""
+    needs = Needs(1.0, 1e-30, 1e-30, 1e-30)
+    for norm in [1e-36] * 9 + [1e36] * 9:
+        needs = needs.then(Needs(norm))
+    assert needs.lipschitz >= 1.0
+    assert min(needs.offset, needs.slope, needs.constant) >= 1e-30

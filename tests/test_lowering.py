@@ -190,10 +190,15 @@ def test_no_product_lies_beside_a_division_that_rounds(side: int, tmp_path: Path
     _, model = certified(net, (2, side, side))
     save_file(weights_of(net), tmp_path / WEIGHTS)
     write_graph(model, tmp_path / "model.onnx", {})
-    nodes = onnx.load(tmp_path / "model.onnx", load_external_data=False).graph.node
+    graph = onnx.load(tmp_path / "model.onnx", load_external_data=False).graph
+    nodes = graph.node
     products = {name for node in nodes if node.op_type == "MatMul" for name in node.output}
-    divided = [node for node in nodes if node.op_type == "Div" and products.intersection(node.input)]
-    assert len(divided) == (side == 4)
+    constants = {constant.name for constant in graph.initializer}
+    divisions = [node for node in nodes if node.op_type == "Div" and node.input[1] in constants]
+    results = {name for node in divisions for name in node.output}
+    behind = [node for node in divisions if products.intersection(node.input)]
+    before = [node for node in nodes if node.op_type == "MatMul" and results.intersection(node.input)]
+    assert len(behind) == len(before) == (side == 4)
 
 
 def test_every_layer_with_a_rule_is_lowered_somewhere():

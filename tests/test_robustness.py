@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from export import robustness
 from export.dense import densify
 from export.robustness import pgd_accuracy
+from training import toomcook
 from zoo.errors import CertificateError
 from zoo.layers import ConvExponential, MinMax
 from zoo.records import Outputs
@@ -118,6 +119,21 @@ def test_the_attacked_network_is_the_given_one_which_stays_as_it_was(monkeypatch
     torch.testing.assert_close(seen["bf16"], exact, rtol=2**-6, atol=2**-8)
     assert "float32 network" in robustness.describe("l2")
     assert "network in bfloat16, as it was trained" in robustness.describe("l2", "bf16")
+
+
+def test_attacks_use_the_fast_convolutions(monkeypatch: pytest.MonkeyPatch):
+    seen: list[torch.Size] = []
+    real = toomcook.convolve
+
+    def convolve(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        seen.append(weight.shape)
+        return real(images, weight, bias)
+
+    wide, example = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1)), torch.ones(1, 64, 8, 8)
+    fast = robustness.differentiable(wide, example, "no")
+    monkeypatch.setattr(toomcook, "convolve", convolve)
+    fast(example)
+    assert seen == [(64, 64, 3, 3)]
 
 
 def test_a_matrix_is_the_exponential_that_it_stands_for():

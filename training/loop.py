@@ -79,11 +79,11 @@ def train(
     """
     if not 0 <= seed < 2**32:
         raise InputError(f"a seed is a whole number from 0 to 4,294,967,295, got {seed}")
-    asked, recipe = recipe, replace(recipe, mixed_precision=available(recipe.mixed_precision))
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    precision = available(recipe.mixed_precision, device)
+    imitated, recipe = precision != recipe.mixed_precision, replace(recipe, mixed_precision=precision)
     accelerator = _accelerator(recipe, folder, tracker)
     device, main = accelerator.device, accelerator.is_main_process
-    if main and recipe != asked:
-        print("this CPU has no arithmetic in bfloat16: training in float32, as the run records", file=sys.stderr)
     set_seed(seed)
     entry = own.entry if own else registry.find(recipe.name)
     if own:
@@ -121,6 +121,8 @@ def train(
     with ExitStack() as stack:
         if main:
             stack.enter_context(output.open(description, resume))
+            if imitated:
+                print("this CPU would imitate bfloat16: training in float32, as the run records", file=sys.stderr)
             if own:
                 output.write_record(RECORD, own)
         accelerator.wait_for_everyone()
@@ -166,7 +168,7 @@ def train(
                 if validated:
                     metrics |= learner.validate(data.validation)
                     if recipe.exponent is None or recipe.exponent(before) == math.inf:  # else it validates another net
-                        _check_accuracy(metrics, progress, len(data.validation), entry.architecture.classes)
+                        _follow_accuracy(metrics, progress, len(data.validation), entry.architecture.classes)
                     progress.vra = metrics["estimated_vra"]
                 if main:
                     if validated:
@@ -202,8 +204,8 @@ def _accelerator(recipe: Recipe, folder: Path, tracker: str | None) -> Accelerat
     )
 
 
-def _check_accuracy(metrics: dict[str, Any], progress: Progress, images: int, classes: int) -> None:
-    """Raise TrainingError if the accuracy has fallen back to chance, see `vanished`."""
+def _follow_accuracy(metrics: dict[str, Any], progress: Progress, images: int, classes: int) -> None:
+    """Keep the best accuracy; raise TrainingError if it has fallen back to chance, see `vanished`."""
     accuracy, best = metrics["validation_accuracy"], progress.best_accuracy
     if vanished(accuracy, best, images, classes):
         raise TrainingError(

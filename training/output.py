@@ -54,8 +54,8 @@ class Output:
             if not resume:
                 write_whole(path, text)
             elif others := _differing(_read(path), json.loads(text)):
-                what = f"{path} describes another run (see its {', '.join(others)})"
-                raise InputError(f"{what}: resume with the options that it was started with")
+                alike = "on a machine with that precision" if others == ["mixed_precision"] else "with the same options"
+                raise InputError(f"{path} describes another run (see its {', '.join(others)}): resume {alike}")
             yield
 
     def write_record(self, name: str, record: Any) -> None:

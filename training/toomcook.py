@@ -1,4 +1,4 @@
-"""Convolutions of 3 x 3 with a quarter of the multiplications, for training on CPUs.
+"""Convolutions of 3 x 3 with a quarter of the multiplications, for training and attacks on CPUs.
 
 Each 4 x 4 outputs come from 36 products of a transformed 6 x 6 input and the transformed kernel, where the definition
 has 144: the algorithm of `zoo.lowering.toomcook` on both axes, forwards and for both gradients. Results differ from the
@@ -42,13 +42,15 @@ def fits(
     dilation: Any = 1,
     groups: int = 1,
 ) -> bool:
-    """Whether `convolve` gives what F.conv2d would give for these arguments, sooner."""
+    """Whether `convolve` gives what F.conv2d would give for these arguments, sooner; not where PyTorch refuses them."""
     return (
         bias is not None
+        and len(bias) == len(weight)
         and images.device.type == "cpu"
         and images.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and images.dim() == 4
+        and images.dim() == weight.dim() == 4
+        and images.shape[1] == weight.shape[1]
         and weight.shape[2:] == (3, 3)
         and min(weight.shape[:2]) >= WIDE
         and images.shape[2] % 4 == images.shape[3] % 4 == 0
@@ -85,8 +87,10 @@ class _Products(torch.autograd.Function):
                 (6, 6, len(chunk), height // 4, width // 4, channels),
                 (row, column, image, 4 * row, 4 * column, channel),
             )
-            transformed.append((DATA @ tiles.reshape(36, -1)).view(36, -1, channels))
-            products = torch.bmm(transformed[-1], kernels)
+            tiles = (DATA @ tiles.reshape(36, -1)).view(36, -1, channels)
+            if ctx.needs_input_grad[1]:
+                transformed.append(tiles)
+            products = torch.bmm(tiles, kernels)
             products[ONE] += bias
             _tiles(out).copy_((BACK @ products.view(36, -1)).view_as(_tiles(out)))
         ctx.save_for_backward(kernels, *transformed)
@@ -95,28 +99,37 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         kernels, *transformed = ctx.saved_tensors
-        _, channels, height, width = ctx.shape
-        outputs = kernels.shape[2]
-        of_images = gradient.new_empty(len(gradient), height, width, channels)
-        of_kernels, of_bias = torch.zeros_like(kernels), gradient.new_zeros(outputs)
-        chunks = (gradient.permute(0, 2, 3, 1).split(CHUNK), of_images.split(CHUNK), transformed)
-        for chunk, out, saved in zip(*chunks, strict=True):
+        count, channels, height, width = ctx.shape
+        wanted, outputs = ctx.needs_input_grad, kernels.shape[2]
+        of_images = gradient.new_empty(count, height, width, channels) if wanted[0] else None
+        of_kernels = torch.zeros_like(kernels) if wanted[1] else None
+        of_bias = gradient.sum((0, 2, 3)) if wanted[2] else None
+        for start, chunk in enumerate(gradient.permute(0, 2, 3, 1).split(CHUNK)):
             of_products = (BACK.T @ _tiles(chunk).reshape(16, -1)).view(36, -1, outputs)
-            if ctx.needs_input_grad[1]:
-                of_bias += of_products[ONE].sum(0)
-                of_kernels.baddbmm_(saved.transpose(1, 2), of_products)
-            of_tiles = DATA.T @ torch.bmm(of_products, kernels.transpose(1, 2)).view(36, -1)
-            tiles = of_tiles.view(6, 6, len(chunk), height // 4, width // 4, channels).permute(2, 3, 0, 4, 1, 5)
-            # Each tile begins 4 pixels after the one before, so that its last two rows and columns are the next one's.
-            padded = gradient.new_zeros(len(chunk), height // 4 + 1, 4, width // 4 + 1, 4, channels)
-            padded[:, :-1, :, :-1] = tiles[:, :, :4, :, :4]
-            padded[:, 1:, :2, :-1] += tiles[:, :, 4:, :, :4]
-            padded[:, :-1, :, 1:, :2] += tiles[:, :, :4, :, 4:]
-            padded[:, 1:, :2, 1:, :2] += tiles[:, :, 4:, :, 4:]
-            out.copy_(padded.view(len(chunk), height + 4, width + 4, channels)[:, 1 : height + 1, 1 : width + 1])
-        return of_images.permute(0, 3, 1, 2), of_kernels, of_bias
+            if of_kernels is not None:
+                of_kernels.baddbmm_(transformed[start].transpose(1, 2), of_products)
+            if of_images is not None:
+                of_tiles = DATA.T @ torch.bmm(of_products, kernels.transpose(1, 2)).view(36, -1)
+                tiles = of_tiles.view(6, 6, len(chunk), height // 4, width // 4, channels)
+                _join(tiles.permute(2, 3, 0, 4, 1, 5), of_images.split(CHUNK)[start])
+        return None if of_images is None else of_images.permute(0, 3, 1, 2), of_kernels, of_bias
+
+
+def _join(tiles: Tensor, maps: Tensor) -> None:
+    """Write the sums of the tiles [N, H / 4, 6, W / 4, 6, C] into the maps [N, H, W, C], without the padding.
+
+    Each tile begins 4 pixels after the one before, so that its last two rows and columns are the next one's too.
+    """
+    count, rows, _, columns, _, channels = tiles.shape
+    padded = tiles.new_zeros(count, rows + 1, 4, columns + 1, 4, channels)
+    padded[:, :-1, :, :-1] = tiles[:, :, :4, :, :4]
+    padded[:, 1:, :2, :-1] += tiles[:, :, 4:, :, :4]
+    padded[:, :-1, :, 1:, :2] += tiles[:, :, :4, :, 4:]
+    padded[:, 1:, :2, 1:, :2] += tiles[:, :, 4:, :, 4:]
+    whole = padded.view(count, 4 * rows + 4, 4 * columns + 4, channels)
+    maps.copy_(whole[:, 1 : 4 * rows + 1, 1 : 4 * columns + 1])
 
 
 def _tiles(maps: Tensor) -> Tensor:

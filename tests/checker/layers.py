@@ -60,9 +60,10 @@ class Needs(NamedTuple):
         """Of both, one after the other, in terms of the first one's input."""
         return Needs(
             self.lipschitz * other.lipschitz * UP + LOST,
-            (other.lipschitz * self.offset + other.offset) * UP,
+            (other.lipschitz * self.offset + other.offset) * UP + LOST,
             (other.lipschitz * self.slope + other.slope * (self.lipschitz + self.slope)) * UP + LOST,
-            (other.lipschitz * self.constant + other.slope * (self.offset + self.constant) + other.constant) * UP,
+            (other.lipschitz * self.constant + other.slope * (self.offset + self.constant) + other.constant) * UP
+            + LOST,
         )
 
     def plus(self, other: Needs) -> Needs:

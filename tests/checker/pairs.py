@@ -32,6 +32,7 @@ from .norms import (
 )
 
 LONGEST = 6  # layers of a product that is written out
+LEAST = 1e-200  # of all norms below 1, multiplied: so that no product of norms underflows on the way
 ENTRIES, WORK = 2**27, 4e11  # of a batch, and multiplications of a Gram matrix, at most
 
 
@@ -216,7 +217,7 @@ def pair_constants(layers: list[dict[str, Any]], weights: Own) -> np.ndarray:
     """At least the Lipschitz constants of f_j - f_i, [C, C]."""
     steps, tail = steps_and_head(layers, weights)
     chained = [tail, *(maps for step in steps for maps in (step.skip or [], step.before, step.after))]
-    if math.prod(min(1.0, one.norm) for maps in chained for one in maps) < 1e-200:
+    if math.prod(min(1.0, one.norm) for maps in chained for one in maps) < LEAST:
         raise Unchecked("products of norms so small may underflow")
     scale = layers[0]["lipschitz_bound"]
     products, hidden, reach = product_norms(steps), [], [scale]

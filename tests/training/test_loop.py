@@ -21,11 +21,13 @@ from tests.training.small import narrow, small_network, weights
 from training.loop import TrainingError, train
 from training.losses import clipped_hinge, emma
 from training.output import _draw, trained_steps
+from training.precision import available
 from training.recipes import RECIPES, find
 from training.recipes.recipe import Recipe
 from training.schedules import Points
 from zoo import registry
 from zoo.data.datasets import DATASETS
+from zoo.errors import InputError
 
 SMALL = "liresnet-l4w32-cifar10-jpeg75"
 
@@ -263,7 +265,7 @@ def test_a_loss_that_breaks_later_leaves_the_last_checkpoint(small, tmp_path):
 
 
 def test_bf16_is_for_the_forward_pass_alone(small, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.loop.available", lambda precision: precision)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: True)
     seen, computed = [], []
 
     def hook(layer, inputs, output):
@@ -288,10 +290,18 @@ def test_bf16_is_for_the_forward_pass_alone(small, tmp_path, monkeypatch):
 
 
 def test_a_cpu_without_bf16_trains_in_float32_and_says_so(small, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("training.loop.available", lambda precision: "no")
-    train(dataclasses.replace(small, mixed_precision="bf16"), tmp_path / "run", steps=1)
+    recipe = dataclasses.replace(small, mixed_precision="bf16")
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
+    train(recipe, tmp_path / "run", steps=1)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["mixed_precision"] == "no"
-    assert "no arithmetic in bfloat16: training in float32" in capsys.readouterr().err
+    assert "would imitate bfloat16: training in float32" in capsys.readouterr().err
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: True)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.raises(InputError, match=r"\(see its mixed_precision\): resume on a machine with that precision"):
+        train(recipe, tmp_path / "run", resume=True)
+    assert "bfloat16" not in capsys.readouterr().err
+    assert available("bf16", torch.device("cuda")) == "bf16"
 
 
 def test_a_folder_of_images_is_trained_on(small, tmp_path, monkeypatch):

@@ -40,6 +40,27 @@ def test_results_and_gradients_are_those_of_the_convolution(case: str, layout: t
         assert (got - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
+@pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (False, False, True)])
+def test_each_gradient_comes_without_the_others(wanted: tuple[bool, bool, bool]):
+    """An attack moves the images alone, fine-tuning perhaps the biases alone."""
+    given = tensors((9, 64, 8, 8), 64, torch.contiguous_format)
+    fast, exact = (
+        [value.clone().requires_grad_(each) for value, each in zip(given, wanted, strict=True)] for _ in range(2)
+    )
+    convolve(*fast).square().sum().backward()
+    F.conv2d(exact[0], exact[1], exact[2], padding=1).square().sum().backward()
+    for one, other in zip(fast, exact, strict=True):
+        assert (one.grad is None) == (other.grad is None)
+        if one.grad is not None:
+            assert (one.grad - other.grad).abs().max() < 1e-4 * other.grad.abs().max()
+
+
+@pytest.mark.parametrize(("channels", "biases"), [(65, 64), (64, 1)])
+def test_sizes_that_do_not_fit_are_told_by_pytorch(channels: int, biases: int):
+    with FastConvolutions(), pytest.raises(RuntimeError, match="expected"):
+        F.conv2d(torch.ones(1, channels, 8, 8), torch.ones(64, 64, 3, 3), torch.ones(biases), 1, 1)
+
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
     """The sizes of the kernels that go through `convolve`."""

@@ -24,7 +24,7 @@ from zoo.layers import (
     SpatialShift,
 )
 
-MAX_SQUARED = 1e50  # of the numbers in front of a block, each at most 1e100: squares stay within binary64
+MAX_GAIN = 1e50  # of a block's layers before this one, on numbers of at most 1e100: squares stay within binary64
 SQUARES_UNDERFLOW = 1e-140  # gamma times this outweighs the root of what a square can lose
 
 
@@ -170,7 +170,7 @@ def l2_pool(layer: L2Pool, context: Context) -> Bound:
     size = layer.size
     if size < 1 or rows % size or columns % size:
         raise context.refuse(f"patches of {size} do not fill a map of {rows} x {columns}")
-    if context.gain > MAX_SQUARED:
+    if context.gain > MAX_GAIN:
         raise context.refuse("the layers before it in its block enlarge numbers too much: their squares may overflow")
     shape = (channels, rows // size, columns // size)
     lost = SQUARES_UNDERFLOW * math.sqrt(math.prod(context.input_shape)) * RAISED

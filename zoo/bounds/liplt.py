@@ -68,7 +68,20 @@ class Block:
         return max(math.prod(shape) for shape in (self.loop.shape, *shapes))
 
 
-def refusal(network: nn.Sequential) -> str | None:
+def liplt(network: nn.Sequential, layers: Sequence[LayerBound]) -> LipLT:
+    """The constants of a network whose body's layers have these bounds.
+
+    Raises UncertifiableLayerError, which says why, where LipLT does not apply or gains nothing.
+    """
+    if reason := _refusal(network):
+        raise UncertifiableLayerError(reason)
+    blocks, tail = _blocks(network, layers)
+    if not representable(tail, *(chain for one in blocks for chain in one.loop.chains)):
+        raise UncertifiableLayerError("products of the weights could leave the range of binary64: LipLT does not apply")
+    return compose_loops(blocks, tail, layers[0].lipschitz_bound)
+
+
+def _refusal(network: nn.Sequential) -> str | None:
     """Why LipLT does not apply to the network; None where it does."""
     kinds = [(name, layer) for name, layer in list(network._modules.items())[1:-1] if type(layer) not in LINEAR]
     for name, layer in kinds:
@@ -76,27 +89,13 @@ def refusal(network: nn.Sequential) -> str | None:
         if isinstance(layer, Residual):
             inner = [one for one in layer.branch if type(one) not in LINEAR] or [layer]
             if len(inner) > 1 or not (layer.skip is None or type(layer.skip) in LINEAR):
-                return f"layer {name!r} is not H x + G phi(W x): LipLT does not apply, the product bound is used"
+                return f"layer {name!r} is not H x + G phi(W x): LipLT does not apply"
         if type(inner[0]) not in SLOPES:
             return (
                 f"layer {name!r} has no elementwise activation with slopes in [alpha, beta], alpha >= 0, but "
-                f"{type(inner[0]).__name__}: LipLT gains nothing, the product bound is used"
+                f"{type(inner[0]).__name__}: LipLT gains nothing"
             )
     return None if kinds else "no layer has an activation: LipLT has nothing to transform"
-
-
-def liplt(network: nn.Sequential, layers: Sequence[LayerBound]) -> LipLT | None:
-    """The constants of a network whose body's layers have these bounds.
-
-    None where the weights are so large or so small that products of them could leave the range of binary64.
-    Raises UncertifiableLayerError where LipLT does not apply: `refusal` says why.
-    """
-    if reason := refusal(network):
-        raise UncertifiableLayerError(reason)
-    blocks, tail = _blocks(network, layers)
-    if not representable(tail, *(chain for one in blocks for chain in one.loop.chains)):
-        return None
-    return compose_loops(blocks, tail, layers[0].lipschitz_bound)
 
 
 def compose_loops(blocks: Sequence[Block], tail: Chain, scale: float = 1.0) -> LipLT:
@@ -149,7 +148,7 @@ def _blocks(network: nn.Sequential, layers: Sequence[LayerBound]) -> tuple[list[
             context = Context(name, bound.input_shape, taus=taus, rows=TABLE)
             skip = follow({} if layer.skip is None else {"skip": layer.skip}, context)
             loop = find_loop(skip, follow(layer.branch._modules, context), start)
-            assert loop is not None  # as `refusal` found
+            assert loop is not None  # as `_refusal` found
             loop = loop._replace(skip=pending + (loop.skip or ()), before=pending + loop.before)
         else:
             loop = Loop(start, None, pending, (), SLOPES[type(layer)])

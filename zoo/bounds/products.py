@@ -27,7 +27,9 @@ from zoo.bounds.spectral import NormProof, spectral_norm_bound
 from zoo.records import LayerBound
 
 MAX_NORM = 1e60  # of a product: so that the square of its Gram matrix stays within binary64
-LEAST = 1e-200  # of a product of norms below 1: so that none of its parts underflows, whatever is multiplied later
+# Of a product of norms below 1: so that no product of norms underflows, whatever is multiplied later. What entries of
+# matrices lose, which may cancel, the errors that are carried along outweigh: at least gamma times those norms.
+LEAST = 1e-200
 
 
 class Operator:

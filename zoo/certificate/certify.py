@@ -7,6 +7,7 @@ import itertools
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from zoo import __version__
 from zoo.architectures import Architecture, describe
 from zoo.architectures.layers import layers_of
 from zoo.bounds.estimates import estimate_l2, estimate_linf
-from zoo.bounds.liplt import liplt, refusal
+from zoo.bounds.liplt import liplt
 from zoo.bounds.margins import margin_tables
 from zoo.bounds.rounding import OUTWARD, check_arithmetic, propagate
 from zoo.bounds.rule import CHANGED, Context, changed_by_hooks, kind_of, matrix_of
@@ -121,9 +122,11 @@ def certify(
     weight, bias = matrix_of(head, head_context), head_context.exact(head.bias, head.out_features)
     claim, unit, composition = STATEMENTS[norm]
     pairwise = None
-    if norm == "l2" and refusal(network) is None and (found := liplt(network, layers)) is not None:
-        composition = COMPOSITION_LIPLT
-        pairwise = tuple(found.pairwise[np.tril_indices(len(found.pairwise), -1)].tolist())
+    if norm == "l2":
+        with suppress(UncertifiableLayerError):  # where LipLT does not apply, the product bound is all
+            found = liplt(network, layers)
+            composition = COMPOSITION_LIPLT
+            pairwise = tuple(found.pairwise[np.tril_indices(len(found.pairwise), -1)].tolist())
     return Certificate(
         name=name,
         claim=claim,

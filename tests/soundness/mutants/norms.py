@@ -280,7 +280,7 @@ MUTANTS = (
     ),
     mutant(
         "squares that overflow", "extremes::test_norms_of_patches_whose_squares_would_overflow_are_refused",
-        FIXED, "if context.gain > MAX_SQUARED:", "if False:",
+        FIXED, "if context.gain > MAX_GAIN:", "if False:",
     ),
     mutant(
         "a scale next to 1", "refused::test_a_layer_that_no_rule_proves_is_refused",
