@@ -113,11 +113,13 @@ def page() -> gr.Blocks:
             norms, sizes = board.norms(chosen.dataset), board.epsilons(chosen.dataset, chosen.norm)
             rows_now = board.rows(chosen.dataset, chosen.norm, chosen.epsilon)
             with gr.Row():
-                dataset = gr.Dropdown(board.datasets(), value=chosen.dataset, label="Data set", elem_id="dataset")
+                dataset = gr.Dropdown(
+                    board.datasets(), value=chosen.dataset, label="Data set", elem_id="dataset", min_width=300
+                )
                 norm = gr.Radio(norms, value=chosen.norm, label="Norm", elem_id="norm")
                 size = gr.Radio(sizes, value=chosen.epsilon, label="epsilon", elem_id="size")
             table = gr.Dataframe(
-                rows_now, column_widths=["30%", "13%", "8%", "8%", "8%", "33%"], interactive=False, label="Models",
+                rows_now, column_widths=[320, 140, 90, 90, 90, 380], interactive=False, label="Models",
                 elem_id="board", max_height=420,
             )  # fmt: skip
             with gr.Row():
@@ -165,7 +167,13 @@ def page() -> gr.Blocks:
             show_comparison, [picture, first, second], [compared, curves], **raw,
         )  # fmt: skip
         filters = [dataset, norm, size]
-        gr.on([dataset.input, norm.input, size.input], show_board, filters, [norm, size, table, scatter], **raw)
+        gr.on(
+            [dataset.input, norm.input, size.input],
+            show_board,
+            filters,
+            [norm, size, table, scatter, links, card],
+            **raw,
+        )
         table.select(show_row, None, [links, card], **private)
         scatter.click(show_point, None, [links, card], **private)
 

@@ -86,8 +86,9 @@ def scatter(rows: Styler, norm: str, epsilon: str) -> str:
     axes = figure.add_subplot()
     points = rows.data[["model", "clean %", "VRA %"]].to_numpy().tolist()
     for name, clean, vra in points:
-        axes.plot([clean], [vra], "o", color=BLUE, markersize=12, alpha=0.75, gid=f"model:{name}")
+        axes.plot([clean], [vra], "o", color=BLUE, markersize=12, alpha=0.75, gid=f"model:{name}", clip_on=False)
     axes.margins(0.1)
+    axes.set(xlim=(None, min(100, axes.get_xlim()[1])), ylim=(None, min(100, axes.get_ylim()[1])))
     axes.set_xlabel("clean accuracy (%)")
     axes.set_ylabel(f"VRA at {epsilon} (%), {NORM_NAMES[norm]}")
     svg = _svg(figure, "Clean accuracy and VRA of each model", role="group")

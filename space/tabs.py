@@ -95,7 +95,7 @@ def show_comparison(picture: Upload, first: str, second: str) -> tuple[str, str]
 
 
 def show_board(dataset: str, norm: str, epsilon: str) -> tuple[Any, ...]:
-    """The filters, which offer only what has models, and the table and scatter of the models that they select."""
+    """The filters, which offer only what has models, the table and scatter of those, and the card of the first one."""
     norms = board.norms(dataset)
     if not norms:
         raise gr.Error("no model here was measured on this data set; choose one that is offered", print_exception=False)
@@ -105,7 +105,7 @@ def show_board(dataset: str, norm: str, epsilon: str) -> tuple[Any, ...]:
     offered.append(offer(epsilons, epsilon))
     epsilon = epsilon if epsilon in epsilons else epsilons[0]
     rows = board.rows(dataset, norm, epsilon)
-    return *offered, rows, plots.scatter(rows, norm, epsilon)
+    return *offered, rows, plots.scatter(rows, norm, epsilon), *show_card(rows.data["model"].iloc[0])
 
 
 def offer(choices: list[str], chosen: str) -> gr.Radio:

@@ -203,10 +203,12 @@ def test_the_zoo_filters_and_a_click_shows_details(visit: Any, app: App, screens
     expect(cells.first).to_contain_text(best("cifar10-jpeg75", "l2", "1.0"))
     choose(page, "#dataset", "MNIST")
     expect(cells.first).to_contain_text(best("mnist", "l2", "0.3"))
+    expect(page.locator("#links")).to_contain_text(best("mnist", "l2", "0.3"))  # and no card of another data set
     page.locator("#norm").get_by_label("linf").check()
     expect(cells.first).to_contain_text(best("mnist", "linf", "0.3"))
     cells.first.click()
     expect(page.locator("#links")).to_contain_text(best("mnist", "linf", "0.3"))
+    assert all(float(tick) <= 100 for tick in page.locator("#scatter text").all_text_contents() if tick.isdigit())
     point = page.locator("#scatter").get_by_role("button", name=re.compile("^linfdist-mlp-5x256-mnist: clean 81.79 %"))
     point.focus()
     page.keyboard.press("Enter")
