@@ -141,6 +141,9 @@ class TestInfo:
             assert text in result.out
         assert all(len(line) <= 80 for line in result.out.splitlines())
 
+    def test_a_published_model_says_how_it_was_trained(self, run: Zoo):
+        assert re.search(r"^training +gloro trades at 0\.3, 300 epochs *$", run("info", "2c2f-mnist").out, re.MULTILINE)
+
     def test_a_model_without_weights_shows_the_command_that_trains_it(self, run: Zoo):
         name = next(name for name, entry in ENTRIES.items() if entry.digest is None and entry.has_recipe)
         result = run("info", name)
@@ -258,7 +261,9 @@ class TestPredict:
         for name, content in (("b.PNG", pictures[0]), ("a.png", pictures[1]), (".hidden.png", pictures[2])):
             shutil.copy(content, tmp_path / name)
         (tmp_path / "notes.txt").write_text("no picture")
-        rows = json.loads(run("predict", names(toy), tmp_path, pictures[2], "--json").out)["predictions"]
+        result = run("predict", names(toy), tmp_path, pictures[2], "--json")
+        assert result.err == f"zoo: {tmp_path}: left out, as no picture: notes.txt\n"
+        rows = json.loads(result.out)["predictions"]
         assert [row["image"] for row in rows] == [f"{tmp_path}/a.png", f"{tmp_path}/b.PNG", str(pictures[2])]
         (tmp_path / "empty").mkdir()
         assert "empty: no PNG, JPEG or WebP file in this folder" in run.fails("predict", names(toy), tmp_path / "empty")

@@ -230,15 +230,18 @@ def predict(
 def _files(image: str) -> list[str]:
     """The pictures in a folder, in the order of their names and without hidden ones; anything else as it was given.
 
-    Raises InputError for a folder without pictures.
+    What else lies there is told. Raises InputError for a folder without pictures.
     """
     if not is_folder(image):
         return [image]
-    files = sorted(path for path in Path(image).iterdir() if path.suffix.lower() in PICTURES)
-    shown = [str(path) for path in files if not path.name.startswith(".")]
-    if not shown:
+    seen = sorted(path for path in Path(image).iterdir() if not path.name.startswith("."))
+    files = [path for path in seen if path.suffix.lower() in PICTURES]
+    if not files:
         raise InputError(f"{image}: no PNG, JPEG or WebP file in this folder")
-    return shown
+    if others := [path.name for path in seen if path not in files]:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        note(f"{image}: left out, as no picture: {', '.join(others[:3])}{more}")
+    return [str(path) for path in files]
 
 
 def _answers(model: Model, images: list[str], epsilon: float | None) -> tuple[list[Prediction | InputError], list[str]]:

@@ -16,7 +16,7 @@ from zoo.epsilon import parse_epsilon
 from zoo.errors import InputError
 from zoo.figures import bound_text, count_text, percent_text, radius_text, ratio_text, seconds_text, shape_text
 from zoo.publication.weights import weight_names
-from zoo.records import Certificate, Evaluation, Prediction
+from zoo.records import Certificate, Evaluation, Prediction, aim
 from zoo.registry import Entry
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
         ("data set", config.dataset + _ground(config.dataset)),
         ("input", f"{shape_text(config.input_shape)}, values in [0, 1]"),
         ("labels", f"{len(config.labels)}: {known_labels(plain_labels(config.labels))}"),
+        *_training(folder),
         ("licence", config.license),
         ("weights", f"{', '.join(weight_names(folder.digests))}, sha256 {certificate.weights_sha256[:16]}..."),
         ("claim", certificate.claim),
@@ -124,6 +125,14 @@ def folder_pairs(folder: Folder) -> list[tuple[str, str]]:
         *([("levels", ", ".join(map(radius_text, certificate.levels)))] if certificate.levels else []),
         ("body", f"Lipschitz bound {bound_text(certificate.body_lipschitz)} (rounded up)"),
     ]
+
+
+def _training(folder: Folder) -> list[tuple[str, str]]:
+    """By which loss, for which radius and how long the model was trained, where its recipe says so."""
+    loss, epochs = folder.config.recipe.get("loss"), folder.config.took("epochs")
+    if not isinstance(loss, str) or epochs is None:
+        return []
+    return [("training", f"{loss.replace('_', ' ')} at {aim(folder.config, folder.evaluation)}, {epochs:g} epochs")]
 
 
 def layer_table(certificate: Certificate) -> Table:
