@@ -36,10 +36,19 @@ def recipes() -> Iterable[Recipe]:
                 yield cpl(name)
             case ConvexPotentialNet("sll"):
                 yield sll(name)
-    yield liresnet.small("sll-xs-cifar10-jpeg75", sll("sll-s-cifar10").paper)
-    yield liresnet.small("cpl-xs-cifar10-jpeg75", cpl("cpl-xl-cifar10").paper)
+    yield small_convex_potential("sll-xs-cifar10-jpeg75", sll("sll-s-cifar10").paper)
+    yield small_convex_potential("cpl-xs-cifar10-jpeg75", cpl("cpl-xl-cifar10").paper)
     yield liresnet.small("lipconvnet-5w8-cifar10-jpeg75", soc("lipconvnet-5-cifar10").paper)
     yield liresnet.small("lipconvnet-10w8-cifar10-jpeg75", soc("lipconvnet-10-cifar10").paper)
+
+
+def small_convex_potential(name: str, paper: Paper | None) -> Recipe:
+    """The smallest CPL and SLL. The rate was the best of 2e-3, 6e-3 and 2e-2: 3 epochs, validation images.
+
+    Measured after 10 epochs at 2e-3 and 50 at 6e-3 from those weights (`--init`), at 36/255 on the test split (their
+    cards): CPL 65.35 clean, 51.18 VRA, SLL 60.45 and 49.19; after the first 10 56.78 and 45.70, 54.87 and 45.55.
+    """
+    return replace(liresnet.small(name, paper), epochs=50, learning_rate=6e-3)
 
 
 def soc(name: str) -> Recipe:
