@@ -18,7 +18,9 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.lowering.toomcook import algorithm
 
-WIDE = 64  # channels, in and out, from which on it is the faster way: see benchmarks/training.json
+# Channels, in and out, from which on it is the faster way on one thread. On two it is from 96 on, and at 64 neither is:
+# benchmarks/training.json.
+WIDE = 64
 CHUNK = 8  # images that go through all steps while they are in a core's cache
 BACK, KERNEL, DATA = (torch.from_numpy(np.kron(part, part)).float() for part in algorithm(4, 3))
 ONE = 7  # the product for the point 1 on both axes: every output has it once, so that it takes the bias
