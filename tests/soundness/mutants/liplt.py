@@ -40,7 +40,7 @@ MUTANTS = (
     ),
     mutant(
         "the pixels' scale left out of LipLT", "witness::test_every_direction_of_a_plane",
-        LIPLT, "layers[0].lipschitz_bound)\n\n\ndef compose", "1.0)\n\n\ndef compose",
+        LIPLT, "layers[0].lipschitz_bound)\n\n\ndef _refusal", "1.0)\n\n\ndef _refusal",
     ),
     mutant(
         "products on the torus of the map", "products::test_products_are_above_their_svd",
