@@ -99,12 +99,12 @@ def load_training_data(
 ) -> TrainingData:
     """The first `limit` images of a training split, or all, of which a random tenth, at most 10,000, is for validation.
 
-    An image of each class at least is trained on.
+    An image of each class at least is trained on, unless no class has two.
 
     With `folder`, the images in its subfolders, which are named after the classes of the data set, take the place of
     the data set's; classes take turns. They are streamed from disk, as ImageNet is; the images of other data sets lie
     decoded on the device.
-    Raises InputError where the data cannot be read, the folder has other classes, or no class has two images.
+    Raises InputError where the data cannot be read, the folder has other classes, or there are fewer than two images.
     """
     info, device = DATASETS[name], torch.device(device)
     if folder is not None and info.made:
@@ -172,13 +172,11 @@ def load_generated(name: str, device: torch.device | str = "cpu") -> InMemory:
 def _cut(labels: np.ndarray) -> tuple[Tensor, Tensor]:
     """The numbers of the images to train on, and of those to validate on, in a random order."""
     count = len(labels)
+    if count < 2:
+        raise InputError(f"training needs at least two images, got {count}")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
     last = count - 1 - np.unique(labels[order.flip(0)], return_index=True)[1]  # of each class: it is trained on
-    free = np.setdiff1d(np.arange(count), last)
-    if not len(free):
-        raise InputError(
-            f"training needs two images of a class, to train on one and validate on one; got {count} in all"
-        )
+    free = np.setdiff1d(np.arange(count), last if len(last) < count else [])
     validation = free[: min(max(1, int(count * VALIDATION_SHARE)), VALIDATION_LIMIT)]
     return order[np.delete(np.arange(count), validation)], order[validation]
 

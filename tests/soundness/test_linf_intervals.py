@@ -18,7 +18,7 @@ from zoo.bounds.interval import least_margins
 from zoo.bounds.rounding import propagate
 from zoo.bounds.rule import intervals_of
 from zoo.bounds.table import TABLE
-from zoo.certificate.model import cast_network
+from zoo.certificate.model import CertifiedModel, cast_network, tables_of
 from zoo.layers import (
     Abs,
     FirstChannels,
@@ -277,11 +277,12 @@ def test_biases_that_cancel_cost_what_they_destroy(layer, size):
 def test_the_slack_counts_twice_for_a_level():
     """A margin of the box between T and 2 T proves nothing."""
     net = network(nn.Flatten(), linear([[0, 0], [0, 0]], [0.5, 0.0]))
-    _, model = certified(net, (1, 1, 2), "linf", (0.25,))
+    certificate, _ = certified(net, (1, 1, 2), "linf", (0.25,))
     images = torch.full((1, 1, 1, 2), 0.5)
     for slack, proved in ((0.2, True), (0.26, False), (0.5, False)):
-        model.slack[0, 1] = slack
-        model.margin_lipschitz[0, 1] = 1e9
+        tables = tables_of(net, certificate)
+        tables.slack[0, 1], tables.margin_lipschitz[0, 1] = slack, 1e9
+        model = CertifiedModel(net, tables, (1, 1, 2), norm="linf", levels=(0.25,)).eval()
         assert (model(images).radius.item() == 0.25) == proved
 
 

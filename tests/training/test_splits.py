@@ -88,10 +88,10 @@ def test_the_only_image_of_a_class_is_trained_on(place):
     assert sorted([*expected, *data.train.images.flatten().tolist()]) == list(range(20))
 
 
-def test_classes_of_one_image_each_are_refused(write_split):
+def test_of_classes_of_one_image_one_is_for_validation(write_split):
     write_split("cifar10", count=10)
-    with pytest.raises(InputError, match="training needs two images of a class"):
-        load_training_data("cifar10")
+    data = load_training_data("cifar10")
+    assert (len(data.train), len(data.validation)) == (9, 1)
 
 
 def test_validation_images_are_not_trained_on_and_never_change(write_split):

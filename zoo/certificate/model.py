@@ -137,10 +137,10 @@ class CertifiedModel(nn.Module):
             raise CertificateError(
                 "the module is no longer what was certified (layers, options, types or hooks changed): load it again"
             )
-        if self._checksums != _checksums(self):
-            raise CertificateError("the weights are no longer those that were certified: certify this network anew")
         if self.dtype == torch.float64 and (device := self.slack.device).type != "cpu":
             raise CertificateError(f"float64 is proved on the CPU only, this module is on {device}: load it in float32")
+        if self._checksums != _checksums(self):
+            raise CertificateError("the weights are no longer those that were certified: certify this network anew")
 
 
 def _check_workers() -> None:
