@@ -132,7 +132,7 @@ def _training(folder: Folder) -> list[tuple[str, str]]:
     loss, epochs = folder.config.recipe.get("loss"), folder.config.took("epochs")
     if not isinstance(loss, str) or epochs is None:
         return []
-    return [("training", f"{loss.replace('_', ' ')} at {aim(folder.config, folder.evaluation)}, {epochs:g} epochs")]
+    return [("training", f"{loss.replace('_', ' ')} for {aim(folder.config, folder.evaluation)}, {epochs:g} epochs")]
 
 
 def layer_table(certificate: Certificate) -> Table:
