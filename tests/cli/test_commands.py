@@ -142,7 +142,9 @@ class TestInfo:
         assert all(len(line) <= 80 for line in result.out.splitlines())
 
     def test_a_published_model_says_how_it_was_trained(self, run: Zoo):
-        assert re.search(r"^training +gloro trades for 0\.3, 300 epochs *$", run("info", "2c2f-mnist").out, re.MULTILINE)
+        assert re.search(
+            r"^training +gloro trades for 0\.3, 300 epochs *$", run("info", "2c2f-mnist").out, re.MULTILINE
+        )
 
     def test_a_model_without_weights_shows_the_command_that_trains_it(self, run: Zoo):
         name = next(name for name, entry in ENTRIES.items() if entry.digest is None and entry.has_recipe)
