@@ -108,14 +108,14 @@ class _Products(torch.autograd.Function):
         of_images = gradient.new_empty(count, height, width, channels) if wanted[0] else None
         of_kernels = torch.zeros_like(kernels) if wanted[1] else None
         of_bias = gradient.sum((0, 2, 3)) if wanted[2] else None
-        for start, chunk in enumerate(gradient.permute(0, 2, 3, 1).split(CHUNK)):
+        for number, chunk in enumerate(gradient.permute(0, 2, 3, 1).split(CHUNK)):
             of_products = (BACK.T @ _tiles(chunk).reshape(16, -1)).view(36, -1, outputs)
             if of_kernels is not None:
-                of_kernels.baddbmm_(transformed[start].transpose(1, 2), of_products)
+                of_kernels.baddbmm_(transformed[number].transpose(1, 2), of_products)
             if of_images is not None:
                 of_tiles = DATA.T @ torch.bmm(of_products, kernels.transpose(1, 2)).view(36, -1)
                 tiles = of_tiles.view(6, 6, len(chunk), height // 4, width // 4, channels)
-                _join(tiles.permute(2, 3, 0, 4, 1, 5), of_images.split(CHUNK)[start])
+                _join(tiles.permute(2, 3, 0, 4, 1, 5), of_images.split(CHUNK)[number])
         return None if of_images is None else of_images.permute(0, 3, 1, 2), of_kernels, of_bias
 
 
