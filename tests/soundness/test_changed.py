@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import os
 import pickle
 import platform
 import subprocess
@@ -153,9 +154,9 @@ def test_threads_that_were_born_while_subnormal_numbers_were_flushed_give_no_rad
         "try: model(images)\n"
         "except CertificateError as error: print(error)\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True
-    )
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # no other thread is born before
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env=alone, check=True)
     assert "threads of PyTorch flush subnormal numbers" in run.stdout
 
 
